@@ -1,0 +1,267 @@
+"""The values that cross the wire: what an edit is asked for with, what is told while it runs, and what it results in.
+
+Every value is a frozen dataclass with `to_wire()` (a dict of msgpack types) and `from_wire()`, which raises SchemaError with
+the field's name and value. Pixels never stand here: they travel as blobs, named by the sha256 of their bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from .errors import DiffEditError, SchemaError
+
+TASKS = ("mask", "edit")
+QUALITIES = ("draft", "normal", "fine")
+METHODS = ("fast", "paper", "reference")
+STAGES = ("loading", "encoding", "finding", "inverting", "editing", "decoding")
+MAX_PROMPT_CHARACTERS = 4000
+MAX_VARIATIONS = 16
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A rectangle in px of the sent picture: left, top, width, height. Empty when width or height is 0."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def empty(self) -> bool:
+        return self.width <= 0 or self.height <= 0
+
+
+@dataclass(frozen=True)
+class PictureRef:
+    """A picture as a blob: raw 8-bit sRGB, RGB or RGBA (straight alpha) by `channels`, rows top to bottom, no padding."""
+
+    blob: str
+    width: int
+    height: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class PlaneRef:
+    """One 8-bit channel (selection, mask, soft map), 0..255, row by row; `packed`: the blob is zlib-compressed."""
+
+    blob: str
+    width: int
+    height: int
+    packed: bool = True
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA or a textual inversion of the backend's folder, by name, with its weight."""
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """Everything that matters to one edit. Lengths are px of the sent picture.
+
+    `picture` is None until the pixels are known to the client. `selection` limits search and edit; `mask` is used as it is,
+    with no search. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
+    ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
+    """
+
+    source: str
+    target: str
+    task: str = "edit"
+    negative: str = ""
+    picture: PictureRef | None = None
+    selection: PlaneRef | None = None
+    mask: PlaneRef | None = None
+    threshold: float | None = None
+    grow: int = 0
+    feather: int = 0
+    strength: float = 0.8
+    guidance: float | None = None
+    quality: str = "normal"
+    method: str = "fast"
+    seed: int = 0
+    variations: int = 1
+    model: str = ""
+    adapters: tuple[Adapter, ...] = ()
+    preview: bool = True
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, name: str, what: str) -> None:
+            if not ok:
+                raise SchemaError(f"{name} must be {what}, not {getattr(self, name)!r}.")
+
+        for name in ("source", "target", "negative"):
+            check(
+                len(getattr(self, name)) <= MAX_PROMPT_CHARACTERS, name, f"at most {MAX_PROMPT_CHARACTERS} characters"
+            )
+        check(self.task in TASKS, "task", f"one of {', '.join(TASKS)}")
+        check(self.quality in QUALITIES, "quality", f"one of {', '.join(QUALITIES)}")
+        check(self.method in METHODS, "method", f"one of {', '.join(METHODS)}")
+        check(
+            self.threshold is None or 0.0 < self.threshold < 1.0, "threshold", "between 0 and 1, or empty for automatic"
+        )
+        check(0.0 < self.strength <= 1.0, "strength", "above 0 and at most 1")
+        check(
+            self.guidance is None or (math.isfinite(self.guidance) and 0.0 <= self.guidance <= 50.0),
+            "guidance",
+            "0 to 50",
+        )
+        check(-4096 <= self.grow <= 4096, "grow", "-4096 to 4096 px")
+        check(0 <= self.feather <= 4096, "feather", "0 to 4096 px")
+        check(0 <= self.seed < 2**32, "seed", "0 to 4294967295")
+        check(1 <= self.variations <= MAX_VARIATIONS, "variations", f"1 to {MAX_VARIATIONS}")
+
+    def to_wire(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_wire(cls, fields: dict[str, Any]) -> EditRequest:
+        return cast("EditRequest", _build(cls, fields))
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """One variation: straight-alpha RGBA pixels (a PictureRef with 4 channels) of the manifest's `bounds`."""
+
+    seed: int
+    pixels: PictureRef
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished job left. `mask` and `soft_map` have the sent picture's size; `bounds` is where mask > 0.
+
+    `soft_map` is None when the caller's own mask was used. `evaluations` counts samples through the UNet; `seconds` are
+    by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...).
+    """
+
+    mask: PlaneRef
+    bounds: Bounds
+    threshold: float
+    soft_map: PlaneRef | None = None
+    edits: tuple[EditResult, ...] = ()
+    model: str = ""
+    evaluations: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[tuple[str, str], ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_wire(cls, fields: dict[str, Any]) -> Manifest:
+        return cast("Manifest", _build(cls, fields))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The job waits; `position` jobs run or wait before it."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker took the job."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Step `step` of `total` of `stage` is done; `seconds_left` for the whole job where it can be told."""
+
+    stage: str
+    step: int
+    total: int
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the picture is becoming: raw RGB, 8-bit. The only event that may be dropped."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job's result is ready to be fetched; it is kept until acknowledged."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job ended with an error; the picture is untouched."""
+
+    error: DiffEditError
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job was cancelled by its client."""
+
+
+Event = Queued | Started | Progress | Preview | Done | Failed | Cancelled
+FINAL_EVENTS = (Done, Failed, Cancelled)
+
+
+def _build(cls: type[Any], fields: Any) -> Any:
+    """A dataclass from its wire form, nested ones included. Raises SchemaError for unknown, missing, ill-typed fields."""
+    if not isinstance(fields, dict):
+        raise SchemaError(f"{cls.__name__} must be a map, not {type(fields).__name__}.")
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    for name in fields:
+        if name not in known:
+            raise SchemaError(f"{cls.__name__} has no field {name!r}.")
+    values = {name: _convert(cls.__name__, known[name], value) for name, value in fields.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise SchemaError(f"{cls.__name__}: {error}.") from error
+
+
+_NESTED: dict[str, type[Any]] = {
+    "PictureRef": PictureRef,
+    "PlaneRef": PlaneRef,
+    "Bounds": Bounds,
+    "Adapter": Adapter,
+    "EditResult": EditResult,
+}
+_SCALARS: dict[str, type[Any]] = {"str": str, "int": int, "bool": bool, "float": float}
+
+
+def _convert(owner: str, item: dataclasses.Field[Any], value: Any) -> Any:
+    kind = str(item.type)
+    if kind.endswith(" | None"):
+        if value is None:
+            return None
+        kind = kind.removesuffix(" | None")
+    if kind in _NESTED:
+        return _build(_NESTED[kind], value)
+    if kind.startswith("tuple[") and isinstance(value, (list, tuple)):
+        inner = kind[len("tuple[") :].removesuffix(", ...]")
+        if inner in _NESTED:
+            return tuple(_build(_NESTED[inner], entry) for entry in value)
+        if all(
+            isinstance(entry, (list, tuple)) and len(entry) == 2 and all(isinstance(s, str) for s in entry)
+            for entry in value
+        ):
+            return tuple((entry[0], entry[1]) for entry in value)
+    if kind == "float" and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if kind in _SCALARS and type(value) is _SCALARS[kind]:
+        return value
+    if kind.startswith("dict[") and isinstance(value, dict):
+        numbers = {k: float(v) for k, v in value.items() if isinstance(k, str) and type(v) in (int, float)}
+        if len(numbers) == len(value):
+            return numbers
+    raise SchemaError(f"{owner}.{item.name} must be {item.type}, not {value!r:.80}.")

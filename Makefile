@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` and `make test`. Each installs what it needs and can be run again.
+.PHONY: help setup setup-krita demo test test-fast lint format bench plugin wheel clean
+PYTEST = .venv/bin/python -m pytest
+
+help:        ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/' | column -s: -t
+
+setup:       ## .venv/ with everything; .venv/bin/diffedit then works
+	@.ci/setup
+
+setup-krita: ## setup, and Krita and Xvfb from the distribution
+	@.ci/setup krita
+
+demo: setup-krita ## an edit in a real Krita with the bundled model
+	@.venv/bin/diffedit demo
+
+test: setup-krita ## every test, the real-Krita ones included
+	@DIFFEDIT_REQUIRE_KRITA=1 $(PYTEST) $(ARGS)
+
+test-fast: setup ## the tests that need no Krita
+	@$(PYTEST) -m 'not krita and not slow' tests/protocol tests/backend tests/plugin $(ARGS)
+
+lint: setup  ## format check, lint, strict types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: setup ## rewrite to the house's format
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: setup ## speed and quality beside the library's pipeline, into bench-output/
+	@.venv/bin/diffedit bench speed --out bench-output/speed
+	@.venv/bin/diffedit bench quality --out bench-output/quality
+
+plugin: setup ## dist/diffedit-krita-VERSION.zip for Krita's own importer
+	@.venv/bin/diffedit build-plugin --out dist
+
+wheel: setup ## dist/*.whl
+	@.venv/bin/python -m pip install -q build
+	@.venv/bin/python -m build --wheel --outdir dist .
+
+clean:       ## what was built, not the environment
+	@rm -rf build dist demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

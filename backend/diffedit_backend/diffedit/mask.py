@@ -1,0 +1,90 @@
+"""From a soft map to a mask, at full resolution: what moves when the artist moves threshold, grow or feather.
+
+    mask = feather(grow(soft_map >= round(255 * threshold))) * selection
+
+All planes are (H, W) uint8. `soft_map` is the difference map, scaled so that 128 is a sensible place to cut. None of this asks the
+network anything. A client may draw the thresholded map live with a table of 256 entries: see `threshold_table`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+Plane = NDArray[np.uint8]
+
+
+def threshold_level(threshold: float) -> int:
+    """The lowest value of a soft map that is inside the mask; `threshold` in (0, 1), so 1 to 254 and never all or nothing."""
+    return min(254, max(1, round(threshold * 255)))
+
+
+def threshold_table(threshold: float) -> bytes:
+    """256 entries, 0 or 255: `soft_map.translate(table)` is the hard mask."""
+    level = threshold_level(threshold)
+    return bytes(level) + b"\xff" * (256 - level)
+
+
+def hard_mask(soft_map: Plane, threshold: float) -> Plane:
+    """255 where the soft map reaches the threshold, else 0."""
+    return np.where(soft_map >= threshold_level(threshold), np.uint8(255), np.uint8(0))
+
+
+def grow(mask: Plane, radius: int) -> Plane:
+    """Dilate by `radius` px (erode when negative) with an octagon, which is within 6 % of a disk; beyond the picture is nothing.
+
+    Shifted maxima of doubling length: O(log radius) passes, so a large radius costs little more than a small one.
+    """
+    if radius == 0:
+        return mask
+    if radius < 0:
+        return 255 - grow(255 - mask, -radius)
+    # The regular octagon of inradius r: horizontal and vertical half-sides r tan(22.5 deg), the rest on the diagonals.
+    straight = round(radius * 0.41421356)
+    diagonal = radius - straight  # a step on each diagonal adds one px in both axes; two diagonals share the rest
+    first, second = diagonal - diagonal // 2, diagonal // 2
+    for dy, dx, reach in ((0, 1, straight), (1, 0, straight), (1, 1, first), (1, -1, second)):
+        mask = _dilate_line(mask, dy, dx, reach)
+    return mask
+
+
+def _dilate_line(mask: Plane, dy: int, dx: int, reach: int) -> Plane:
+    """The maximum over offsets -reach to reach along the direction (dy, dx)."""
+    for sign in (1, -1):
+        covered = 0  # offsets 0 to `covered` are done
+        while covered < reach:
+            shift = min(covered + 1, reach - covered)
+            mask = np.maximum(mask, _shifted(mask, sign * dy * shift, sign * dx * shift))
+            covered += shift
+    return mask
+
+
+def _shifted(mask: Plane, dy: int, dx: int) -> Plane:
+    height, width = mask.shape
+    out = np.zeros_like(mask)
+    if abs(dy) < height and abs(dx) < width:
+        out[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = mask[
+            max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
+        ]
+    return out
+
+
+def feather(mask: Plane, width: int) -> Plane:
+    """Blur the edge over about `width` px: a Gaussian with sigma = width / 2, half of the slope outside and half inside."""
+    if width == 0:
+        return mask
+    return np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(width / 2)))
+
+
+def limit(mask: Plane, selection: Plane | None) -> Plane:
+    """Multiply by the artist's selection, soft edges and all."""
+    if selection is None:
+        return mask
+    product = mask.astype(np.uint16) * selection
+    return ((product + 127) // 255).astype(np.uint8)
+
+
+def final_mask(soft_map: Plane, threshold: float, grow_by: int, feather_by: int, selection: Plane | None) -> Plane:
+    """The mask that an edit uses, by the formula of this module's docstring."""
+    return limit(feather(grow(hard_mask(soft_map, threshold), grow_by), feather_by), selection)

@@ -1,0 +1,32 @@
+"""What a running edit tells its caller after every network step, and how the caller stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+STAGES = ("encoding", "finding", "inverting", "editing", "decoding")
+
+
+class Cancelled(Exception):
+    """Raised by the caller's `on_step` to stop the edit; passes through the engine untouched."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Step `step` (1 to `total`) of `stage` is done. `preview`: what the picture is becoming, (h, w, 3) uint8, or None."""
+
+    stage: str
+    step: int
+    total: int
+    preview: NDArray[np.uint8] | None = None
+
+
+OnStep = Callable[[Step], None]
+
+
+def ignore(_: Step) -> None:
+    """The `on_step` of a caller who does not listen."""

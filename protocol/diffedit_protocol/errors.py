@@ -26,8 +26,8 @@ from typing import Any, ClassVar
 class DiffEditError(Exception):
     """Base of every error that an artist may see.
 
-    `sentence` names the thing, then the way out. `detail` is for the log and a tooltip. `retryable`: the same request may
-    succeed later.
+    `sentence` names the thing, then the way out. `detail` is for the log and a tooltip. `retryable`: the same request
+    may succeed later.
     """
 
     code: ClassVar[str] = "INTERNAL"

@@ -1,17 +1,18 @@
 """The values that cross the wire: what an edit is asked for with, what is told while it runs, and what it results in.
 
-Every value is a frozen dataclass with `to_wire()` (a dict of msgpack types) and `from_wire()`, which raises SchemaError with
-the field's name and value. Pixels never stand here: they travel as blobs, named by the sha256 of their bytes.
+Every value is a frozen dataclass with `to_wire()` (a dict of msgpack types) and `from_wire()`, which raises SchemaError
+with the field's name and value. Pixels never stand here: they travel as blobs, named by the sha256 of their bytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from .errors import DiffEditError, SchemaError
+from .schema import from_map, to_map
 
 TASKS = ("mask", "edit")
 QUALITIES = ("draft", "normal", "fine")
@@ -19,6 +20,21 @@ METHODS = ("fast", "paper", "reference")
 STAGES = ("loading", "encoding", "finding", "inverting", "editing", "decoding")
 MAX_PROMPT_CHARACTERS = 4000
 MAX_VARIATIONS = 16
+MAX_SIDE = 65_535  # px; hello's limits are tighter
+MAX_NAME_CHARACTERS = 200
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_blob_id(blob: str) -> None:
+    """Raises SchemaError unless `blob` is a sha256 in 64 lower-case hexadecimal digits."""
+    if not _SHA256.fullmatch(blob):
+        raise SchemaError(f"A blob is named by 64 lower-case hexadecimal digits, not {blob!r:.80}.")
+
+
+def _check_raster(what: str, blob: str, width: int, height: int) -> None:
+    check_blob_id(blob)
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise SchemaError(f"{what} must be 1 to {MAX_SIDE} px wide and high, not {width} × {height}.")
 
 
 @dataclass(frozen=True)
@@ -37,12 +53,22 @@ class Bounds:
 
 @dataclass(frozen=True)
 class PictureRef:
-    """A picture as a blob: raw 8-bit sRGB, RGB or RGBA (straight alpha) by `channels`, rows top to bottom, no padding."""
+    """A picture as a blob: raw 8-bit sRGB, RGB or RGBA (straight alpha) by `channels`, rows top to bottom, unpadded."""
 
     blob: str
     width: int
     height: int
     channels: int
+
+    def __post_init__(self) -> None:
+        _check_raster("A picture", self.blob, self.width, self.height)
+        if self.channels not in (3, 4):
+            raise SchemaError(f"A picture has 3 (RGB) or 4 (RGBA) channels, not {self.channels}.")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the raw pixels."""
+        return self.width * self.height * self.channels
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,14 @@ class PlaneRef:
     height: int
     packed: bool = True
 
+    def __post_init__(self) -> None:
+        _check_raster("A plane", self.blob, self.width, self.height)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the raw, unpacked plane."""
+        return self.width * self.height
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -62,14 +96,20 @@ class Adapter:
     name: str
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= MAX_NAME_CHARACTERS or self.name.startswith(".") or set(self.name) & set("/\\\0:"):
+            raise SchemaError(f"An adapter is named without a path, not {self.name!r:.80}.")
+        if not (math.isfinite(self.weight) and -4.0 <= self.weight <= 4.0):
+            raise SchemaError(f"The weight of adapter {self.name!r} must be -4 to 4, not {self.weight!r}.")
+
 
 @dataclass(frozen=True)
 class EditRequest:
     """Everything that matters to one edit. Lengths are px of the sent picture.
 
-    `picture` is None until the pixels are known to the client. `selection` limits search and edit; `mask` is used as it is,
-    with no search. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
-    ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
+    `picture` is None until the pixels are known to the client. `selection` limits search and edit; `mask` is used as it
+    is, with no search. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the
+    encoding ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     """
 
     source: str
@@ -119,11 +159,12 @@ class EditRequest:
         check(1 <= self.variations <= MAX_VARIATIONS, "variations", f"1 to {MAX_VARIATIONS}")
 
     def to_wire(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        fields: dict[str, Any] = to_map(self)
+        return fields
 
     @classmethod
     def from_wire(cls, fields: dict[str, Any]) -> EditRequest:
-        return cast("EditRequest", _build(cls, fields))
+        return from_map(cls, fields)
 
 
 @dataclass(frozen=True)
@@ -153,11 +194,12 @@ class Manifest:
     notes: tuple[tuple[str, str], ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        fields: dict[str, Any] = to_map(self)
+        return fields
 
     @classmethod
     def from_wire(cls, fields: dict[str, Any]) -> Manifest:
-        return cast("Manifest", _build(cls, fields))
+        return from_map(cls, fields, lenient=True)
 
 
 @dataclass(frozen=True)
@@ -212,56 +254,3 @@ class Cancelled:
 
 Event = Queued | Started | Progress | Preview | Done | Failed | Cancelled
 FINAL_EVENTS = (Done, Failed, Cancelled)
-
-
-def _build(cls: type[Any], fields: Any) -> Any:
-    """A dataclass from its wire form, nested ones included. Raises SchemaError for unknown, missing, ill-typed fields."""
-    if not isinstance(fields, dict):
-        raise SchemaError(f"{cls.__name__} must be a map, not {type(fields).__name__}.")
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    for name in fields:
-        if name not in known:
-            raise SchemaError(f"{cls.__name__} has no field {name!r}.")
-    values = {name: _convert(cls.__name__, known[name], value) for name, value in fields.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise SchemaError(f"{cls.__name__}: {error}.") from error
-
-
-_NESTED: dict[str, type[Any]] = {
-    "PictureRef": PictureRef,
-    "PlaneRef": PlaneRef,
-    "Bounds": Bounds,
-    "Adapter": Adapter,
-    "EditResult": EditResult,
-}
-_SCALARS: dict[str, type[Any]] = {"str": str, "int": int, "bool": bool, "float": float}
-
-
-def _convert(owner: str, item: dataclasses.Field[Any], value: Any) -> Any:
-    kind = str(item.type)
-    if kind.endswith(" | None"):
-        if value is None:
-            return None
-        kind = kind.removesuffix(" | None")
-    if kind in _NESTED:
-        return _build(_NESTED[kind], value)
-    if kind.startswith("tuple[") and isinstance(value, (list, tuple)):
-        inner = kind[len("tuple[") :].removesuffix(", ...]")
-        if inner in _NESTED:
-            return tuple(_build(_NESTED[inner], entry) for entry in value)
-        if all(
-            isinstance(entry, (list, tuple)) and len(entry) == 2 and all(isinstance(s, str) for s in entry)
-            for entry in value
-        ):
-            return tuple((entry[0], entry[1]) for entry in value)
-    if kind == "float" and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if kind in _SCALARS and type(value) is _SCALARS[kind]:
-        return value
-    if kind.startswith("dict[") and isinstance(value, dict):
-        numbers = {k: float(v) for k, v in value.items() if isinstance(k, str) and type(v) in (int, float)}
-        if len(numbers) == len(value):
-            return numbers
-    raise SchemaError(f"{owner}.{item.name} must be {item.type}, not {value!r:.80}.")

@@ -1,0 +1,77 @@
+"""The things of the scenes: Noto emoji, scaled, turned, mirrored and recoloured on demand, each result cached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ARTWORK = Path(__file__).parent / "artwork"
+
+CLASSES = ("apple", "pear", "banana", "orange", "horse", "zebra", "cat", "dog", "car", "bus", "tree", "flower")
+
+# Hue in degrees. The first colour of a class is the one that its artwork has.
+HUES = {"red": 2, "pink": 331, "yellow": 48, "green": 105, "blue": 218}
+COLOURS = {
+    "apple": ("red", "green"),
+    "car": ("red", "blue", "green", "yellow"),
+    "flower": ("pink", "red", "blue", "yellow"),
+}
+
+_HUE_REACH = 40  # degrees around the artwork's own hue that count as its paint; leaves and wheels keep their colours
+_MIN_PAINT_SATURATION = 70  # of 255: greys and glass are no paint
+_FAINT = 24  # of 255: softer edge pixels are dropped, so that "alpha > 0" is a crisp mask
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """One thing, ready to be laid on a picture: `rgb` (h, w, 3) uint16 times alpha, `alpha` (h, w, 1) uint16 in 0..255."""
+
+    rgb: NDArray[np.uint16]
+    alpha: NDArray[np.uint16]
+
+
+@dataclass
+class SpriteCache:
+    """Sprites for pictures of one size; the scenes quantise scale and angle, so that a few thousand sprites are all."""
+
+    sprites: dict[tuple[str, str | None, int, int, bool], Sprite] = field(default_factory=dict)
+
+    def sprite(self, name: str, colour: str | None, pixels: int, degrees: int, mirrored: bool) -> Sprite:
+        """The thing `name`, its longer side `pixels` long before it is turned by `degrees` (counter-clockwise)."""
+        key = (name, colour, pixels, degrees, mirrored)
+        if key not in self.sprites:
+            self.sprites[key] = _draw(*key)
+        return self.sprites[key]
+
+
+def _draw(name: str, colour: str | None, pixels: int, degrees: int, mirrored: bool) -> Sprite:
+    art = _artwork(name, colour)
+    if mirrored:
+        art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    scale = pixels / max(art.size)
+    turned = art.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+    size = (max(1, round(turned.width * scale)), max(1, round(turned.height * scale)))
+    rgba = np.asarray(turned.resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR), np.uint16)
+    alpha = np.where(rgba[..., 3:] < _FAINT, 0, rgba[..., 3:]).astype(np.uint16)
+    return Sprite(rgba[..., :3] * alpha, alpha)
+
+
+@lru_cache(maxsize=64)
+def _artwork(name: str, colour: str | None) -> Image.Image:
+    """The artwork, cropped to what is visible, its paint turned to `colour` (None: as drawn)."""
+    art = Image.open(ARTWORK / f"{name}.png").convert("RGBA")
+    art = art.crop(art.getchannel("A").getbbox())
+    if colour is None or colour == COLOURS[name][0]:
+        return art
+    own, wanted = HUES[COLOURS[name][0]], HUES[colour]
+    hsv = np.array(art.convert("RGB").convert("HSV"), np.int32)
+    offset = (hsv[..., 0] * 360 // 256 - own + 180) % 360 - 180
+    paint = (np.abs(offset) < _HUE_REACH) & (hsv[..., 1] > _MIN_PAINT_SATURATION)
+    hsv[..., 0] = np.where(paint, ((wanted + offset // 2) % 360) * 256 // 360, hsv[..., 0])
+    rgb = Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB")
+    return Image.merge("RGBA", (*rgb.split(), art.getchannel("A")))

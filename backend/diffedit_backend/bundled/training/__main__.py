@@ -1,0 +1,1 @@
+"""`python -m diffedit_backend.bundled.training`: the same as `diffedit train-bundled`."""

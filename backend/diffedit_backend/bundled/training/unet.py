@@ -1,0 +1,260 @@
+"""Stage 2: UNet and text encoder, v-prediction on whitened latents of fresh scenes.
+
+Each step takes pairs of scenes (`examples`), stratified timesteps with more of the middle, and weights the squared error
+by 1 + 3 x the share of a latent that a thing covers; the last part of the budget is unweighted. Scenes have one thing
+at first. A linear head reads the class of every coarse cell from the decoder's first block, which teaches features
+and cross-attention where which thing is (after the idea of REPA, Yu et al. 2024); it is thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ..scenes import SIZE
+from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
+from .crew import Crew
+from .examples import CELL, LABELS, Batch, ExampleStore
+from .tokenizer import MAX_TOKENS, new_tokenizer
+from .vae import LATENT_CHANNELS
+
+WIDTHS = (64, 128, 192)
+TEXT_WIDTH = 128
+STAGE = 2  # the seed's second number
+UNCAPTIONED = 0.1
+FOREGROUND_WEIGHT = 3.0
+CLASS_MAP_WEIGHT = 0.05
+MIDDLE, MIDDLE_SHARE = (250, 850), 0.4  # timesteps that matter most for edits, and how many of a batch are taken there
+SINGLE_UNTIL, WEIGHTED_UNTIL, HOLD = 0.2, 0.8, 0.55  # shares of the budget
+PEAK_LEARNING_RATE = 8e-4
+EMA_DECAY = 0.999
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. batch: pairs per step and worker; fresh: how many of them are new, on average; learning_rate: the peak."""
+
+    seed: int
+    batch: int
+    fresh: float
+    learning_rate: float = PEAK_LEARNING_RATE
+
+
+class Model(nn.Module):
+    """UNet, text encoder and the auxiliary head, trained together."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.unet = UNet2DConditionModel(
+            sample_size=SIZE // CELL,
+            in_channels=LATENT_CHANNELS,
+            out_channels=LATENT_CHANNELS,
+            layers_per_block=1,
+            block_out_channels=WIDTHS,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=TEXT_WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=16,
+        )
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=TEXT_WIDTH,
+                intermediate_size=2 * TEXT_WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=MAX_TOKENS,
+                projection_dim=TEXT_WIDTH,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        for module in self.text_encoder.modules():  # CLIP's own start is made for large widths: far too small here
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.1)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        self.class_map = nn.Conv2d(WIDTHS[-1], LABELS, 1)
+        self._features: Tensor | None = None
+        self.unet.up_blocks[0].register_forward_hook(self._keep_features)
+
+    def _keep_features(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self._features = output
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The v-prediction (n, 8, 16, 16) and the logits of the class map (n, LABELS, 8, 8)."""
+        states = self.text_encoder(token_ids).last_hidden_state
+        velocity = self.unet(noisy, timesteps, states).sample
+        assert self._features is not None
+        return velocity, self.class_map(self._features)
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, v-prediction."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+@dataclass
+class Run:
+    """The state of a training run: what a checkpoint holds."""
+
+    model: Model
+    average: list[Tensor]
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    single_steps: int = 0
+
+    def state(self, seconds: float) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "single_steps": self.single_steps,
+            "seconds": seconds,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        for mine, saved in zip(self.average, state["average"], strict=True):
+            mine.copy_(saved)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.single_steps = state["step"], state["single_steps"]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the average of the weights a little towards the weights."""
+        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, [p.data for p in self.model.parameters()], 1 - decay)
+
+
+def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: bool) -> None:
+    """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` every five minutes and at the end."""
+    tokenizer = new_tokenizer()
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().requires_grad_(False).to(crew.device)
+    torch.manual_seed(settings.seed)
+    model = Model(tokenizer).to(crew.device)
+    parameters = list(model.parameters())
+    optimiser = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    run, path = Run(model, [p.detach().clone() for p in parameters], optimiser), folder / "unet.pt"
+    if resume:
+        state = load_checkpoint(path)
+        run.load(state)
+        budget.seconds_before = state["seconds"]
+    store = ExampleStore(vae, tokenizer, crew)
+    alphas = new_scheduler().alphas_cumprod.to(crew.device)
+    log, last_save = Log(crew, folder / "unet.jsonl"), budget.seconds
+    while (progress := crew.agree(budget.progress(run.step))) < 1:
+        rng = crew.seed_step(settings.seed, STAGE, run.step)
+        rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        single = progress < SINGLE_UNTIL
+        run.single_steps += single
+        batch = store.batch(scene_numbers(run, settings, crew, single, rng), single, rng, UNCAPTIONED)
+        losses = step_losses(crew, model, batch, alphas, rng, weighted=progress < WEIGHTED_UNTIL)
+        optimiser.zero_grad()
+        (losses["velocity"] + CLASS_MAP_WEIGHT * losses["class_map"]).backward()
+        crew.average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        run.step += 1
+        run.follow()
+        log.note(losses, run.step, rate, budget.seconds, 2 * settings.batch * crew.size, len(store.pairs))
+        if crew.leads and budget.seconds - last_save > 300:
+            last_save = budget.seconds
+            save_checkpoint(path, **run.state(budget.seconds))
+    if crew.leads:
+        save_checkpoint(path, **run.state(budget.seconds))
+        print(f"unet done: {run.step} steps, {budget.seconds / 60:.1f} minutes", flush=True)
+
+
+def scene_numbers(run: Run, settings: Settings, crew: Crew, single: bool, rng: np.random.Generator) -> np.ndarray:
+    """Scene numbers of this step: some of the worker's known scenes and `fresh` new ones, by the step alone."""
+    step = run.step if single else run.step - run.single_steps
+    known, new = (256 + int(settings.fresh * s) for s in (step, step + 1))
+    numbers = rng.integers(known, size=settings.batch)
+    numbers[: new - known] = np.arange(known, new)[: settings.batch]
+    return numbers * crew.size + crew.rank  # each worker has scenes of its own
+
+
+def step_losses(
+    crew: Crew, model: Model, batch: Batch, alphas: Tensor, rng: np.random.Generator, weighted: bool
+) -> dict[str, Tensor]:
+    """The losses of a batch, scalars: "velocity", "class_map"; and per quarter of the timesteps, for the log: "quarters"."""
+    device, pairs = crew.device, len(batch.latents) // 2
+    clean, coverage, labels = batch.latents.to(device), batch.coverage.to(device), batch.labels.to(device)
+    strata = (np.arange(pairs) + rng.random(pairs)) / pairs
+    in_middle = rng.random(pairs) < MIDDLE_SHARE
+    spread = np.where(in_middle, MIDDLE[0] + strata * (MIDDLE[1] - MIDDLE[0]), strata * 1000).astype(np.int64)
+    timesteps = torch.from_numpy(spread.clip(0, 999)).repeat(2).to(device)
+    noise = torch.randn(clean[:pairs].shape).repeat(2, 1, 1, 1).to(device)
+    signal, sigma = alphas[timesteps].sqrt().view(-1, 1, 1, 1), (1 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1)
+    with crew.autocast():
+        velocity, logits = model(signal * clean + sigma * noise, timesteps, batch.token_ids.to(device))
+    error = (velocity.float() - (signal * noise - sigma * clean)).square()
+    weight = 1 + FOREGROUND_WEIGHT * coverage if weighted else torch.ones_like(coverage)
+    return {
+        "velocity": (error * weight).mean() / weight.mean(),
+        "class_map": F.cross_entropy(logits.float(), labels),
+        "quarters": torch.stack((timesteps // 250, error.detach().mean((1, 2, 3)))),
+    }
+
+
+class Log:
+    """Means of the losses, printed and appended to a JSONL file about once a minute by the leader."""
+
+    def __init__(self, crew: Crew, path: Path) -> None:
+        self.crew, self.path = crew, path
+        self.since, self.last_step, self.sums = 0.0, 0, np.zeros(2)
+        self.quarters = np.zeros((2, 4))
+
+    def note(self, losses: dict[str, Tensor], step: int, rate: float, seconds: float, samples: int, scenes: int) -> None:
+        if not self.crew.leads:
+            return
+        if not self.since:
+            self.since, self.last_step = seconds, step - 1
+        self.sums += [losses["velocity"].item(), losses["class_map"].item()]
+        quarter, error = losses["quarters"].cpu().numpy()
+        np.add.at(self.quarters, (0, quarter.astype(int)), error)
+        np.add.at(self.quarters, (1, quarter.astype(int)), 1)
+        if seconds - self.since < 60:
+            return
+        steps = step - self.last_step
+        velocity, class_map = (self.sums / steps).round(4).tolist()
+        row = {
+            "step": step,
+            "minutes": round(seconds / 60, 2),
+            "samples": step * samples,
+            "samples_per_second": round(steps * samples / (seconds - self.since), 1),
+            "velocity": velocity,
+            "class_map": class_map,
+            "by_timestep": (self.quarters[0] / self.quarters[1].clip(1)).round(3).tolist(),
+            "learning_rate": rate,
+            "scenes": 2 * scenes * self.crew.size,
+        }
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+        self.since, self.last_step = seconds, step
+        self.sums[:], self.quarters[:] = 0, 0

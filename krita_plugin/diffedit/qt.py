@@ -1,7 +1,8 @@
 """The one door to Qt: PyQt5 in Krita 5, PyQt6 in Krita 6.
 
-Krita 6 refuses `import PyQt5` with ModuleNotFoundError, so the first binding that can be imported is Krita's own. Enums are
-written in full (`QtCore.Qt.AlignmentFlag.AlignLeft`), which both bindings understand; what moved between them stands below.
+Krita 6 refuses `import PyQt5` with ModuleNotFoundError, so the first binding that can be imported is Krita's own. Enums
+are written in full (`QtCore.Qt.AlignmentFlag.AlignLeft`), which both bindings understand; what moved between them
+stands below.
 """
 
 from __future__ import annotations

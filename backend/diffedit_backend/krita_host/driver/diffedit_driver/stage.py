@@ -1,0 +1,135 @@
+"""What a task gets: Krita, ways to wait for it, and a stopwatch for its main thread."""
+
+import time
+
+from krita import Krita
+from PyQt5.QtCore import QTimer
+from PyQt5.QtWidgets import QApplication, QDialog
+
+
+class Heartbeat:
+    """Measures how long the main thread was away: the longest time between two beats that are due every millisecond."""
+
+    def __init__(self):
+        self.last = time.perf_counter()
+        self.gaps = []
+        self.timer = QTimer()
+        self.timer.setInterval(1)
+        self.timer.timeout.connect(self.beat)
+        self.timer.start()
+
+    def beat(self):
+        now = time.perf_counter()
+        self.gaps.append((now - self.last) * 1000)
+        self.last = now
+
+    def stop(self):
+        """-> the longest stall in ms since the start."""
+        self.beat()
+        self.timer.stop()
+        return max(self.gaps)
+
+
+class Stage:
+    """Krita as a task sees it."""
+
+    def __init__(self):
+        self.app = Krita.instance()
+        self.expect_dialogs = False  # true: the task handles dialogs itself
+        self.lines = []
+        self.kept = []
+
+    def log(self, *words):
+        line = " ".join(str(word) for word in words)
+        self.lines.append(line)
+        print("[driver]", line, flush=True)
+
+    def keep(self, thing):
+        """Holds a reference until the task ends, for a Qt object that must outlive a step."""
+        self.kept.append(thing)
+        return thing
+
+    def clear(self):
+        self.kept.clear()
+
+    @property
+    def document(self):
+        return self.app.activeDocument()
+
+    def window(self):
+        return self.app.activeWindow().qwindow()
+
+    def new(self, width, height, model="RGBA", depth="U8", profile="sRGB-elle-V2-srgbtrc.icc", name="sheet"):
+        """`document = yield from stage.new(...)`: an empty document with a view, its first layer active."""
+        document = self.app.createDocument(width, height, name, model, depth, profile, 120.0)
+        return (yield from self.show(document))
+
+    def open(self, path):
+        """`document = yield from stage.open(path)`, without questions (a PNG of 16 bits would ask for a profile)."""
+        self.app.setBatchmode(True)
+        try:
+            document = self.app.openDocument(str(path))
+        finally:
+            self.app.setBatchmode(False)
+        if document is None:
+            raise FileNotFoundError(f"Krita could not open {path}")
+        return (yield from self.show(document))
+
+    def show(self, document):
+        self.app.activeWindow().addView(document)
+        self.app.setActiveDocument(document)
+        yield lambda: self.document is not None and self.document == document and document.activeNode() is not None
+        yield from self.settle()
+        return document
+
+    def settle(self, document=None):
+        """`yield from stage.settle()`: strokes, projection and queued signals are done."""
+        document = document or self.document
+        document.waitForDone()
+        yield 0
+        document.refreshProjection()
+        document.waitForDone()
+        yield 0.02
+
+    def undo(self, times=1, action="edit_undo"):
+        """`yield from stage.undo(2)`. Krita drops an undo silently while the image is busy, so wait around each."""
+        for _ in range(times):
+            self.document.waitForDone()
+            yield 0
+            self.document.waitForDone()
+            self.app.action(action).trigger()
+            self.document.waitForDone()
+            yield 0.02
+
+    def redo(self, times=1):
+        yield from self.undo(times, "edit_redo")
+
+    def run(self, steps):
+        """`value = yield from stage.run(steps)`: a plugin's generator, one turn of the event loop per step."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value
+            yield 0
+
+    def save(self, path, document=None):
+        document = document or self.document
+        document.setBatchmode(True)
+        if not document.saveAs(str(path)):
+            raise OSError(f"Krita could not save {path}")
+
+    def grab(self, path, widget=None):
+        """A picture of the window or of one widget, painted by Qt."""
+        (widget or self.window()).grab().save(str(path))
+
+    def dialogs(self):
+        return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
+
+    def close_all(self):
+        """Closes every document without a question."""
+        for document in self.app.documents():
+            document.setBatchmode(True)
+            document.waitForDone()
+            document.setModified(False)
+            document.close()

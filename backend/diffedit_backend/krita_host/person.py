@@ -1,0 +1,103 @@
+"""The Kritas of the person at this machine: their resource folders and kritarc files, plugin enabled or taken out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffedit_protocol.errors import BadInputError
+
+from .folders import resource_folder
+from .install import PLUGIN, install_plugin
+
+_FLATPAK = Path(".var") / "app" / "org.kde.krita"
+_SWITCH = f"enable_{PLUGIN}"
+
+
+@dataclass(frozen=True)
+class PersonsKrita:
+    """One Krita: `resources` holds pykrita/ and actions/, `kritarc` its settings."""
+
+    kind: str
+    resources: Path
+    kritarc: Path
+
+    @property
+    def present(self) -> bool:
+        """Whether this Krita has ever been started (its folder or settings exist)."""
+        return self.resources.is_dir() or self.kritarc.is_file()
+
+
+def kritas(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[PersonsKrita, ...]:
+    """Every Krita that this person may have, the ordinary one first. Source: Krita's manual; Flatpak's rules."""
+    ordinary = resource_folder(environ, platform)
+    if platform == "win32":
+        return (PersonsKrita("Krita", ordinary, Path(environ["LOCALAPPDATA"]) / "kritarc"),)
+    home = Path(environ["HOME"])
+    if platform == "darwin":
+        return (PersonsKrita("Krita", ordinary, home / "Library" / "Preferences" / "kritarc"),)
+    settings = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kritarc"
+    flatpak = home / _FLATPAK
+    return (
+        PersonsKrita("Krita", ordinary, settings),
+        PersonsKrita("Krita (Flatpak)", flatpak / "data" / "krita", flatpak / "config" / "kritarc"),
+    )
+
+
+def chosen(resources: Path | None = None) -> tuple[PersonsKrita, ...]:
+    """The Kritas to install into: those present, or the ordinary one if none has been started yet.
+
+    `resources` names one resource folder instead; its kritarc is the ordinary Krita's.
+    """
+    known = kritas()
+    if resources is not None:
+        if not resources.is_dir():
+            raise BadInputError(f"{resources} is no folder. Krita shows its own under Settings > Manage Resources.")
+        return (PersonsKrita("Krita", resources, known[0].kritarc),)
+    return tuple(krita for krita in known if krita.present) or known[:1]
+
+
+def install(krita: PersonsKrita) -> None:
+    """Copy the plugin into `krita` and enable it. An older copy is replaced; every other setting stays."""
+    krita.resources.mkdir(parents=True, exist_ok=True)
+    install_plugin(krita.resources)
+    _write(krita.kritarc, switched(_read(krita.kritarc), "true"))
+
+
+def uninstall(krita: PersonsKrita) -> bool:
+    """Take the plugin out of `krita` and its switch out of kritarc. False where there was none."""
+    pykrita = krita.resources / "pykrita"
+    files = (pykrita / f"{PLUGIN}.desktop", krita.resources / "actions" / f"{PLUGIN}.action")
+    found = (pykrita / PLUGIN).is_dir() or any(file.exists() for file in files)
+    shutil.rmtree(pykrita / PLUGIN, ignore_errors=True)
+    for file in files:
+        file.unlink(missing_ok=True)
+    if krita.kritarc.is_file():
+        _write(krita.kritarc, switched(_read(krita.kritarc), None))
+    return found
+
+
+def switched(kritarc: str, value: str | None) -> str:
+    """The text of a kritarc with `enable_diffedit` in its section [python] set to `value`, or taken out with None."""
+    lines = [line for line in kritarc.splitlines() if not re.match(rf"\s*{_SWITCH}\s*=", line)]
+    if value is not None:
+        if "[python]" not in lines:
+            lines += ([""] if lines else []) + ["[python]"]
+        lines.insert(lines.index("[python]") + 1, f"{_SWITCH}={value}")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(path.name + ".diffedit-new")
+    whole.write_text(text, encoding="utf-8")
+    whole.replace(path)  # never half a kritarc

@@ -1,0 +1,76 @@
+"""The plugin in and out of a person's Krita."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from diffedit_backend.cli import main
+from diffedit_backend.krita_host.person import kritas, switched
+
+KRITARC = "[General]\nTheme=dark\n\n[python]\nenable_other=true\n\n[theme]\nTheme=Krita dark\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return tmp_path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_installing_copies_the_plugin_with_its_protocol_and_enables_it(home: Path) -> None:
+    (home / ".config").mkdir()
+    (home / ".config" / "kritarc").write_text(KRITARC)
+    assert main(["install-plugin"]) == 0
+    plugin = home / ".local/share/krita/pykrita/diffedit"
+    assert (plugin / "__init__.py").is_file()
+    assert (plugin / "_vendor/diffedit_protocol/messages.py").is_file()
+    assert (plugin.parent / "diffedit.desktop").is_file()
+    assert (home / ".local/share/krita/actions/diffedit.action").is_file()
+    lines = (home / ".config/kritarc").read_text().splitlines()
+    assert lines[lines.index("[python]") + 1 :][:2] == ["enable_diffedit=true", "enable_other=true"]
+
+
+def test_uninstalling_leaves_everything_else_as_it_was(home: Path) -> None:
+    (home / ".config").mkdir()
+    (home / ".config" / "kritarc").write_text(KRITARC)
+    other = home / ".local/share/krita/pykrita/other"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("pass\n")
+    before = tree(home)
+    assert main(["install-plugin"]) == 0
+    assert main(["install-plugin"]) == 0  # again: replaced, not doubled
+    assert main(["uninstall-plugin"]) == 0
+    assert tree(home) == before
+
+
+def test_a_flatpak_krita_gets_the_plugin_into_its_own_folders(home: Path) -> None:
+    (home / ".var/app/org.kde.krita/data/krita").mkdir(parents=True)
+    assert main(["install-plugin"]) == 0
+    assert (home / ".var/app/org.kde.krita/data/krita/pykrita/diffedit/__init__.py").is_file()
+    assert "enable_diffedit=true" in (home / ".var/app/org.kde.krita/config/kritarc").read_text()
+    assert not (home / ".local/share/krita").exists()
+
+
+def test_a_folder_that_is_none_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install-plugin", "--resources", str(home / "nowhere")]) == 1
+    assert "nowhere is no folder" in capsys.readouterr().err
+
+
+def test_windows_and_macos_have_folders_of_their_own() -> None:
+    windows = kritas({"APPDATA": "R", "LOCALAPPDATA": "L"}, "win32")[0]
+    assert (windows.resources, windows.kritarc) == (Path("R/krita"), Path("L/kritarc"))
+    mac = kritas({"HOME": "H"}, "darwin")[0]
+    assert mac.resources == Path("H/Library/Application Support/krita")
+    assert mac.kritarc == Path("H/Library/Preferences/kritarc")
+
+
+def test_the_switch_is_set_once_and_taken_out_again() -> None:
+    assert switched("", "true") == "[python]\nenable_diffedit=true\n"
+    assert switched(switched(KRITARC, "true"), "true") == switched(KRITARC, "true")
+    assert switched(switched(KRITARC, "true"), None) == KRITARC

@@ -94,7 +94,7 @@ class Connection:
         return cls(endpoint, server_key, keys.secret, keys.public, name)
 
     def to_line(self) -> str:
-        """The line to paste, the client's secret in it. Raises BadInputError for ipc, which no other machine reaches."""
+        """The line to paste, the client's secret in it. Raises BadInputError for ipc: no other machine reaches it."""
         if not self.endpoint.startswith("tcp://"):
             raise BadInputError(f"Only a tcp address can be invited to, not {self.endpoint}.")
         address = self.endpoint.removeprefix("tcp://")

@@ -53,7 +53,7 @@ class ServerSession:
     def __init__(self, info: ServerInfo, versions: tuple[int, int] = SUPPORTED_VERSIONS) -> None:
         self._info = info
         self._versions = versions
-        self._previews: dict[str, str] = {}
+        self._previews = "none"
         self.hello: Hello | None = None
         self.version: int | None = None
 
@@ -75,7 +75,7 @@ class ServerSession:
             if isinstance(request, Get) and request.length > self._info.limits.chunk_bytes:
                 raise TooLargeError(_too_long(request.length, self._info.limits.chunk_bytes))
             if isinstance(request, Subscribe):
-                self._previews[request.job] = request.previews
+                self._previews = request.previews
             return Asked((), request, number)
         except DiffEditError as error:
             return Asked((_error_frames(number, error),), None, number)
@@ -96,10 +96,9 @@ class ServerSession:
 
         `seq`: the event's number, counted from 1; for a preview the number of the event before it.
         """
-        previews = self._previews.get(job, "none")
-        if isinstance(event, Preview) and previews == "none":
+        if isinstance(event, Preview) and self._previews == "none":
             return None
-        return encode(event_message(job, seq, event, previews=previews))
+        return encode(event_message(job, seq, event, previews=self._previews))
 
     def _read(self, message: Message) -> Request:
         cls = REQUESTS.get(message.type)
@@ -129,7 +128,6 @@ class ServerSession:
             )
         self.hello = hello
         self.version = min(ours_high, theirs_high)
-        self._previews.clear()
         return _frames(number, Welcome(self.version, self._info))
 
     def _opened(self, put: Put) -> Put:

@@ -1,0 +1,222 @@
+"""One job from the client's side: upload what the server lacks, submit, watch to the end; again after a restart.
+
+    asking -> uploading -> submitting -> watching -> ended
+
+A link that was cut goes on where it was. A server that was restarted (its boot id changed) is asked and given
+everything anew under the same id: events then begin at 1 again, and a result that the server had kept comes at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from .encodings import encode_chunk
+from .errors import DiffEditError, NoBlobError, SchemaError, UnknownJobError
+from .events import JobEvent
+from .link_speed import TransferMeter
+from .messages import FINAL_EVENTS, Cancelled, EditRequest, Event, Preview
+from .operations import Desk, Operation
+from .replies import Accepted, Lacking, Okay, Reply, Stored, Subscribed
+from .requests import Cancel, Have, Put, Request, Submit, Subscribe
+
+REFRESH_SECONDS = (
+    2.0  # of silence, after which the job's events are asked for again: a sign of life, and mends a lost one
+)
+MOST_ROUNDS = 3  # of upload and submit, should the server drop a blob between the two
+
+
+class Upload:
+    """One blob on its way up: chunks in order, several in flight; it goes back to a gap that the server reports."""
+
+    def __init__(self, blob: str, data: bytes, offset: int, channels: int | None, meter: TransferMeter) -> None:
+        self.blob = blob
+        self.size = len(data)
+        self.stored = offset
+        self.complete = False
+        self._data = memoryview(data)
+        self._channels = channels
+        self._meter = meter
+        self._next = offset
+        self._in_flight: dict[int, tuple[int, int]] = {}
+
+    def pump(self, run: Operation, desk: Desk) -> None:
+        """Send chunks while the window has room."""
+        limits = desk.server.limits
+        while self._next < self.size and len(self._in_flight) < desk.speed.window(limits):
+            offset = self._next
+            plain = self._data[offset : offset + desk.speed.chunk_bytes(limits)]
+            encoding, data = encode_chunk(plain, desk.speed.encoding(self._channels))
+            number = desk.ask(run, Put(self.blob, self.size, offset, len(plain), encoding, data))
+            self._next = offset + len(plain)
+            self._in_flight[number] = (self._next, len(data))
+
+    def answer(self, run: Operation, desk: Desk, number: int, reply: Stored) -> None:
+        """The server tells how much it holds."""
+        end, size = self._in_flight.pop(number)
+        self._meter.answered(size, desk.now)
+        self.stored = reply.received
+        self.complete = reply.complete
+        if self.complete or reply.received < end:
+            desk.drop(run)
+            self._in_flight.clear()
+            self._next = reply.received
+
+
+class JobRun(Operation):
+    """A job that is being brought to the server, or watched there. `events` fills while the session is fed.
+
+    `request` None: the job is there already, and only watched; it cannot be submitted again. `last` is the number of the
+    last event that came. `events` holds (number, event) pairs, oldest first.
+    """
+
+    def __init__(
+        self, job: str, request: EditRequest | None, blobs: Mapping[str, bytes], *, accepted: bool, since: int = 0
+    ) -> None:
+        super().__init__()
+        self.job = job
+        self.last = since
+        self.accepted = accepted
+        self.cancelling = False
+        self.events: deque[tuple[int, Event]] = deque()
+        self.total = sum(len(data) for data in blobs.values())
+        self._request = request
+        self._blobs = dict(blobs)
+        self._boot_id: str | None = None
+        self._upload: Upload | None = None
+        self._waiting: deque[tuple[str, int]] = deque()
+        self._meter: TransferMeter | None = None
+        self._rounds = 0
+        self._subscribing = False
+        self._heard = 0.0
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the blobs that need not be sent any more."""
+        left = sum(len(self._blobs[blob]) - offset for blob, offset in self._waiting)
+        if self._upload is not None:
+            left += self._upload.size - self._upload.stored
+        return self.total - left
+
+    def begin(self, desk: Desk) -> None:
+        restarted = self._boot_id not in (None, desk.server.boot_id)
+        self._boot_id = desk.server.boot_id
+        self._heard = desk.now
+        self._rounds = 0
+        if restarted:
+            self.last = 0
+            self.accepted = self.accepted and self._request is None
+        if self.accepted:
+            self._watch(desk)
+        else:
+            self._bring(desk)
+
+    def cancel(self, desk: Desk) -> None:
+        """Ask to end the job at its next step, now or as soon as the link is back; its last event tells the end."""
+        self.cancelling = True
+        if self.accepted and desk.ready:
+            desk.ask(self, Cancel(self.job))
+        elif self._upload is not None:
+            self._end_unsubmitted(desk)
+
+    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+        self._heard = desk.now
+        if isinstance(reply, Lacking):
+            self._waiting = deque((blob, reply.received[blob]) for blob in self._blobs if blob in reply.received)
+            self._next_upload(desk)
+        elif isinstance(reply, Stored) and self._upload is not None:
+            self._upload.answer(self, desk, number, reply)
+            if self._upload.complete:
+                self._next_upload(desk)
+            else:
+                self._upload.pump(self, desk)
+        elif isinstance(reply, Accepted):
+            self.accepted = True
+            self._watch(desk)
+        elif isinstance(reply, Subscribed):
+            self._subscribing = False
+        elif not isinstance(reply, Okay):
+            self.fail(desk, SchemaError(f"The backend answered {request.TYPE!r} with {reply.TYPE!r}."))
+
+    def refused(self, desk: Desk, number: int, request: Request, error: DiffEditError) -> None:
+        lost = isinstance(request, Submit) and isinstance(error, NoBlobError)
+        forgotten = isinstance(request, (Subscribe, Cancel)) and isinstance(error, UnknownJobError)
+        if forgotten and self.cancelling:
+            self._end_unsubmitted(desk)
+        elif (lost or forgotten) and self._request is not None and self._rounds < MOST_ROUNDS:
+            self.accepted = False
+            self.last = 0
+            self._bring(desk)
+        else:
+            self.fail(desk, error)
+
+    def event(self, desk: Desk, event: JobEvent) -> None:
+        if event.job != self.job or not self.accepted:
+            return
+        self._heard = desk.now
+        if isinstance(event.event, Preview):
+            if event.seq >= self.last:
+                self._add_preview(event.event)
+        elif event.seq == self.last + 1:
+            self.last = event.seq
+            self.events.append((event.seq, event.event))
+            if isinstance(event.event, FINAL_EVENTS):
+                desk.drop(self)
+                self.finished = True
+        elif event.seq > self.last and not self._subscribing:
+            self._subscribe(desk)
+
+    def tick(self, desk: Desk) -> None:
+        if self.accepted and not self._subscribing and desk.now - self._heard >= REFRESH_SECONDS:
+            self._subscribe(desk)
+
+    def _add_preview(self, preview: Preview) -> None:
+        """Only the newest preview waits: a reader that is slow must not make the queue grow."""
+        if self.events and isinstance(self.events[-1][1], Preview):
+            self.events.pop()
+        self.events.append((self.last, preview))
+
+    def _bring(self, desk: Desk) -> None:
+        """Ask what is missing, then upload it and submit."""
+        desk.drop(self)
+        self._rounds += 1
+        self._subscribing = False
+        self._upload = None
+        self._waiting.clear()
+        self._meter = TransferMeter(desk.speed)
+        if self.cancelling:
+            self._end_unsubmitted(desk)
+        elif self._blobs:
+            desk.ask(self, Have(tuple(self._blobs)))
+        else:
+            self._next_upload(desk)
+
+    def _next_upload(self, desk: Desk) -> None:
+        self._upload = None
+        if self._waiting and self._meter is not None:
+            blob, offset = self._waiting.popleft()
+            self._upload = Upload(blob, self._blobs[blob], offset, self._channels(blob), self._meter)
+            self._upload.pump(self, desk)
+        elif self.cancelling:
+            self._end_unsubmitted(desk)
+        elif self._request is not None:
+            desk.ask(self, Submit(self.job, self._request))
+
+    def _end_unsubmitted(self, desk: Desk) -> None:
+        """Cancelled before the server had the job, or after it forgot it: nobody else will tell so."""
+        desk.drop(self)
+        self.events.append((self.last + 1, Cancelled()))
+        self.finished = True
+
+    def _watch(self, desk: Desk) -> None:
+        self._subscribe(desk)
+        if self.cancelling:
+            desk.ask(self, Cancel(self.job))
+
+    def _channels(self, blob: str) -> int | None:
+        picture = self._request.picture if self._request is not None else None
+        return picture.channels if picture is not None and picture.blob == blob else None
+
+    def _subscribe(self, desk: Desk) -> None:
+        self._subscribing = True
+        desk.ask(self, Subscribe(self.job, self.last, desk.speed.previews))

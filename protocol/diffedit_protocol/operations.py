@@ -1,0 +1,177 @@
+"""What a client is in the middle of: one question, or one download. Without a socket; `job_run` has the third kind.
+
+An operation asks through the desk, is given every answer, and begins again whenever hello was said anew; what it had by
+then it keeps. Every request may be repeated, so an operation never has to know what got lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Protocol
+
+from .encodings import decode_chunk
+from .errors import DiffEditError, SchemaError, TooLargeError
+from .events import JobEvent
+from .link_speed import LinkSpeed, TransferMeter
+from .replies import Chunk, Reply, ServerInfo
+from .requests import Get, Request
+
+
+class Desk(Protocol):
+    """Where operations ask; the ClientSession is one."""
+
+    speed: LinkSpeed
+
+    @property
+    def ready(self) -> bool:
+        """Whether hello was answered on the link that is up."""
+
+    @property
+    def now(self) -> float:
+        """Seconds on the caller's clock."""
+
+    @property
+    def server(self) -> ServerInfo:
+        """Who answered hello."""
+
+    def ask(self, operation: Operation, request: Request) -> int:
+        """Send `request`; its answer goes to `operation`. Returns the request's number."""
+
+    def drop(self, operation: Operation) -> None:
+        """Forget what `operation` asked and has no answer yet: a late one is ignored."""
+
+
+class Operation(ABC):
+    """Something that needs answers until it is finished; `error` tells why it failed, if it did."""
+
+    def __init__(self) -> None:
+        self.finished = False
+        self.error: DiffEditError | None = None
+
+    @abstractmethod
+    def begin(self, desk: Desk) -> None:
+        """Hello was said: ask for everything that is still wanted."""
+
+    @abstractmethod
+    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+        """`request` was answered by `reply`."""
+
+    def refused(self, desk: Desk, number: int, request: Request, error: DiffEditError) -> None:
+        """`request` was answered by an error, or by something unreadable."""
+        self.fail(desk, error)
+
+    def event(self, desk: Desk, event: JobEvent) -> None:  # noqa: B027  (only a job run has events)
+        """The server told something of a job."""
+
+    def tick(self, desk: Desk) -> None:  # noqa: B027  (only a job run waits)
+        """Time went by."""
+
+    def fail(self, desk: Desk, error: DiffEditError) -> None:
+        """End with `error`."""
+        desk.drop(self)
+        self.finished, self.error = True, error
+
+
+class Call(Operation):
+    """One request and its reply."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self.request = request
+        self.reply: Reply | None = None
+
+    def begin(self, desk: Desk) -> None:
+        desk.ask(self, self.request)
+
+    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+        self.reply, self.finished = reply, True
+
+
+class Download(Operation):
+    """Fetches one blob in chunks, several in flight, and checks its hash.
+
+    `limit`: most bytes that it may have. `channels`: 3 or 4 where it holds such pixels, so that slow links pack it.
+    """
+
+    def __init__(self, blob: str, limit: int, channels: int | None = None) -> None:
+        super().__init__()
+        self.blob = blob
+        self.limit = limit
+        self.size: int | None = None
+        self.received = 0
+        self._channels = channels
+        self._chunks: dict[int, bytes | memoryview] = {}
+        self._asked: dict[int, tuple[int, int]] = {}
+        self._holes: deque[tuple[int, int]] = deque()
+        self._next = 0
+        self._meter: TransferMeter | None = None
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def data(self) -> bytes:
+        """The blob, once finished without an error."""
+        return b"".join(self._chunks[offset] for offset in sorted(self._chunks))
+
+    def begin(self, desk: Desk) -> None:
+        self._holes.extend(self._asked.values())
+        self._asked.clear()
+        self._meter = TransferMeter(desk.speed)
+        self._pump(desk)
+
+    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+        offset, length = self._asked.pop(number)
+        try:
+            self._take(desk, reply, offset, length)
+        except DiffEditError as error:
+            self.fail(desk, error)
+            return
+        self.finished = self.received == self.size
+        self._pump(desk)
+
+    def _take(self, desk: Desk, reply: Reply, offset: int, length: int) -> None:
+        if not isinstance(reply, Chunk) or reply.offset != offset:
+            raise SchemaError("The backend answered with another chunk than the one that was asked for.")
+        if self.size is None:
+            if not 1 <= reply.size <= self.limit:
+                raise TooLargeError(
+                    f"The backend offers a blob of {reply.size} bytes; at most {self.limit} were expected."
+                )
+            self.size = reply.size
+        if reply.size != self.size or reply.length != min(length, self.size - offset):
+            raise SchemaError(
+                f"The backend answered {reply.length} bytes at {offset} of {reply.size}; {length} were asked."
+            )
+        if self._meter is not None:
+            self._meter.answered(len(reply.data), desk.now)
+        self._chunks[offset] = decode_chunk(reply.data, reply.encoding, reply.length)
+        self.received += reply.length
+        self._hash_on()
+
+    def _hash_on(self) -> None:
+        """Hash what follows without a gap: while the network brings the rest, this costs no time."""
+        while self._hashed in self._chunks:
+            chunk = self._chunks[self._hashed]
+            self._hash.update(chunk)
+            self._hashed += len(chunk)
+        if self._hashed == self.size and self._hash.hexdigest() != self.blob:
+            raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
+
+    def _pump(self, desk: Desk) -> None:
+        """Ask for more while the window has room: at first one chunk, which tells the size."""
+        limits = desk.server.limits
+        window = desk.speed.window(limits) if self.size is not None else 1
+        while not self.finished and len(self._asked) < window:
+            if self._holes:
+                offset, length = self._holes.popleft()
+            elif self.size is None or self._next < self.size:
+                offset, length = self._next, desk.speed.chunk_bytes(limits)
+                if self.size is not None:
+                    length = min(length, self.size - offset)
+                self._next += length
+            else:
+                return
+            number = desk.ask(self, Get(self.blob, offset, length, desk.speed.encoding(self._channels)))
+            self._asked[number] = (offset, length)

@@ -37,7 +37,7 @@ class Target:
     tag: str
 
 
-# Krita 5.2 brings Python 3.10, 5.3 and 6 bring 3.13; distributions have their own. The abi3 wheel serves 3.12 and newer.
+# Krita 5.2 brings Python 3.10, 5.3 and 6 bring 3.13; distributions their own. The abi3 wheel serves 3.12 and newer.
 TARGETS = tuple(
     Target(python, abi, platform, f"{tag}-{system}")
     for python, abi, tag in (("310", "cp310", "cp310"), ("312", "abi3", "cp312-abi3"))

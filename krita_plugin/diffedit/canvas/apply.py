@@ -1,0 +1,104 @@
+"""Adds what an edit resulted in as one new layer above the source: ONE undo step, the source untouched.
+
+The layer and its mask are built on a copy of the document, where the undo steps of building go, and then added to the
+real one as a whole. It is in the document's own colour space, as if it had been painted there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from krita import Document, Node, Selection
+
+from .area import Area
+from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
+from .layers import Place, drift, find_again, idle, slot_above
+from .pixels import rgba_to_bgra, rows
+from .refusal import CanvasRefusal
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A layer to add, with the selection mask that goes under it.
+
+    `pixels` are those of `area`: 8-bit sRGB, RGBA with straight alpha. `mask` is a plane of `mask_area`, 0..255.
+    """
+
+    name: str
+    area: Area
+    pixels: bytes
+    mask: bytes
+    mask_area: Area
+
+
+def apply_steps(place: Place, addition: Addition) -> Generator[None, None, str]:
+    """Adds `addition` above the layer of `place`, moved with it if it was moved; returns the new layer's id.
+
+    One step per strip; nothing in the document changes before the last. CanvasRefusal when document or layer are gone.
+    """
+    document, layer = find_again(place)
+    yield from idle(document)
+    workshop = document.clone()
+    try:
+        dx, dy = drift(place, layer)
+        node = workshop.createNode(addition.name, "paintlayer")
+        yield from _paint(document, node, addition.pixels, addition.area.moved(dx, dy))
+        selection = Selection()
+        yield from write_plane(selection, addition.mask, addition.mask_area.moved(dx, dy))
+        node.addChildNode(_selection_mask(workshop, addition.name, selection), None)
+        workshop.waitForDone()
+        # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
+        document, layer = find_again(place)
+        yield from idle(document)
+        add(document, node, layer)
+        return str(node.uniqueId().toString())
+    finally:
+        discard(workshop)
+
+
+def keep_mask_steps(place: Place, name: str, mask: bytes, area: Area) -> Generator[None, None, str]:
+    """Adds `mask`, a plane of `area`, as a selection mask under the layer of `place`: one undo step. Returns its id."""
+    document, layer = find_again(place)
+    selection = Selection()
+    yield from write_plane(selection, mask, area.moved(*drift(place, layer)))
+    document, layer = find_again(place)
+    yield from idle(document)
+    node = _selection_mask(document, name, selection)
+    layer.addChildNode(node, None)
+    document.waitForDone()
+    if node.parentNode() is None:
+        raise CanvasRefusal("NOT_ADDED", document=place.document_name)
+    return str(node.uniqueId().toString())
+
+
+def add(document: Document, node: Node, layer: Node) -> None:
+    """Adds `node` above `layer` as one undo step; addChildNode's own answer cannot be trusted."""
+    parent, above = slot_above(layer)
+    parent.addChildNode(node, above)
+    document.waitForDone()
+    if node.parentNode() is None:
+        raise CanvasRefusal("NOT_ADDED", document=document.name())
+
+
+def write_plane(selection: Selection, plane: bytes, area: Area) -> Generator[None, None, None]:
+    """Sets `selection` from a plane of `area`, 0..255."""
+    for strip in area.strips(4 * DIRECT_STRIP):
+        part = rows(plane, area.width, strip.y - area.y, strip.height)
+        selection.setPixelData(part, strip.x, strip.y, strip.width, strip.height)
+        yield
+
+
+def _selection_mask(document: Document, name: str, selection: Selection) -> Node:
+    # Without setSelection first, the mask would hold nothing; it shares the selection from then on.
+    mask = document.createSelectionMask(name)
+    mask.setSelection(selection)
+    return mask
+
+
+def _paint(document: Document, node: Node, rgba: bytes, area: Area) -> Generator[None, None, None]:
+    with Converter(document, SRGB8, space_of(node)) as from_srgb:
+        for strip in area.strips(from_srgb.strip_pixels):
+            part = rgba_to_bgra(rows(rgba, area.width, strip.y - area.y, strip.height, 4))
+            node.setPixelData(from_srgb(part, strip), strip.x, strip.y, strip.width, strip.height)
+            yield

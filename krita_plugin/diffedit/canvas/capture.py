@@ -1,0 +1,123 @@
+"""Reads what an edit works on: the layer's pixels as 8-bit sRGB, the selection, and a mask kept on the layer.
+
+The layer is read from a copy of the document that shares its memory (2 to 10 ms to make), so that it is one moment's
+picture even if the artist paints on while the strips are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from krita import Document, Node, Selection
+
+from .area import Area
+from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
+from .layers import (
+    OWN_PIXELS,
+    Place,
+    area_of,
+    canvas_area,
+    check_workable,
+    children,
+    idle,
+    layer_of,
+    place_of,
+)
+from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
+from .refusal import CanvasRefusal
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What is sent. `pixels`: 8-bit sRGB, RGB when `channels` is 3 (opaque) or RGBA with straight alpha, row by row.
+
+    `area` is where they lie in the image. `selection` and `mask` are planes of `area`, 0..255, or None: no selection
+    (or one of everything), no selection mask on the layer. `mask_name` is that mask's name.
+    """
+
+    place: Place
+    area: Area
+    channels: int
+    pixels: bytes
+    selection: bytes | None
+    mask: bytes | None
+    mask_name: str
+
+
+def capture_steps(document: Document, node: Node, context: int = 0) -> Generator[None, None, Capture]:
+    """Captures the layer of `node` within the canvas and, if there is a selection, its bounds and `context` px around.
+
+    One step per strip. CanvasRefusal when the layer cannot be worked with, is empty, or has nothing inside the
+    selection.
+    """
+    layer = layer_of(node)
+    check_workable(layer)
+    yield from idle(document)
+    place = place_of(document, layer)
+    area = captured_area(document, layer, context)
+    selection = document.selection()
+    mask = kept_mask(layer, node)
+    copy = document.clone()
+    try:
+        source = copy.nodeByUniqueID(layer.uniqueId())
+        strips = yield from _read_strips(copy, source, area)
+        selected = None if selection is None else (yield from read_plane(selection, area))
+        painted = None if mask is None else (yield from read_plane(mask.selection(), area))
+    finally:
+        discard(copy)
+    alphas = [alpha_of(strip) for strip in strips]
+    if not any(alpha.count(0) < len(alpha) for alpha in alphas):
+        raise CanvasRefusal("EMPTY", layer=layer.name())
+    opaque = all(alpha.count(255) == len(alpha) for alpha in alphas)
+    reorder = bgra_to_rgb if opaque else bgra_to_rgba
+    for i, strip in enumerate(strips):
+        yield
+        strips[i] = reorder(strip)
+    if selected is not None and selected.count(255) == len(selected):
+        selected = None  # everything is selected: as good as nothing
+    name = "" if mask is None else mask.name()
+    return Capture(place, area, 3 if opaque else 4, b"".join(strips), selected, painted, name)
+
+
+def captured_area(document: Document, layer: Node, context: int = 0) -> Area:
+    """The part of the image that a capture reads: layer within the canvas, within the selection grown by `context`."""
+    canvas = canvas_area(document)
+    shown = area_of(layer.bounds()) & canvas
+    if shown.empty:
+        raise CanvasRefusal("EMPTY", layer=layer.name())
+    selection = document.selection()
+    if selection is None:
+        return shown
+    selected = Area(selection.x(), selection.y(), selection.width(), selection.height()) & canvas
+    if (selected & shown).empty:
+        raise CanvasRefusal("NOTHING_SELECTED", layer=layer.name())
+    return selected.grown(context) & shown
+
+
+def kept_mask(layer: Node, node: Node | None = None) -> Node | None:
+    """The selection mask that an edit of `layer` uses: `node` if it is one, else the layer's topmost visible one."""
+    if node is not None and node.type() == "selectionmask":
+        return node
+    masks = [child for child in children(layer) if child.type() == "selectionmask" and child.visible()]
+    return masks[-1] if masks else None
+
+
+def read_plane(selection: Selection, area: Area) -> Generator[None, None, bytes]:
+    """A selection as a plane of `area`: 0 outside of it to 255 wholly selected."""
+    parts = []
+    for strip in area.strips(4 * DIRECT_STRIP):
+        parts.append(bytes(selection.pixelData(strip.x, strip.y, strip.width, strip.height)))
+        yield
+    return b"".join(parts)
+
+
+def _read_strips(copy: Document, source: Node, area: Area) -> Generator[None, None, list[bytes]]:
+    """The layer's pixels in `area` as strips of B, G, R, A."""
+    read = source.pixelData if source.type() in OWN_PIXELS else source.projectionPixelData
+    strips = []
+    with Converter(copy, space_of(source), SRGB8) as to_srgb:
+        for strip in area.strips(to_srgb.strip_pixels):
+            strips.append(to_srgb(bytes(read(strip.x, strip.y, strip.width, strip.height)), strip))
+            yield
+    return strips

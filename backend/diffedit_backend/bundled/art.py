@@ -24,12 +24,16 @@ COLOURS = {
 
 _HUE_REACH = 40  # degrees around the artwork's own hue that count as its paint; leaves and wheels keep their colours
 _MIN_PAINT_SATURATION = 70  # of 255: greys and glass are no paint
+_HALVED_UP_TO = 112  # px: smaller sprites are drawn from the artwork at half its size, which is quicker
 _FAINT = 24  # of 255: softer edge pixels are dropped, so that "alpha > 0" is a crisp mask
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """One thing, ready to be laid on a picture: `rgb` (h, w, 3) uint16 times alpha, `alpha` (h, w, 1) uint16 in 0..255."""
+    """One thing, ready to be laid on a picture.
+
+    rgb: (h, w, 3) uint16, sRGB times alpha; alpha: (h, w, 1) uint16 in 0..255.
+    """
 
     rgb: NDArray[np.uint16]
     alpha: NDArray[np.uint16]
@@ -50,20 +54,24 @@ class SpriteCache:
 
 
 def _draw(name: str, colour: str | None, pixels: int, degrees: int, mirrored: bool) -> Sprite:
-    art = _artwork(name, colour)
+    art = _artwork(name, colour, halved=pixels <= _HALVED_UP_TO)
     if mirrored:
         art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     scale = pixels / max(art.size)
     turned = art.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
     size = (max(1, round(turned.width * scale)), max(1, round(turned.height * scale)))
-    rgba = np.asarray(turned.resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR), np.uint16)
+    rgba = np.asarray(
+        turned.resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR), np.uint16
+    )
     alpha = np.where(rgba[..., 3:] < _FAINT, 0, rgba[..., 3:]).astype(np.uint16)
     return Sprite(rgba[..., :3] * alpha, alpha)
 
 
-@lru_cache(maxsize=64)
-def _artwork(name: str, colour: str | None) -> Image.Image:
+@lru_cache(maxsize=128)
+def _artwork(name: str, colour: str | None, halved: bool) -> Image.Image:
     """The artwork, cropped to what is visible, its paint turned to `colour` (None: as drawn)."""
+    if halved:
+        return _artwork(name, colour, halved=False).reduce(2)
     art = Image.open(ARTWORK / f"{name}.png").convert("RGBA")
     art = art.crop(art.getchannel("A").getbbox())
     if colour is None or colour == COLOURS[name][0]:

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 _OPENINGS = ("", "", "", "a photo of ", "a picture of ")
 
 # Beside what captions say: small words that people write around a wish. They are known to the tokenizer one by one.
-_EXTRA_WORDS = "the this with two three one big small little and or is of at by no nothing not there white black brown".split()
+_EXTRA_WORDS = (
+    *("the", "this", "with", "and", "or", "is", "of", "at", "by", "no", "not", "there", "one", "two", "three"),
+    *("big", "small", "little", "white", "black", "brown"),
+)
 
 
 def caption(things: Sequence[Thing], ground: str, style: int) -> str:
-    """"a photo of a red car and a horse on grass". `style` picks opening and order of the things, for both texts of an edit.
+    """ "a photo of a red car and a horse on grass". `style` picks the opening and the order of the things.
 
     A thing is named with its colour where the scene gives it one (None: as drawn, and not said).
     """

@@ -45,7 +45,7 @@ class Thing:
     mirrored: bool = False
 
     def box(self, size: int, margin: float = 1.1) -> tuple[int, int, int, int]:
-        """The square around the thing in px (left, top, right, bottom), `margin` times its scale; may leave the picture."""
+        """The square around the thing in px (left, top, right, bottom), `margin` times its scale."""
         half = self.scale * size * margin / 2
         x, y = self.x * size, self.y * size
         return round(x - half), round(y - half), round(x + half), round(y + half)

@@ -42,7 +42,7 @@ class Budget:
 
 
 def learning_rate(peak: float, step: int, progress: float, *, warmup: int, hold: float, floor: float = 0.02) -> float:
-    """Linear warm-up over `warmup` steps, `peak` until the share `hold` of the budget, then a cosine down to `floor * peak`."""
+    """Linear warm-up over `warmup` steps, `peak` until the share `hold` of the budget, then a cosine to `floor`."""
     warm = min(1.0, (step + 1) / warmup)
     if progress <= hold:
         return peak * warm

@@ -1,4 +1,4 @@
-"""Several single-threaded training processes on one machine that average their gradients (gloo); or one process, on a GPU.
+"""Several single-threaded training processes on one machine that average their gradients (gloo); or one, on a GPU.
 
 Two processes of one thread each are faster here than one process of two threads: on busy cores the threads of one
 operation wait for each other thousands of times a second, processes only once a step.
@@ -39,11 +39,11 @@ class Crew:
         return float(shared.item())
 
     def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace the gradient of every parameter that has one by its mean over the crew."""
+        """Replace the gradient of every parameter that has one by its mean over the crew, sent as bfloat16."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        flat = torch.cat([g.reshape(-1).bfloat16() for g in gradients])
         dist.all_reduce(flat)
         flat /= self.size
         for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):

@@ -32,8 +32,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Example:
-    """latents (8, 16, 16) float32 whitened; coverage (1, 16, 16) float32 in 0..1, the share of each latent's pixels that
-    belongs to a thing; labels (LABELS, 8, 8) float32, the share of each class in each coarse cell, sums to 1."""
+    """latents (8, 16, 16) float32, whitened; coverage (1, 16, 16) float32 in 0..1, how much of a latent is a thing;
+    labels (LABELS, 8, 8) float32, the share of each class in each coarse cell, sums to 1."""
 
     scene: Scene
     latents: Tensor
@@ -67,7 +67,9 @@ class ExampleStore:
         pairs = [self.pairs[int(n), single] for n in numbers]
         examples = [pair[side] for side in (0, 1) for pair in pairs]
         texts = list(self._texts(examples, rng, uncaptioned))
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length)
+        tokens = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length
+        )
         return Batch(
             torch.stack([e.latents for e in examples]),
             torch.stack([e.coverage for e in examples]),
@@ -104,7 +106,7 @@ class ExampleStore:
 
 
 def training_pair(scenes: Scenes, number: int, single: bool) -> tuple[Scene, Scene]:
-    """The training scene of a number and the same with one thing exchanged, recoloured or taken away, or on another ground."""
+    """The scene of a number, and the same with one thing exchanged, recoloured or gone, or on another ground."""
     scene = scenes.scene(number, 1 if single else None)
     rng = np.random.default_rng((7, number))
     while True:
@@ -128,7 +130,9 @@ def _exchange(scene: Scene, rng: np.random.Generator) -> Scene:
         name = free[rng.integers(len(free))]
     colours = COLOURS.get(name)
     colour = colours[rng.integers(len(colours))] if colours and rng.random() < 0.7 else None
-    return replace(scene, things=(*scene.things[:index], replace(old, name=name, colour=colour), *scene.things[index + 1 :]))
+    return replace(
+        scene, things=(*scene.things[:index], replace(old, name=name, colour=colour), *scene.things[index + 1 :])
+    )
 
 
 def coverage_and_labels(scene: Scene, masks: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:

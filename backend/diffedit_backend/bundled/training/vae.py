@@ -70,7 +70,9 @@ def train(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, resum
         whole = progress > WHOLE_PICTURES_FROM
         count = max(1, batch // 4) if whole else batch
         first = 1_000_000 + (step * crew.size + crew.rank) * batch
-        pictures = to_tensor(np.stack([_picture(scenes, first + i, rng, whole) for i in range(count)])).to(crew.device)
+        pictures = to_tensor(np.stack([training_picture(scenes, first + i, rng, whole) for i in range(count)])).to(
+            crew.device
+        )
         with crew.autocast():
             posterior = vae.encode(pictures).latent_dist
             decoded = vae.decode(posterior.sample()).sample.float()
@@ -86,21 +88,31 @@ def train(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, resum
             mse = F.mse_loss(decoded, pictures).item()
             quality = f"PSNR {psnr(vae):.2f} dB" if step > 500 else ""
             kl = posterior.kl().mean().item() / posterior.mean[0].numel()
-            print(f"vae step {step} {budget.seconds / 60:.1f} min lr {rate:.1e} mse {mse:.5f} kl/dim {kl:.2f} {quality}", flush=True)
+            print(
+                f"vae step {step} {budget.seconds / 60:.1f} min lr {rate:.1e} mse {mse:.5f} kl/dim {kl:.2f} {quality}",
+                flush=True,
+            )
         if crew.leads and budget.seconds - last_save > 300:
             last_save = budget.seconds
-            save_checkpoint(path, vae=vae.state_dict(), optimiser=optimiser.state_dict(), step=step, seconds=budget.seconds)
+            save_checkpoint(
+                path, vae=vae.state_dict(), optimiser=optimiser.state_dict(), step=step, seconds=budget.seconds
+            )
     if crew.leads:
         save_checkpoint(path, vae=vae.state_dict(), optimiser=optimiser.state_dict(), step=step, seconds=budget.seconds)
         before = psnr(vae)
         whiten(vae, scenes)
         vae.save_pretrained(folder / "vae")
-        figures = {"psnr": round(psnr(vae), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "crew": crew.size}
+        figures = {
+            "psnr": round(psnr(vae), 2),
+            "steps": step,
+            "minutes": round(budget.seconds / 60, 1),
+            "crew": crew.size,
+        }
         (folder / "vae.json").write_text(json.dumps(figures))
         print(f"vae done: {figures}, PSNR before whitening {before:.2f} dB", flush=True)
 
 
-def _picture(scenes: Scenes, seed: int, rng: np.random.Generator, whole: bool) -> NDArray[np.uint8]:
+def training_picture(scenes: Scenes, seed: int, rng: np.random.Generator, whole: bool) -> NDArray[np.uint8]:
     """A whole scene, or a crop of one that mostly has a thing in it."""
     scene = scenes.scene(seed)
     pixels = scenes.render(scene).pixels
@@ -116,7 +128,9 @@ def _picture(scenes: Scenes, seed: int, rng: np.random.Generator, whole: bool) -
 
 def reconstruction_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
     """Squared + 0.15 x absolute + 0.1 x absolute error of horizontal and vertical differences. Values in -1..1."""
-    edges = F.l1_loss(decoded.diff(dim=-1), pictures.diff(dim=-1)) + F.l1_loss(decoded.diff(dim=-2), pictures.diff(dim=-2))
+    edges = F.l1_loss(decoded.diff(dim=-1), pictures.diff(dim=-1)) + F.l1_loss(
+        decoded.diff(dim=-2), pictures.diff(dim=-2)
+    )
     return F.mse_loss(decoded, pictures) + 0.15 * F.l1_loss(decoded, pictures) + 0.1 * edges
 
 

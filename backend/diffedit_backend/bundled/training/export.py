@@ -1,0 +1,59 @@
+"""Stage 4: the five parts as one diffusers folder, fp16 safetensors, with its model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from .budget import load_checkpoint
+from .evaluate import Parts
+from .tokenizer import new_tokenizer
+from .unet import Model, new_scheduler
+
+LIMIT_BYTES = 40 * 1024 * 1024
+
+
+def averaged_parts(folder: Path) -> Parts:
+    """The parts of the run in `folder`, with the averaged weights of its last checkpoint, float32."""
+    tokenizer = new_tokenizer()
+    model = Model(tokenizer)
+    state = load_checkpoint(folder / "unet.pt")
+    with torch.no_grad():
+        for parameter, average in zip(model.parameters(), state["average"], strict=True):
+            parameter.copy_(average)
+    tuned = folder / "vae_decoder"
+    vae = AutoencoderKL.from_pretrained(tuned if tuned.is_dir() else folder / "vae").eval()
+    model.unet.set_default_attn_processor()
+    return Parts(vae, model.unet.eval(), model.text_encoder.eval(), tokenizer, new_scheduler())
+
+
+def export(folder: Path, target: Path, card: str) -> int:
+    """Write the run in `folder` to `target` (replaced) and return its size in bytes; ValueError beyond LIMIT_BYTES."""
+    from diffusers import StableDiffusionPipeline
+
+    parts = averaged_parts(folder)
+    pipeline = StableDiffusionPipeline(
+        vae=parts.vae,
+        unet=parts.unet,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        scheduler=parts.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).to(torch.float16)
+    shutil.rmtree(target, ignore_errors=True)
+    pipeline.save_pretrained(target)
+    for config in target.rglob("*config.json"):  # paths of this machine are in some
+        values = json.loads(config.read_text())
+        if values.pop("_name_or_path", None) is not None:
+            config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    (target / "MODEL_CARD.md").write_text(card)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    if size > LIMIT_BYTES:
+        raise ValueError(f"The exported model has {size} bytes, more than {LIMIT_BYTES}: make it narrower.")
+    return size

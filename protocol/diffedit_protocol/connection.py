@@ -83,6 +83,12 @@ class Connection:
         return "this machine" if self.local else _split_host(self.endpoint)[0]
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of a tcp endpoint."""
+        host, port = _split_host(self.endpoint)
+        return host.strip("[]"), int(port)
+
+    @property
     def local(self) -> bool:
         """Whether the backend runs on this machine by its address: ipc, or a loopback address."""
         return self.endpoint.startswith("ipc://") or is_loopback(_split_host(self.endpoint)[0])

@@ -66,8 +66,8 @@ class Upload:
 class JobRun(Operation):
     """A job that is being brought to the server, or watched there. `events` fills while the session is fed.
 
-    `request` None: the job is there already, and only watched; it cannot be submitted again. `last` is the number of the
-    last event that came. `events` holds (number, event) pairs, oldest first.
+    `request` None: the job is there already, and only watched; it cannot be submitted again. `last` is the number of
+    the last event that came, `given` that of the last that the reader took from `events`: (number, event) pairs.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class JobRun(Operation):
         super().__init__()
         self.job = job
         self.last = since
+        self.given = since
         self.accepted = accepted
         self.cancelling = False
         self.events: deque[tuple[int, Event]] = deque()
@@ -104,12 +105,16 @@ class JobRun(Operation):
         self._heard = desk.now
         self._rounds = 0
         if restarted:
-            self.last = 0
+            self.last = self.given = 0
             self.accepted = self.accepted and self._request is None
         if self.accepted:
             self._watch(desk)
         else:
             self._bring(desk)
+
+    def again(self, since: int) -> JobRun:
+        """A run of the same job that is given its events above `since`."""
+        return JobRun(self.job, self._request, self._blobs, accepted=self.accepted, since=since)
 
     def cancel(self, desk: Desk) -> None:
         """Ask to end the job at its next step, now or as soon as the link is back; its last event tells the end."""

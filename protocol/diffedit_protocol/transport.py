@@ -1,0 +1,206 @@
+"""One DEALER socket and its monitor: messages out and in, and what becomes of the link, in an artist's words.
+
+| option | why |
+|---|---|
+| LINGER 0 | closing never waits for a peer: it would hang Krita at exit |
+| IMMEDIATE 1 | nothing is queued for a peer that is not there |
+| SNDHWM, RCVHWM small | queues belong to the session, which knows what may wait |
+| MAXMSGSIZE | no frame beyond a chunk is ever taken into memory |
+| HANDSHAKE_IVL 3 s | a peer that accepts and stays silent is given up |
+| RECONNECT_IVL 200 ms to 5 s | a restarted server is found at once, an absent one not hammered |
+| HEARTBEAT | a link that died without a word is noticed; chunks are far shorter than the timeout on any usable link |
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from dataclasses import dataclass
+
+import zmq
+from zmq.error import Again
+from zmq.utils.monitor import recv_monitor_message
+
+from .connection import NO_BACKEND, Connection
+from .errors import AuthError, DiffEditError, LinkError
+from .frames import MAX_PAYLOAD_BYTES, Frames
+from .probe import mechanism_behind
+
+HANDSHAKE_MS = 3000
+RECONNECT_MS, RECONNECT_MAX_MS = 200, 5000
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 15000
+HIGH_WATER_MARK = 16  # messages
+PROBE_SECONDS = 1.0
+CLOSED_PIPES = 2  # in a row before they are taken for a refusal: a server that stops closes one too
+OPTIONS = (
+    (zmq.LINGER, 0),
+    (zmq.IMMEDIATE, 1),
+    (zmq.SNDHWM, HIGH_WATER_MARK),
+    (zmq.RCVHWM, HIGH_WATER_MARK),
+    (zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES),
+    (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+    (zmq.RECONNECT_IVL, RECONNECT_MS),
+    (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
+    (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+    (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
+    (zmq.IPV6, 1),
+)
+
+
+@dataclass(frozen=True)
+class Up:
+    """The transport is connected and its handshake done."""
+
+
+@dataclass(frozen=True)
+class Down:
+    """The transport is not connected; it tries again by itself. `error` says what is known of the reason."""
+
+    error: LinkError
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The peer is not the one, or will not have us; trying again would change nothing."""
+
+    error: DiffEditError
+
+
+LinkChange = Up | Down | Refused
+
+
+class Transport:
+    """A connected or connecting DEALER. Used by one thread; `close` never blocks."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Begins to connect. Raises AuthError for an ipc folder that others may enter, LinkError for a missing one."""
+        connection.check_folder()
+        self._connection = connection
+        self._context = zmq.Context()
+        self._open()
+
+    def close(self) -> None:
+        """Drops the link and everything queued."""
+        self._close_sockets()
+        self._context.destroy(linger=0)
+
+    def send(self, frames: Frames) -> bool:
+        """Hands a message to the socket; False when it can take none now."""
+        try:
+            self._socket.send_multipart(frames, zmq.DONTWAIT)
+        except Again:
+            return False
+        return True
+
+    def receive(self) -> list[bytes] | None:
+        """The next message that is there, or None."""
+        try:
+            frames: list[bytes] = self._socket.recv_multipart(zmq.DONTWAIT)
+        except Again:
+            return None
+        return frames
+
+    def wait(self, seconds: float, *, to_send: bool) -> None:
+        """Sleeps until a message or a change of the link is there, or (`to_send`) the socket can take one."""
+        self._poller.register(self._socket, zmq.POLLIN | (zmq.POLLOUT if to_send else 0))
+        self._poller.poll(math.ceil(max(0.0, seconds) * 1000))
+
+    def changes(self) -> list[LinkChange]:
+        """What became of the link since the last call, oldest first."""
+        found: list[LinkChange] = []
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)
+            change = self._read(int(event["event"]), int(event["value"]))
+            if change is not None:
+                found.append(change)
+        return found
+
+    def _open(self) -> None:
+        self._socket = self._context.socket(zmq.DEALER)
+        for option, value in OPTIONS:
+            self._socket.setsockopt(option, value)
+        if self._connection.encrypted:
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, self._connection.server_key.encode())
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, self._connection.client_public.encode())
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, self._connection.client_secret.encode())
+        self._monitor = self._socket.get_monitor_socket()
+        self._poller = zmq.Poller()
+        self._poller.register(self._monitor, zmq.POLLIN)
+        self._shaken = False  # the handshake of the present connection is done
+        self._explained = True  # what became of the present connection was told
+        self._closed_pipes = 0  # handshakes in a row that ended so
+        self._socket.connect(self._connection.endpoint)
+
+    def _close_sockets(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(0)
+
+    def _read(self, event: int, value: int) -> LinkChange | None:
+        """What a monitor event means (libzmq's zmq_socket_monitor(3)); None when it adds nothing."""
+        if event == zmq.EVENT_CONNECTED:
+            self._explained = False
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._shaken, self._closed_pipes = True, 0
+            return Up()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._explained = True
+            return Refused(AuthError(_unknown_key(self._connection)))
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            return self._look()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._explained = True
+            if value not in (errno.EPIPE, errno.ECONNRESET):
+                return Down(LinkError(f"{_address(self._connection)} accepts the link but does not answer."))
+            self._closed_pipes += 1
+            return self._look() if self._closed_pipes >= CLOSED_PIPES else None
+        elif event == zmq.EVENT_DISCONNECTED and self._shaken:
+            self._shaken = False
+            return Down(LinkError(_lost(self._connection)))
+        elif event == zmq.EVENT_DISCONNECTED and not self._explained:
+            return self._look()
+        elif event == zmq.EVENT_CLOSED or (event == zmq.EVENT_CONNECT_RETRIED and not self._closed_pipes):
+            self._closed_pipes = 0
+            return Down(LinkError(_absent(self._connection)))
+        return None
+
+    def _look(self) -> LinkChange:
+        """See for ourselves what answers there; libzmq has given up on it, or soon would."""
+        self._explained = True
+        if self._connection.endpoint.startswith("ipc://"):
+            return Refused(AuthError(f"{_address(self._connection)} is no backend of this user."))
+        mechanism = mechanism_behind(*self._connection.address, timeout=PROBE_SECONDS)
+        if mechanism is None:
+            self._close_sockets()
+            self._open()
+            return Down(LinkError(_absent(self._connection)))
+        return Refused(AuthError(_stranger(self._connection, mechanism)))
+
+
+def _address(connection: Connection) -> str:
+    return connection.endpoint.partition("://")[2]
+
+
+def _unknown_key(connection: Connection) -> str:
+    if connection.local:
+        return "The backend on this machine does not know this Krita. Stop it and start it again."
+    return f"The box at {connection.host} does not know this Krita. Ask for a new invitation."
+
+
+def _stranger(connection: Connection, mechanism: str) -> str:
+    if mechanism == "CURVE":
+        return (
+            f"{connection.host.capitalize() if connection.local else connection.host} answers with another identity "
+            "than the one you were invited to. Nothing was sent."
+        )
+    if mechanism:
+        return f"{_address(connection)} answers without encryption, so it is not trusted. Nothing was sent."
+    return f"Something else than a DiffEdit backend answers at {_address(connection)}. Check the address."
+
+
+def _lost(connection: Connection) -> str:
+    return f"The link to {connection.host} was lost. The job goes on there; its result will be fetched."
+
+
+def _absent(connection: Connection) -> str:
+    return NO_BACKEND if connection.local else f"No backend answers at {_address(connection)}. Is it running there?"

@@ -1,0 +1,146 @@
+"""What `DiffEditPipeline` knows about a trajectory: the schedule it was made with, and the picture that it came from.
+
+The interface of the drop-in class hands trajectories around as bare tensors. Steps, strength, x0 and the picture are
+remembered beside the tensor, by its identity and for as long as it lives, so that a call need not be told them a second
+time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from diffusers import DDIMInverseScheduler, DPMSolverMultistepInverseScheduler, DPMSolverMultistepScheduler
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .pipeline_inputs import check_fraction
+
+logger = logging.getLogger(__name__)
+
+# A count that is whole but for the rounding of the product, such as 50 * 0.58 = 28.999999999999996.
+ROUNDING = 1e-9
+# What must agree for the levels of an inversion to be the levels that the edit passes.
+LEVEL_SETTINGS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "prediction_type",
+    "timestep_spacing",
+    "steps_offset",
+)
+
+
+class TrajectorysSteps(int):
+    """A default number of steps that gives way to the number that the trajectory was made with."""
+
+
+class TrajectorysStrength(float):
+    """A default strength that gives way to the strength that the trajectory was made with."""
+
+
+# The defaults of the interface, for trajectories of unknown origin.
+TRAJECTORYS_STEPS, TRAJECTORYS_STRENGTH = TrajectorysSteps(50), TrajectorysStrength(0.8)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a trajectory comes from.
+
+    steps, strength: of its inversion. x0: (B, C, h, w), the picture's latents. picture: (B, 3, H, W) float32 in [0, 1],
+    the picture itself at its own size, or None when latents were inverted.
+    """
+
+    steps: int
+    strength: float
+    x0: Tensor
+    picture: Tensor | None
+
+    @property
+    def count(self) -> int:
+        """The number of its levels."""
+        return encoding_steps(self.steps, self.strength)
+
+    def repeated(self, copies: int) -> Origin:
+        """The origin of a batch that holds every picture `copies` times in a row."""
+        picture = None if self.picture is None else self.picture.repeat_interleave(copies, dim=0)
+        return Origin(self.steps, self.strength, self.x0.repeat_interleave(copies, dim=0), picture)
+
+
+_origins: Any = WeakTensorKeyDictionary()
+
+
+def remember(trajectory: Tensor, origin: Origin) -> None:
+    """Keep `origin` for as long as `trajectory` is alive."""
+    _origins[trajectory] = origin
+
+
+def origin_of(trajectory: Any) -> Origin | None:
+    """The origin of this very tensor, or None when it was not made by `invert` (loaded from a file, sliced, moved)."""
+    return _origins.get(trajectory) if isinstance(trajectory, Tensor) else None
+
+
+def encoding_steps(steps: int, strength: float) -> int:
+    """How many of `steps` a strength in [0, 1] runs through: the whole part of their product, in exact arithmetic."""
+    return min(math.floor(steps * strength + ROUNDING), steps)
+
+
+def schedule_for(trajectory: Any, steps: int, strength: float | None) -> tuple[int, float]:
+    """Steps and strength of the edit of `trajectory`: what was asked for, or the trajectory's own where that was left
+    open.
+
+    Raises ValueError for a strength out of [0, 1], or when what was asked for is not what the trajectory was made with.
+    """
+    origin = origin_of(trajectory)
+    if origin is not None:
+        steps = origin.steps if isinstance(steps, TrajectorysSteps) else steps
+        strength = origin.strength if isinstance(strength, TrajectorysStrength) else strength
+    ratio = check_fraction("inpaint_strength", strength)
+    if origin is not None and (steps, encoding_steps(steps, ratio)) != (origin.steps, origin.count):
+        raise ValueError(
+            f"`image_latents` was inverted with num_inference_steps={origin.steps}, inpaint_strength={origin.strength},"
+            f" but num_inference_steps={steps}, inpaint_strength={ratio} were asked for. Leave both out, or invert"
+            " again."
+        )
+    return int(steps), ratio
+
+
+def check_retraceable(scheduler: Any) -> None:
+    """Raises ValueError for a scheduler whose latents or time steps are not those of an inversion."""
+    if scheduler.order != 1 or float(scheduler.init_noise_sigma) != 1.0:
+        raise ValueError(
+            f"{type(scheduler).__name__} cannot retrace an inversion: its latents or steps are of another kind. Use"
+            " DDIMScheduler or DPMSolverMultistepScheduler."
+        )
+
+
+def inverse_of(scheduler: Any, inverse: Any | None) -> Any:
+    """A scheduler that climbs the levels which `scheduler` descends: `inverse` itself, or one like it, or a new one.
+
+    `steps_offset` is taken over (the constructor sets it on one of the two only); other differences are told in the
+    log.
+    """
+    if inverse is None:
+        kind = (
+            DPMSolverMultistepInverseScheduler
+            if isinstance(scheduler, DPMSolverMultistepScheduler)
+            else DDIMInverseScheduler
+        )
+        return kind.from_config(scheduler.config)
+    offset = scheduler.config.get("steps_offset")
+    if offset is not None and inverse.config.get("steps_offset", offset) != offset:
+        inverse = type(inverse).from_config(inverse.config, steps_offset=offset)
+    differing = [
+        f"{name}: {scheduler.config[name]!r} and {inverse.config[name]!r}"
+        for name in LEVEL_SETTINGS
+        if name in scheduler.config and name in inverse.config and scheduler.config[name] != inverse.config[name]
+    ]
+    if differing:
+        logger.warning(
+            "Scheduler and inverse scheduler pass different noise levels (%s). Make one from the other's config.",
+            "; ".join(differing),
+        )
+    return inverse

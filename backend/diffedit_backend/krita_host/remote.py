@@ -60,7 +60,7 @@ class RemoteKrita:
     def run(self, function: Callable[..., Any], /, *, limit: float = 60.0, **arguments: Any) -> Any:
         """Runs `function(stage, **arguments)` on Krita's main thread and returns its value.
 
-        The function travels as source text: it imports what it needs itself and sees nothing of its module.
+        The function travels as source text: it imports what it needs itself and of its module sees only `Path`.
         Arguments and value are what JSON knows; paths arrive as text. KritaTaskError when anything in Krita went wrong
         meanwhile.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from krita import Document
 
 from ..qt import QtCore
+from ..translation import tr
 from .refusal import CanvasRefusal
 
 KEY = "diffedit/history"
@@ -15,7 +16,12 @@ LIMIT = 256 * 1024  # bytes: a .kra should not grow by what it remembers
 def write_history(document: Document, history: bytes, limit: int = LIMIT) -> None:
     """Replaces the document's history; CanvasRefusal HISTORY_TOO_LARGE leaves the old one as it was."""
     if len(history) > limit:
-        raise CanvasRefusal("HISTORY_TOO_LARGE", size=-(-len(history) // 1024), limit=limit // 1024)
+        sentence = tr(
+            "The history is too large to be kept in the file: {size} KiB, at most {limit} KiB.",
+            size=-(-len(history) // 1024),
+            limit=limit // 1024,
+        )
+        raise CanvasRefusal("HISTORY_TOO_LARGE", sentence)
     document.setAnnotation(KEY, DESCRIPTION, QtCore.QByteArray(history))
 
 

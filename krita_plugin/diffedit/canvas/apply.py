@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from krita import Document, Node, Selection
 
+from ..translation import tr
 from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .layers import Place, drift, find_again, idle, slot_above
@@ -66,19 +67,23 @@ def keep_mask_steps(place: Place, name: str, mask: bytes, area: Area) -> Generat
     yield from idle(document)
     node = _selection_mask(document, name, selection)
     layer.addChildNode(node, None)
-    document.waitForDone()
-    if node.parentNode() is None:
-        raise CanvasRefusal("NOT_ADDED", document=place.document_name)
+    _check_added(document, node)
     return str(node.uniqueId().toString())
 
 
 def add(document: Document, node: Node, layer: Node) -> None:
-    """Adds `node` above `layer` as one undo step; addChildNode's own answer cannot be trusted."""
+    """Adds `node` above `layer` as one undo step."""
     parent, above = slot_above(layer)
     parent.addChildNode(node, above)
+    _check_added(document, node)
+
+
+def _check_added(document: Document, node: Node) -> None:
+    """addChildNode answers True even where nothing was added."""
     document.waitForDone()
     if node.parentNode() is None:
-        raise CanvasRefusal("NOT_ADDED", document=document.name())
+        sentence = tr("Krita did not add '{name}'; the result is kept in History.", name=node.name())
+        raise CanvasRefusal("NOT_ADDED", sentence)
 
 
 def write_plane(selection: Selection, plane: bytes, area: Area) -> Generator[None, None, None]:

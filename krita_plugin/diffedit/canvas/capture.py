@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from krita import Document, Node, Selection
 
+from ..translation import tr
 from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .layers import (
@@ -22,6 +23,7 @@ from .layers import (
     children,
     idle,
     layer_of,
+    node_with_id,
     place_of,
 )
 from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
@@ -60,7 +62,7 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
     mask = kept_mask(layer, node)
     copy = document.clone()
     try:
-        source = copy.nodeByUniqueID(layer.uniqueId())
+        source = node_with_id(copy.rootNode(), place.layer_id)
         strips = yield from _read_strips(copy, source, area)
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
@@ -68,7 +70,7 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
         discard(copy)
     alphas = [alpha_of(strip) for strip in strips]
     if not any(alpha.count(0) < len(alpha) for alpha in alphas):
-        raise CanvasRefusal("EMPTY", layer=layer.name())
+        raise _empty(layer)
     opaque = all(alpha.count(255) == len(alpha) for alpha in alphas)
     reorder = bgra_to_rgb if opaque else bgra_to_rgba
     for i, strip in enumerate(strips):
@@ -85,14 +87,22 @@ def captured_area(document: Document, layer: Node, context: int = 0) -> Area:
     canvas = canvas_area(document)
     shown = area_of(layer.bounds()) & canvas
     if shown.empty:
-        raise CanvasRefusal("EMPTY", layer=layer.name())
+        raise _empty(layer)
     selection = document.selection()
     if selection is None:
         return shown
     selected = Area(selection.x(), selection.y(), selection.width(), selection.height()) & canvas
     if (selected & shown).empty:
-        raise CanvasRefusal("NOTHING_SELECTED", layer=layer.name())
+        raise CanvasRefusal(
+            "NOTHING_SELECTED",
+            tr("'{layer}' has nothing inside the selection. Choose another layer, or deselect.", layer=layer.name()),
+        )
     return selected.grown(context) & shown
+
+
+def _empty(layer: Node) -> CanvasRefusal:
+    sentence = tr("'{layer}' is empty. Choose a layer with something on it.", layer=layer.name())
+    return CanvasRefusal("EMPTY", sentence)
 
 
 def kept_mask(layer: Node, node: Node | None = None) -> Node | None:

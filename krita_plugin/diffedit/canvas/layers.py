@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from krita import Document, Krita, Node
 
 from ..qt import QtCore, sip
+from ..translation import tr
 from .area import Area
-from .refusal import LAYER_KINDS, CanvasRefusal
+from .refusal import CanvasRefusal
 
 # What is read by its own pixels, and what by what it shows: Krita gives no pixels of its own for the latter.
 OWN_PIXELS = ("paintlayer",)
@@ -40,10 +41,12 @@ def active_layer() -> tuple[Document, Node]:
     document = Krita.instance().activeDocument()
     # After a close Krita may still hand out a wrapper of the document: it has no root any more.
     if document is None or document.rootNode() is None:
-        raise CanvasRefusal("NO_DOCUMENT")
+        raise CanvasRefusal("NO_DOCUMENT", tr("Open a picture first."))
     node = document.activeNode()
     if node is None or node.parentNode() is None:
-        raise CanvasRefusal("NO_LAYER", document=name_of(document))
+        raise CanvasRefusal(
+            "NO_LAYER", tr("Choose a paint layer: none is active in '{document}'.", document=name_of(document))
+        )
     return document, layer_of(node)
 
 
@@ -57,17 +60,30 @@ def layer_of(node: Node) -> Node:
 def check_workable(layer: Node) -> None:
     """CanvasRefusal when `layer` is of a kind without a picture, or locked or hidden, itself or a group around it."""
     if layer.type() not in OWN_PIXELS + PROJECTED:
-        kind = LAYER_KINDS.get(layer.type(), layer.type())
-        raise CanvasRefusal("LAYER_KIND", layer=layer.name(), kind=kind)
+        raise CanvasRefusal("LAYER_KIND", _kind_sentence(layer))
     if layer.type() == "grouplayer" and layer.passThroughMode():
-        raise CanvasRefusal("LAYER_KIND", layer=layer.name(), kind="pass-through group")
+        raise CanvasRefusal(
+            "LAYER_KIND", tr("'{layer}' lets its layers pass through. Choose one of them.", layer=layer.name())
+        )
     node = layer
     while node.parentNode() is not None:
         if node.locked():
-            raise CanvasRefusal("LOCKED", layer=node.name())
+            sentence = tr("'{layer}' is locked. Unlock it, or choose another layer.", layer=node.name())
+            raise CanvasRefusal("LOCKED", sentence)
         if not node.visible():
-            raise CanvasRefusal("HIDDEN", layer=node.name())
+            sentence = tr("'{layer}' is hidden. Show it, or choose another layer.", layer=node.name())
+            raise CanvasRefusal("HIDDEN", sentence)
         node = node.parentNode()
+
+
+def _kind_sentence(layer: Node) -> str:
+    match layer.type():
+        case "adjustmentlayer":
+            return tr("Choose a paint layer: '{layer}' is a filter layer.", layer=layer.name())
+        case "generatorlayer":
+            return tr("Choose a paint layer: '{layer}' is a fill layer.", layer=layer.name())
+        case kind:
+            return tr("Choose a paint layer: '{layer}' is a {kind}.", layer=layer.name(), kind=kind)
 
 
 def name_of(document: Document) -> str:
@@ -93,16 +109,29 @@ def find_document(place: Place) -> Document:
         root = document.rootNode()
         if root is not None and root.uniqueId().toString() == place.document_id:
             return document
-    raise CanvasRefusal("DOCUMENT_GONE", document=place.document_name)
+    raise CanvasRefusal(
+        "DOCUMENT_GONE", tr("'{document}' was closed; the result is kept in History.", document=place.document_name)
+    )
 
 
 def find_again(place: Place) -> tuple[Document, Node]:
     """The document and the layer of `place`; CanvasRefusal DOCUMENT_GONE or LAYER_GONE."""
     document = find_document(place)
-    layer = document.nodeByUniqueID(QtCore.QUuid(place.layer_id))
-    if layer is None or layer.parentNode() is None:
-        raise CanvasRefusal("LAYER_GONE", layer=place.layer_name)
+    layer = node_with_id(document.rootNode(), place.layer_id)
+    if layer is None:
+        raise CanvasRefusal(
+            "LAYER_GONE", tr("'{layer}' was deleted; the result is kept in History.", layer=place.layer_name)
+        )
     return document, layer
+
+
+def node_with_id(root: Node, node_id: str) -> Node | None:
+    """The node of that id below `root`. (Krita 5.1's own nodeByUniqueID answers with a paint layer that is no Node.)"""
+    for child in children(root):
+        found = child if child.uniqueId().toString() == node_id else node_with_id(child, node_id)
+        if found is not None:
+            return found
+    return None
 
 
 def drift(place: Place, layer: Node) -> tuple[int, int]:
@@ -117,7 +146,7 @@ def slot_above(layer: Node) -> tuple[Node, Node | None]:
 
 
 def children(node: Node) -> list[Node]:
-    """The nodes inside `node`, bottom first. Wrappers of a list are never freed unless they are given back to Python."""
+    """The nodes inside `node`, bottom first; a list's wrappers are never freed unless given back to Python."""
     found = node.childNodes()
     for child in found:
         sip.transferback(child)

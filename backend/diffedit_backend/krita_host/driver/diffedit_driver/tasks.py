@@ -3,6 +3,7 @@
 import inspect
 import time
 import traceback
+from pathlib import Path
 
 from PyQt5.QtCore import QTimer
 from PyQt5.QtWidgets import QApplication, QDialog, QLabel
@@ -42,7 +43,7 @@ class Task:
     def call(self):
         """Calls the function; like next() on a generator, it answers with a wish or raises StopIteration."""
         source = "\n" * (self.described["line"] - 1) + self.described["source"]
-        names = {"__name__": "task", "__file__": self.described["file"]}
+        names = {"__name__": "task", "__file__": self.described["file"], "Path": Path}
         exec(compile(source, self.described["file"], "exec"), names)
         value = names[self.described["function"]](self.stage, **self.described["arguments"])
         if not inspect.isgenerator(value):

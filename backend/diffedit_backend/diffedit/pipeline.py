@@ -34,8 +34,9 @@ class DiffEditPipeline(MaskStage, InversionStage, EditStage, DiffusionPipeline, 
             the components of a diffusers folder. The last three may be None; the inverse scheduler is then made from
             the scheduler: DPM-Solver's for DPM-Solver, else DDIM's.
         requires_safety_checker: whether to warn when there is no safety checker.
-        reference: reproduce the old class's numbers where they merely differ from ours: the VAE's posterior is
-            sampled, the background is blended one level late, the picture is not pasted back outside the mask.
+        reference: reproduce the old class's numbers where they merely differ from ours: the background is
+            blended one level late, the picture is not pasted back outside the mask, the VAE's posterior is sampled even
+            without a generator.
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"

@@ -24,7 +24,10 @@ from .pipeline_trajectory import (
     TRAJECTORYS_STRENGTH,
     Origin,
     check_retraceable,
+    last_timesteps,
+    offset_of,
     origin_of,
+    retracing,
     schedule_for,
 )
 
@@ -97,16 +100,17 @@ class EditStage(PipelineParts, PromptEncoding):
             (cross_attention_kwargs or {}).get("scale"),
             clip_skip,
         )
-        self.scheduler.set_timesteps(steps, device=device)
-        timesteps, count = self.get_timesteps(steps, strength, device)
-        check_retraceable(self.scheduler)
+        origin = self._origin(image_latents, image, steps, strength, batch_size, copies)
+        scheduler = self.scheduler if origin is None or self.config.reference else retracing(self.scheduler, origin)
+        scheduler.set_timesteps(steps, device=device)
+        check_retraceable(scheduler)
+        timesteps = last_timesteps(scheduler, steps, strength)
         levels = read_trajectory(image_latents, batch_size, len(timesteps), self.vae.config.latent_channels)
         levels = levels.to(device, embeds.dtype).repeat_interleave(copies, dim=1)  # (T, N, C, h, w), N = B * copies
-        origin = self._origin(image_latents, image, steps, strength, batch_size, copies)
         mask = read_mask(mask_image, batch_size).to(device).repeat_interleave(copies, dim=0)  # (N, 1, H, W)
         held = resize_mask(mask, *levels.shape[-2:]).to(levels.dtype)  # (N, 1, h, w)
 
-        if count == 0:
+        if len(timesteps) == 0:
             if origin is None:
                 raise ValueError(
                     "`image_latents` holds no level and its picture is unknown: pass `image`, or raise the strength."
@@ -117,15 +121,15 @@ class EditStage(PipelineParts, PromptEncoding):
             backgrounds, masks = self._backgrounds(levels, origin, held)
             extra = self.prepare_extra_step_kwargs(generator, eta)
             predict = self._predictor(
-                self.scheduler, embeds, negative_embeds if guided else None, guidance_scale, cross_attention_kwargs
+                scheduler, embeds, negative_embeds if guided else None, guidance_scale, cross_attention_kwargs
             )
-            with self.progress_bar(total=count) as bar:
+            with self.progress_bar(total=len(timesteps)) as bar:
                 listen = self._listener(bar, timesteps, callback, every)
                 x = masked_denoise(
                     start,
                     timesteps,
                     predict,
-                    lambda output, t, x: self.scheduler.step(output, t, x, **extra).prev_sample,
+                    lambda output, t, x: scheduler.step(output, t, x, **extra).prev_sample,
                     backgrounds,
                     masks,
                     listen,
@@ -148,7 +152,7 @@ class EditStage(PipelineParts, PromptEncoding):
         if image is not None:
             pictures = read_pictures(image, self.image_processor, self.vae.config.latent_channels)
             x0 = self.prepare_image_latents(pictures.scaled, batch_size, self.vae.dtype, self._execution_device)
-            origin = Origin(steps, strength, x0, pictures.batch(batch_size))
+            origin = Origin(steps, strength, offset_of(self.scheduler), x0, pictures.batch(batch_size))
         return None if origin is None else origin.repeated(copies)
 
     def _backgrounds(self, levels: Tensor, origin: Origin | None, held: Tensor) -> tuple[list[Tensor], list[Tensor]]:

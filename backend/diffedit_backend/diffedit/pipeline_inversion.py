@@ -15,7 +15,7 @@ from .pipeline_inputs import check_count, check_fraction, check_texts, read_pict
 from .pipeline_parts import Callback, Generators, PipelineParts
 from .pipeline_regularisation import Regularisation, regularise
 from .pipeline_text import Prompt, PromptEncoding, Texts
-from .pipeline_trajectory import Origin, inverse_of, remember
+from .pipeline_trajectory import Origin, inverse_of, offset_of, remember
 
 
 @dataclass
@@ -110,7 +110,7 @@ class InversionStage(PipelineParts, PromptEncoding):
                 x0, timesteps, predict, lambda output, t, x: inverse.step(output, t, x).prev_sample, listen
             )
         latents = trajectory[1:].flip(0).transpose(0, 1).contiguous()  # (B, T, C, h, w), most noised first
-        remember(latents, Origin(num_inference_steps, strength, x0, pictures.batch(batch_size)))
+        remember(latents, Origin(num_inference_steps, strength, offset_of(inverse), x0, pictures.batch(batch_size)))
 
         images: Any = self.decode_latents(latents.flatten(0, 1)) if decode_latents else None
         if decode_latents and output_type == "pil":

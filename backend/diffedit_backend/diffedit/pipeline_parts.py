@@ -16,7 +16,7 @@ from .denoise import guide
 from .inversion import OnLevel, Predict
 from .pipeline_inputs import check_count, check_fraction, check_texts, paste
 from .pipeline_text import Texts
-from .pipeline_trajectory import encoding_steps
+from .pipeline_trajectory import encoding_steps, last_timesteps
 from .schedule import NoiseSchedule
 
 Callback = Callable[[int, Any, Tensor], None]
@@ -67,8 +67,8 @@ class PipelineParts:
 
     def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[Tensor, int]:
         """The last `strength` of the scheduler's time steps (descending), and their number."""
-        count = encoding_steps(num_inference_steps, strength)
-        return self.scheduler.timesteps[(num_inference_steps - count) * self.scheduler.order :], count
+        timesteps = last_timesteps(self.scheduler, num_inference_steps, strength)
+        return timesteps, encoding_steps(num_inference_steps, strength)
 
     def get_inverse_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[Tensor, int]:
         """The first `strength` of the inverse scheduler's time steps (ascending), and their number."""
@@ -111,13 +111,13 @@ class PipelineParts:
         generator: Generators = None,
         copies: int = 1,
     ) -> Tensor:
-        """Latents of pictures (n, 3, H, W) in [-1, 1], each encoded once: the mode of the VAE's posterior.
+        """Latents of pictures (n, 3, H, W) in [-1, 1], each encoded once. Latents pass through.
 
-        Latents pass through. Fewer pictures than batch_size are repeated as a whole; each is then there `copies` times
-        in a row. Returns (batch_size * copies, C, H / f, W / f). Raises ValueError when n does not divide batch_size.
+        Fewer pictures than batch_size are repeated as a whole; each is then there `copies` times in a row.
+        Returns (batch_size * copies, C, H / f, W / f). Raises ValueError when n does not divide batch_size.
 
-        The generator is advanced as if every copy were sampled from the posterior, so that a seed means the same noises
-        as with the old class; a pipeline made with `reference=True` uses these samples.
+        They are the mode of the VAE's posterior, the same for every stage. Only from a generator of the caller's is the
+        posterior sampled, once for each copy, so that a seed gives what it gave with the old class.
         """
         if batch_size % len(image):
             raise ValueError(f"{len(image)} pictures cannot be shared out evenly to {batch_size} prompts.")
@@ -127,11 +127,10 @@ class PipelineParts:
         else:
             posteriors = [self.vae.encode(each).latent_dist for each in torch.split(image, 1)]
             latents = torch.cat([each.mode() for each in posteriors]).repeat_interleave(copies, dim=0)
-            draws = randn_tensor(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
-            if self.config.reference:
-                latents = (
-                    latents + torch.cat([each.std for each in posteriors]).repeat_interleave(copies, dim=0) * draws
-                )
+            if generator is not None or self.config.reference:
+                deviation = torch.cat([each.std for each in posteriors]).repeat_interleave(copies, dim=0)
+                draws = randn_tensor(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
+                latents = latents + deviation * draws
             latents = self.vae.config.scaling_factor * latents
         return latents.repeat(batch_size * copies // len(latents), 1, 1, 1)
 

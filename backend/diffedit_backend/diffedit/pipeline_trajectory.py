@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffusers import DDIMInverseScheduler, DPMSolverMultistepInverseScheduler, DPMSolverMultistepScheduler
+from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -30,7 +32,6 @@ LEVEL_SETTINGS = (
     "beta_schedule",
     "prediction_type",
     "timestep_spacing",
-    "steps_offset",
 )
 
 
@@ -51,11 +52,12 @@ class Origin:
     """Where a trajectory comes from.
 
     steps, strength: of its inversion. x0: (B, C, h, w), the picture's latents. picture: (B, 3, H, W) float32 in [0, 1],
-    the picture itself at its own size, or None when latents were inverted.
+    the picture itself at its own size, or None when latents were inverted. steps_offset: of the inverse scheduler.
     """
 
     steps: int
     strength: float
+    steps_offset: int
     x0: Tensor
     picture: Tensor | None
 
@@ -67,7 +69,7 @@ class Origin:
     def repeated(self, copies: int) -> Origin:
         """The origin of a batch that holds every picture `copies` times in a row."""
         picture = None if self.picture is None else self.picture.repeat_interleave(copies, dim=0)
-        return Origin(self.steps, self.strength, self.x0.repeat_interleave(copies, dim=0), picture)
+        return replace(self, x0=self.x0.repeat_interleave(copies, dim=0), picture=picture)
 
 
 _origins: Any = WeakTensorKeyDictionary()
@@ -117,11 +119,33 @@ def check_retraceable(scheduler: Any) -> None:
         )
 
 
-def inverse_of(scheduler: Any, inverse: Any | None) -> Any:
-    """A scheduler that climbs the levels which `scheduler` descends: `inverse` itself, or one like it, or a new one.
+def offset_of(scheduler: Any) -> int:
+    """The scheduler's `steps_offset`; 0 for one that has none."""
+    return int(scheduler.config.get("steps_offset", 0))
 
-    `steps_offset` is taken over (the constructor sets it on one of the two only); other differences are told in the
-    log.
+
+def retracing(scheduler: Any, origin: Origin) -> Any:
+    """`scheduler`, or a copy of it that passes the time steps of the inversion: those of its `steps_offset`.
+
+    The two may differ since only the scheduler's offset is set to 1 when a pipeline is made.
+    """
+    if offset_of(scheduler) == origin.steps_offset:
+        return scheduler
+    scheduler = copy(scheduler)
+    scheduler._internal_dict = FrozenDict({**scheduler.config, "steps_offset": origin.steps_offset})
+    return scheduler
+
+
+def last_timesteps(scheduler: Any, steps: int, strength: float) -> Tensor:
+    """The last `strength` of the scheduler's time steps, descending."""
+    timesteps: Tensor = scheduler.timesteps[(steps - encoding_steps(steps, strength)) * scheduler.order :]
+    return timesteps
+
+
+def inverse_of(scheduler: Any, inverse: Any | None) -> Any:
+    """A scheduler that climbs the levels which `scheduler` descends: `inverse`, or a new one where that is None.
+
+    Differences that make them pass other levels are told in the log, but for `steps_offset`: see `retracing`.
     """
     if inverse is None:
         kind = (
@@ -130,9 +154,6 @@ def inverse_of(scheduler: Any, inverse: Any | None) -> Any:
             else DDIMInverseScheduler
         )
         return kind.from_config(scheduler.config)
-    offset = scheduler.config.get("steps_offset")
-    if offset is not None and inverse.config.get("steps_offset", offset) != offset:
-        inverse = type(inverse).from_config(inverse.config, steps_offset=offset)
     differing = [
         f"{name}: {scheduler.config[name]!r} and {inverse.config[name]!r}"
         for name in LEVEL_SETTINGS

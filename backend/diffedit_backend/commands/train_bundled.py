@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from ..bundled.training import decoder, unet, vae
+    from ..bundled.training import autoencoder, unet
     from ..bundled.training.budget import Budget
     from ..bundled.training.crew import launch
 
@@ -92,8 +92,8 @@ def _train(args: argparse.Namespace) -> None:
         launch(unet.train, workers, args.device, args.folder, budget, settings, args.resume)
         return
     batch = args.batch or (8 if args.device == "cpu" else 128)
-    stage = vae if args.stage == "vae" else decoder
-    launch(stage.train, workers, args.device, args.folder, budget, args.seed, batch, args.resume)
+    train = autoencoder.train_vae if args.stage == "vae" else autoencoder.train_decoder
+    launch(train, workers, args.device, args.folder, budget, args.seed, batch, args.resume)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

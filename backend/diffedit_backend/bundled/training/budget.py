@@ -17,12 +17,15 @@ class Budget:
     """A stage's length in steps, or in minutes of training over all its sittings.
 
     With steps a run is deterministic. With minutes the learning rate follows the clock, so only its data are.
+    A checkpoint is due every `save_every` seconds; whatever came after the last one is done again on resuming.
     """
 
     steps: int | None
     minutes: float | None
     seconds_before: float = 0.0
+    save_every: float = 300.0
     started: float = field(default_factory=time.monotonic)
+    last_save: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -32,6 +35,17 @@ class Budget:
     def seconds(self) -> float:
         """Seconds trained so far, all sittings together."""
         return self.seconds_before + time.monotonic() - self.started
+
+    def resume_at(self, seconds: float) -> None:
+        """Go on after that many seconds of earlier sittings."""
+        self.seconds_before = self.last_save = seconds
+
+    def save_due(self) -> bool:
+        """Whether it is time for a checkpoint; asking takes note of it."""
+        if self.seconds - self.last_save < self.save_every:
+            return False
+        self.last_save = self.seconds
+        return True
 
     def progress(self, step: int) -> float:
         """Share of the budget that is spent; 1 or more when the stage is done."""

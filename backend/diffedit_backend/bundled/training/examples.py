@@ -111,7 +111,7 @@ def training_pair(scenes: Scenes, number: int, single: bool) -> tuple[Scene, Sce
     rng = np.random.default_rng((7, number))
     while True:
         other = _exchange(scene, rng)
-        if not is_held_out(other):
+        if other != scene and not is_held_out(other):
             return scene, other
 
 

@@ -6,39 +6,49 @@ into some captions.
 
 from __future__ import annotations
 
-import json
 import string
-import tempfile
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 from ..captions import vocabulary
 
 MAX_TOKENS = 32
+END_OF_WORD = "</w>"
 _CHARACTERS = string.ascii_lowercase + string.digits + "!,.-'?"
-# The split of the original CLIP tokenizer, without its special tokens.
-_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
 
 def new_tokenizer() -> CLIPTokenizer:
-    """Single characters, merges, words, then the start and end tokens last, as in CLIP's own vocabulary."""
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    trainer = trainers.BpeTrainer(vocab_size=20_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
-    bpe.train_from_iterator([*vocabulary(), ","], trainer)
-    with tempfile.TemporaryDirectory() as folder:
-        bpe.model.save(folder)
-        learned = json.loads((Path(folder) / "vocab.json").read_text())
-        merges = [tuple(line.split(" ")) for line in (Path(folder) / "merges.txt").read_text().splitlines()[1:] if line]
-    tokens = [*_CHARACTERS, *(c + "</w>" for c in _CHARACTERS)]
-    tokens += [token for token in sorted(learned, key=learned.__getitem__) if token not in tokens]
+    """Single characters, merged pieces, then the start and end tokens last, as in CLIP's own vocabulary."""
+    merges = learn_merges(vocabulary())
+    tokens = [*_CHARACTERS, *(c + END_OF_WORD for c in _CHARACTERS), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     ids = {token: i for i, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=MAX_TOKENS)
+
+
+def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Byte pair merges, in order, until every word is one piece (Sennrich et al. 2016).
+
+    The most frequent pair first, ties in alphabetical order: unlike the tokenizers library's trainer, which leaves ties
+    to a hash table, this gives every process the same numbers.
+    """
+    pieces = [[*word[:-1], word[-1] + END_OF_WORD] for word in words]
+    merges: list[tuple[str, str]] = []
+    while pairs := Counter(pair for parts in pieces for pair in pairwise(parts)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        pieces = [_merged(parts, best) for parts in pieces]
+    return merges
+
+
+def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    result: list[str] = []
+    for part in parts:
+        if result and (result[-1], part) == pair:
+            result[-1] += part
+        else:
+            result.append(part)
+    return result

@@ -37,7 +37,7 @@ CLASS_MAP_WEIGHT = 0.05
 MIDDLE, MIDDLE_SHARE = (250, 850), 0.4  # timesteps that matter most for edits, and how many of a batch are taken there
 SINGLE_UNTIL, WEIGHTED_UNTIL, HOLD = 0.2, 0.8, 0.55  # shares of the budget
 PEAK_LEARNING_RATE = 8e-4
-EMA_DECAY, EMA_EVERY = 0.9995, 4  # decay per step; the average moves every fourth step
+EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourth step
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
     if resume:
         state = load_checkpoint(path)
         run.load(state)
-        budget.seconds_before = state["seconds"]
+        budget.resume_at(state["seconds"])
     store = ExampleStore(vae, tokenizer, crew)
     alphas = new_scheduler().alphas_cumprod.to(crew.device)
-    log, last_save = Log(crew, folder / "unet.jsonl"), budget.seconds
+    log = Log(crew, folder / "unet.jsonl")
     while (progress := crew.agree(budget.progress(run.step))) < 1:
         rng = crew.seed_step(settings.seed, STAGE, run.step)
         rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
@@ -185,8 +185,7 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
         run.step += 1
         run.follow()
         log.note(losses, run.step, rate, budget.seconds, 2 * settings.batch * crew.size, len(store.pairs))
-        if crew.leads and budget.seconds - last_save > 300:
-            last_save = budget.seconds
+        if crew.leads and budget.save_due():
             save_checkpoint(path, **run.state(budget.seconds))
     if crew.leads:
         save_checkpoint(path, **run.state(budget.seconds))

@@ -1,14 +1,6 @@
-"""Stage 1: the autoencoder, 128x128 pictures <-> 16x16x8 latents, trained mostly on 64x64 crops around the things.
-
-Loss: squared error, absolute error, absolute error of the picture's gradients (sharp outlines), and a weak
-Kullback-Leibler term. At the end every latent channel is made mean 0, standard deviation 1 by folding the whitening
-into the 1x1 convolutions around the latents, so that the scaling factor in the config is 1.
-"""
+"""The autoencoder, 128x128 pictures <-> 16x16x8 latents: what it is, what it sees, how it is measured and whitened."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,16 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..scenes import SIZE, Scenes
-from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
-from .crew import Crew
 
 LATENT_CHANNELS = 8
 WIDTHS = (16, 32, 64, 96)
 CROP = 64  # px
-WHOLE_PICTURES_FROM = 0.8  # share of the budget after which whole pictures are seen
-PEAK_LEARNING_RATE = 2e-3
-KL_WEIGHT = 5e-4
-STAGE = 1  # the seed's second number
 _VALIDATION_SEEDS = range(96)
 
 
@@ -48,68 +34,6 @@ def new_vae() -> AutoencoderKL:
 def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
     """(n, h, w, 3) uint8 -> (n, 3, h, w) float32 in -1..1."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def train(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
-    """Train until the budget is spent; checkpoint `folder/vae.pt`, at the end also `folder/vae/` for diffusers."""
-    torch.manual_seed(seed)
-    vae = new_vae().to(crew.device)
-    optimiser = torch.optim.AdamW(vae.parameters(), PEAK_LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0)
-    parameters, step, path = list(vae.parameters()), 0, folder / "vae.pt"
-    if resume:
-        state = load_checkpoint(path)
-        vae.load_state_dict(state["vae"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, budget.seconds_before = state["step"], state["seconds"]
-    scenes, last_report, last_save = Scenes(), budget.seconds, budget.seconds
-    while (progress := crew.agree(budget.progress(step))) < 1:
-        rng = crew.seed_step(seed, STAGE, step)
-        rate = learning_rate(PEAK_LEARNING_RATE, step, progress, warmup=100, hold=0.3)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        whole = progress > WHOLE_PICTURES_FROM
-        count = max(1, batch // 4) if whole else batch
-        first = 1_000_000 + (step * crew.size + crew.rank) * batch
-        pictures = to_tensor(np.stack([training_picture(scenes, first + i, rng, whole) for i in range(count)])).to(
-            crew.device
-        )
-        with crew.autocast():
-            posterior = vae.encode(pictures).latent_dist
-            decoded = vae.decode(posterior.sample()).sample.float()
-        loss = reconstruction_loss(decoded, pictures) + KL_WEIGHT * posterior.kl().float().mean() / pictures[0].numel()
-        optimiser.zero_grad()
-        loss.backward()
-        crew.average_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        step += 1
-        if crew.leads and budget.seconds - last_report > 60:
-            last_report = budget.seconds
-            mse = F.mse_loss(decoded, pictures).item()
-            quality = f"PSNR {psnr(vae):.2f} dB" if step > 500 else ""
-            kl = posterior.kl().mean().item() / posterior.mean[0].numel()
-            print(
-                f"vae step {step} {budget.seconds / 60:.1f} min lr {rate:.1e} mse {mse:.5f} kl/dim {kl:.2f} {quality}",
-                flush=True,
-            )
-        if crew.leads and budget.seconds - last_save > 300:
-            last_save = budget.seconds
-            save_checkpoint(
-                path, vae=vae.state_dict(), optimiser=optimiser.state_dict(), step=step, seconds=budget.seconds
-            )
-    if crew.leads:
-        save_checkpoint(path, vae=vae.state_dict(), optimiser=optimiser.state_dict(), step=step, seconds=budget.seconds)
-        before = psnr(vae)
-        whiten(vae, scenes)
-        vae.save_pretrained(folder / "vae")
-        figures = {
-            "psnr": round(psnr(vae), 2),
-            "steps": step,
-            "minutes": round(budget.seconds / 60, 1),
-            "crew": crew.size,
-        }
-        (folder / "vae.json").write_text(json.dumps(figures))
-        print(f"vae done: {figures}, PSNR before whitening {before:.2f} dB", flush=True)
 
 
 def training_picture(scenes: Scenes, seed: int, rng: np.random.Generator, whole: bool) -> NDArray[np.uint8]:
@@ -151,9 +75,9 @@ def psnr(vae: AutoencoderKL) -> float:
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, scenes: Scenes) -> None:
+def whiten(vae: AutoencoderKL) -> None:
     """Fold mean and standard deviation of each latent channel (512 scenes) into quant_conv and post_quant_conv."""
-    latents = []
+    scenes, latents = Scenes(), []
     for first in range(0, 512, 16):
         pictures = np.stack([scenes.render(scenes.scene(first + i)).pixels for i in range(16)])
         latents.append(vae.encode(to_tensor(pictures).to(vae.device)).latent_dist.mode())

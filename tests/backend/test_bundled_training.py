@@ -1,0 +1,161 @@
+"""Training can be stopped and resumed to the bit, and what it exports is what it trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("diffusers")
+import torch
+from diffedit_backend.bundled.scenes import Scenes, is_held_out
+from diffedit_backend.bundled.training import autoencoder, unet
+from diffedit_backend.bundled.training.budget import Budget, learning_rate, load_checkpoint
+from diffedit_backend.bundled.training.crew import Crew, launch
+from diffedit_backend.bundled.training.evaluate import Parts
+from diffedit_backend.bundled.training.examples import coverage_and_labels, training_pair
+from diffedit_backend.bundled.training.export import averaged_parts, export
+from diffedit_backend.bundled.training.tokenizer import learn_merges, new_tokenizer
+from diffedit_backend.bundled.training.vae import new_vae
+
+ALONE = Crew(0, 1, torch.device("cpu"))
+SETTINGS = unet.Settings(seed=5, batch=1, fresh=1.0)
+
+
+class PowerCut(Exception):
+    """The machine went off."""
+
+
+class CutBudget(Budget):
+    """A budget that saves after every step and ends in a power cut before the third."""
+
+    def progress(self, step: int) -> float:
+        if step == 2:
+            raise PowerCut
+        return super().progress(step)
+
+
+def _cut_budget() -> Budget:
+    return CutBudget(steps=4, minutes=None, save_every=0.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A training folder with an autoencoder that knows nothing, and a UNet of four steps."""
+    path = tmp_path_factory.mktemp("training")
+    torch.manual_seed(0)
+    new_vae().save_pretrained(path / "vae")
+    unet.train(ALONE, path, Budget(4, None), SETTINGS, resume=False)
+    return path
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(_same, a, b))
+    return a == b
+
+
+def _state(path: Path) -> dict[str, object]:
+    return {name: value for name, value in load_checkpoint(path).items() if name != "seconds"}
+
+
+def test_a_unet_run_that_was_cut_off_and_resumed_ends_with_the_same_weights(folder, tmp_path):
+    (tmp_path / "vae").symlink_to(folder / "vae")
+    with pytest.raises(PowerCut):
+        unet.train(ALONE, tmp_path, _cut_budget(), SETTINGS, resume=False)
+    assert load_checkpoint(tmp_path / "unet.pt")["step"] == 2
+    unet.train(ALONE, tmp_path, Budget(4, None), SETTINGS, resume=True)
+    assert _same(_state(tmp_path / "unet.pt"), _state(folder / "unet.pt"))
+
+
+def test_an_autoencoder_run_that_was_cut_off_and_resumed_ends_with_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(autoencoder, "whiten", lambda vae: None)  # the end of the stage is not what this is about
+    monkeypatch.setattr(autoencoder, "psnr", lambda vae: 0.0)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    autoencoder.train_vae(ALONE, whole, Budget(4, None), seed=5, batch=2, resume=False)
+    with pytest.raises(PowerCut):
+        autoencoder.train_vae(ALONE, cut, _cut_budget(), seed=5, batch=2, resume=False)
+    autoencoder.train_vae(ALONE, cut, Budget(4, None), seed=5, batch=2, resume=True)
+    assert _same(_state(whole / "vae.pt"), _state(cut / "vae.pt"))
+
+
+def test_resuming_where_nothing_was_trained_says_which_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no checkpoint .*vae\.pt: run the stage that writes it"):
+        autoencoder.train_vae(ALONE, tmp_path, Budget(1, None), seed=0, batch=1, resume=True)
+
+
+def test_a_budget_is_steps_or_minutes_and_never_both():
+    with pytest.raises(ValueError, match="steps=3, minutes=2"):
+        Budget(3, 2)
+    with pytest.raises(ValueError, match="steps=None, minutes=None"):
+        Budget(None, None)
+    assert Budget(8, None).progress(2) == 0.25
+
+
+def test_several_workers_on_a_gpu_are_refused():
+    with pytest.raises(ValueError, match="2 workers on cuda"):
+        launch(unet.train, 2, "cuda")
+
+
+def test_the_learning_rate_warms_up_holds_and_falls():
+    def rate(step: int, progress: float) -> float:
+        return learning_rate(1.0, step, progress, warmup=10, hold=0.5)
+
+    assert rate(0, 0.0) == pytest.approx(0.1)
+    assert rate(100, 0.4) == 1.0
+    assert rate(100, 0.75) == pytest.approx(0.5)
+    assert rate(100, 1.0) == pytest.approx(0.02)
+
+
+def test_training_pairs_are_never_held_out_and_differ():
+    scenes = Scenes()
+    for number in range(150):
+        scene, other = training_pair(scenes, number, single=number % 2 == 0)
+        assert not is_held_out(scene)
+        assert not is_held_out(other)
+        assert scene != other
+
+
+def test_labels_are_shares_that_sum_to_one_and_coverage_is_that_of_the_masks():
+    scenes = Scenes()
+    for seed in range(6):
+        scene = scenes.scene(seed, things=2)
+        masks = scenes.render(scene).masks
+        coverage, labels = coverage_and_labels(scene, masks)
+        assert coverage.shape == (1, 16, 16)
+        torch.testing.assert_close(labels.sum(0), torch.ones(8, 8))
+        assert coverage.mean().item() == pytest.approx(masks.any(0).mean(), abs=1e-6)
+
+
+def test_the_export_loads_again_as_the_averaged_weights_in_half_precision(folder, tmp_path):
+    size = export(folder, tmp_path / "weights", "# A card\n")
+    assert 0 < size <= 40 * 1024 * 1024
+    exported, trained = Parts.load(tmp_path / "weights", "cpu"), averaged_parts(folder)
+    for name in ("vae", "unet", "text_encoder"):
+        ours, theirs = getattr(trained, name).state_dict(), getattr(exported, name).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key].half().float(), theirs[key].float()) for key in ours)
+    assert exported.tokenizer("a red car").input_ids == trained.tokenizer("a red car").input_ids
+    assert exported.size == 128
+    assert (tmp_path / "weights" / "MODEL_CARD.md").read_text() == "# A card\n"
+    assert not any("_name_or_path" in file.read_text() for file in (tmp_path / "weights").rglob("config.json"))
+
+
+def test_scene_numbers_of_workers_do_not_meet(folder):
+    run = unet.Run(unet.Model(averaged_parts(folder).tokenizer), [], torch.optim.SGD([torch.zeros(1)], 0.1), step=40)
+    settings, rng = unet.Settings(0, 6, 2.0), np.random.default_rng(0)
+    first, second = (
+        set(unet.scene_numbers(run, settings, Crew(rank, 2, torch.device("cpu")), False, rng)) for rank in (0, 1)
+    )
+    assert not first & second
+
+
+def test_the_tokenizer_gives_the_same_numbers_in_every_process():
+    ids = new_tokenizer()("a red car and an apple on grass").input_ids
+    assert ids == [213, 42, 196, 142, 94, 107, 123, 187, 160, 214]
+    assert learn_merges(["ab", "abc"]) == [("a", "b"), ("a", "b</w>"), ("ab", "c</w>")]

@@ -141,7 +141,7 @@ BY_CODE: dict[str, type[DiffEditError]] = {
 
 def error_from_wire(fields: dict[str, Any]) -> DiffEditError:
     """The error that `to_wire` described; an unknown code becomes an InternalError that keeps its sentence."""
-    cls = BY_CODE.get(fields.get("code", ""), InternalError)
+    cls = BY_CODE.get(str(fields.get("code", "")), InternalError)
     retry_after = fields.get("retry_after")
     return cls(
         str(fields.get("sentence", "The backend reported an error without a text.")),

@@ -79,7 +79,7 @@ def _read(kind: Any, fields: dict[str, Any], payload: Buffer | None) -> Event:
     if kind == "failed":
         error = fields.get("error")
         return Failed(error_from_wire(error if isinstance(error, dict) else {}))
-    if kind in _PLAIN:
+    if isinstance(kind, str) and kind in _PLAIN:
         return from_map(_PLAIN[kind], fields, lenient=True)
     raise SchemaError(f"There is no event of the kind {kind!r:.80}.")
 

@@ -30,6 +30,9 @@ class Upload:
     """One blob on its way up: chunks in order, several in flight; it goes back to a gap that the server reports."""
 
     def __init__(self, blob: str, data: bytes, offset: int, channels: int | None, meter: TransferMeter) -> None:
+        """Raises SchemaError for an `offset` (where the server wants it from) that does not lie in `data`."""
+        if not 0 <= offset < len(data):
+            raise SchemaError(f"The backend lacks a blob of {len(data)} bytes, but wants it from {offset} on.")
         self.blob = blob
         self.size = len(data)
         self.stored = offset
@@ -52,9 +55,11 @@ class Upload:
             self._in_flight[number] = (self._next, len(data))
 
     def answer(self, run: Operation, desk: Desk, number: int, reply: Stored) -> None:
-        """The server tells how much it holds."""
+        """The server tells how much it holds. Raises SchemaError for what cannot be."""
+        if not 0 <= reply.received <= self.size or reply.complete != (reply.received == self.size):
+            raise SchemaError(f"The backend says that it holds {reply.received} of {self.size} bytes of a blob.")
         end, size = self._in_flight.pop(number)
-        self._meter.answered(size, desk.now)
+        self._meter.answered(desk.speed, size, desk.now)
         self.stored = reply.received
         self.complete = reply.complete
         if self.complete or reply.received < end:
@@ -86,7 +91,7 @@ class JobRun(Operation):
         self._boot_id: str | None = None
         self._upload: Upload | None = None
         self._waiting: deque[tuple[str, int]] = deque()
-        self._meter: TransferMeter | None = None
+        self._meter = TransferMeter()
         self._rounds = 0
         self._subscribing = False
         self._heard = 0.0
@@ -126,6 +131,12 @@ class JobRun(Operation):
 
     def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
         self._heard = desk.now
+        try:
+            self._take(desk, number, request, reply)
+        except SchemaError as error:
+            self.fail(desk, error)
+
+    def _take(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
         if isinstance(reply, Lacking):
             self._waiting = deque((blob, reply.received[blob]) for blob in self._blobs if blob in reply.received)
             self._next_upload(desk)
@@ -141,7 +152,7 @@ class JobRun(Operation):
         elif isinstance(reply, Subscribed):
             self._subscribing = False
         elif not isinstance(reply, Okay):
-            self.fail(desk, SchemaError(f"The backend answered {request.TYPE!r} with {reply.TYPE!r}."))
+            raise SchemaError(f"The backend answered {request.TYPE!r} with {reply.TYPE!r}.")
 
     def refused(self, desk: Desk, number: int, request: Request, error: DiffEditError) -> None:
         lost = isinstance(request, Submit) and isinstance(error, NoBlobError)
@@ -188,7 +199,7 @@ class JobRun(Operation):
         self._subscribing = False
         self._upload = None
         self._waiting.clear()
-        self._meter = TransferMeter(desk.speed)
+        self._meter = TransferMeter()
         if self.cancelling:
             self._end_unsubmitted(desk)
         elif self._blobs:
@@ -198,13 +209,14 @@ class JobRun(Operation):
 
     def _next_upload(self, desk: Desk) -> None:
         self._upload = None
-        if self._waiting and self._meter is not None:
+        if self._waiting:
             blob, offset = self._waiting.popleft()
             self._upload = Upload(blob, self._blobs[blob], offset, self._channels(blob), self._meter)
             self._upload.pump(self, desk)
         elif self.cancelling:
             self._end_unsubmitted(desk)
-        elif self._request is not None:
+        else:
+            assert self._request is not None  # a job that is only watched is never brought
             desk.ask(self, Submit(self.job, self._request))
 
     def _end_unsubmitted(self, desk: Desk) -> None:

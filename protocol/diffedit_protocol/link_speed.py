@@ -74,17 +74,16 @@ class TransferMeter:
 
     SHORTEST = 0.02  # seconds: below, the clock and the scheduler are measured instead
 
-    def __init__(self, speed: LinkSpeed) -> None:
-        self._speed = speed
+    def __init__(self) -> None:
         self._since: float | None = None
         self._size = 0
 
-    def answered(self, size: int, now: float) -> None:
-        """A chunk that took `size` bytes on the wire was answered at `now`."""
+    def answered(self, speed: LinkSpeed, size: int, now: float) -> None:
+        """A chunk that took `size` bytes on the wire was answered at `now`; tells `speed` every now and then."""
         if self._since is None:
             self._since = now
             return
         self._size += size
         if now - self._since >= self.SHORTEST:
-            self._speed.saw_transfer(self._size, now - self._since)
+            speed.saw_transfer(self._size, now - self._since)
             self._since, self._size = now, 0

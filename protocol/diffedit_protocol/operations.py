@@ -106,7 +106,7 @@ class Download(Operation):
         self._asked: dict[int, tuple[int, int]] = {}
         self._holes: deque[tuple[int, int]] = deque()
         self._next = 0
-        self._meter: TransferMeter | None = None
+        self._meter = TransferMeter()
         self._hash = hashlib.sha256()
         self._hashed = 0
 
@@ -118,7 +118,7 @@ class Download(Operation):
     def begin(self, desk: Desk) -> None:
         self._holes.extend(self._asked.values())
         self._asked.clear()
-        self._meter = TransferMeter(desk.speed)
+        self._meter = TransferMeter()
         self._pump(desk)
 
     def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
@@ -144,8 +144,7 @@ class Download(Operation):
             raise SchemaError(
                 f"The backend answered {reply.length} bytes at {offset} of {reply.size}; {length} were asked."
             )
-        if self._meter is not None:
-            self._meter.answered(len(reply.data), desk.now)
+        self._meter.answered(desk.speed, len(reply.data), desk.now)
         self._chunks[offset] = decode_chunk(reply.data, reply.encoding, reply.length)
         self.received += reply.length
         self._hash_on()

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 from .errors import SchemaError
 
 T = TypeVar("T")
-_shown = reprlib.repr  # a refused value in an error's sentence: bounded in length and in depth
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxlist, _short.maxdict, _short.maxstring, _short.maxother = 2, 4, 4, 60, 60
+_shown = _short.repr  # a refused value in an error's sentence: bounded in length and in depth
 
 
 PAYLOAD = {"payload": True}  # metadata of the dataclass field that travels as the message's second frame

@@ -92,13 +92,13 @@ class Transport:
             return False
         return True
 
-    def receive(self) -> list[bytes] | None:
-        """The next message that is there, or None."""
+    def receive(self) -> Frames | None:
+        """The next message that is there, or None. Frames are views into libzmq's memory: no chunk is copied here."""
         try:
-            frames: list[bytes] = self._socket.recv_multipart(zmq.DONTWAIT)
+            frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
         except Again:
             return None
-        return frames
+        return [frame.buffer for frame in frames]
 
     def wait(self, seconds: float, *, to_send: bool) -> None:
         """Sleeps until a message or a change of the link is there, or (`to_send`) the socket can take one."""

@@ -8,7 +8,6 @@ cross-attention where which thing is (after the idea of REPA, Yu et al. 2024); i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ..scenes import SIZE
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .crew import Crew
 from .examples import CELL, LABELS, Batch, ExampleStore
+from .journal import Journal
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
 
@@ -67,7 +67,6 @@ class Model(nn.Module):
             attention_head_dim=4,
             norm_num_groups=16,
         )
-        self.unet.set_attn_processor(AttnProcessor())  # on a CPU and at this size, 10 % faster than the fused kernel
         self.text_encoder = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=len(tokenizer),
@@ -125,6 +124,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     step: int = 0
     single_steps: int = 0
+    samples: int = 0
 
     def state(self, seconds: float) -> dict[str, Any]:
         return {
@@ -133,6 +133,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "single_steps": self.single_steps,
+            "samples": self.samples,
             "seconds": seconds,
         }
 
@@ -141,7 +142,7 @@ class Run:
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.single_steps = state["step"], state["single_steps"]
+        self.step, self.single_steps, self.samples = state["step"], state["single_steps"], state["samples"]
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -158,6 +159,8 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().requires_grad_(False).to(crew.device)
     torch.manual_seed(settings.seed)
     model = Model(tokenizer).to(crew.device)
+    if crew.device.type == "cpu":
+        model.unet.set_attn_processor(AttnProcessor())  # at this size 10 % faster there than the fused kernel
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     run, path = Run(model, [p.detach().clone() for p in parameters], optimiser), folder / "unet.pt"
@@ -167,7 +170,7 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
         budget.resume_at(state["seconds"])
     store = ExampleStore(vae, tokenizer, crew)
     alphas = new_scheduler().alphas_cumprod.to(crew.device)
-    log = Log(crew, folder / "unet.jsonl")
+    journal = Journal(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
     while (progress := crew.agree(budget.progress(run.step))) < 1:
         rng = crew.seed_step(settings.seed, STAGE, run.step)
         rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
@@ -183,8 +186,11 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         run.step += 1
+        run.samples += 2 * settings.batch * crew.size
         run.follow()
-        log.note(losses, run.step, rate, budget.seconds, 2 * settings.batch * crew.size, len(store.pairs))
+        if crew.leads:
+            row = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * crew.size}
+            journal.note(losses, run.step, run.samples, budget.seconds, row)
         if crew.leads and budget.save_due():
             save_checkpoint(path, **run.state(budget.seconds))
     if crew.leads:
@@ -222,44 +228,3 @@ def step_losses(
         "class_map": F.cross_entropy(logits.float(), labels),
         "quarters": torch.stack((timesteps // 250, error.detach().mean((1, 2, 3)))),
     }
-
-
-class Log:
-    """Means of the losses, printed and appended to a JSONL file about once a minute by the leader."""
-
-    def __init__(self, crew: Crew, path: Path) -> None:
-        self.crew, self.path = crew, path
-        self.since, self.last_step, self.sums = 0.0, 0, np.zeros(2)
-        self.quarters = np.zeros((2, 4))
-
-    def note(
-        self, losses: dict[str, Tensor], step: int, rate: float, seconds: float, samples: int, scenes: int
-    ) -> None:
-        if not self.crew.leads:
-            return
-        if not self.since:
-            self.since, self.last_step = seconds, step - 1
-        self.sums += [losses["velocity"].item(), losses["class_map"].item()]
-        quarter, error = losses["quarters"].cpu().numpy()
-        np.add.at(self.quarters, (0, quarter.astype(int)), error)
-        np.add.at(self.quarters, (1, quarter.astype(int)), 1)
-        if seconds - self.since < 60:
-            return
-        steps = step - self.last_step
-        velocity, class_map = (self.sums / steps).round(4).tolist()
-        row = {
-            "step": step,
-            "minutes": round(seconds / 60, 2),
-            "samples": step * samples,
-            "samples_per_second": round(steps * samples / (seconds - self.since), 1),
-            "velocity": velocity,
-            "class_map": class_map,
-            "by_timestep": (self.quarters[0] / self.quarters[1].clip(1)).round(3).tolist(),
-            "learning_rate": rate,
-            "scenes": 2 * scenes * self.crew.size,
-        }
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
-        self.since, self.last_step = seconds, step
-        self.sums[:], self.quarters[:] = 0, 0

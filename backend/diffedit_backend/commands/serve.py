@@ -1,0 +1,117 @@
+"""diffedit serve: the backend, on this machine or on a GPU box."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+from diffedit_protocol.errors import BadInputError
+
+# The libraries' progress bars and advice would fill the log.
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+HELP = "run the backend that Krita and other machines talk to"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help="bundled, a diffusers folder, a .safetensors file or a hub id; again for more, the first is the default",
+    )
+    parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="ADDRESS",
+        help="local (a socket only you can reach; the default) or tcp://HOST:PORT; may be given again",
+    )
+    parser.add_argument(
+        "--device", action="append", help="cuda:0, mps, cpu, ...; again for one more worker (default: every GPU)"
+    )
+    parser.add_argument(
+        "--state", type=Path, help="folder for keys, results and the log (default: in your data folder)"
+    )
+    parser.add_argument("--cache", type=float, default=2.0, metavar="GIB", help="memory for cached stages (default: 2)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of a worker (default: torch's choice)")
+    parser.add_argument("--queue", type=int, default=64, help="jobs that may wait (default: 64)")
+    parser.add_argument(
+        "--keep", type=float, default=24.0, metavar="HOURS", help="how long results wait to be fetched (default: 24)"
+    )
+    parser.add_argument("--disk", type=float, default=8.0, metavar="GIB", help="room for results on disk (default: 8)")
+    parser.add_argument(
+        "--grace", type=float, default=20.0, metavar="SECONDS", help="for running jobs when stopped (default: 20)"
+    )
+    parser.add_argument(
+        "--step-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="after which a worker is taken for hung (default: 300)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+
+
+def run(args: argparse.Namespace) -> int:
+    from diffedit_protocol.replies import Limits, ModelInfo
+
+    from ..executors.local import LocalPool
+    from ..executors.worker_slot import Patience, WorkerSetup
+    from ..server.process import Server
+    from ..server.serving import serve
+    from ..server.settings import GIB, ServerSettings
+    from ..server.state_folder import StateFolder
+
+    models = _named(args.model or ["bundled"])
+    settings = ServerSettings(
+        state=args.state or StateFolder.default().root,
+        listen=tuple(args.listen or ["local"]),
+        models=tuple(ModelInfo(name) for name in models),
+        limits=Limits(result_seconds=args.keep * 3600),
+        queue=args.queue,
+        disk_bytes=int(args.disk * GIB),
+        grace=args.grace,
+    )
+    configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
+    patience = Patience(step=args.step_timeout)
+    pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), args.device or _devices(), patience)
+
+    def announce(server: Server) -> None:
+        device = server.info().device
+        print(
+            f"ready {' '.join(server.endpoints)} model={next(iter(models))} device={device!r} pid={os.getpid()}",
+            flush=True,
+        )
+
+    serve(settings, pool, announce, verbose=args.verbose)
+    return 0
+
+
+def _named(models: list[str]) -> dict[str, str]:
+    """Short names that clients ask by, each with what to load. Raises BadInputError when two names are equal."""
+    named: dict[str, str] = {}
+    for model in models:
+        path = Path(model).expanduser()
+        # A hub id keeps its slash: organisations have models of equal names.
+        name = (path.stem if path.is_file() else path.name) if path.exists() else model
+        if name in named:
+            raise BadInputError(f"Two models are called {name!r}: {named[name]!r} and {model!r}. Rename one of them.")
+        named[name] = str(path.resolve()) if path.exists() else model
+    return named
+
+
+def _devices() -> list[str]:
+    """One worker per NVIDIA GPU, else one on the best device. The driver is asked: this process has no torch."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ["auto"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = listed.count("GPU ") if visible is None else len([entry for entry in visible.split(",") if entry.strip()])
+    return [f"cuda:{index}" for index in range(count)] or ["auto"]

@@ -1,0 +1,104 @@
+"""What the server asks of a place where jobs run, so that the server never sees which one it is.
+
+    executor.start()
+    while serving:
+        if executor.room() and queue: executor.submit(queue.pop())
+        for report in executor.poll(): ...     # `executor` has a fileno() that is readable when poll() has something
+    executor.close(grace=5.0)
+
+Everything is called from one thread. An executor may have threads of its own; it tells what happened through poll().
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from diffedit_protocol.errors import DiffEditError
+from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed, Preview, Progress, Started
+
+JobReport = Started | Progress | Preview | Done | Failed | Cancelled
+
+
+@dataclass(frozen=True)
+class Job:
+    """One edit to run. `blobs`: the request's picture, selection and mask by their sha256, as they came."""
+
+    id: str
+    client: str
+    request: EditRequest
+    blobs: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def affinity(self) -> str:
+        """Jobs of the same affinity share cached stages: they gain from the same worker."""
+        return f"{self.request.model}:{self.request.picture.blob if self.request.picture else ''}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened to `job`; the last is Done, Failed or Cancelled. `blobs`: a Done's results by their sha256."""
+
+    job: str
+    event: JobReport
+    blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """One worker, for people. `state`: starting, idle, busy, waiting (to be started again) or unusable.
+
+    `device_memory`: bytes in use on its device, 0 where that is not known.
+    """
+
+    name: str
+    state: str
+    device: str = ""
+    pid: int = 0
+    restarts: int = 0
+    device_memory: int = 0
+    job: str = ""
+
+
+class Executor(ABC):
+    """A place where jobs run."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to make workers ready. Returns at once."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """How many jobs it would begin at once."""
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Run `job`. Raises RuntimeError when there is no room."""
+
+    @abstractmethod
+    def cancel(self, job: str) -> None:
+        """End `job` at its next step, or by force after a while; without effect on a job that is not here."""
+
+    @abstractmethod
+    def poll(self, timeout: float = 0.0) -> list[Report]:
+        """What happened since the last call, oldest first; waits up to `timeout` seconds for something to happen.
+
+        Must be called at least about once a second: time limits are kept here.
+        """
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that is readable when poll() has something to tell."""
+
+    @abstractmethod
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers, for people."""
+
+    @abstractmethod
+    def trouble(self) -> DiffEditError | None:
+        """Why no job can ever run here (the model cannot be loaded), None while one can."""
+
+    @abstractmethod
+    def close(self, grace: float) -> None:
+        """End everything: politely within `grace` seconds, then by force. Leaves no process behind."""

@@ -1,0 +1,117 @@
+"""One spawned worker process and the threads that talk with it, so that no hung worker can hold up the server.
+
+The worker is a fresh interpreter (no fork of a process that has sockets and threads), spoken to over its standard
+input and output; what it writes to standard error goes to the log line by line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO, cast
+
+from ..worker.pipe import Note, Pipe
+
+log = logging.getLogger("diffedit.worker")
+WORKER_COMMAND = (sys.executable, "-m", "diffedit_backend.worker")
+EXIT_WAIT = 10.0  # seconds until a killed process must have gone; only a stuck kernel call takes longer
+
+# Told from the reader thread: (the process, a note or None when its pipe has ended).
+OnNote = Callable[["WorkerProcess", Note | None], None]
+
+
+class WorkerProcess:
+    """A running worker. `on_note` is called from a thread of this object; everything else is for the owner's thread."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        configuration: dict[str, Any],
+        on_note: OnNote,
+    ) -> None:
+        self.name = name
+        self._on_note = on_note
+        self._outbox: queue.SimpleQueue[tuple[str, Sequence[bytes], dict[str, Any]] | None] = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        self._stdout = cast(BinaryIO, self._process.stdout)
+        self._pipe = Pipe(self._stdout, cast(BinaryIO, self._process.stdin))
+        self._threads = [
+            threading.Thread(target=self._read, name=f"{name}-read", daemon=True),
+            threading.Thread(target=self._write, name=f"{name}-write", daemon=True),
+            threading.Thread(
+                target=self._log, args=(cast(BinaryIO, self._process.stderr),), name=f"{name}-log", daemon=True
+            ),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.send("configure", **configuration)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, type_: str, payloads: Sequence[bytes] = (), **fields: Any) -> None:
+        """Send a note. Never blocks; a worker that is gone is told by `on_note(None)` alone."""
+        self._outbox.put((type_, payloads, fields))
+
+    def kill(self) -> None:
+        """End the process by force."""
+        self._process.kill()
+
+    def join(self, seconds: float) -> bool:
+        """Wait until the process has ended and everything that it said was handed on. Whether that came in time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self._outbox.put(None)
+        for thread in self._threads:
+            thread.join(EXIT_WAIT)
+        return True
+
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs."""
+        return self._process.poll()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                note = self._pipe.receive()
+            except (EOFError, OSError, ValueError) as error:
+                log.debug("pipe ended", extra={"fields": {"worker": self.name, "reason": str(error)}})
+                break
+            self._on_note(self, note)
+        self._process.kill()  # a worker that closed or garbled its pipe is of no use any more
+        self._process.wait()
+        self._stdout.close()
+        self._on_note(self, None)
+
+    def _write(self) -> None:
+        while (entry := self._outbox.get()) is not None:
+            type_, payloads, fields = entry
+            try:
+                self._pipe.send(type_, payloads, **fields)
+            except OSError:
+                break  # the reader tells of the end
+        try:
+            self._pipe.close()
+        except OSError:
+            log.debug("unsent bytes were dropped", extra={"fields": {"worker": self.name}})
+
+    def _log(self, stream: BinaryIO) -> None:
+        with stream:
+            for line in stream:
+                log.info(line.decode(errors="replace").rstrip(), extra={"fields": {"worker": self.name}})

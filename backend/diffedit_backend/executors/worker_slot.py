@@ -1,0 +1,204 @@
+"""One place for a worker: keeps a process in it, counts the time of its steps, replaces it when it dies or hangs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffedit_protocol.errors import DiffEditError, InternalError, WorkerDiedError, error_from_wire
+from diffedit_protocol.messages import Cancelled, Done, Failed, Manifest, Preview, Progress, Started
+
+from ..worker.loop import EXIT_DEVICE_LOST, EXIT_UNUSABLE
+from ..worker.pipe import Note
+from .base import Job, Report, WorkerInfo
+from .worker_process import EXIT_WAIT, WORKER_COMMAND, WorkerProcess
+
+log = logging.getLogger("diffedit.pool")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds. `loading`: until a worker is ready. `step`: between two steps of a job. `cancel`: until a cancelled job
+    ends, before its worker is killed. `back_off`: before a worker that died is started again, doubled at every death
+    in a row up to `back_off_most`."""
+
+    loading: float = 900.0
+    step: float = 300.0
+    cancel: float = 20.0
+    back_off: float = 0.5
+    back_off_most: float = 60.0
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """How a worker is started: its command, the environment added to ours, and what it is told first."""
+
+    command: tuple[str, ...] = WORKER_COMMAND
+    environment: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+class WorkerSlot:
+    """State of one worker: starting, idle, busy, waiting (to start again) or unusable. Time is `time.monotonic`."""
+
+    def __init__(
+        self, name: str, setup: WorkerSetup, patience: Patience, on_note: Callable[[WorkerProcess, Note | None], None]
+    ) -> None:
+        self.name = name
+        self.state = "waiting"
+        self.job: Job | None = None
+        self.affinity = ""
+        self.trouble: DiffEditError | None = None
+        self._setup = setup
+        self._patience = patience
+        self._on_note = on_note
+        self._process: WorkerProcess | None = None
+        self._told: dict[str, Any] = {}
+        self._since = 0.0  # of the last sign of life, or of the death
+        self._cancelled_at: float | None = None
+        self._deaths_in_a_row = 0
+        self._restarts = -1
+        self._last_words: DiffEditError | None = None
+
+    def start(self) -> None:
+        self._restarts += 1
+        self._told = {}
+        self.affinity = ""
+        self._process = WorkerProcess(
+            self.name, self._setup.command, self._setup.environment, dict(self._setup.configuration), self._on_note
+        )
+        self._enter("starting")
+
+    def submit(self, job: Job) -> None:
+        """Run `job`; only when idle."""
+        assert self._process is not None
+        self.job, self._cancelled_at, self.affinity = job, None, job.affinity
+        self._process.send(
+            "job", list(job.blobs.values()), id=job.id, request=job.request.to_wire(), blobs=list(job.blobs)
+        )
+        self._enter("busy")
+
+    def cancel(self) -> None:
+        """End the running job at its next step."""
+        if self.job is not None and self._cancelled_at is None and self._process is not None:
+            self._cancelled_at = time.monotonic()
+            self._process.send("cancel", id=self.job.id)
+
+    def tick(self) -> None:
+        """Keep the time limits: kill what hangs (its end is told by on_note), start again what died."""
+        now = time.monotonic()
+        if self.state == "waiting" and self._process is None and now >= self._since:
+            self.start()
+        elif self.state == "starting" and now - self._since > self._patience.loading:
+            self._give_up(f"The model was not loaded within {self._patience.loading:.0f} s.")
+        elif (
+            self.state == "busy" and self._cancelled_at is not None and now - self._cancelled_at > self._patience.cancel
+        ):
+            self._give_up(f"The job did not end within {self._patience.cancel:.0f} s of its cancel.")
+        elif self.state == "busy" and now - self._since > self._patience.step:
+            self._give_up(f"The model took longer than {self._patience.step:.0f} s for one step.")
+
+    def hear(self, process: WorkerProcess, note: Note | None) -> list[Report]:
+        """What a note (None: the end of its pipe) of `process` means for the job."""
+        if process is not self._process:
+            return []  # the last words of one that was replaced
+        if note is None:
+            return self._bury()
+        self._since = time.monotonic()
+        if note.type == "ready":
+            self._told = note.fields
+            self._enter("idle")
+            return []
+        if note.type == "unusable":
+            self.trouble = error_from_wire(note.fields["error"])
+            return []
+        if self.job is None or note.fields["id"] != self.job.id:
+            return []
+        return self._hear_of_job(note, self.job.id)
+
+    def info(self) -> WorkerInfo:
+        told = self._told
+        return WorkerInfo(
+            name=self.name,
+            state=self.state,
+            device=str(told.get("device_name", "")),
+            pid=self._process.pid if self._process else 0,
+            restarts=max(self._restarts, 0),
+            device_memory=int(told.get("device_memory", 0)),
+            job=self.job.id if self.job else "",
+        )
+
+    def stop(self) -> None:
+        """Ask the worker to end after its job."""
+        if self._process is not None:
+            self._process.send("stop")
+
+    def end(self, seconds: float) -> None:
+        """Wait `seconds` for the process to end, then end it by force."""
+        if self._process is not None:
+            if not self._process.join(seconds):
+                self._process.kill()
+                self._process.join(EXIT_WAIT)
+            self._process = None
+
+    def _hear_of_job(self, note: Note, job: str) -> list[Report]:
+        fields = note.fields
+        if note.type == "started":
+            return [Report(job, Started())]
+        if note.type == "progress":
+            return [Report(job, Progress(fields["stage"], fields["step"], fields["total"], fields["seconds_left"]))]
+        if note.type == "preview":
+            return [Report(job, Preview(fields["width"], fields["height"], note.payloads[0]))]
+        self._told.update(fields.get("told", {}))
+        self._deaths_in_a_row = 0
+        self.job = None
+        self._enter("idle")
+        if note.type == "done":
+            blobs = dict(zip(fields["blobs"], note.payloads, strict=True))
+            return [Report(job, Done(Manifest.from_wire(fields["manifest"])), blobs)]
+        if note.type == "failed":
+            return [Report(job, Failed(error_from_wire(fields["error"])))]
+        return [Report(job, Cancelled())]
+
+    def _give_up(self, reason: str) -> None:
+        assert self._process is not None
+        log.error("worker hangs", extra={"fields": {"worker": self.name, "pid": self._process.pid, "reason": reason}})
+        self._last_words = WorkerDiedError(f"{reason} The backend had to restart its model; try again.")
+        self._since = time.monotonic()  # once: its end comes within moments
+        self._process.kill()
+
+    def _bury(self) -> list[Report]:
+        assert self._process is not None
+        code = self._process.exit_code()
+        error = self._last_words or self._obituary(code)
+        log.error(
+            "worker ended",
+            extra={"fields": {"worker": self.name, "pid": self._process.pid, "exit": code, "state": self.state}},
+        )
+        self._process.join(EXIT_WAIT)
+        self._process, self._last_words = None, None
+        job, self.job = self.job, None
+        if code == EXIT_UNUSABLE:
+            self.trouble = self.trouble or InternalError("The worker ended without a word.")
+            self._enter("unusable")
+        else:
+            self._enter("waiting")
+            self._since += min(self._patience.back_off * 2**self._deaths_in_a_row, self._patience.back_off_most)
+            self._deaths_in_a_row += 1
+        if job is None:
+            return []
+        return [Report(job.id, Cancelled() if self._cancelled_at is not None else Failed(error))]
+
+    def _obituary(self, code: int | None) -> WorkerDiedError:
+        sentence = "The backend had to restart its model. Your picture is untouched."
+        if code == EXIT_DEVICE_LOST:
+            return WorkerDiedError(sentence, detail="The device reported an error that only a new process overcomes.")
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return WorkerDiedError(sentence, detail=f"The worker process ended with {how}.")
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self._since = time.monotonic()

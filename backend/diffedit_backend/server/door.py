@@ -1,0 +1,213 @@
+"""The ROUTER sockets: frames of a link come in and go out, and nothing that a client does can block or bloat them.
+
+Every TCP address has CURVE and the allow list (`gate`); the local socket lies in a folder that only its user may enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import zmq
+from diffedit_protocol.connection import KeyPair
+from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.frames import MAX_PAYLOAD_BYTES, Buffer
+from zmq.utils.monitor import recv_monitor_message
+
+from .gate import ZAP_DOMAIN
+from .inflow import Inflow, cut
+from .listening import Address
+
+HIGH_WATER = 16  # messages in each direction of a link: twice the window of chunks
+HANDSHAKE_MS = 3000
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 15_000, 60_000
+BURST = 64  # messages taken from one socket before the loop looks at anything else
+LAST_WORDS_MS = 500  # for the last messages to leave when the server stops
+MAX_PARTS = 4  # of a message: routing id, header, payload, and one more that tells that there are too many
+WATCHED_EVENTS = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+MAX_COPIED = 64 * 1024  # bytes: a frame up to this is copied out of libzmq's buffer
+
+
+class Sent(Enum):
+    """What became of a message: handed over; the link is full at the moment; the link is gone."""
+
+    YES = "yes"
+    FULL = "full"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class LinkId:
+    """One link: its listener's number and the routing id that libzmq gave it."""
+
+    listener: int
+    routing: bytes
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One message of a link. `owner`: the client's public key. `descriptor`: of its TCP connection, -1 for others."""
+
+    link: LinkId
+    owner: str
+    address: str
+    descriptor: int
+    frames: list[Buffer]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listening socket. `monitor` tells of its connections; None for the local socket, whose file is `file`."""
+
+    endpoint: str
+    socket: zmq.Socket[bytes]
+    monitor: zmq.Socket[bytes] | None = None
+    file: Path | None = None
+
+    @property
+    def encrypted(self) -> bool:
+        return self.monitor is not None
+
+
+class Door:
+    """All sockets of the server."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], server_keys: KeyPair, local_owner: str) -> None:
+        self._context = context
+        self._keys = server_keys
+        self._local_owner = local_owner
+        self.listeners: list[Listener] = []
+        self.inflow = Inflow()
+        self.failed_handshakes = 0
+
+    def open_local(self, path: Path) -> str:
+        """Listen on a Unix socket at `path`, in a private folder; returns its endpoint."""
+        socket = self._router()
+        endpoint = f"ipc://{path}"
+        socket.bind(endpoint)
+        self.listeners.append(Listener(endpoint, socket, file=path))
+        return endpoint
+
+    def open_tcp(self, address: Address) -> str:
+        """Listen on a TCP address, encrypted; returns the endpoint with its real port.
+
+        Raises BadInputError when this ZeroMQ cannot encrypt or the address cannot be had.
+        """
+        address.check()
+        socket = self._router()
+        socket.ipv6 = ":" in address.host
+        socket.curve_server = True
+        socket.curve_secretkey = self._keys.secret.encode()
+        socket.zap_domain = ZAP_DOMAIN
+        socket.handshake_ivl = HANDSHAKE_MS
+        socket.heartbeat_ivl = HEARTBEAT_MS
+        socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+        socket.backlog = 256
+        monitor = socket.get_monitor_socket(WATCHED_EVENTS)
+        monitor.linger = 0
+        try:
+            socket.bind(address.endpoint)
+        except zmq.ZMQError as error:
+            socket.disable_monitor()
+            socket.close()
+            raise BadInputError(f"The backend cannot listen on {address.endpoint}: {error.strerror}.") from error
+        endpoint = f"tcp://{address.host}:{_port(socket)}"
+        self.listeners.append(Listener(endpoint, socket, monitor))
+        return endpoint
+
+    def receive(self, number: int) -> Iterator[Incoming]:
+        """The messages that wait at a listener, at most BURST of them."""
+        listener = self.listeners[number]
+        for _ in range(BURST):
+            try:
+                parts, size, count = _receive(listener.socket)
+            except zmq.Again:
+                return
+            last = parts[-1]
+            descriptor = last.get(zmq.SRCFD) if listener.encrypted else -1
+            self.inflow.delivered(descriptor, size, count)
+            routing = parts[0].bytes
+            if not routing.startswith(b"\0") or count < 2:
+                continue  # a name that a client chose for its link could be another's; libzmq's begin with a zero byte
+            frames: list[Buffer] = [part.bytes if len(part) <= MAX_COPIED else part.buffer for part in parts[1:]]
+            if listener.encrypted:
+                owner, address = str(last.get("User-Id")), str(last.get("Peer-Address"))
+            else:
+                owner, address = self._local_owner, "local"
+            yield Incoming(LinkId(number, routing), owner, address, descriptor, frames)
+
+    def send(self, link: LinkId, frames: Sequence[Buffer]) -> Sent:
+        """Hand a message to libzmq, without waiting."""
+        socket = self.listeners[link.listener].socket
+        try:
+            socket.send_multipart([link.routing, *frames], zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return Sent.FULL
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.ECONNRESET):
+                return Sent.GONE
+            raise
+        return Sent.YES
+
+    def watch(self, monitor: zmq.Socket[bytes]) -> None:
+        """Take note of connections that came and went."""
+        while monitor.poll(0):
+            event = recv_monitor_message(monitor, zmq.DONTWAIT)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self.inflow.opened(event["value"])
+            elif event["event"] == zmq.EVENT_DISCONNECTED:
+                self.inflow.closed(event["value"])
+            else:
+                self.failed_handshakes += 1
+
+    def cut(self, descriptor: int) -> None:
+        """End a link's TCP connection."""
+        if descriptor >= 0:
+            self.inflow.closed(descriptor)
+            cut(descriptor)
+
+    def close(self) -> None:
+        for listener in self.listeners:
+            if listener.monitor is not None:
+                listener.socket.disable_monitor()
+                listener.monitor.close()
+            listener.socket.close(linger=LAST_WORDS_MS)
+            if listener.file is not None:
+                listener.file.unlink(missing_ok=True)
+
+    def _router(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.linger = 0
+        socket.router_mandatory = True  # a send says when the link is full or gone, instead of dropping the message
+        socket.maxmsgsize = MAX_PAYLOAD_BYTES
+        socket.sndhwm = socket.rcvhwm = HIGH_WATER
+        return socket
+
+
+def _port(socket: zmq.Socket[bytes]) -> str:
+    """The port that a socket is bound to."""
+    endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return endpoint.rpartition(":")[2]
+
+
+def _receive(socket: zmq.Socket[bytes]) -> tuple[list[zmq.Frame], int, int]:
+    """One message: its first LAST_WORDS_MS = 500  # for the last messages to leave when the server stops
+    MAX_PARTS frames, the bytes and the number of all of them. Raises zmq.Again."""
+    parts: list[zmq.Frame] = []
+    size = count = 0
+    more = True
+    while more:
+        part = socket.recv(zmq.DONTWAIT, copy=False)
+        more = part.more
+        size, count = size + len(part), count + 1
+        if count <= MAX_PARTS:
+            parts.append(part)
+    return parts, size, count

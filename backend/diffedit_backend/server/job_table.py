@@ -1,0 +1,300 @@
+"""Jobs from their submission until their result was fetched: states, numbered events, owners, quotas, turns.
+
+    queued -> running -> done | failed | cancelled -> (acknowledged or too old) forgotten
+
+A job is known by its owner's key and its id: no client can see, cancel or fetch another's, not even by its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from diffedit_protocol.errors import BusyError, DiffEditError, UnknownJobError
+from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Preview, Queued, Started
+from diffedit_protocol.replies import JobInfo
+
+from ..executors.base import Executor, Job, Report
+from .record import Record
+from .results import Key, ResultStore
+from .turns import Turns
+from .uploads import Uploads
+
+log = logging.getLogger("diffedit.jobs")
+FIRST_GUESS = 10.0  # seconds that a job takes, until one was seen
+LISTED, LISTED_TEXT = 100, 60  # jobs, characters: a list of them fits into one header
+SMOOTHING = 0.3  # weight of the newest job in that figure
+
+# Told of every event: (job, its number, the event); a preview has the number of the event before it.
+OnEvent = Callable[[Key, int, Event], None]
+
+
+@dataclass
+class JobEntry:
+    """One job. `events` are numbered from 1, previews are not kept. Times are Unix time, 0 for what has not come.
+
+    `request` and `blobs` (the pinned inputs) are there until the job has ended.
+    """
+
+    owner: str
+    id: str
+    source: str
+    target: str
+    request: EditRequest | None
+    state: str = "queued"
+    created: float = field(default_factory=time.time)
+    started: float = 0.0
+    closed: float = 0.0
+    events: list[Event] = field(default_factory=list)
+    blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    position: int = -1
+
+    @property
+    def key(self) -> Key:
+        return self.owner, self.id
+
+    @property
+    def run_id(self) -> str:
+        """The name that the executor knows it by: ids of two owners may be equal."""
+        return f"{hashlib.sha256(self.owner.encode()).hexdigest()[:8]}-{self.id}"
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+
+class JobTable:
+    """All jobs of this server. `total`: how many may wait; `per_owner`: how many one client may have unfinished."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        uploads: Uploads,
+        results: ResultStore,
+        on_event: OnEvent,
+        *,
+        total: int,
+        per_owner: int,
+    ) -> None:
+        self._executor = executor
+        self._uploads = uploads
+        self._results = results
+        self._on_event = on_event
+        self._total = total
+        self._per_owner = per_owner
+        self._jobs: dict[Key, JobEntry] = {}
+        self._turns: Turns[JobEntry] = Turns()
+        self._running: dict[str, JobEntry] = {}
+        self._seconds = FIRST_GUESS
+        self.closing = False
+        self.finished = 0
+
+    def restore(self) -> None:
+        """Know the finished jobs of an earlier server again."""
+        for record in self._results.load():
+            self._jobs[record.owner, record.job] = JobEntry(
+                record.owner,
+                record.job,
+                record.source,
+                record.target,
+                request=None,
+                state="done",
+                created=record.created,
+                closed=record.ended,
+                events=list(record.events),
+            )
+
+    def submit(self, owner: str, job: str, request: EditRequest, blobs: tuple[str, ...]) -> bool:
+        """Queue a job; False when it is known already and nothing was done.
+
+        Raises NoBlobError when a blob is missing, BusyError when the queue or the client's share of it is full.
+        """
+        known = self._jobs.get((owner, job))
+        if known is not None:
+            return False
+        self._check_room(owner)
+        pinned = self._uploads.pin(owner, blobs)
+        entry = JobEntry(owner, job, request.source, request.target, request, blobs=pinned)
+        self._jobs[entry.key] = entry
+        self._turns.add(owner, entry)
+        log.info("queued", extra={"fields": {"job": job, "task": request.task, "quality": request.quality}})
+        self.dispatch()
+        self._tell_positions()
+        return True
+
+    def events_of(self, key: Key) -> Sequence[Event]:
+        """The numbered events of a job, the first with the number 1; none for a job that is forgotten."""
+        entry = self._jobs.get(key)
+        return entry.events if entry is not None else ()
+
+    def find(self, owner: str, job: str) -> JobEntry:
+        """Raises UnknownJobError when this owner has no such job."""
+        entry = self._jobs.get((owner, job))
+        if entry is None:
+            raise UnknownJobError(f"The backend knows no job {job[:12]}…; its result was fetched or is too old.")
+        return entry
+
+    def cancel(self, owner: str, job: str) -> None:
+        """Raises UnknownJobError."""
+        entry = self.find(owner, job)
+        if entry.state == "queued":
+            self._turns.remove(owner, entry)
+            self._end(entry, Cancelled(), {})
+            self._tell_positions()
+        elif entry.state == "running":
+            self._executor.cancel(entry.run_id)
+
+    def acknowledge(self, owner: str, job: str) -> None:
+        """Forget a job that ended. Raises UnknownJobError, or BusyError for one that has not ended."""
+        entry = self.find(owner, job)
+        if not entry.ended:
+            raise BusyError("The job has not ended yet; cancel it first.")
+        self._forget(entry.key)
+
+    def of(self, owner: str) -> tuple[JobInfo, ...]:
+        """The newest LISTED jobs of a client, oldest first."""
+        now = time.time()
+        own = [entry for entry in self._jobs.values() if entry.owner == owner]
+        return tuple(
+            JobInfo(
+                entry.id,
+                entry.state,
+                len(entry.events),
+                entry.source[:LISTED_TEXT],
+                entry.target[:LISTED_TEXT],
+                now - entry.created,
+            )
+            for entry in own[-LISTED:]
+        )
+
+    def hear(self, reports: list[Report]) -> None:
+        """Take what the executor tells, then give it what it has room for."""
+        for report in reports:
+            entry = self._running.get(report.job)
+            if entry is None:
+                continue  # of a job that was cancelled by force at closing
+            if isinstance(report.event, Preview):
+                self._on_event(entry.key, len(entry.events), report.event)
+            elif isinstance(report.event, (Done, Failed, Cancelled)):
+                del self._running[report.job]
+                self._end(entry, report.event, report.blobs)
+            elif not isinstance(report.event, Started):  # told when it was dispatched
+                self._add(entry, report.event)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Give the executor jobs while it has room, in turns."""
+        moved = False
+        while len(self._turns) and self._executor.room() and not self.closing:
+            entry = self._turns.next()
+            assert entry.request is not None
+            entry.state, entry.started = "running", time.time()
+            self._running[entry.run_id] = entry
+            self._executor.submit(Job(entry.run_id, entry.owner, entry.request, entry.blobs))
+            self._add(entry, Started())
+            moved = True
+        if moved:
+            self._tell_positions()
+
+    def fail_queued(self, error: DiffEditError) -> None:
+        """End every waiting job with `error`: no worker will ever run it."""
+        while len(self._turns):
+            self._end(self._turns.next(), Failed(error), {})
+
+    def fail_running(self, error: DiffEditError) -> None:
+        """End every running job with `error`, because the server stops."""
+        for entry in list(self._running.values()):
+            self._executor.cancel(entry.run_id)
+            self._end(entry, Failed(error), {})
+        self._running.clear()
+
+    def sweep(self, seconds: float) -> None:
+        """Forget jobs that ended too long ago, and results beyond the disk's share."""
+        old = time.time() - seconds
+        keys = {entry.key for entry in self._jobs.values() if entry.ended and entry.closed < old}
+        for key in keys | set(self._results.expired(seconds)):
+            log.info("result expired", extra={"fields": {"job": key[1]}})
+            self._forget(key)
+
+    def drop_owner(self, owner: str) -> None:
+        """A client was revoked: its jobs end and its results go."""
+        for entry in [entry for entry in self._jobs.values() if entry.owner == owner]:
+            if not entry.ended:
+                self.cancel(owner, entry.id)
+            else:
+                self._forget(entry.key)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._turns)
+
+    @property
+    def kept(self) -> int:
+        """Jobs that ended and wait for their acknowledgement."""
+        return len(self._jobs) - len(self._turns) - len(self._running)
+
+    def wait_seconds(self) -> float:
+        """About when a slot of the queue becomes free."""
+        return round(max(1.0, self._seconds / max(1, len(self._running))), 1)
+
+    def _check_room(self, owner: str) -> None:
+        if self.closing:
+            raise BusyError("The backend is being stopped; try again later.", retry_after=30.0)
+        trouble = self._executor.trouble()
+        if trouble is not None:
+            raise trouble
+        if self._results.strained:
+            raise BusyError(
+                "The backend's disk is full, so it takes no new jobs. Free some space there.", retry_after=30.0
+            )
+        if len(self._turns) >= self._total:
+            raise BusyError(f"The backend's queue is full: {self._total} jobs wait.", retry_after=self.wait_seconds())
+        own = sum(entry.owner == owner and not entry.ended for entry in self._jobs.values())
+        if own >= self._per_owner:
+            raise BusyError(
+                f"You have {own} unfinished jobs here, which is the most that one client may have.",
+                retry_after=self.wait_seconds(),
+            )
+
+    def _tell_positions(self) -> None:
+        for position, entry in enumerate(self._turns, len(self._running)):
+            if position != entry.position:
+                entry.position = position
+                self._add(entry, Queued(position))
+
+    def _add(self, entry: JobEntry, event: Event) -> None:
+        entry.events.append(event)
+        self._on_event(entry.key, len(entry.events), event)
+
+    def _end(self, entry: JobEntry, event: Done | Failed | Cancelled, blobs: Mapping[str, bytes]) -> None:
+        entry.state = "done" if isinstance(event, Done) else "failed" if isinstance(event, Failed) else "cancelled"
+        self._uploads.unpin(entry.owner, entry.blobs)
+        entry.blobs, entry.request = {}, None
+        entry.closed = time.time()
+        seconds = entry.closed - entry.started if entry.started else 0.0
+        entry.events.append(event)
+        if isinstance(event, Done):
+            self._seconds += SMOOTHING * (seconds - self._seconds)
+            self._results.add(
+                Record(
+                    entry.owner, entry.id, entry.source, entry.target, entry.created, entry.closed, tuple(entry.events)
+                ),
+                blobs,
+            )
+        self.finished += 1
+        told = {"job": entry.id, "state": entry.state, "seconds": round(seconds, 3)}
+        if isinstance(event, Failed):
+            told.update(code=event.error.code, detail=event.error.detail[:500])
+        log.info("ended", extra={"fields": told})
+        self._on_event(entry.key, len(entry.events), event)
+
+    def _forget(self, key: Key) -> None:
+        self._results.drop(*key)
+        self._jobs.pop(key, None)

@@ -1,0 +1,170 @@
+"""The links of this moment: a protocol session, an owner, and how far each subscription has been told.
+
+A link's events are no queue of its own: a subscription is a position in its job's list of events, so a reader that is
+slow costs no memory. Previews go out when the link has room and are dropped when it has not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from diffedit_protocol.frames import Frames
+from diffedit_protocol.messages import Event, Preview
+from diffedit_protocol.server_session import ServerSession
+
+from .door import Door, Incoming, LinkId, Sent
+from .results import Key
+
+MAX_LINKS = 512
+MAX_LINKS_PER_OWNER = 64
+MAX_UNSENT = 64  # replies that a link has not taken; a client that asks on without reading is cut off
+IDLE_SECONDS = 900.0  # without a message: libzmq does not tell a ROUTER that a link has gone
+
+EventsOf = Callable[[Key], Sequence[Event]]
+
+
+@dataclass
+class Link:
+    """One link. `told`: the number of the last event sent, by job. `unsent`: replies that wait for room."""
+
+    id: LinkId
+    owner: str
+    address: str
+    descriptor: int
+    session: ServerSession
+    told: dict[str, int] = field(default_factory=dict)
+    unsent: deque[Frames] = field(default_factory=deque)
+    heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def stalled(self) -> bool:
+        return bool(self.unsent)
+
+
+class Links:
+    """All links. `events_of` gives the numbered events of a job, an empty list for one that is forgotten."""
+
+    def __init__(self, door: Door, events_of: EventsOf, new_session: Callable[[], ServerSession]) -> None:
+        self._door = door
+        self._events_of = events_of
+        self._new_session = new_session
+        self._links: OrderedDict[LinkId, Link] = OrderedDict()  # the one that was silent for longest is first
+        self._behind: set[LinkId] = set()
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    @property
+    def owners(self) -> dict[str, int]:
+        """How many links each owner has."""
+        counts: dict[str, int] = {}
+        for link in self._links.values():
+            counts[link.owner] = counts.get(link.owner, 0) + 1
+        return counts
+
+    @property
+    def behind(self) -> bool:
+        """Whether some link has not taken everything; flush() tries again."""
+        return bool(self._behind)
+
+    def of(self, incoming: Incoming) -> Link:
+        """The link that a message came by; a new one when it is the first."""
+        link = self._links.get(incoming.link)
+        if link is None or link.owner != incoming.owner:
+            self._make_room(incoming.owner)
+            link = Link(incoming.link, incoming.owner, incoming.address, incoming.descriptor, self._new_session())
+            self._links[link.id] = link
+        self._links.move_to_end(link.id)
+        link.heard = time.monotonic()
+        return link
+
+    def reply(self, link: Link, frames: Frames) -> None:
+        """Send a reply, now or as soon as the link has room."""
+        link.unsent.append(frames)
+        self._flush(link)
+        if len(link.unsent) > MAX_UNSENT:
+            self.cut(link)
+
+    def subscribe(self, link: Link, job: str, since: int) -> None:
+        """Tell the events of `job` numbered above `since`, from now on."""
+        link.told[job] = since
+        self._flush(link)
+
+    def announce(self, key: Key, seq: int, event: Event) -> None:
+        """An event happened: tell it to the links that subscribed to its job."""
+        owner, job = key
+        for link in [link for link in self._links.values() if link.owner == owner and job in link.told]:
+            if not isinstance(event, Preview):
+                self._flush(link)
+            elif not link.stalled and link.told[job] == seq:
+                frames = link.session.event(job, seq, event)
+                if frames is not None and self._door.send(link.id, frames) is Sent.GONE:
+                    self.forget(link)
+
+    def flush(self) -> None:
+        """Try again to send what links had no room for."""
+        for link_id in list(self._behind):
+            link = self._links.get(link_id)
+            if link is None:
+                self._behind.discard(link_id)
+            else:
+                self._flush(link)
+
+    def cut(self, link: Link) -> None:
+        """End a link and its connection; an honest client connects again and goes on."""
+        self.forget(link)
+        self._door.cut(link.descriptor)
+
+    def cut_owner(self, owner: str) -> int:
+        """End every link of an owner; how many there were."""
+        links = [link for link in self._links.values() if link.owner == owner]
+        for link in links:
+            self.cut(link)
+        return len(links)
+
+    def forget(self, link: Link) -> None:
+        self._links.pop(link.id, None)
+        self._behind.discard(link.id)
+
+    def sweep(self) -> None:
+        """Forget links that have been silent for long, and the subscriptions to jobs that are forgotten."""
+        old = time.monotonic() - IDLE_SECONDS
+        for link in list(self._links.values()):
+            if link.heard < old:
+                self.forget(link)
+            for job in [job for job in link.told if not self._events_of((link.owner, job))]:
+                del link.told[job]
+
+    def _flush(self, link: Link) -> None:
+        """Send replies first, then events, until the link is full."""
+        while link.unsent:
+            sent = self._door.send(link.id, link.unsent[0])
+            if sent is not Sent.YES:
+                return self._unsent(link, sent)
+            link.unsent.popleft()
+        for job, told in link.told.items():
+            events = self._events_of((link.owner, job))
+            for seq in range(told + 1, len(events) + 1):
+                frames = link.session.event(job, seq, events[seq - 1])
+                sent = self._door.send(link.id, frames) if frames is not None else Sent.YES
+                if sent is not Sent.YES:
+                    return self._unsent(link, sent)
+                link.told[job] = seq
+        self._behind.discard(link.id)
+        return None
+
+    def _unsent(self, link: Link, sent: Sent) -> None:
+        if sent is Sent.GONE:
+            self.forget(link)
+        else:
+            self._behind.add(link.id)
+
+    def _make_room(self, owner: str) -> None:
+        own = [link for link in self._links.values() if link.owner == owner]
+        if len(own) >= MAX_LINKS_PER_OWNER:
+            self.cut(own[0])
+        elif len(self._links) >= MAX_LINKS:
+            self.cut(next(iter(self._links.values())))

@@ -1,0 +1,228 @@
+"""The server's process: one loop over its sockets, its executor and its clock. It never runs a model itself.
+
+Nothing in the loop waits for anything but the poll: workers are spoken to and results are written by threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import AuthError, BadInputError, BusyError
+from diffedit_protocol.messages import Event
+from diffedit_protocol.replies import ServerInfo
+from diffedit_protocol.server_session import ServerSession
+
+from .. import __version__
+from ..executors.base import Executor
+from .allow_list import AllowList
+from .door import Door
+from .gate import Gate
+from .job_table import JobTable
+from .links import Links
+from .listening import LOCAL_SOCKET, Address, has_local_socket
+from .results import Key, ResultStore
+from .service import Service
+from .settings import ServerSettings
+from .state_folder import StateFolder
+from .status import status_report
+from .uploads import Uploads
+
+log = logging.getLogger("diffedit.server")
+TICK_MS = 100  # also how fast a flood is noticed
+STALLED_MS = 10  # between two attempts to send to a link that has no room
+HOUSEKEEPING_SECONDS = 1.0  # also how fast a revoked client's links are cut
+LAST_WORDS_SECONDS = 1.0  # for the clients to be told how their jobs ended
+WORKERS_SECONDS = 10.0  # for workers to end after their jobs, before they are killed
+CAPABILITIES = ("previews", "replay", "kept-results")
+STOPPED = "The backend was stopped. Start it again, then try again."
+
+
+class Server:
+    """One server. `serve` returns after `stop`; `close` then leaves nothing behind."""
+
+    def __init__(self, settings: ServerSettings, executor: Executor) -> None:
+        """Opens every address. Raises BadInputError or AuthError when that cannot be done, or not safely."""
+        folder = StateFolder(settings.state)
+        self.settings = settings
+        self.executor = executor
+        self.boot_id = secrets.token_hex(8)
+        self.started = time.time()
+        self.allowed = AllowList(folder.allow_list)
+        self.uploads = Uploads(settings.limits.blob_bytes, settings.limits.stored_bytes, settings.upload_bytes)
+        self._server_keys = folder.server_keys()
+        self._local_keys = folder.local_keys()
+        self._allow_list_trouble = ""
+        self._stop_reader, self._stop_writer = socket.socketpair()
+        self._stop_requests = 0
+        self._deadline = 0.0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.gate = Gate(self._context, self._admit)
+        self.door = Door(self._context, self._server_keys, self._local_keys.public)
+        try:
+            for address in settings.listen:
+                if address == LOCAL_SOCKET and has_local_socket():
+                    self.door.open_local(folder.socket_path())
+                else:
+                    self.door.open_tcp(Address("127.0.0.1", 0) if address == LOCAL_SOCKET else Address.parse(address))
+            self.results = ResultStore(folder.results, settings.result_bytes, settings.disk_bytes)
+        except BaseException:
+            self._close_sockets()
+            raise
+        self.links = Links(self.door, self._events_of, lambda: ServerSession(self.info()))
+        self.jobs = JobTable(
+            executor,
+            self.uploads,
+            self.results,
+            self.links.announce,
+            total=settings.queue,
+            per_owner=settings.limits.jobs,
+        )
+        self._service = Service(self.links, self.uploads, self.results, self.jobs, settings, self.status)
+        self.jobs.restore()
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return tuple(listener.endpoint for listener in self.door.listeners)
+
+    def name_of(self, public_key: str) -> str | None:
+        """The name of a key that may enter, None for any other. This user's own clients are called "local"."""
+        return "local" if public_key == self._local_keys.public else self.allowed.name_of(public_key)
+
+    def info(self) -> ServerInfo:
+        """What hello tells."""
+        device = next((worker.device for worker in self.executor.workers() if worker.device), "")
+        return ServerInfo(__version__, self.boot_id, self.settings.models, device, self.settings.limits, CAPABILITIES)
+
+    def local_connection(self) -> Connection:
+        """How this user's own clients on this machine reach the server."""
+        endpoint = self.endpoints[0]
+        if endpoint.startswith("ipc://"):
+            return Connection(endpoint, "", "", "", "local")
+        for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//*:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+            endpoint = endpoint.replace(anywhere, here)
+        return Connection(endpoint, self._server_keys.public, self._local_keys.secret, self._local_keys.public, "local")
+
+    def status(self, owner: str) -> dict[str, Any]:
+        """The server's state, for people; who else is there is told to this user's own clients only."""
+        return status_report(self, clients=owner == self._local_keys.public)
+
+    def serve(self, on_ready: Callable[[], None]) -> None:
+        """Run until stopped. `on_ready` is called once, when a worker is ready for the first job.
+
+        Raises the DiffEditError that makes every worker unusable, when that is found before the first was ready.
+        """
+        self.executor.start()
+        poller = zmq.Poller()
+        for listener in self.door.listeners:
+            poller.register(listener.socket, zmq.POLLIN)
+            if listener.monitor is not None:
+                poller.register(listener.monitor, zmq.POLLIN)
+        for other in (self.gate.socket, self.executor, self._stop_reader):
+            poller.register(other, zmq.POLLIN)
+        is_ready = False
+        housekeeping = time.monotonic()
+        while not self._over():
+            poller.poll(STALLED_MS if self.links.behind else TICK_MS)
+            self._turn()
+            if not is_ready and self.executor.room():
+                is_ready = True
+                on_ready()
+            trouble = self.executor.trouble()
+            if trouble is not None and not is_ready:
+                raise trouble
+            if trouble is not None:
+                self.jobs.fail_queued(trouble)
+            if time.monotonic() - housekeeping >= HOUSEKEEPING_SECONDS:
+                housekeeping = time.monotonic()
+                self._keep_house()
+
+    def stop(self) -> None:
+        """End soon; a second call ends at once. May be called from a signal handler or another thread."""
+        self._stop_requests += 1
+        with contextlib.suppress(OSError):
+            self._stop_writer.send(b".")
+
+    def close(self) -> None:
+        """Tell clients how their jobs ended, end the workers, write what is unwritten, close every socket."""
+        self.jobs.closing = True
+        self.jobs.fail_queued(BusyError(STOPPED))
+        self.jobs.fail_running(BusyError(STOPPED))
+        until = time.monotonic() + LAST_WORDS_SECONDS
+        while self.links.behind and time.monotonic() < until:
+            time.sleep(STALLED_MS / 1000)
+            self.links.flush()
+        self.executor.close(0.0 if self._stop_requests > 1 else WORKERS_SECONDS)
+        self.results.close()
+        self._close_sockets()
+        log.info("stopped")
+
+    def _turn(self) -> None:
+        """Everything that waits, once."""
+        self.gate.answer()
+        for number, listener in enumerate(self.door.listeners):
+            if listener.monitor is not None:
+                self.door.watch(listener.monitor)
+            for incoming in self.door.receive(number):
+                link = self.links.of(incoming)
+                self._service.handle(link, link.session.receive(incoming.frames))
+        self.jobs.hear(self.executor.poll())
+        self.links.flush()
+        self.results.tidy()
+        self.door.inflow.check()
+
+    def _over(self) -> bool:
+        """Whether to end: asked to, and no job runs any more or the time for it is up."""
+        if self._stop_requests and not self.jobs.closing:
+            log.info("stopping", extra={"fields": {"running": self.jobs.running, "waiting": self.jobs.waiting}})
+            self.jobs.closing = True
+            self.jobs.fail_queued(BusyError(STOPPED))
+            self._stop_reader.recv(1)
+            self._deadline = time.monotonic() + self.settings.grace
+        if not self.jobs.closing:
+            return False
+        return not self.jobs.running or self._stop_requests > 1 or time.monotonic() > self._deadline
+
+    def _keep_house(self) -> None:
+        self._refresh_allow_list()
+        for owner in self.links.owners:
+            if self.name_of(owner) is None:
+                links = self.links.cut_owner(owner)
+                self.jobs.drop_owner(owner)
+                self.uploads.drop_owner(owner)
+                log.info("revoked", extra={"fields": {"key": owner[:8], "links": links}})
+        self.links.sweep()
+        self.uploads.sweep()
+        self.jobs.sweep(self.settings.limits.result_seconds)
+
+    def _admit(self, public_key: str) -> str | None:
+        """For the gate: an invitation counts from the moment that it is written."""
+        self._refresh_allow_list()
+        return self.name_of(public_key)
+
+    def _refresh_allow_list(self) -> None:
+        try:
+            self.allowed.refresh()
+        except (AuthError, BadInputError) as error:
+            if error.sentence != self._allow_list_trouble:
+                log.error("allow list refused: nobody from elsewhere enters", extra={"fields": {"why": error.sentence}})
+            self._allow_list_trouble = error.sentence
+        else:
+            self._allow_list_trouble = ""
+
+    def _events_of(self, key: Key) -> Sequence[Event]:
+        return self.jobs.events_of(key)
+
+    def _close_sockets(self) -> None:
+        self.door.close()
+        self.gate.close()
+        self._context.term()
+        self._stop_reader.close()
+        self._stop_writer.close()

@@ -1,0 +1,188 @@
+"""What finished jobs left, kept until acknowledged or too old: on disk, and in memory as long as there is room.
+
+    results/OWNER/JOB/record      see record.py; OWNER is a hash of the owner's key
+    results/OWNER/JOB/SHA256      one file per blob of the manifest
+
+A result is written by a thread as soon as it is there, under a temporary name until it is whole, so that a server that
+is killed finds every finished result again. Memory copies beyond the limit are dropped once they are on disk. When the
+disk is full they stay in memory, and `strained` tells the server to take no new jobs until there is room again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffedit_protocol.errors import SchemaError
+from diffedit_protocol.private_files import private_folder
+
+from .record import Record
+
+log = logging.getLogger("diffedit.results")
+RECORD = "record"
+UNFINISHED = ".part"
+RETRY_SECONDS = 10.0  # between two attempts to write to a full disk
+CLOSE_SECONDS = 30.0  # that close() waits for the writer
+
+Key = tuple[str, str]  # owner's public key, job
+
+
+@dataclass
+class _Result:
+    """`sizes`: bytes by blob; `memory`: the blobs while they are held; `failed_at`: when writing failed last."""
+
+    record: Record
+    folder: Path
+    sizes: dict[str, int]
+    memory: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    written: bool = False
+    failed_at: float | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes.values())
+
+
+class ResultStore:
+    """Results below `folder`. All methods are for one thread; the writer thread touches files only."""
+
+    def __init__(self, folder: Path, memory_bytes: int, disk_bytes: int) -> None:
+        self._folder = private_folder(folder)
+        self._memory_bytes = memory_bytes
+        self._disk_bytes = disk_bytes
+        self._results: OrderedDict[Key, _Result] = OrderedDict()  # the one that ended first is first
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[_Result, OSError | None]] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._work, name="results", daemon=True)
+        self._writer.start()
+
+    @property
+    def memory(self) -> int:
+        """Bytes held in memory."""
+        return sum(result.size for result in self._results.values() if result.memory)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all results."""
+        return sum(result.size for result in self._results.values())
+
+    @property
+    def strained(self) -> bool:
+        """Whether results that the disk does not take fill the memory's share."""
+        stuck = [result for result in self._results.values() if result.failed_at is not None]
+        return bool(stuck) and sum(result.size for result in stuck) > self._memory_bytes // 2
+
+    def load(self) -> tuple[Record, ...]:
+        """The records that an earlier server left, in the order in which their jobs ended."""
+        found = []
+        for folder in self._folder.glob("*/*"):
+            if folder.name.endswith(UNFINISHED):
+                shutil.rmtree(folder)
+                continue
+            try:
+                record = Record.from_bytes((folder / RECORD).read_bytes())
+            except (OSError, SchemaError) as error:
+                log.warning("result dropped", extra={"fields": {"folder": folder.name, "reason": str(error)}})
+                shutil.rmtree(folder)
+                continue
+            sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.name != RECORD}
+            found.append(_Result(record, folder, sizes, written=True))
+        for result in sorted(found, key=lambda result: result.record.ended):
+            self._results[result.record.owner, result.record.job] = result
+        return tuple(result.record for result in self._results.values())
+
+    def add(self, record: Record, blobs: Mapping[str, bytes]) -> None:
+        """Keep a finished job and begin to write it."""
+        owner = hashlib.sha256(record.owner.encode()).hexdigest()[:32]
+        sizes = {blob: len(data) for blob, data in blobs.items()}
+        result = _Result(record, self._folder / owner / record.job, sizes, blobs)
+        self._results[record.owner, record.job] = result
+        self._tasks.put(lambda: self._write(result, blobs))
+
+    def read(self, owner: str, blob: str, offset: int, length: int) -> tuple[int, bytes | memoryview] | None:
+        """The size of an owner's blob, and `length` bytes of it (fewer at its end); None when it is not here."""
+        for (whose, _job), result in self._results.items():
+            if whose == owner and blob in result.sizes:
+                if result.memory:
+                    return result.sizes[blob], memoryview(result.memory[blob])[offset : offset + length]
+                with open(result.folder / blob, "rb") as file:
+                    file.seek(offset)
+                    return result.sizes[blob], file.read(length)
+        return None
+
+    def drop(self, owner: str, job: str) -> None:
+        """Forget a result; its files are deleted."""
+        result = self._results.pop((owner, job), None)
+        if result is not None:
+            self._tasks.put(lambda: self._delete(result))
+
+    def tidy(self) -> None:
+        """Take note of what was written, give memory back, try a full disk again. Called often; costs little."""
+        while not self._outcomes.empty():
+            result, error = self._outcomes.get()
+            result.written, result.failed_at = error is None, None if error is None else time.monotonic()
+            if error is not None:
+                log.error("result not written", extra={"fields": {"job": result.record.job, "reason": str(error)}})
+        for result in self._results.values():
+            if result.failed_at is not None and time.monotonic() - result.failed_at > RETRY_SECONDS:
+                result.failed_at = time.monotonic()  # until its outcome is known
+                self._tasks.put(lambda result=result: self._write(result, result.memory))  # type: ignore[misc]
+        excess = self.memory - self._memory_bytes
+        for result in self._results.values():
+            if excess <= 0:
+                break
+            if result.written and result.memory:
+                excess -= result.size
+                result.memory = {}
+
+    def expired(self, seconds: float) -> list[Key]:
+        """The results that are older than `seconds`, and the oldest ones of those that exceed the disk's share."""
+        now = time.time()
+        keys = [key for key, result in self._results.items() if now - result.record.ended > seconds]
+        excess = self.size - self._disk_bytes - sum(self._results[key].size for key in keys)
+        for key, result in self._results.items():
+            if excess <= 0 or len(self._results) - len(keys) <= 1:
+                break  # the last result stays, however large it is: its client has had no time to fetch it
+            if key not in keys:
+                keys.append(key)
+                excess -= result.size
+        return keys
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        self._tasks.put(None)
+        self._writer.join(CLOSE_SECONDS)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+
+    def _write(self, result: _Result, blobs: Mapping[str, bytes]) -> None:
+        """In the writer's thread."""
+        beside = result.folder.with_name(result.folder.name + UNFINISHED)
+        try:
+            private_folder(result.folder.parent)
+            shutil.rmtree(beside, ignore_errors=True)
+            private_folder(beside)
+            for blob, data in blobs.items():
+                (beside / blob).write_bytes(data)
+            (beside / RECORD).write_bytes(result.record.to_bytes())
+            shutil.rmtree(result.folder, ignore_errors=True)  # of a job of the same id that had failed before
+            beside.rename(result.folder)
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            self._outcomes.put((result, error))
+        else:
+            self._outcomes.put((result, None))
+
+    def _delete(self, result: _Result) -> None:
+        """In the writer's thread."""
+        shutil.rmtree(result.folder, ignore_errors=True)

@@ -1,0 +1,127 @@
+"""Answers requests: what each of them means for uploads, jobs and results of the client's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from diffedit_protocol.errors import BadInputError, DiffEditError, ModelError, NoBlobError, TooLargeError
+from diffedit_protocol.messages import EditRequest, PlaneRef
+from diffedit_protocol.replies import (
+    Accepted,
+    Chunk,
+    JobList,
+    Lacking,
+    Okay,
+    Reply,
+    StatusReport,
+    Subscribed,
+)
+from diffedit_protocol.requests import Ack, Cancel, Get, Have, Jobs, Put, Request, Status, Submit, Subscribe
+from diffedit_protocol.server_session import Asked
+
+from .job_table import JobTable
+from .links import Link, Links
+from .results import ResultStore
+from .settings import ServerSettings
+from .uploads import Uploads
+
+
+class Service:
+    """`status` tells the server's state to the client with the given key, for people."""
+
+    def __init__(
+        self,
+        links: Links,
+        uploads: Uploads,
+        results: ResultStore,
+        jobs: JobTable,
+        settings: ServerSettings,
+        status: Callable[[str], dict[str, Any]],
+    ) -> None:
+        self._links = links
+        self._uploads = uploads
+        self._results = results
+        self._jobs = jobs
+        self._limits = settings.limits
+        self._models = tuple(model.name for model in settings.models)
+        self._status = status
+
+    def handle(self, link: Link, asked: Asked) -> None:
+        """Answer one message of a link."""
+        for frames in asked.replies:
+            self._links.reply(link, frames)
+        if asked.request is None:
+            return
+        try:
+            reply = self.answer(link.owner, asked.request)
+        except DiffEditError as error:
+            self._links.reply(link, link.session.refuse(asked, error))
+            return
+        self._links.reply(link, link.session.reply(asked, reply))
+        if isinstance(asked.request, Subscribe):
+            self._links.subscribe(link, asked.request.job, asked.request.since)
+
+    def answer(self, owner: str, request: Request) -> Reply:
+        """The reply to a request of the client with the key `owner`. Raises DiffEditError."""
+        match request:
+            case Have():
+                held = {blob: self._uploads.received(owner, blob) for blob in request.blobs}
+                return Lacking({blob: received for blob, received in held.items() if received is not None})
+            case Put():
+                return self._uploads.put(owner, request)
+            case Get():
+                return self._get(owner, request)
+            case Submit():
+                blobs = self._check(request.request)
+                return Accepted(request.job, known=not self._jobs.submit(owner, request.job, request.request, blobs))
+            case Subscribe():
+                return Subscribed(request.job, len(self._jobs.find(owner, request.job).events))
+            case Cancel():
+                self._jobs.cancel(owner, request.job)
+                return Okay()
+            case Ack():
+                self._jobs.acknowledge(owner, request.job)
+                return Okay()
+            case Jobs():
+                return JobList(self._jobs.of(owner))
+            case Status():
+                return StatusReport(self._status(owner))
+            case _:
+                raise AssertionError(f"The session answers {request.TYPE!r} itself.")
+
+    def _get(self, owner: str, get: Get) -> Chunk:
+        uploaded = self._uploads.find(owner, get.blob)
+        if uploaded is not None:
+            found = len(uploaded), memoryview(uploaded)[get.offset : get.offset + get.length]
+        else:
+            kept = self._results.read(owner, get.blob, get.offset, get.length)
+            if kept is None:
+                raise NoBlobError(f"The backend holds no blob {get.blob[:12]}… of yours; it was fetched or is too old.")
+            found = kept[0], memoryview(kept[1])
+        size, data = found
+        if not data:
+            raise BadInputError(f"The blob {get.blob[:12]}… has {size} bytes; there are none at {get.offset}.")
+        return Chunk(size, get.offset, len(data), data=data)
+
+    def _check(self, request: EditRequest) -> tuple[str, ...]:
+        """The blobs that a request needs. Raises for what no worker could run."""
+        picture = request.picture
+        if picture is None:
+            raise BadInputError("The request names no picture.")
+        if picture.width * picture.height > self._limits.pixels:
+            raise TooLargeError(
+                f"A picture of {picture.width} × {picture.height} px is too large: this backend takes "
+                f"{self._limits.pixels / 1e6:.0f} megapixels. Select a part of it, or make it smaller."
+            )
+        if request.model and request.model not in self._models:
+            raise ModelError(f"The backend has no model {request.model!r:.80}. It has: {', '.join(self._models)}.")
+        planes = [("selection", request.selection), ("mask", request.mask)]
+        for name, plane in planes:
+            if plane is not None and (plane.width, plane.height) != (picture.width, picture.height):
+                raise BadInputError(
+                    f"The {name} is {plane.width} × {plane.height} px, but the picture "
+                    f"{picture.width} × {picture.height} px."
+                )
+        refs = [plane for _, plane in planes if isinstance(plane, PlaneRef)]
+        return tuple(dict.fromkeys([picture.blob, *(plane.blob for plane in refs)]))

@@ -1,0 +1,31 @@
+"""Everything that a server is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffedit_protocol.replies import Limits, ModelInfo
+
+from ..executors.worker_slot import Patience
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """`listen`: "local", or tcp://HOST:PORT. `queue`: jobs that may wait. `upload_bytes`, `result_bytes`: memory for
+    all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
+    its running jobs. `models`: what a request may name, the first is the default.
+    """
+
+    state: Path
+    listen: tuple[str, ...] = ("local",)
+    models: tuple[ModelInfo, ...] = (ModelInfo("bundled"),)
+    limits: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
+    queue: int = 64
+    upload_bytes: int = 2 * GIB
+    result_bytes: int = GIB // 2
+    disk_bytes: int = 8 * GIB
+    grace: float = 20.0

@@ -1,0 +1,158 @@
+"""A worker's life: load, then one job after the other, each of which may be cancelled between two steps.
+
+to the worker    configure {...}                      first; what to load
+                 job {id, request}  + blobs           one at a time
+                 cancel {id}                          obeyed at the next step
+                 stop                                 the end of the pipe means the same, at once
+from the worker  ready {device, name}                 or  unusable {error}, and the process ends
+                 started {id}
+                 progress {id, stage, step, total, seconds_left},  preview {id, width, height} + rgb
+                 done {id, manifest, blobs} + blobs,  failed {id, error},  cancelled {id}
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from diffedit_protocol.errors import DiffEditError, InternalError
+from diffedit_protocol.messages import EditRequest, Manifest, Preview, Progress
+
+from ..diffedit.steps import Cancelled
+from .pipe import Note, Pipe
+
+log = logging.getLogger(__name__)
+EXIT_DONE, EXIT_UNUSABLE, EXIT_DEVICE_LOST = 0, 3, 4
+Tell = Callable[[Progress | Preview], None]
+
+
+class DeviceLost(Exception):
+    """The device can no longer be used by this process: only a new process helps. `__cause__` is what it said."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job's result: its manifest and the blobs that the manifest names."""
+
+    manifest: Manifest
+    blobs: Mapping[str, bytes] = field(repr=False)
+
+
+class Bench(Protocol):
+    """What does the work. `load` and `run` raise DiffEditError for what an artist should read, DeviceLost as above."""
+
+    def load(self) -> dict[str, Any]:
+        """Make ready; returns what to tell of itself: {"device": str, "device_name": str}."""
+        ...
+
+    def gauge(self) -> dict[str, Any]:
+        """What changed of what load() told: {"device_memory": bytes in use}."""
+        ...
+
+    def run(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+        """Run one edit. `tell` is called after every step and raises Cancelled when the job is to end."""
+        ...
+
+
+class Inbox:
+    """Reads the pipe in a thread of its own, so that a cancel is seen while the device computes.
+
+    When the pipe ends (the server is gone) the process ends at once, whatever it is doing.
+    """
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def next(self) -> Note:
+        """The next note that is no cancel; waits for it."""
+        return self._notes.get()
+
+    def cancelled(self, job: str) -> bool:
+        return job in self._cancelled
+
+    def forget(self, job: str) -> None:
+        """The job ended: a cancel that came for it means nothing any more."""
+        self._cancelled.discard(job)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                note = self._pipe.receive()
+            except (EOFError, OSError, ValueError):
+                os._exit(EXIT_DONE)  # no one is left to work for; a running computation cannot be asked to end
+            if note.type == "cancel":
+                self._cancelled.add(note.fields["id"])
+            else:
+                self._notes.put(note)
+
+
+def work(pipe: Pipe, make_bench: Callable[[dict[str, Any]], Bench]) -> int:
+    """Serve jobs until told to stop. Returns the process's exit code."""
+    inbox = Inbox(pipe)
+    bench = make_bench(inbox.next().fields)
+    try:
+        pipe.send("ready", **bench.load())
+    except DiffEditError as error:
+        pipe.send("unusable", error=error.to_wire())
+        return EXIT_UNUSABLE
+    while (note := inbox.next()).type == "job":
+        try:
+            _run(pipe, inbox, bench, note)
+        except DeviceLost:
+            log.error("device lost: %s", traceback.format_exc())
+            return EXIT_DEVICE_LOST
+    return EXIT_DONE
+
+
+def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: Note) -> None:
+    job = note.fields["id"]
+    request = EditRequest.from_wire(note.fields["request"])
+    blobs = dict(zip(note.fields["blobs"], note.payloads, strict=True))
+
+    def tell(event: Progress | Preview) -> None:
+        if inbox.cancelled(job):
+            raise Cancelled
+        if isinstance(event, Preview):
+            pipe.send("preview", [event.rgb], id=job, width=event.width, height=event.height)
+        else:
+            pipe.send(
+                "progress",
+                id=job,
+                stage=event.stage,
+                step=event.step,
+                total=event.total,
+                seconds_left=event.seconds_left,
+            )
+
+    pipe.send("started", id=job)
+    try:
+        finished = bench.run(request, blobs, tell)
+        pipe.send(
+            "done",
+            list(finished.blobs.values()),
+            id=job,
+            manifest=finished.manifest.to_wire(),
+            blobs=list(finished.blobs),
+            told=bench.gauge(),
+        )
+    except Cancelled:
+        pipe.send("cancelled", id=job, told=bench.gauge())
+    except DiffEditError as error:
+        pipe.send("failed", id=job, error=error.to_wire(), told=bench.gauge())
+    except DeviceLost:
+        raise
+    except Exception as error:  # a fault of ours costs this job, never the worker
+        log.error("job %s failed: %s", job, traceback.format_exc())
+        fault = InternalError("The backend made a mistake; its log has the details.", detail=f"{error!r:.500}")
+        pipe.send("failed", id=job, error=fault.to_wire())
+    finally:
+        inbox.forget(job)

@@ -1,0 +1,46 @@
+"""How long a job will still take, from how long its stages took before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+SMOOTHING = 0.5  # weight of the newest job in what is remembered
+
+
+class Pace:
+    """Remembers seconds by kind of job and stage. A kind is what makes jobs take equally long: task, method, size."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, str], float] = {}
+
+    def watch(self, kind: str, stages: Sequence[str]) -> JobPace:
+        """Begin to time a job of `kind`, which goes through `stages` in this order."""
+        return JobPace(self._seconds, kind, stages)
+
+
+class JobPace:
+    """Times one job."""
+
+    def __init__(self, seconds: dict[tuple[str, str], float], kind: str, stages: Sequence[str]) -> None:
+        self._seconds = seconds
+        self._kind = kind
+        self._stages = list(stages)
+        self._stage = ""
+        self._began = self._last = time.monotonic()  # of this stage; when the step before this one ended
+
+    def step(self, stage: str, step: int, total: int) -> float | None:
+        """Note a finished step. Returns the seconds that are left; None while a later stage was never seen."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._began = stage, self._last
+        self._last = now
+        elapsed = now - self._began
+        if step >= total:
+            before = self._seconds.get((self._kind, stage), elapsed)
+            self._seconds[self._kind, stage] = before + SMOOTHING * (elapsed - before)
+        later = self._stages[self._stages.index(stage) + 1 :] if stage in self._stages else []
+        rest = [self._seconds.get((self._kind, name)) for name in later]
+        if any(seconds is None for seconds in rest):
+            return None
+        return elapsed / step * (total - step) + sum(seconds for seconds in rest if seconds is not None)

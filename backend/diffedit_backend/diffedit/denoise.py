@@ -30,10 +30,11 @@ def masked_denoise(
     masks: Sequence[Tensor] | Tensor,
     on_level: OnLevel = no_listener,
 ) -> Tensor:
-    """Denoise x through `timesteps` (descending); after every step the background of the level just reached is put back.
+    """Denoise x through `timesteps` (descending), putting back the background of each level that is reached.
 
-    x: (B, C, h, w), the most noised level. backgrounds: T tensors that broadcast to x, `backgrounds[i]` being the encoded latents
-    of the level that step i arrives at (x0 at the last). masks: T tensors (1 or B, 1, h, w) in [0, 1], 1 = edited.
+    x: (B, C, h, w), the most noised level. backgrounds: T tensors that broadcast to x, `backgrounds[i]` being the
+    encoded latents of the level that step i arrives at (x0 at the last). masks: T tensors (1 or B, 1, h, w) in [0, 1],
+    1 = edited.
     """
     for index, t in enumerate(timesteps):
         x = blend(step(predict(x, t), t, x), backgrounds[index], masks[index])
@@ -44,8 +45,8 @@ def masked_denoise(
 def strength_masks(mask: Tensor, steps: int) -> Tensor:
     """A soft mask as strength per cell (differential diffusion, arXiv 2306.00950).
 
-    mask: (B, 1, h, w) in [0, 1]. Returns (steps, B, 1, h, w) of 0 and 1: a cell of value m is free in the last m of the steps only,
-    so it is edited less deeply; a binary mask comes back `steps` times.
+    mask: (B, 1, h, w) in [0, 1]. Returns (steps, B, 1, h, w) of 0 and 1: a cell of value m is free in the last m of the
+    steps only, so it is edited less deeply; a binary mask comes back `steps` times.
     """
     held = 1 - torch.arange(1, steps + 1, device=mask.device, dtype=mask.dtype) / steps
     return (mask > held.view(-1, 1, 1, 1, 1)).to(mask.dtype)

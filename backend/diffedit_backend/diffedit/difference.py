@@ -18,7 +18,8 @@ def prediction_difference(source: Tensor, target: Tensor) -> Tensor:
 def clamp_to_mean(difference: Tensor, ratio: float = 3.0) -> Tensor:
     """Clamp a map at `ratio` times its own mean and scale to [0, 1]: the outlier rule of the reference implementation.
 
-    difference: (..., h, w) >= 0; every map of a batch has its own mean. A map without any difference stays 0 everywhere.
+    difference: (..., h, w) >= 0; every map of a batch has its own mean. A map without any difference stays 0
+    everywhere.
     """
     limit = difference.mean(dim=(-2, -1), keepdim=True) * ratio
     return torch.where(limit > 0, difference.clamp(max=limit) / limit, 0.0)

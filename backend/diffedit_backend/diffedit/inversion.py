@@ -25,8 +25,8 @@ def invert(
 ) -> Tensor:
     """Carry clean latents up through the noise levels of `timesteps` (ascending), one prediction each.
 
-    x0: (B, C, h, w). Returns the trajectory (T + 1, B, C, h, w), `trajectory[0]` being x0 itself and `trajectory[T]` the most
-    noised level, so that `trajectory[k]` is the background of the denoising that arrives at level k.
+    x0: (B, C, h, w). Returns the trajectory (T + 1, B, C, h, w), `trajectory[0]` being x0 itself and `trajectory[T]`
+    the most noised level, so that `trajectory[k]` is the background of the denoising that arrives at level k.
     """
     trajectory = [x0]
     for index, t in enumerate(timesteps):

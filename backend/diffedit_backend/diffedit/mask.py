@@ -2,8 +2,9 @@
 
     mask = feather(grow(soft_map >= round(255 * threshold))) * selection
 
-All planes are (H, W) uint8. `soft_map` is the difference map, scaled so that 128 is a sensible place to cut. None of this asks the
-network anything. A client may draw the thresholded map live with a table of 256 entries: see `threshold_table`.
+All planes are (H, W) uint8. `soft_map` is the difference map, scaled so that 128 is a sensible place to cut. None of
+this asks the network anything. A client may draw the thresholded map live with a table of 256 entries: see
+`threshold_table`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Plane = NDArray[np.uint8]
 
 
 def threshold_level(threshold: float) -> int:
-    """The lowest value of a soft map that is inside the mask; `threshold` in (0, 1), so 1 to 254 and never all or nothing."""
+    """The lowest value, 1 to 254, of a soft map that is inside the mask; `threshold` in (0, 1)."""
     return min(254, max(1, round(threshold * 255)))
 
 
@@ -32,7 +33,7 @@ def hard_mask(soft_map: Plane, threshold: float) -> Plane:
 
 
 def grow(mask: Plane, radius: int) -> Plane:
-    """Dilate by `radius` px (erode when negative) with an octagon, which is within 6 % of a disk; beyond the picture is nothing.
+    """Dilate by `radius` px (erode when negative) with an octagon, which is within 6 % of a disk.
 
     Shifted maxima of doubling length: O(log radius) passes, so a large radius costs little more than a small one.
     """
@@ -71,7 +72,7 @@ def _shifted(mask: Plane, dy: int, dx: int) -> Plane:
 
 
 def feather(mask: Plane, width: int) -> Plane:
-    """Blur the edge over about `width` px: a Gaussian with sigma = width / 2, half of the slope outside and half inside."""
+    """Blur the edge over about `width` px to either side: a Gaussian with sigma = width / 2."""
     if width == 0:
         return mask
     return np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(width / 2)))

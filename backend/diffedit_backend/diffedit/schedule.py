@@ -33,7 +33,8 @@ class NoiseSchedule:
     def __post_init__(self) -> None:
         if self.prediction_type not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(
-                f"The scheduler's prediction_type must be epsilon, v_prediction or sample, not {self.prediction_type!r}."
+                f"prediction_type must be epsilon, v_prediction or sample, not {self.prediction_type!r}: "
+                "this model's scheduler is of a kind that DiffEdit cannot use."
             )
 
     @classmethod
@@ -50,7 +51,8 @@ class NoiseSchedule:
     def levels(self, steps: int, ratio: float) -> tuple[Level, ...]:
         """`round(steps * ratio)` (at least 1) steps up to the encoding ratio, evenly in training time.
 
-        Returns ascending levels, one more than the steps. The first, t = 0, is where clean latents stand: its sigma is nearly 0.
+        Returns ascending levels, one more than the steps. The first, t = 0, is where clean latents stand: its sigma is
+        nearly 0.
         """
         count = max(1, round(steps * ratio))
         top = ratio * (len(self.alphas_cumprod) - 1)

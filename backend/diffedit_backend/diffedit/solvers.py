@@ -16,14 +16,15 @@ FreshNoise = Callable[[int], Tensor]
 def ode_step(x: Tensor, data: Tensor, start: Level, end: Level) -> Tensor:
     """The exact step from `start` to `end` if the data prediction stayed as it is.
 
-    It is DDIM (arXiv 2010.02502, eq. 12 with eta = 0) and, with an extrapolated `data`, DPM-Solver++ (arXiv 2211.01095).
+    It is DDIM (arXiv 2010.02502, eq. 12 with eta = 0) and, with an extrapolated `data`, DPM-Solver++ (arXiv
+    2211.01095).
     """
     share = end.sigma / start.sigma
     return share * x + (end.alpha - share * start.alpha) * data
 
 
 def stochastic_step(x: Tensor, data: Tensor, start: Level, end: Level, eta: float, fresh: Tensor) -> Tensor:
-    """DDIM's step down with eta > 0 (eq. 16): a share of the noise that x holds is replaced by `fresh` standard normal noise."""
+    """DDIM's step down with eta > 0 (eq. 16): some of the noise in x is replaced by `fresh` standard normal noise."""
     sigma = eta * (end.sigma / start.sigma) * math.sqrt(1 - (start.alpha / end.alpha) ** 2)
     noise = (x - start.alpha * data) / start.sigma
     return end.alpha * data + math.sqrt(end.sigma**2 - sigma**2) * noise + sigma * fresh
@@ -36,7 +37,7 @@ def noise_form_step(x: Tensor, noise: Tensor, start: Level, end: Level) -> Tenso
 
 
 def extrapolate(now: Tensor, before: Tensor, h: float, h_before: float) -> Tensor:
-    """DPM-Solver++ 2M (arXiv 2211.01095, algorithm 2): the prediction in the middle of the coming step of length h in log-SNR."""
+    """DPM-Solver++ 2M (arXiv 2211.01095, algorithm 2): the prediction in the middle of the step; h in log-SNR."""
     slope = h / (2 * h_before)
     return (1 + slope) * now - slope * before
 
@@ -44,8 +45,8 @@ def extrapolate(now: Tensor, before: Tensor, h: float, h_before: float) -> Tenso
 class Solver:
     """Walks through `levels`, rising or falling; `step` has the shape that `invert` and `masked_denoise` want.
 
-    order 1 is DDIM, 2 is DPM-Solver++ 2M. Holds the place on the way and the last prediction, so it serves one way only.
-    With `eta` > 0 (falling only) `fresh(i)` gives the standard normal noise of step i.
+    order 1 is DDIM, 2 is DPM-Solver++ 2M. Holds the place on the way and the last prediction, so it serves one way
+    only. With `eta` > 0 (falling only) `fresh(i)` gives the standard normal noise of step i.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Solver:
         self._fresh = fresh
         self._index = 0
         self._before: Tensor | None = None
+        self.data: Tensor | None = None  # the clean latents as last predicted, for previews
 
     def step(self, output: Tensor, _told: object, x: Tensor) -> Tensor:
         """From level number i of `levels`, where x is, to i + 1; `output`: what the network said about x."""
         start, end = self.levels[self._index], self.levels[self._index + 1]
         data, noise = self.schedule.data_and_noise(output, x, start)
+        self.data = data
         rising = end.sigma > start.sigma
         now = main = noise if rising else data
         if self.order == 2 and self._before is not None:
@@ -85,6 +88,6 @@ class Solver:
 
 
 def seeded_noise(shape: torch.Size | tuple[int, ...], seed: int, like: Tensor) -> Tensor:
-    """Standard normal noise of `shape` that depends on the seed alone, not on device, dtype or batch; placed as `like` is."""
+    """Standard normal noise that depends on shape and seed alone, not on the device and dtype of `like`."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float32).to(like)

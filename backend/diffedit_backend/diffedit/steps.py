@@ -17,7 +17,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """Step `step` (1 to `total`) of `stage` is done. `preview`: what the picture is becoming, (h, w, 3) uint8, or None."""
+    """Step `step` of `total` of `stage` is done. `preview`: what the picture is becoming, (h, w, 3) uint8."""
 
     stage: str
     step: int

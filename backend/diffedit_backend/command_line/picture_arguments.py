@@ -1,0 +1,49 @@
+"""The arguments of `diffedit edit` and `diffedit mask`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    """What finding a mask depends on, and where it runs."""
+    parser.add_argument("--source", required=True, metavar="TEXT", help="what is there, e.g. 'a horse on grass'")
+    parser.add_argument("--target", required=True, metavar="TEXT", help="what should be there, e.g. 'a zebra on grass'")
+    parser.add_argument(
+        "--selection", type=Path, metavar="PNG", help="limit the search to this grey picture's light part"
+    )
+    parser.add_argument("--threshold", type=float, metavar="T", help="0 to 1, lower finds more (default: automatic)")
+    parser.add_argument("--grow", type=int, default=0, metavar="PX", help="grow the mask, negative shrinks it")
+    parser.add_argument("--feather", type=int, default=0, metavar="PX", help="soften the mask's edge")
+    parser.add_argument("--soft-map-out", type=Path, metavar="PNG", help="write the map that the threshold cuts")
+    parser.add_argument("--method", choices=METHODS, default="fast", help="(default: fast)")
+    parser.add_argument("--quality", choices=QUALITIES, default="normal", help="(default: normal)")
+    place = parser.add_argument_group("where it runs")
+    place.add_argument("--model", default="bundled", help="bundled, a folder, a .safetensors file or a hub id")
+    place.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best)")
+    place.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="(default: fp16 on a GPU, else fp32)")
+    place.add_argument(
+        "--connect",
+        nargs="?",
+        const="",
+        metavar="LINE",
+        help="use a running backend: this machine's, or that of a connection line",
+    )
+
+
+def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only an edit has."""
+    parser.add_argument("--mask", type=Path, metavar="PNG", help="use this mask as it is instead of searching one")
+    parser.add_argument("--mask-out", type=Path, metavar="PNG", help="write the mask that was used")
+    parser.add_argument("--negative", default="", metavar="TEXT", help="what the result should not show")
+    parser.add_argument(
+        "--strength", type=float, default=0.8, metavar="R", help="encoding ratio, 0 to 1 (default: 0.8)"
+    )
+    parser.add_argument("--guidance", type=float, metavar="G", help="weight of the words (default: the model's)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--variations", type=int, default=1, metavar="N", help=f"1 to {MAX_VARIATIONS} results: OUT-1, OUT-2, ..."
+    )

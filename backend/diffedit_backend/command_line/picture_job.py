@@ -1,0 +1,119 @@
+"""`diffedit edit` and `diffedit mask`: files in, one edit in this process or on a running backend, files out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from diffedit_protocol.messages import EditRequest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..diffedit.steps import Step
+from ..imaging.files import PictureFile, is_lossy, lay_in, read_picture, read_plane, write_picture
+from ..outcome import EditOutcome, paste
+
+Plane = NDArray[np.uint8]
+
+
+def run_edit(args: argparse.Namespace) -> int:
+    """Edit a file; one result file for each variation."""
+    file = read_picture(args.picture)
+    request = EditRequest(
+        **_shared(args),
+        negative=args.negative,
+        strength=args.strength,
+        guidance=args.guidance,
+        seed=args.seed,
+        variations=args.variations,
+    )
+    outcome = _outcome(args, request, file, _plane(args.mask, file))
+    for index, (edit, path) in enumerate(
+        zip(outcome.edits, _result_paths(args.result, len(outcome.edits)), strict=True)
+    ):
+        write_picture(path, file, lay_in(file, paste(file.pixels, outcome, index), outcome.mask))
+        print(f"{path}  seed {edit.seed}")
+        if is_lossy(path):
+            _remark(f"{path.suffix} changes every pixel a little; .png keeps those outside of the mask as they were.")
+    if file.is_grey:
+        _remark("The picture is grey, and so is the result. Give it in colour to get colours.")
+    if args.mask_out is not None:
+        _write_plane(args.mask_out, outcome.mask)
+    _finish(args, outcome, file)
+    return 0
+
+
+def run_mask(args: argparse.Namespace) -> int:
+    """Write the mask of an edit."""
+    file = read_picture(args.picture)
+    outcome = _outcome(args, EditRequest(**_shared(args), task="mask"), file, None)
+    _write_plane(args.mask_out, outcome.mask)
+    _finish(args, outcome, file)
+    return 0
+
+
+def _shared(args: argparse.Namespace) -> dict[str, object]:
+    names = ("source", "target", "threshold", "grow", "feather", "method", "quality")
+    return {name: getattr(args, name) for name in names} | {"preview": False}
+
+
+def _plane(path: Path | None, file: PictureFile) -> Plane | None:
+    height, width = file.pixels.shape[:2]
+    return None if path is None else read_plane(path, width, height)
+
+
+def _outcome(args: argparse.Namespace, request: EditRequest, file: PictureFile, mask: Plane | None) -> EditOutcome:
+    selection = _plane(args.selection, file)
+    report = _progress_line()
+    if args.connect is not None:
+        from ..server.remote_edit import edit_over_link
+
+        return edit_over_link(args.connect, request, file.pixels, selection=selection, mask=mask, on_step=report)
+    from ..diffedit.engine import DiffEditEngine
+    from ..editing import edit_picture
+    from ..models import load_model
+
+    engine = DiffEditEngine(load_model(args.model, args.device, args.precision))
+    return edit_picture(engine, request, file.pixels, selection=selection, mask=mask, on_step=report)
+
+
+def _progress_line() -> Callable[[Step], None]:
+    """Rewrites one line on a terminal; silent elsewhere."""
+
+    def report(step: Step) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{step.stage} {step.step}/{step.total}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _result_paths(path: Path, count: int) -> list[Path]:
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(count)]
+
+
+def _write_plane(path: Path, plane: Plane) -> None:
+    Image.fromarray(plane).save(path)
+    print(path)
+
+
+def _finish(args: argparse.Namespace, outcome: EditOutcome, file: PictureFile) -> None:
+    if args.soft_map_out is not None and outcome.soft_map is not None:
+        _write_plane(args.soft_map_out, outcome.soft_map)
+    share = np.count_nonzero(outcome.mask) / outcome.mask.size
+    seconds = sum(outcome.seconds.values())
+    print(
+        f"{share:.1%} of the picture, threshold {outcome.threshold:.2f}, "
+        f"{outcome.evaluations} evaluations, {seconds:.1f} s"
+    )
+    for remark in (file.remark, *(note.sentence for note in outcome.notes)):
+        if remark:
+            _remark(remark)
+
+
+def _remark(sentence: str) -> None:
+    print(f"diffedit: {sentence}", file=sys.stderr)

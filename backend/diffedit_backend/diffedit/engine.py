@@ -1,0 +1,205 @@
+"""The stages of an edit on one model, each computed once: encode, find, invert, edit, decode.
+
+An engine knows pictures at the model's size only; see `diffedit_backend.editing` for everything around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .cache import ContentCache, digest
+from .denoise import guide, masked_denoise, strength_masks
+from .difference import prediction_difference
+from .encoding import Pixels, Projection, decode_latents, encode_picture
+from .inversion import Predict, invert
+from .network import Network
+from .schedule import Level
+from .settings import Settings
+from .solvers import Solver, seeded_noise
+from .steps import OnStep, Step, ignore
+from .text import TextCondition, encode_text
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+# The noises of the difference map are the same for every edit, so a mask depends on picture and texts, not on the seed.
+_MAP_SEED = 0
+DEFAULT_CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A picture at the model's size, (H, W, 3) uint8 with sides that are multiples of the model's; `id` names its
+    content.
+    """
+
+    pixels: Pixels
+    id: str
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Subject:
+        return cls(pixels, digest(repr(pixels.shape).encode(), pixels.tobytes()))
+
+
+class DiffEditEngine:
+    """One model and what it has computed, kept by content. Not for several threads at once."""
+
+    def __init__(self, model: LoadedModel, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self.model = model
+        self.network = Network(model)
+        self.cache = ContentCache(cache_bytes)
+
+    @property
+    def evaluations(self) -> int:
+        """Samples that went through the UNet since the engine was made."""
+        return self.network.evaluations
+
+    def text(self, text: str) -> TextCondition:
+        """The embedding of a text."""
+        return self.cache.get(("text", self.model.key, text), lambda: encode_text(self.model, text))
+
+    def encode(self, subject: Subject, on_step: OnStep = ignore) -> Tensor:
+        """Latents (1, C, h, w) float32 of the picture."""
+
+        def compute() -> Tensor:
+            latents = encode_picture(self.model, subject.pixels)
+            on_step(Step("encoding", 1, 1))
+            return latents
+
+        return self.cache.get(("latents", self.model.key, subject.id), compute)
+
+    def difference(
+        self, subject: Subject, source: str, target: str, settings: Settings, on_step: OnStep = ignore
+    ) -> Tensor:
+        """The difference map (h, w) float32 on the CPU: how much the two texts' predictions differ in every cell."""
+        missing = [
+            t for t in dict.fromkeys((source, target)) if self._predictions_key(subject, t, settings) not in self.cache
+        ]
+        x0 = self.encode(subject, on_step)
+        per_text = len(list(self.network.batches(x0, settings.maps)))
+        done = 0
+
+        def batch_done() -> None:
+            nonlocal done
+            done += 1
+            on_step(Step("finding", done, max(done, per_text * len(missing))))
+
+        predictions = [self._predictions(subject, text, settings, batch_done) for text in (source, target)]
+        return prediction_difference(*predictions).float().cpu()
+
+    def _predictions_key(self, subject: Subject, text: str, settings: Settings) -> tuple[object, ...]:
+        return ("predictions", self.model.key, subject.id, text, settings.maps, settings.map_ratio)
+
+    def _predictions(self, subject: Subject, text: str, settings: Settings, batch_done: Callable[[], None]) -> Tensor:
+        """Noise predictions (n, C, h, w) under one text for the picture noised n times to the map's level."""
+
+        def compute() -> Tensor:
+            x0 = self.encode(subject)
+            level = self._level(settings.map_ratio)
+            noise = seeded_noise((settings.maps, *x0.shape[1:]), _MAP_SEED, x0)
+            x = level.alpha * x0 + level.sigma * noise
+            condition = self.text(text)
+            parts = []
+            for rows in self.network.batches(x, len(x)):
+                output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
+                parts.append(self.model.schedule.data_and_noise(output, x[rows], level)[1])
+                batch_done()
+            return torch.cat(parts)
+
+        return self.cache.get(self._predictions_key(subject, text, settings), compute)
+
+    def _level(self, ratio: float) -> Level:
+        return self.model.schedule.level(round(ratio * (len(self.model.schedule.alphas_cumprod) - 1)))
+
+    def trajectory(
+        self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
+    ) -> Tensor:
+        """The encoded latents (T + 1, 1, C, h, w) of every level up to the encoding ratio, clean first."""
+        text = source if settings.inversion_text == "source" else ""
+        scale = settings.inversion_guidance if text else 1.0
+
+        def compute() -> Tensor:
+            x0 = self.encode(subject, on_step)
+            levels = self.model.schedule.levels(settings.steps, ratio)
+            solver = Solver(self.model.schedule, levels, settings.order)
+            predict = self._predictor(text, "", scale)
+            total = len(levels) - 1
+            # The network is told the level that a step arrives at, as in the library's DDIMInverseScheduler.
+            return invert(x0, levels[1:], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total)))
+
+        key = ("trajectory", self.model.key, subject.id, text, scale, ratio, settings.steps, settings.order)
+        return self.cache.get(key, compute)
+
+    def edit(
+        self,
+        subject: Subject,
+        trajectory: Tensor,
+        target: str,
+        mask: Tensor,
+        ratio: float,
+        guidance: float,
+        settings: Settings,
+        *,
+        negative: str = "",
+        seeds: Sequence[int] = (0,),
+        preview: bool = False,
+        on_step: OnStep = ignore,
+    ) -> Tensor:
+        """Latents (B, C, h, w) of the picture edited inside `mask`, one for each seed.
+
+        mask: (h, w) float in [0, 1], 1 = edited. `ratio` and `settings` are those that the trajectory was made with.
+        """
+        levels = self.model.schedule.levels(settings.steps, ratio)[::-1]
+        total = len(levels) - 1
+        start = trajectory[-1].expand(len(seeds), -1, -1, -1)
+        fresh = torch.stack([seeded_noise((total, *start.shape[1:]), seed, start) for seed in seeds], dim=1)
+        solver = Solver(self.model.schedule, levels, settings.order, settings.eta, lambda i: fresh[i])
+        cells = mask.to(start)[None, None]
+        masks = strength_masks(cells, total) if settings.soft_strength else cells.expand(total, -1, -1, -1, -1)
+
+        def level_done(index: int, _x: Tensor) -> None:
+            shown = self._preview(subject, solver.data[:1], mask) if preview and solver.data is not None else None
+            on_step(Step("editing", index + 1, total, shown))
+
+        predict = self._predictor(target, negative, guidance)
+        return masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
+
+    def decode(self, latents: Tensor, on_step: OnStep = ignore) -> list[Pixels]:
+        """The pictures (H, W, 3) uint8 of latents (B, C, h, w), one after the other."""
+        pictures = []
+        for index in range(len(latents)):
+            pictures.append(decode_latents(self.model, latents[index : index + 1]))
+            on_step(Step("decoding", index + 1, len(latents)))
+        return pictures
+
+    def _predictor(self, text: str, negative: str, scale: float) -> Predict:
+        """The guided prediction under `text`; at scale 1 the negative text has no weight and is not asked for."""
+        condition = self.text(text)
+        if scale == 1.0:
+            return lambda x, level: self.network.predict(x, level, [condition] * len(x))
+        against = self.text(negative)
+
+        def predict(x: Tensor, level: Level) -> Tensor:
+            texts = [against] * len(x) + [condition] * len(x)
+            unconditional, conditional = self.network.predict(torch.cat((x, x)), level, texts).chunk(2)
+            return guide(unconditional, conditional, scale)
+
+        return predict
+
+    def _preview(self, subject: Subject, data: Tensor, mask: Tensor) -> Pixels:
+        """The picture at the model's size, inside the mask the projected colours of the predicted clean latents."""
+        latents = self.encode(subject)
+        project = self.cache.get(
+            ("projection", self.model.key, subject.id), lambda: Projection(latents, subject.pixels)
+        )
+        size = subject.pixels.shape[:2]
+        colours = torch.nn.functional.interpolate(project(data)[None], size, mode="bicubic")[0].permute(1, 2, 0)
+        share = torch.nn.functional.interpolate(mask.float().cpu()[None, None], size, mode="bilinear")[0, 0, :, :, None]
+        picture = torch.lerp(torch.from_numpy(subject.pixels).float(), colours.clamp(0, 255), share)
+        pixels: Pixels = picture.round().to(torch.uint8).numpy()
+        return pixels

@@ -1,0 +1,110 @@
+"""The UNet as a function of latents, level and texts: counted, in chunks that fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .schedule import Level
+from .text import TextCondition
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+# On a CPU a larger batch gains nothing once the cores are busy; it only needs memory. Latent cells in one batch.
+_CPU_CELLS = 4096
+_CPU_SAMPLES = 8
+_FREE_SHARE = 0.8  # of the free device memory that a batch may plan with
+
+
+class OutOfMemory(RuntimeError):
+    """The device's memory was too small even for the smallest batch tried."""
+
+
+class Network:
+    """Predicts in batches. `evaluations` counts samples that went through the UNet, ever."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self.evaluations = 0
+        self._bytes_per_cell = 0.0  # of activations, measured at the first batch on a GPU
+
+    def batches(self, latents: Tensor, rows: int) -> Iterator[slice]:
+        """Cut `rows` samples of the size of `latents` into batches that fit."""
+        size = self.batch_size(latents)
+        for start in range(0, rows, size):
+            yield slice(start, min(rows, start + size))
+
+    def batch_size(self, latents: Tensor) -> int:
+        """How many samples of the size of `latents` (..., h, w) fit at once; 1 on a GPU until one was measured."""
+        cells = latents.shape[-2] * latents.shape[-1]
+        if self.model.device.type != "cuda":
+            return max(1, min(_CPU_SAMPLES, _CPU_CELLS // cells))
+        if self._bytes_per_cell == 0:
+            return 1
+        free, _ = torch.cuda.mem_get_info(self.model.device)
+        free += torch.cuda.memory_reserved(self.model.device) - torch.cuda.memory_allocated(self.model.device)
+        return max(1, int(free * _FREE_SHARE / (self._bytes_per_cell * cells)))
+
+    @torch.inference_mode()
+    def predict(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
+        """The UNet's output (B, C, h, w) float32, in the model's own unit, for B latents under B texts.
+
+        Solvers work in float32 whatever the network's precision: half precision would add up over the levels.
+
+        Raises OutOfMemory when half of a batch does not fit either.
+        """
+        parts = [self._retried(x[rows], level, texts[rows]) for rows in self.batches(x, len(x))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _retried(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
+        try:
+            return self._forward(x, level, texts)
+        except torch.OutOfMemoryError:
+            pass  # leave the handler first: the exception holds the batch's tensors
+        torch.cuda.empty_cache()
+        half = max(1, len(x) // 2)
+        try:
+            pieces = [self._forward(x[i : i + half], level, texts[i : i + half]) for i in range(0, len(x), half)]
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(str(error)) from error
+        return torch.cat(pieces)
+
+    def _forward(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
+        rows, cells = len(x), x.shape[-2] * x.shape[-1]
+        measuring = self.model.device.type == "cuda" and self._bytes_per_cell == 0
+        if measuring:
+            torch.cuda.reset_peak_memory_stats(self.model.device)
+            before = torch.cuda.memory_allocated(self.model.device)
+        padded = _next_power_of_two(rows) if self.model.compiled else rows  # few shapes, so few compilations
+        index = torch.arange(padded).clamp(max=rows - 1).tolist()
+        tokens = torch.stack([texts[i].tokens for i in index])
+        output: Tensor = self.model.unet(
+            x[index].to(self.model.dtype).contiguous(memory_format=torch.channels_last),
+            level.t,
+            encoder_hidden_states=tokens,
+            added_cond_kwargs=self._added(x, [texts[i] for i in index]),
+            return_dict=False,
+        )[0][:rows]
+        self.evaluations += rows
+        if measuring:
+            peak = torch.cuda.max_memory_allocated(self.model.device) - before
+            self._bytes_per_cell = max(1.0, peak / (padded * cells))
+        # A compiled network writes its next output into the same memory, so it must not leave as it is.
+        return output.clone().float() if self.model.compiled else output.float()
+
+    def _added(self, x: Tensor, texts: Sequence[TextCondition]) -> dict[str, Tensor] | None:
+        """SDXL's pooled texts and time ids: original size, crop and target size, all those of the picture at hand."""
+        if not self.model.is_xl:
+            return None
+        height, width = x.shape[-2] * self.model.factor, x.shape[-1] * self.model.factor
+        ids = torch.tensor([height, width, 0, 0, height, width], device=x.device, dtype=self.model.dtype)
+        pooled = torch.stack([text.pooled for text in texts if text.pooled is not None])
+        return {"text_embeds": pooled, "time_ids": ids.expand(len(texts), -1)}
+
+
+def _next_power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()

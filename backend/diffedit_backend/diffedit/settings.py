@@ -1,0 +1,58 @@
+"""The method's settings, and the presets that an artist chooses from by two words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an edit is computed. Shares are of the whole noise schedule.
+
+    steps: levels if the whole schedule were walked (the encoding ratio takes its share of them).
+    order: 1 DDIM, 2 DPM-Solver++ 2M, for inversion and edit alike.
+    maps, map_ratio: how many noises the difference map averages, and how far they noise the picture.
+    map_rule: "peak" scales the smoothed map between its background and its peak; "mean" is the reference's clamp.
+    smoothing: sigma in cells of the map's Gaussian. refine: guided filter at full resolution.
+    inversion_text: "empty" (the paper) or "source"; inversion_guidance applies to "source" only.
+    eta: share of fresh noise while editing: what a seed changes. 0 makes the method deterministic.
+    soft_strength: a soft mask is per-cell strength (differential diffusion) instead of a linear blend.
+    """
+
+    steps: int
+    order: int
+    maps: int
+    map_ratio: float = 0.5
+    map_rule: str = "peak"
+    smoothing: float = 0.7
+    refine: bool = True
+    inversion_text: str = "empty"
+    inversion_guidance: float = 1.0
+    eta: float = 0.0
+    soft_strength: bool = True
+
+
+# arXiv 2210.11427, section 4: 50 DDIM steps, 10 maps, unconditional inversion.
+PAPER = Settings(steps=50, order=1, maps=10)
+# The defaults of the library's deprecated pipeline, which many results were made with.
+REFERENCE = replace(
+    PAPER,
+    map_rule="mean",
+    smoothing=0.0,
+    refine=False,
+    inversion_text="source",
+    inversion_guidance=7.5,
+    soft_strength=False,
+)
+FAST = Settings(steps=20, order=2, maps=4)
+
+_BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE}
+# (share of the steps, share of the maps)
+_BY_QUALITY = {"draft": (0.5, 0.5), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
+
+
+def settings_for(method: str, quality: str) -> Settings:
+    """The preset for the words of an EditRequest: "fast", "paper" or "reference"; "draft", "normal" or "fine"."""
+    settings = _BY_METHOD[method]
+    steps, maps = _BY_QUALITY[quality]
+    return replace(settings, steps=round(settings.steps * steps), maps=max(1, round(settings.maps * maps)))

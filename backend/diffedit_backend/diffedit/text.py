@@ -1,0 +1,53 @@
+"""From words to what the UNet is conditioned on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class TextCondition:
+    """`tokens`: (L, D) embeddings of one text. `pooled`: (P,) for SDXL, else None."""
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.tokens.nbytes + (self.pooled.nbytes if self.pooled is not None else 0)
+
+
+@torch.inference_mode()
+def encode_text(model: LoadedModel, text: str) -> TextCondition:
+    """Encode one text: by the last layer for SD 1 and 2, by the last but one of both encoders for SDXL."""
+    if not model.is_xl:
+        ids = _token_ids(model.tokenizers[0], text).to(model.device)
+        return TextCondition(model.text_encoders[0](ids).last_hidden_state[0].to(model.dtype))
+    tokens, pooled = [], torch.empty(0)
+    for tokenizer, encoder in zip(model.tokenizers, model.text_encoders, strict=True):
+        output = encoder(_token_ids(tokenizer, text).to(model.device), output_hidden_states=True)
+        tokens.append(output.hidden_states[-2][0])
+        pooled = output[0][0]  # the second encoder's projection of its last token is the one that is used
+    share = 0.0 if text == "" and model.zero_empty_text else 1.0
+    return TextCondition(share * torch.cat(tokens, dim=-1).to(model.dtype), share * pooled.to(model.dtype))
+
+
+def words_beyond(model: LoadedModel, text: str) -> str:
+    """The end of a text beyond the number of tokens that the text encoder reads; mostly ""."""
+    tokenizer = model.tokenizers[0]
+    ids = tokenizer(text, truncation=False, verbose=False).input_ids
+    room = tokenizer.model_max_length
+    return str(tokenizer.decode(ids[room - 1 : -1])).strip() if len(ids) > room else ""
+
+
+def _token_ids(tokenizer: Any, text: str) -> Tensor:
+    room = tokenizer.model_max_length
+    ids: Tensor = tokenizer(text, padding="max_length", max_length=room, truncation=True, return_tensors="pt").input_ids
+    return ids

@@ -1,0 +1,237 @@
+"""One edit of one picture: check, crop, scale, ask the engine, scale back, paste. Pictures in, pictures out.
+
+The worker calls it for a job, `diffedit edit` in its own process. All lengths are px of the given picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from diffedit_protocol.errors import BadInputError, NothingFoundError, OutOfMemoryError
+from diffedit_protocol.messages import Bounds, EditRequest
+from numpy.typing import NDArray
+
+from .diffedit.engine import DiffEditEngine, Subject
+from .diffedit.mask import final_mask, limit
+from .diffedit.network import OutOfMemory
+from .diffedit.settings import Settings, settings_for
+from .diffedit.steps import OnStep, Step, ignore
+from .diffedit.text import words_beyond
+from .imaging.alpha import laid_on_paper, taken_off_paper
+from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
+from .imaging.soft_map import soft_map_of
+from .imaging.thumbnail import Thumbnail
+from .outcome import Edit, EditOutcome, Note, paste
+from .stopwatch import Stopwatch
+
+Pixels = NDArray[np.uint8]
+Plane = NDArray[np.uint8]
+
+__all__ = ["Edit", "EditOutcome", "Note", "edit_picture", "paste"]
+
+SMALLEST_SIDE = 8  # px: below, a picture shows nothing that words could name
+DEFAULT_THRESHOLD = 0.5  # the paper's
+_NEARLY_ALL = 0.9  # share of the searched place
+
+
+def edit_picture(
+    engine: DiffEditEngine,
+    request: EditRequest,
+    picture: Pixels,
+    *,
+    selection: Plane | None = None,
+    mask: Plane | None = None,
+    on_step: OnStep = ignore,
+) -> EditOutcome:
+    """Find what the two texts disagree on and, unless `request.task` is "mask", change it.
+
+    picture: (H, W, 3) RGB or (H, W, 4) straight RGBA, uint8, sRGB. selection: (H, W) uint8, limits search and edit.
+    mask: (H, W) uint8, used as it is instead of a search. The request's own references to pixels are not looked at.
+    Raises BadInputError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
+    """
+    _check(request, picture, selection, mask)
+    try:
+        return _Job(engine, request, picture, selection, mask, on_step).run()
+    except (OutOfMemory, torch.OutOfMemoryError) as error:
+        engine.cache.clear()
+        height, width = picture.shape[:2]
+        raise OutOfMemoryError(
+            f"The GPU ran out of memory at {width} × {height}. A selection, or the draft quality, needs less.",
+            detail=str(error),
+        ) from error
+
+
+def _check(request: EditRequest, picture: Pixels, selection: Plane | None, mask: Plane | None) -> None:
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST_SIDE:
+        raise BadInputError(
+            f"The picture is {width} × {height} px; at least {SMALLEST_SIDE} × {SMALLEST_SIDE} px are needed."
+        )
+    for name, plane in (("selection", selection), ("mask", mask)):
+        if plane is not None and plane.shape != (height, width):
+            raise BadInputError(
+                f"The {name} is {plane.shape[1]} × {plane.shape[0]} px but the picture {width} × {height} px: "
+                "both must have the same size."
+            )
+        if plane is not None and not plane.any():
+            raise BadInputError(f"The {name} is empty. Select the place to be changed, or use no {name}.")
+    if picture.shape[2] == 4 and not picture[..., 3].any():
+        raise BadInputError("The layer is empty: every pixel is transparent. Choose a layer with something on it.")
+    if not request.target.strip():
+        raise BadInputError("Say what there should be: the second text is empty.")
+    if _folded(request.source) == _folded(request.target):
+        raise BadInputError("Both texts are the same, so there is nothing to change.")
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+class _Job:
+    """The values that the stages of one edit share."""
+
+    def __init__(
+        self,
+        engine: DiffEditEngine,
+        request: EditRequest,
+        picture: Pixels,
+        selection: Plane | None,
+        mask: Plane | None,
+        on_step: OnStep,
+    ) -> None:
+        self.engine = engine
+        self.request = request
+        self.picture = picture
+        self.selection = selection
+        self.given_mask = mask
+        self.settings: Settings = settings_for(request.method, request.quality)
+        self.colours = laid_on_paper(picture)
+        self.area = self._choose_area()
+        self.subject = Subject.of(to_work(self.colours, self.area))
+        self.watch = Stopwatch()
+        self.on_step = self._listener(on_step)
+
+    def run(self) -> EditOutcome:
+        before = self.engine.evaluations
+        request = self.request
+        threshold = DEFAULT_THRESHOLD if request.threshold is None else request.threshold
+        soft_map = None
+        if self.given_mask is None:
+            soft_map = self._soft_map()
+            mask = final_mask(soft_map, threshold, request.grow, request.feather, self.selection)
+        else:
+            mask = limit(self.given_mask, self.selection)
+        bounds = bounds_of(mask)
+        if bounds.empty:
+            raise self._nothing_found()
+        notes = self._notes(mask)
+        edits = self._edits(mask, bounds) if request.task == "edit" else ()
+        return EditOutcome(
+            mask=mask,
+            soft_map=soft_map,
+            threshold=threshold,
+            bounds=bounds,
+            edits=edits,
+            evaluations=self.engine.evaluations - before,
+            seconds=self.watch.seconds,
+            notes=notes,
+        )
+
+    def _choose_area(self) -> WorkArea:
+        height, width = self.picture.shape[:2]
+        planes = [plane for plane in (self.selection, self.given_mask) if plane is not None]
+        region = bounds_of(np.minimum.reduce(planes)) if planes else None
+        if region is not None and region.empty:
+            raise BadInputError("The mask lies outside of the selection. Remove the selection, or move one of them.")
+        model = self.engine.model
+        return choose_area(width, height, region, model.native_size, model.multiple)
+
+    def _soft_map(self) -> Plane:
+        request = self.request
+        with self.watch.measure("finding"):
+            difference = self.engine.difference(
+                self.subject, request.source, request.target, self.settings, self.on_step
+            )
+            return soft_map_of(
+                difference, self.colours, self.area, self.engine.model.factor, self.settings, self.selection
+            )
+
+    def _edits(self, mask: Plane, bounds: Bounds) -> tuple[Edit, ...]:
+        request, engine, settings = self.request, self.engine, self.settings
+        with self.watch.measure("inverting"):
+            trajectory = engine.trajectory(self.subject, request.source, request.strength, settings, self.on_step)
+        # A method without fresh noise gives one result whatever the seed.
+        count = request.variations if settings.eta > 0 else 1
+        seeds = tuple((request.seed + i) % 2**32 for i in range(count))
+        with self.watch.measure("editing"):
+            latents = engine.edit(
+                self.subject,
+                trajectory,
+                request.target,
+                torch.from_numpy(to_cells(mask, self.area, engine.model.factor)),
+                request.strength,
+                engine.model.guidance if request.guidance is None else request.guidance,
+                settings,
+                negative=request.negative,
+                seeds=seeds,
+                preview=request.preview,
+                on_step=self.on_step,
+            )
+        with self.watch.measure("decoding"):
+            pictures = engine.decode(latents, self.on_step)
+            return tuple(
+                Edit(seed, self._pixels(pixels, mask, bounds)) for seed, pixels in zip(seeds, pictures, strict=True)
+            )
+
+    def _pixels(self, decoded: Pixels, mask: Plane, bounds: Bounds) -> Pixels:
+        """The RGBA pixels within bounds of a picture at the model's size."""
+        crop = self.area.crop
+        inside = Bounds(bounds.x - crop.x, bounds.y - crop.y, bounds.width, bounds.height)
+        colours = cut(from_work(decoded, self.area), inside)
+        alpha = cut(mask, bounds)
+        if self.picture.shape[2] == 4:
+            own = cut(self.picture, bounds)[..., 3]
+            colours, alpha = taken_off_paper(colours, own), limit(alpha, own)
+        return np.ascontiguousarray(np.dstack((colours, alpha)))
+
+    def _nothing_found(self) -> NothingFoundError:
+        source, target = self.request.source.strip(), self.request.target.strip()
+        return NothingFoundError(
+            f"No region differs clearly between '{source}' and '{target}'. "
+            "Lower the threshold, or select the place yourself."
+        )
+
+    def _notes(self, mask: Plane) -> tuple[Note, ...]:
+        notes = []
+        searched = mask.size if self.selection is None else max(1, int(np.count_nonzero(self.selection)))
+        share = np.count_nonzero(mask) / searched
+        if self.given_mask is None and share > _NEARLY_ALL:
+            notes.append(
+                Note(
+                    "NEARLY_ALL", f"{share:.0%} was found: nearly everything. Raise the threshold, or select the place."
+                )
+            )
+        for text in (self.request.source, self.request.target, self.request.negative):
+            if rest := words_beyond(self.engine.model, text):
+                notes.append(Note("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
+        if self.request.variations > 1 and self.settings.eta == 0:
+            notes.append(
+                Note(
+                    "ONE_RESULT",
+                    f"The method '{self.request.method}' gives the same result for every seed, so one is given.",
+                )
+            )
+        return tuple(notes)
+
+    def _listener(self, on_step: OnStep) -> Callable[[Step], None]:
+        """Passes steps on, with previews of the whole picture."""
+        thumbnail = Thumbnail(self.colours, self.area)
+
+        def listener(step: Step) -> None:
+            if step.preview is not None:
+                step = Step(step.stage, step.step, step.total, thumbnail.with_work(step.preview))
+            on_step(step)
+
+        return listener

@@ -1,0 +1,8 @@
+"""Loads Stable Diffusion 1.x, 2.x and XL: the bundled model, a diffusers folder, a single file, a hub id."""
+
+from __future__ import annotations
+
+from .load import load_model
+from .loaded import LoadedModel
+
+__all__ = ["LoadedModel", "load_model"]

@@ -1,0 +1,105 @@
+"""From a name to a model in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffedit_protocol.errors import ModelError
+
+from ..bundled import weights_folder
+from ..diffedit.schedule import NoiseSchedule
+from .device import choose_device, choose_dtype
+from .loaded import DEFAULT_GUIDANCE, LoadedModel
+from .sources import load_components
+
+BUNDLED = "bundled"
+FACTS_FILE = "diffedit.json"  # beside model_index.json: {"guidance": 4.0}, what the model's maker found to work best
+
+
+def load_model(
+    name: str | Path,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    compiled: bool = False,
+) -> LoadedModel:
+    """Load `name`: "bundled", a diffusers folder, a .safetensors file of Stable Diffusion 1, 2 or XL, or a hub id.
+
+    `dtype` is "fp32", "fp16", "bf16" or a torch dtype. `compiled` compiles the UNet (slow first run, CUDA only).
+    Raises ModelError with a sentence that says what is missing and what to do.
+    """
+    place = weights_folder() if name == BUNDLED else Path(name).expanduser()
+    chosen = choose_device(device)
+    precision = choose_dtype(dtype, chosen)
+    parts = load_components(str(name), place)
+    _check(str(name), parts)
+    unet = _placed(parts["unet"], chosen, precision, channels_last=True)
+    if compiled and chosen.type == "cuda":
+        unet = torch.compile(unet, mode="reduce-overhead", dynamic=False)
+    # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
+    overflows = parts.get("tokenizer_2") is not None and getattr(parts["vae"].config, "force_upcast", False)
+    vae_precision = torch.float32 if overflows else precision
+    encoders = [parts[key] for key in ("text_encoder", "text_encoder_2") if parts.get(key) is not None]
+    return LoadedModel(
+        name=BUNDLED if name == BUNDLED else place.name,
+        key=_key(str(name), place),
+        unet=unet,
+        vae=_placed(parts["vae"], chosen, vae_precision, channels_last=True),
+        tokenizers=tuple(parts[key] for key in ("tokenizer", "tokenizer_2") if parts.get(key) is not None),
+        text_encoders=tuple(_placed(encoder, chosen, precision) for encoder in encoders),
+        schedule=_schedule(str(name), parts["scheduler"]),
+        device=chosen,
+        dtype=precision,
+        guidance=float(_facts(place).get("guidance", DEFAULT_GUIDANCE)),
+        zero_empty_text=bool(parts.get("force_zeros_for_empty_prompt", False)),
+        compiled=compiled and chosen.type == "cuda",
+    )
+
+
+def _placed(network: Any, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Any:
+    network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last) if channels_last else network
+
+
+def _check(name: str, parts: dict[str, Any]) -> None:
+    """Refuse what is no Stable Diffusion 1, 2 or XL, in words."""
+    unet = parts["unet"]
+    if type(unet).__name__ != "UNet2DConditionModel":
+        raise ModelError(
+            f"{name!r} is built on {type(unet).__name__}, not on UNet2DConditionModel. "
+            "Choose a Stable Diffusion 1, 2 or XL model."
+        )
+    channels, latents = unet.config.in_channels, parts["vae"].config.latent_channels
+    if channels != latents:
+        raise ModelError(
+            f"The UNet of {name!r} takes {channels} channels but its VAE makes {latents}: "
+            "it is an inpainting or other special model. Choose the base model."
+        )
+
+
+def _schedule(name: str, scheduler: Any) -> NoiseSchedule:
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ModelError(
+            f"{name!r} is trained with {type(scheduler).__name__}, whose noise schedule cannot be inverted here. "
+            "Choose a Stable Diffusion 1, 2 or XL model."
+        )
+    return NoiseSchedule.from_scheduler(scheduler)
+
+
+def _facts(place: Path) -> dict[str, Any]:
+    file = place / FACTS_FILE
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _key(name: str, place: Path) -> str:
+    """A digest that changes when the files change: names, sizes and times of the weights."""
+    digest = hashlib.sha256(name.encode())
+    files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file}:{status.st_size}:{status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]

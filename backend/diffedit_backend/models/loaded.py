@@ -1,0 +1,64 @@
+"""A model in memory, ready to predict: the networks of the library as they are, and the facts that the method needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..diffedit.schedule import NoiseSchedule
+
+DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """Networks on their device. Sizes, factor and channels are read from the configs: nothing is known in advance.
+
+    tokenizers, text_encoders: one pair for Stable Diffusion 1 and 2, two for XL. key: names the weights, for caches.
+    zero_empty_text: whether the empty text stands for zeros instead of for its embedding (SDXL base).
+    """
+
+    name: str
+    key: str
+    unet: Any
+    vae: Any
+    tokenizers: tuple[Any, ...]
+    text_encoders: tuple[Any, ...]
+    schedule: NoiseSchedule
+    device: torch.device
+    dtype: torch.dtype
+    guidance: float = DEFAULT_GUIDANCE
+    zero_empty_text: bool = False
+    compiled: bool = False
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether the UNet wants pooled text and time ids beside the token embeddings."""
+        return getattr(self.unet.config, "addition_embed_type", None) == "text_time"
+
+    @property
+    def factor(self) -> int:
+        """Picture px per latent cell."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def multiple(self) -> int:
+        """Picture sides must be multiples of this many px, so that every level of the UNet halves evenly."""
+        return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
+    def native_size(self) -> int:
+        """The side in px of the square pictures that the model was trained on."""
+        sample_size = self.unet.config.sample_size
+        return int(self.factor * (sample_size if isinstance(sample_size, int) else max(sample_size)))
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def scaling_factor(self) -> float:
+        """Latents that the UNet sees = the VAE's latents times this."""
+        return float(self.vae.config.scaling_factor)

@@ -1,0 +1,51 @@
+"""One .safetensors file in Stable Diffusion's original layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diffedit_protocol.errors import ModelError
+
+
+def load_single_file(name: str, file: Path) -> dict[str, Any]:
+    """The parts in `file`. The configs are those of a folder of the same name beside it, else the library's for its
+    kind.
+
+    The library keeps configs and tokenizer of each kind on the hub: they are asked of its cache first, then of the hub.
+    """
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as weights:
+            names = set(weights.keys())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{name!r} is damaged: it cannot be read as safetensors.", detail=str(error)) from error
+    if not any(key.startswith("model.diffusion_model.") for key in names):
+        raise ModelError(
+            f"{name!r} holds no whole Stable Diffusion model (a LoRA, a VAE or another network). Choose a checkpoint."
+        )
+    is_xl = any(key.startswith("conditioner.embedders.1.") for key in names)
+    kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
+    config = file.with_suffix("")
+    options: dict[str, Any] = {"config": str(config)} if config.is_dir() else {}
+    pipeline = _loaded(name, file, kind, options)
+    parts = dict(pipeline.components)
+    parts["force_zeros_for_empty_prompt"] = pipeline.config.get("force_zeros_for_empty_prompt", False)
+    return parts
+
+
+def _loaded(name: str, file: Path, kind: Any, options: dict[str, Any]) -> Any:
+    extra = {} if "XL" in kind.__name__ else {"safety_checker": None, "requires_safety_checker": False}
+    failure: Exception | None = None
+    for local in (True, False):
+        try:
+            return kind.from_single_file(str(file), local_files_only=local, **options, **extra)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            failure = error
+    raise ModelError(
+        f"{name!r} was found, but not the settings and the tokenizer of its kind, which every such file needs (2 MB). "
+        f"Connect once so that they can be fetched, or put them in a folder {str(file.with_suffix(''))!r} beside it.",
+        detail=str(failure),
+    ) from failure

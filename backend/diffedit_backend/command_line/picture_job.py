@@ -74,9 +74,11 @@ def _outcome(args: argparse.Namespace, request: EditRequest, file: PictureFile, 
         return edit_over_link(args.connect, request, file.pixels, selection=selection, mask=mask, on_step=report)
     from ..diffedit.engine import DiffEditEngine
     from ..editing import edit_picture
-    from ..models import load_model
+    from ..models import load_model, use_threads
 
-    engine = DiffEditEngine(load_model(args.model, args.device, args.precision))
+    model = load_model(args.model, args.device, args.precision)
+    use_threads(model)
+    engine = DiffEditEngine(model)
     return edit_picture(engine, request, file.pixels, selection=selection, mask=mask, on_step=report)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .device import use_threads
 from .load import load_model
 from .loaded import LoadedModel
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "use_threads"]

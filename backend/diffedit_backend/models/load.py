@@ -14,7 +14,8 @@ from ..bundled import weights_folder
 from ..diffedit.schedule import NoiseSchedule
 from .device import choose_device, choose_dtype
 from .loaded import DEFAULT_GUIDANCE, LoadedModel
-from .sources import load_components
+from .parts import Parts
+from .sources import load_parts
 
 BUNDLED = "bundled"
 FACTS_FILE = "diffedit.json"  # beside model_index.json: {"guidance": 4.0}, what the model's maker found to work best
@@ -35,59 +36,59 @@ def load_model(
     place = weights_folder() if name == BUNDLED else Path(name).expanduser()
     chosen = choose_device(device)
     precision = choose_dtype(dtype, chosen)
-    parts = load_components(str(name), place)
+    quiet_libraries()
+    parts = load_parts(str(name), place, precision)
     _check(str(name), parts)
-    unet = _placed(parts["unet"], chosen, precision, channels_last=True)
+    unet = _placed(parts.unet, chosen, channels_last=True)
     if compiled and chosen.type == "cuda":
         unet = torch.compile(unet, mode="reduce-overhead", dynamic=False)
     # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
-    overflows = parts.get("tokenizer_2") is not None and getattr(parts["vae"].config, "force_upcast", False)
-    vae_precision = torch.float32 if overflows else precision
-    encoders = [parts[key] for key in ("text_encoder", "text_encoder_2") if parts.get(key) is not None]
+    overflows = len(parts.text_encoders) == 2 and bool(getattr(parts.vae.config, "force_upcast", False))
+    vae = parts.vae.to(torch.float32) if overflows else parts.vae
     return LoadedModel(
         name=BUNDLED if name == BUNDLED else place.name,
         key=_key(str(name), place),
         unet=unet,
-        vae=_placed(parts["vae"], chosen, vae_precision, channels_last=True),
-        tokenizers=tuple(parts[key] for key in ("tokenizer", "tokenizer_2") if parts.get(key) is not None),
-        text_encoders=tuple(_placed(encoder, chosen, precision) for encoder in encoders),
-        schedule=_schedule(str(name), parts["scheduler"]),
+        vae=_placed(vae, chosen, channels_last=True),
+        tokenizers=parts.tokenizers,
+        text_encoders=tuple(_placed(encoder, chosen) for encoder in parts.text_encoders),
+        schedule=NoiseSchedule.from_scheduler(parts.scheduler),
         device=chosen,
         dtype=precision,
         guidance=float(_facts(place).get("guidance", DEFAULT_GUIDANCE)),
-        zero_empty_text=bool(parts.get("force_zeros_for_empty_prompt", False)),
+        zero_empty_text=parts.zero_empty_text,
         compiled=compiled and chosen.type == "cuda",
     )
 
 
-def _placed(network: Any, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Any:
-    network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+def quiet_libraries() -> None:
+    """Keep progress bars and advice of the libraries out of a command's output; their errors stay."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def _placed(network: Any, device: torch.device, channels_last: bool = False) -> Any:
+    network = network.to(device).eval().requires_grad_(False)
     return network.to(memory_format=torch.channels_last) if channels_last else network
 
 
-def _check(name: str, parts: dict[str, Any]) -> None:
-    """Refuse what is no Stable Diffusion 1, 2 or XL, in words."""
-    unet = parts["unet"]
-    if type(unet).__name__ != "UNet2DConditionModel":
-        raise ModelError(
-            f"{name!r} is built on {type(unet).__name__}, not on UNet2DConditionModel. "
-            "Choose a Stable Diffusion 1, 2 or XL model."
-        )
-    channels, latents = unet.config.in_channels, parts["vae"].config.latent_channels
+def _check(name: str, parts: Parts) -> None:
+    """Refuse models that look like Stable Diffusion but cannot do this, in words."""
+    channels, latents = parts.unet.config.in_channels, parts.vae.config.latent_channels
     if channels != latents:
         raise ModelError(
             f"The UNet of {name!r} takes {channels} channels but its VAE makes {latents}: "
             "it is an inpainting or other special model. Choose the base model."
         )
-
-
-def _schedule(name: str, scheduler: Any) -> NoiseSchedule:
-    if not hasattr(scheduler, "alphas_cumprod"):
+    if not hasattr(parts.scheduler, "alphas_cumprod"):
         raise ModelError(
-            f"{name!r} is trained with {type(scheduler).__name__}, whose noise schedule cannot be inverted here. "
+            f"{name!r} is trained with {type(parts.scheduler).__name__}, whose noise schedule cannot be inverted here. "
             "Choose a Stable Diffusion 1, 2 or XL model."
         )
-    return NoiseSchedule.from_scheduler(scheduler)
 
 
 def _facts(place: Path) -> dict[str, Any]:

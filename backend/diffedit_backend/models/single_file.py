@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffedit_protocol.errors import ModelError
 
+from .parts import Parts
 
-def load_single_file(name: str, file: Path) -> dict[str, Any]:
+
+def load_single_file(name: str, file: Path, dtype: torch.dtype) -> Parts:
     """The parts in `file`. The configs are those of a folder of the same name beside it, else the library's for its
     kind.
 
@@ -30,10 +33,17 @@ def load_single_file(name: str, file: Path) -> dict[str, Any]:
     kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     config = file.with_suffix("")
     options: dict[str, Any] = {"config": str(config)} if config.is_dir() else {}
-    pipeline = _loaded(name, file, kind, options)
-    parts = dict(pipeline.components)
-    parts["force_zeros_for_empty_prompt"] = pipeline.config.get("force_zeros_for_empty_prompt", False)
-    return parts
+    pipeline = _loaded(name, file, kind, options | {"torch_dtype": dtype})
+    parts = pipeline.components
+    pairs = [suffix for suffix in ("", "_2") if parts.get(f"text_encoder{suffix}") is not None]
+    return Parts(
+        unet=parts["unet"],
+        vae=parts["vae"],
+        tokenizers=tuple(parts[f"tokenizer{suffix}"] for suffix in pairs),
+        text_encoders=tuple(parts[f"text_encoder{suffix}"] for suffix in pairs),
+        scheduler=parts["scheduler"],
+        zero_empty_text=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
+    )
 
 
 def _loaded(name: str, file: Path, kind: Any, options: dict[str, Any]) -> Any:

@@ -73,18 +73,22 @@ class Client:
         self._patient_from = 0.0
 
     def __enter__(self) -> Client:
-        """Connects and says hello."""
-        try:
-            self._until(lambda: self._session.ready, self.timeouts.connect)
-        except BaseException:
-            self.close()
-            raise
+        self.connect()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def connect(self) -> ServerInfo:
+        """Connects, if there is no link, and says hello; returns who answered."""
+        try:
+            self._until(lambda: self._session.ready, self.timeouts.connect)
+        except BaseException:
+            self.close()
+            raise
+        return self.hello
 
     def close(self) -> None:
         """Drops the link at once; jobs go on at the server."""
@@ -95,7 +99,7 @@ class Client:
 
     @property
     def hello(self) -> ServerInfo:
-        """What the server told of itself at the last hello."""
+        """What the server told of itself at the last hello. Raises LinkError before the first."""
         return self._session.server
 
     @property
@@ -214,7 +218,7 @@ class Client:
 
     def _check(self, request: EditRequest, blobs: Mapping[str, bytes]) -> None:
         """Tell before anything is sent what the server would refuse."""
-        limits = self.hello.limits
+        limits = (self.hello if self._session.greeted_before else self.connect()).limits
         refs = [ref for ref in (request.picture, request.selection, request.mask) if ref is not None]
         for ref in refs:
             if ref.width * ref.height > limits.pixels:

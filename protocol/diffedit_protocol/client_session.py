@@ -72,6 +72,11 @@ class ClientSession:
         return self._greeted
 
     @property
+    def greeted_before(self) -> bool:
+        """Whether hello was ever answered."""
+        return self._welcome is not None
+
+    @property
     def server(self) -> ServerInfo:
         """Who answered the last hello. Raises LinkError before the first."""
         if self._welcome is None:

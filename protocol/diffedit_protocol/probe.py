@@ -20,11 +20,10 @@ def mechanism_behind(host: str, port: int, timeout: float) -> str | None:
 
     Blocks for at most about `timeout` seconds.
     """
-    greeting = SIGNATURE + VERSION + b"CURVE".ljust(20, b"\x00")
     received = b""
     try:
         with socket.create_connection((host, port), timeout) as link:
-            link.sendall(greeting.ljust(GREETING_BYTES, b"\x00"))
+            link.sendall(SIGNATURE + VERSION)  # no mechanism yet: the peer would hang up on one that is not its own
             while len(received) < GREETING_BYTES and (more := link.recv(GREETING_BYTES - len(received))):
                 received += more
     except OSError:

@@ -128,6 +128,7 @@ class Transport:
         self._poller.register(self._monitor, zmq.POLLIN)
         self._shaken = False  # the handshake of the present connection is done
         self._explained = True  # what became of the present connection was told
+        self._failed = False  # the last handshake failed, which says more than that it is tried again
         self._closed_pipes = 0  # handshakes in a row that ended so
         self._socket.connect(self._connection.endpoint)
 
@@ -141,7 +142,7 @@ class Transport:
         if event == zmq.EVENT_CONNECTED:
             self._explained = False
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._shaken, self._closed_pipes = True, 0
+            self._shaken, self._failed, self._closed_pipes = True, False, 0
             return Up()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._explained = True
@@ -149,7 +150,7 @@ class Transport:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return self._look()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            self._explained = True
+            self._explained = self._failed = True
             if value not in (errno.EPIPE, errno.ECONNRESET):
                 return Down(LinkError(f"{_address(self._connection)} accepts the link but does not answer."))
             self._closed_pipes += 1
@@ -159,8 +160,8 @@ class Transport:
             return Down(LinkError(_lost(self._connection)))
         elif event == zmq.EVENT_DISCONNECTED and not self._explained:
             return self._look()
-        elif event == zmq.EVENT_CLOSED or (event == zmq.EVENT_CONNECT_RETRIED and not self._closed_pipes):
-            self._closed_pipes = 0
+        elif event == zmq.EVENT_CLOSED or (event == zmq.EVENT_CONNECT_RETRIED and not self._failed):
+            self._failed, self._closed_pipes = False, 0
             return Down(LinkError(_absent(self._connection)))
         return None
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", type=Path, help="folder for keys, results and the log (default: in your data folder)"
     )
     parser.add_argument("--cache", type=float, default=2.0, metavar="GIB", help="memory for cached stages (default: 2)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of a worker (default: torch's choice)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of a worker (default: all but one)")
     parser.add_argument("--queue", type=int, default=64, help="jobs that may wait (default: 64)")
     parser.add_argument(
         "--keep", type=float, default=24.0, metavar="HOURS", help="how long results wait to be fetched (default: 24)"

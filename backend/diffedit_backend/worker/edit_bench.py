@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -41,8 +42,8 @@ class EditBench:
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
         device = fields["device"]
-        if fields["threads"]:
-            torch.set_num_threads(fields["threads"])
+        # One core is left to Krita and the server: a thread that waits for a core holds up all the others at every layer.
+        torch.set_num_threads(fields["threads"] or max(1, (os.cpu_count() or 2) - 1))
         return cls(fields["models"], None if device == "auto" else device, fields["cache_bytes"])
 
     def load(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from diffedit_protocol.events import MAX_PREVIEW_SIDE
 from diffedit_protocol.messages import Bounds, EditResult, Manifest, PictureRef, PlaneRef, Preview
 from numpy.typing import NDArray
 
-from ..editing import EditOutcome
+from ..outcome import EditOutcome
 from .loop import Finished
 
 Pixels = NDArray[np.uint8]

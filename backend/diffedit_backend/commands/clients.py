@@ -1,0 +1,28 @@
+"""diffedit clients: who may enter."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "list the invited clients"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", type=Path, help="the server's folder (default: in your data folder)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from diffedit_protocol.connection import key_to_base64url
+
+    from ..server.allow_list import AllowList
+    from ..server.state_folder import StateFolder
+
+    folder = StateFolder(args.state) if args.state else StateFolder.default()
+    clients = AllowList(folder.allow_list).clients
+    width = max((len(client.name) for client in clients), default=0)
+    for client in clients:
+        print(f"{client.name:{width}}  {key_to_base64url(client.public_key)[:8]}…  since {client.since}")
+    if not clients:
+        print("Nobody is invited. See: diffedit invite --help")
+    return 0

@@ -1,0 +1,121 @@
+"""What `diffedit doctor` looks at, as (name, what was found) lines. No secret is among them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import zmq
+from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection, key_to_base64url, local_file
+from diffedit_protocol.errors import DiffEditError
+from diffedit_protocol.private_files import check_private
+
+from .. import __version__
+from .allow_list import AllowList
+from .self_test import round_trip, sample_edit
+from .state_folder import StateFolder
+
+Line = tuple[str, str]
+SAMPLE_SIDE = 256  # px
+_LIBRARIES = ("pyzmq", "msgpack", "numpy", "pillow", "torch", "diffusers", "transformers", "safetensors")
+_DEVICE_SCRIPT = """
+import torch
+from diffedit_backend.models.device import choose_device
+device = choose_device(None)
+print(device, end=" ")
+if device.type == "cuda":
+    free, total = torch.cuda.mem_get_info(device)
+    print(torch.cuda.get_device_name(device), f"{free >> 20} of {total >> 20} MiB free")
+"""
+
+
+def print_section(title: str, lines: Iterable[Line]) -> None:
+    print(f"\n{title}")
+    for name, found in lines:
+        print(f"  {name:<22} {found}")
+
+
+def installation() -> Iterable[Line]:
+    yield "diffedit", __version__
+    yield "python", f"{platform.python_version()} ({sys.executable})"
+    yield "system", f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores"
+    yield "memory", _memory()
+    for name in _LIBRARIES:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield name, 'MISSING (pip install "krita-diffedit[backend]")'
+    yield "libzmq", f"{zmq.zmq_version()}, encryption {_yes(zmq.has('curve'))}, local sockets {_yes(zmq.has('ipc'))}"
+    yield "device", _device()
+    yield "bundled model", _bundled()
+
+
+def keys() -> Iterable[Line]:
+    try:
+        folder = StateFolder.default()
+        yield "folder", str(folder.root)
+        yield "server's key", f"{key_to_base64url(folder.server_keys().public)[:8]}…"
+        clients = AllowList(folder.allow_list).clients
+        yield "invited clients", ", ".join(client.name for client in clients) or "nobody"
+        yield "free on disk", f"{shutil.disk_usage(folder.root).free >> 20} MiB"
+    except DiffEditError as error:
+        yield "PROBLEM", error.sentence
+    file = local_file()
+    if not file.exists():
+        yield "running backend", "none"
+        return
+    try:
+        check_private(file, 0o600)
+        connection = Connection.from_file(file)
+        yield "running backend", f"{connection.endpoint}, {'encrypted' if connection.encrypted else 'local socket'}"
+    except DiffEditError as error:
+        yield "PROBLEM", error.sentence
+
+
+def times(connection: Connection) -> Iterable[Line]:
+    """Runs an edit twice: the second time nothing is sent or computed that was before. Raises what it fails with."""
+    request, blobs = sample_edit(SAMPLE_SIDE)
+    with Client(connection, software="diffedit doctor") as client:
+        yield "device", client.hello.device or "?"
+        yield "models", ", ".join(model.name for model in client.hello.models)
+        yield "ping", f"{min(client.ping() for _ in range(5)) * 1000:.2f} ms"
+        for title in ("first edit", "same edit again"):
+            trip = round_trip(client, request, blobs)
+            yield (
+                title,
+                f"{trip.total:.2f} s: send {trip.submit:.3f} s, run {trip.run:.2f} s, fetch {trip.fetch:.3f} s",
+            )
+        yield "stages", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in trip.stages.items())
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "NO"
+
+
+def _memory() -> str:
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    except (OSError, ValueError):
+        return "not told by this system"
+    total, free = (int(lines[name].split()[0]) >> 10 for name in ("MemTotal", "MemAvailable"))
+    return f"{free} of {total} MiB free"
+
+
+def _device() -> str:
+    """Asked in a process of its own: the driver may crash, and this one stays small."""
+    asked = subprocess.run([sys.executable, "-c", _DEVICE_SCRIPT], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or f"PROBLEM: {asked.stderr.strip().rpartition(chr(10))[2]}"
+
+
+def _bundled() -> str:
+    from ..bundled import weights_folder
+
+    files = list(weights_folder().rglob("*.safetensors"))
+    return f"{sum(file.stat().st_size for file in files) >> 20} MiB in {weights_folder()}" if files else "MISSING"

@@ -1,0 +1,117 @@
+"""One edit on a running backend, in the terms of `diffedit_backend.editing`: pictures in, an outcome out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from diffedit_protocol.blobs import pack_picture, pack_plane
+from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import CancelledError
+from diffedit_protocol.messages import (
+    Cancelled,
+    Done,
+    EditRequest,
+    Failed,
+    Manifest,
+    PictureRef,
+    PlaneRef,
+    Preview,
+    Progress,
+)
+from numpy.typing import NDArray
+
+from ..diffedit.steps import OnStep, Step, ignore
+from ..outcome import Edit, EditOutcome, Note
+
+Pixels = NDArray[np.uint8]
+
+
+def connection_of(line: str) -> Connection:
+    """The backend of a connection line; the one that runs on this machine when the line is empty.
+
+    Raises BadInputError for a line that is none, LinkError when no backend runs here.
+    """
+    return Connection.from_line(line) if line else Connection.local_backend()
+
+
+def edit_over_link(
+    line: str,
+    request: EditRequest,
+    picture: Pixels,
+    *,
+    selection: Pixels | None = None,
+    mask: Pixels | None = None,
+    on_step: OnStep = ignore,
+) -> EditOutcome:
+    """As `editing.edit_picture`, on the backend of `line`. Raises every DiffEditError that the backend may answer with.
+
+    What `on_step` raises, and Ctrl-C, cancel the job there.
+    """
+    request, blobs = _packed(request, picture, selection, mask)
+    with Client(connection_of(line), software="diffedit command line") as client:
+        job = client.submit(request, blobs)
+        try:
+            manifest = _watch(client, job, on_step)
+        except BaseException:
+            client.cancel(job)
+            raise
+        outcome = _fetch(client, manifest)
+        client.ack(job)
+    return outcome
+
+
+def _packed(
+    request: EditRequest, picture: Pixels, selection: Pixels | None, mask: Pixels | None
+) -> tuple[EditRequest, dict[str, bytes]]:
+    """The request with its references to pixels, and the pixels as blobs."""
+    height, width, channels = picture.shape
+    ref, raw = pack_picture(np.ascontiguousarray(picture).tobytes(), width, height, channels)
+    blobs = {ref.blob: raw}
+
+    def packed(plane: Pixels | None) -> PlaneRef | None:
+        if plane is None:
+            return None
+        plane_ref, blob = pack_plane(np.ascontiguousarray(plane).tobytes(), plane.shape[1], plane.shape[0])
+        blobs[plane_ref.blob] = blob
+        return plane_ref
+
+    return dataclasses.replace(request, picture=ref, selection=packed(selection), mask=packed(mask)), blobs
+
+
+def _watch(client: Client, job: str, on_step: OnStep) -> Manifest:
+    """The manifest of the job when it is done."""
+    preview = None
+    for event in client.events(job):
+        if isinstance(event, Preview):
+            preview = np.frombuffer(event.rgb, np.uint8).reshape(event.height, event.width, 3)
+        elif isinstance(event, Progress):
+            on_step(Step(event.stage, event.step, event.total, preview))
+            preview = None
+        elif isinstance(event, Failed):
+            raise event.error
+        elif isinstance(event, Cancelled):
+            raise CancelledError("The job was cancelled.")
+        elif isinstance(event, Done):
+            return event.manifest
+    raise AssertionError("A job's events end with its last one.")
+
+
+def _fetch(client: Client, manifest: Manifest) -> EditOutcome:
+    def plane(ref: PlaneRef) -> Pixels:
+        return np.frombuffer(client.fetch(ref), np.uint8).reshape(ref.height, ref.width)
+
+    def picture(ref: PictureRef) -> Pixels:
+        return np.frombuffer(client.fetch(ref), np.uint8).reshape(ref.height, ref.width, ref.channels)
+
+    return EditOutcome(
+        mask=plane(manifest.mask),
+        soft_map=None if manifest.soft_map is None else plane(manifest.soft_map),
+        threshold=manifest.threshold,
+        bounds=manifest.bounds,
+        edits=tuple(Edit(edit.seed, picture(edit.pixels)) for edit in manifest.edits),
+        evaluations=manifest.evaluations,
+        seconds=manifest.seconds,
+        notes=tuple(Note(code, sentence) for code, sentence in manifest.notes),
+    )

@@ -1,0 +1,83 @@
+"""What is to be edited, and what a perfect edit of it would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Region = NDArray[np.bool_]
+
+KINDS = ("swap", "colour", "background", "delete", "add")
+# No word of "an apple on grass" -> "an apple and a pear on grass" says where the pear goes, so no mask is the true one.
+DEFAULT_KINDS = KINDS[:4]
+
+_FIRST_SEED = 700_000_000  # far from the seeds on which settings were chosen and the judge was tested
+_SEEDS_PER_RUN = 100_000
+
+
+@dataclass(frozen=True)
+class EditCase:
+    """One edit to be asked for. Pictures are (H, W, 3) uint8 sRGB, regions (H, W) bool; what is not known is None.
+
+    mask: what a perfect edit has to find. changed: every place where source and target may differ. succeeds: whether
+    an edited picture has become what the target text says. seed: what every editor draws its noise from.
+    """
+
+    name: str
+    kind: str
+    source: Picture
+    source_text: str
+    target_text: str
+    seed: int
+    mask: Region | None = None
+    changed: Region | None = None
+    target: Picture | None = None
+    succeeds: Callable[[Picture], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """A set of cases by name, each made when it is asked for."""
+
+    names: tuple[str, ...]
+    load: Callable[[str], EditCase]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEFAULT_KINDS) -> Cases:
+    """The first `count` held-out cases of a seed, `size` px wide and high, the kinds of edit taking turns.
+
+    A longer run begins with the cases of a shorter one.
+    """
+    from ...bundled.judge import Judge
+    from ...bundled.scenes import Kind, Pair, Scenes
+
+    scenes, judge = Scenes(size=size, split="heldout"), Judge.load()
+    numbered: dict[str, tuple[int, Kind]] = {
+        f"{kinds[i % len(kinds)]}-{i:04d}": (_FIRST_SEED + seed * _SEEDS_PER_RUN + i, kinds[i % len(kinds)])  # type: ignore[misc]
+        for i in range(count)
+    }
+
+    def load(name: str) -> EditCase:
+        case_seed, kind = numbered[name]
+        pair: Pair = scenes.pair(case_seed, kind)
+        return EditCase(
+            name=name,
+            kind=kind,
+            source=pair.source,
+            source_text=pair.source_caption,
+            target_text=pair.target_caption,
+            seed=case_seed,
+            mask=pair.mask,
+            changed=pair.changed,
+            target=pair.target,
+            succeeds=lambda edited: judge.success(pair, edited),
+        )
+
+    return Cases(tuple(numbered), load)

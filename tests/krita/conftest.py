@@ -62,8 +62,7 @@ class _SharedKrita:
             self._running = self._start()
 
         def close_all(stage):
-            stage.close_all()
-            yield lambda: not stage.app.documents()
+            yield from stage.close_all()
 
         self._running.run(close_all)
         return self._running

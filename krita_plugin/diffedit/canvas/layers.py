@@ -78,9 +78,9 @@ def check_workable(layer: Node) -> None:
 
 def _kind_sentence(layer: Node) -> str:
     match layer.type():
-        case "adjustmentlayer":
+        case "filterlayer":
             return tr("Choose a paint layer: '{layer}' is a filter layer.", layer=layer.name())
-        case "generatorlayer":
+        case "filllayer":
             return tr("Choose a paint layer: '{layer}' is a fill layer.", layer=layer.name())
         case kind:
             return tr("Choose a paint layer: '{layer}' is a {kind}.", layer=layer.name(), kind=kind)

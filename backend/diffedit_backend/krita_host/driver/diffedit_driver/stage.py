@@ -6,6 +6,8 @@ from krita import Krita
 from PyQt5.QtCore import QTimer
 from PyQt5.QtWidgets import QApplication, QDialog
 
+LAYER_DOCKER_SECONDS = 0.3
+
 
 class Heartbeat:
     """Measures how long the main thread was away: the longest time between two beats that are due every millisecond."""
@@ -127,9 +129,13 @@ class Stage:
         return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
 
     def close_all(self):
-        """Closes every document without a question."""
+        """`yield from stage.close_all()`: closes every document without a question."""
+        # Krita 5.1 crashes in KisNodeModel::processUpdateQueue when a document goes within moments of a change of its
+        # layers or its selection, sooner than a person could close it.
+        yield LAYER_DOCKER_SECONDS
         for document in self.app.documents():
             document.setBatchmode(True)
             document.waitForDone()
             document.setModified(False)
             document.close()
+        yield lambda: not self.app.documents()

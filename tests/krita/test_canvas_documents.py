@@ -1,0 +1,287 @@
+"""Documents and layers of every kind: what is captured, and where and in which colours a result arrives."""
+
+from __future__ import annotations
+
+import pytest
+from diffedit_backend.krita_host.remote import RemoteKrita
+
+ELLE = "sRGB-elle-V2-srgbtrc.icc"
+LINEAR = "sRGB-elle-V2-g10.icc"
+GREY = "Gray-D50-elle-V2-srgbtrc.icc"
+# What 8-bit sRGB noise (grey noise in grey documents) may lose on the way into a document and out again, in 1/255:
+# rounding, and the colours that ink cannot show.
+KINDS = [
+    ("RGBA", "U8", ELLE, 0),
+    ("RGBA", "U16", ELLE, 0),
+    ("RGBA", "U16", LINEAR, 0),
+    ("RGBA", "F16", LINEAR, 0),
+    ("RGBA", "F32", LINEAR, 0),
+    ("RGBA", "U8", "ClayRGB-elle-V2-g22.icc", 13),
+    ("GRAYA", "U8", GREY, 0),
+    ("GRAYA", "U16", GREY, 0),
+    ("LABA", "U16", "Lab identity built-in", 1),
+    ("LABA", "F32", "Lab identity built-in", 1),
+    ("CMYKA", "U8", "Chemical proof", 160),
+]
+
+
+def round_trip(stage, model, depth, profile):
+    """Adds sRGB noise to a document of this kind, reads the added layer as a capture does; -> what differs."""
+    import random
+
+    from diffedit.canvas.apply import Addition, apply_steps
+    from diffedit.canvas.capture import capture_steps
+
+    width, height = 67, 45
+    document = yield from stage.new(width, height, model, depth, profile)
+    space = [document.colorModel(), document.colorDepth(), document.colorProfile()]
+    layer = document.activeNode()
+    raw = bytes(layer.pixelData(0, 0, width, height))
+    captured = yield from stage.run(capture_steps(document, layer))
+
+    noise = random.Random(5)
+    pixels = bytearray()
+    for _ in range(width * height):
+        grey = noise.randrange(256)
+        colour = [grey] * 3 if model == "GRAYA" else [noise.randrange(256) for _ in range(3)]
+        pixels += bytes([*colour, 255])
+    mask = bytes(noise.randrange(256) for _ in range(width * height))
+    addition = Addition("result", captured.area, bytes(pixels), mask, captured.area)
+    yield from stage.run(apply_steps(captured.place, addition))
+    yield from stage.settle()
+    added = document.nodeByName("result")
+    again = yield from stage.run(capture_steps(document, added))
+    source_kept = bytes(layer.pixelData(0, 0, width, height)) == raw
+    opaque = bytes(value for i, value in enumerate(pixels) if i % 4 != 3)
+    added_space = [added.colorModel(), added.colorDepth(), added.colorProfile()]
+    yield from stage.undo()
+    return {
+        "space": space,
+        "added space": added_space,
+        "error": max(abs(a - b) for a, b in zip(opaque, again.pixels, strict=True)),
+        "mask": again.mask == mask,
+        "source kept": source_kept,
+        "undone": [node.name() for node in document.topLevelNodes()] == [layer.name()],
+    }
+
+
+@pytest.mark.parametrize(("model", "depth", "profile", "tolerance"), KINDS)
+def test_a_result_keeps_its_colours_in_every_kind_of_document(
+    krita: RemoteKrita, model: str, depth: str, profile: str, tolerance: int
+) -> None:
+    told = krita.run(round_trip, model=model, depth=depth, profile=profile)
+    assert told["space"][:2] == [model, depth]
+    assert told["added space"] == told["space"]
+    assert told["error"] <= tolerance
+    assert told["mask"]
+    assert told["source kept"]
+    assert told["undone"]
+
+
+def test_a_linear_document_is_captured_as_srgb_not_as_its_numbers(krita: RemoteKrita) -> None:
+    def middle_grey(stage, profile):
+        import struct
+
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(8, 8, "RGBA", "F32", profile)
+        layer = document.activeNode()
+        layer.setPixelData(struct.pack("<4f", 0.2140, 0.2140, 0.2140, 1.0) * 64, 0, 0, 8, 8)
+        yield from stage.settle()
+        captured = yield from stage.run(capture_steps(document, layer))
+        return [captured.channels, list(captured.pixels[:3])]
+
+    # 0.2140 of the light is what sRGB codes as one half: 127.5
+    channels, pixel = krita.run(middle_grey, profile=LINEAR)
+    assert channels == 3
+    assert all(value in (127, 128) for value in pixel)
+
+
+def test_capture_leaves_no_undo_step_and_no_modified_flag_behind(krita: RemoteKrita) -> None:
+    def capture(stage, profile):
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(40, 30, "RGBA", "F32", profile)
+        layer = document.activeNode()
+        layer.setPixelData(b"\x00\x00\x00\x3f" * 4 * 40 * 30, 0, 0, 40, 30)
+        yield from stage.settle()
+        document.setModified(False)
+        before = [stage.app.action("edit_undo").isEnabled(), len(stage.app.documents())]
+        yield from stage.run(capture_steps(document, layer))
+        yield from stage.settle()
+        return before, [stage.app.action("edit_undo").isEnabled(), len(stage.app.documents())], document.modified()
+
+    before, after, modified = krita.run(capture, profile=LINEAR)
+    assert before == after
+    assert not modified
+
+
+def test_a_layer_larger_than_the_canvas_is_captured_and_answered_within_the_canvas(krita: RemoteKrita) -> None:
+    def overhanging(stage):
+        import os
+
+        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(60, 40)
+        layer = document.activeNode()
+        raw = os.urandom(200 * 100 * 4)
+        layer.setPixelData(raw, -70, -30, 200, 100)
+        yield from stage.settle()
+        captured = yield from stage.run(capture_steps(document, layer))
+        area = captured.area
+        pixels = bytes([200, 100, 50, 255]) * area.pixels
+        addition = Addition("result", area, pixels, b"\xff" * area.pixels, area)
+        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.settle()
+        bounds = document.nodeByName("result").bounds()
+        kept = bytes(layer.pixelData(-70, -30, 200, 100)) == raw
+        return [area.x, area.y, area.width, area.height], bounds.getRect(), kept
+
+    area, bounds, kept = krita.run(overhanging)
+    assert area == [0, 0, 60, 40]
+    assert bounds == [0, 0, 60, 40]
+    assert kept
+
+
+def test_a_layer_that_is_moved_while_the_job_runs_takes_the_result_with_it(krita: RemoteKrita) -> None:
+    def moved(stage):
+        import os
+
+        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(100, 80)
+        layer = document.createNode("Horse", "paintlayer")
+        document.rootNode().addChildNode(layer, None)
+        layer.setPixelData(os.urandom(30 * 20 * 4), 10, 10, 30, 20)
+        yield from stage.settle()
+        captured = yield from stage.run(capture_steps(document, layer))
+        layer.move(layer.position().x() + 25, layer.position().y() + 13)
+        yield from stage.settle()
+        area = captured.area
+        addition = Addition("result", area, b"\x80\x40\x20\xff" * area.pixels, b"\xff" * area.pixels, area)
+        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.settle()
+        return layer.bounds().getRect(), document.nodeByName("result").bounds().getRect()
+
+    layer, result = krita.run(moved)
+    assert layer == [35, 23, 30, 20]
+    assert result == layer
+
+
+@pytest.mark.parametrize("kind", ["grouplayer", "vectorlayer", "clonelayer"])
+def test_layers_without_pixels_of_their_own_are_captured_as_they_look(krita: RemoteKrita, kind: str) -> None:
+    def shown(stage, kind):
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(64, 48)
+        paint = document.createNode("Paint", "paintlayer")
+        document.rootNode().addChildNode(paint, None)
+        paint.setPixelData(bytes([30, 60, 90, 255]) * (20 * 10), 4, 6, 20, 10)
+        if kind == "grouplayer":
+            layer = document.createGroupLayer("Group 3")
+            document.rootNode().addChildNode(layer, None)
+            inner = document.createNode("inner", "paintlayer")
+            inner.setPixelData(bytes([30, 60, 90, 255]) * (20 * 10), 4, 6, 20, 10)
+            layer.addChildNode(inner, None)
+        elif kind == "vectorlayer":
+            layer = document.createVectorLayer("Vector 1")
+            document.rootNode().addChildNode(layer, None)
+            layer.addShapesFromSvg(
+                '<svg xmlns="http://www.w3.org/2000/svg" width="64px" height="48px" viewBox="0 0 64 48">'
+                '<rect x="4" y="6" width="20" height="10" fill="#5a3c1e" stroke="none"/></svg>'
+            )
+        else:
+            layer = document.createCloneLayer("Clone 1", paint)
+            document.rootNode().addChildNode(layer, None)
+        yield from stage.settle()
+        yield 0.2
+        yield from stage.settle()
+        captured = yield from stage.run(capture_steps(document, layer))
+        area = captured.area
+        middle = ((area.height // 2) * area.width + area.width // 2) * captured.channels
+        return area.width, area.height, list(captured.pixels[middle : middle + 3])
+
+    width, height, middle = krita.run(shown, kind=kind)
+    assert abs(width - 20) <= 2
+    assert abs(height - 10) <= 2
+    assert middle == [90, 60, 30]
+
+
+def test_a_result_goes_into_the_group_of_its_layer_and_above_it(krita: RemoteKrita) -> None:
+    def grouped(stage):
+        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(32, 32)
+        group = document.createGroupLayer("Group")
+        document.rootNode().addChildNode(group, None)
+        for name in ("below", "source", "above"):
+            layer = document.createNode(name, "paintlayer")
+            layer.setPixelData(bytes([9, 9, 9, 255]) * (32 * 32), 0, 0, 32, 32)
+            group.addChildNode(layer, None)
+        yield from stage.settle()
+        source = document.nodeByName("source")
+        captured = yield from stage.run(capture_steps(document, source))
+        area = captured.area
+        addition = Addition("result", area, b"\x01\x02\x03\xff" * area.pixels, b"\xff" * area.pixels, area)
+        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.settle()
+        return [node.name() for node in group.childNodes()]
+
+    assert krita.run(grouped) == ["below", "source", "result", "above"]
+
+
+def test_an_animated_layer_is_captured_at_the_current_frame(krita: RemoteKrita) -> None:
+    def animated(stage):
+        from diffedit.canvas.capture import capture_steps
+
+        document = yield from stage.new(16, 16)
+        layer = document.activeNode()
+        layer.enableAnimation()
+        document.setCurrentTime(0)
+        layer.setPixelData(bytes([10, 20, 30, 255]) * 256, 0, 0, 16, 16)
+        yield from stage.settle()
+        document.setCurrentTime(5)
+        yield from stage.settle()
+        stage.app.action("add_blank_frame").trigger()
+        yield from stage.settle()
+        layer.setPixelData(bytes([40, 50, 60, 255]) * 256, 0, 0, 16, 16)
+        yield from stage.settle()
+        colours = []
+        for frame in (0, 5):
+            document.setCurrentTime(frame)
+            yield from stage.settle()
+            captured = yield from stage.run(capture_steps(document, layer))
+            colours.append(list(captured.pixels[:3]))
+        return colours
+
+    assert krita.run(animated) == [[30, 20, 10], [60, 50, 40]]
+
+
+def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: RemoteKrita) -> None:
+    def small(stage):
+        import time
+
+        from diffedit.canvas.capture import capture_steps
+        from krita import Selection
+
+        document = yield from stage.new(8000, 8000)
+        layer = document.activeNode()
+        layer.setPixelData(bytes([10, 20, 30, 255]) * (500 * 500), 4000, 4000, 500, 500)
+        layer.setPixelData(bytes([10, 20, 30, 255]), 0, 0, 1, 1)
+        layer.setPixelData(bytes([10, 20, 30, 255]), 7999, 7999, 1, 1)
+        selection = Selection()
+        selection.select(4100, 4100, 200, 100, 255)
+        document.setSelection(selection)
+        yield from stage.settle()
+        start = time.perf_counter()
+        captured = yield from stage.run(capture_steps(document, layer, context=16))
+        area = captured.area
+        return [area.x, area.y, area.width, area.height], len(captured.pixels), time.perf_counter() - start
+
+    area, size, seconds = krita.run(small)
+    assert area == [4084, 4084, 232, 132]
+    assert size == 232 * 132 * 3
+    assert seconds < 1.0

@@ -152,6 +152,22 @@ class PipelineParts:
             ]
         )
 
+    def enable_vae_slicing(self) -> None:
+        """Let the VAE take batches one picture at a time."""
+        self.vae.enable_slicing()
+
+    def disable_vae_slicing(self) -> None:
+        """Let the VAE take batches whole."""
+        self.vae.disable_slicing()
+
+    def enable_vae_tiling(self) -> None:
+        """Let the VAE take large pictures in overlapping tiles."""
+        self.vae.enable_tiling()
+
+    def disable_vae_tiling(self) -> None:
+        """Let the VAE take pictures whole."""
+        self.vae.disable_tiling()
+
     def run_safety_checker(self, image: Any, device: Any, dtype: torch.dtype) -> tuple[Any, list[bool] | None]:
         """Pictures with flagged ones blacked out, and which were flagged; None without a safety checker.
 

@@ -1,0 +1,38 @@
+"""`diffedit bench NAME`: one benchmark per module of `diffedit_backend.bench` whose name has no underscore.
+
+A benchmark's module holds `HELP`, `add_arguments(parser)` and `run(args) -> int`, and imports what is heavy inside these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from types import ModuleType
+
+from .. import bench
+
+HELP = "measure speed, quality, the wire and the server, as told by NAME"
+
+
+def benchmarks() -> dict[str, ModuleType]:
+    """The modules of the benchmarks, by name."""
+    names = sorted(
+        info.name for info in pkgutil.iter_modules(bench.__path__) if not info.ispkg and "_" not in info.name
+    )
+    return {name: importlib.import_module(f"{bench.__name__}.{name}") for name in names}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    found = benchmarks()
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["benchmarks:", *(f"  {name:<10} {module.HELP}" for name, module in found.items())])
+    parser.add_argument("name", choices=tuple(found), metavar="NAME", help="which benchmark")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own arguments: `diffedit bench NAME --help`")
+
+
+def run(args: argparse.Namespace) -> int:
+    module = benchmarks()[args.name]
+    parser = argparse.ArgumentParser(prog=f"diffedit bench {args.name}", description=module.HELP)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.arguments)))

@@ -1,6 +1,6 @@
 """`diffedit bench NAME`: one benchmark per module of `diffedit_backend.bench` whose name has no underscore.
 
-A benchmark's module holds `HELP`, `add_arguments(parser)` and `run(args) -> int`, and imports what is heavy inside these.
+A benchmark's module holds `HELP`, `add_arguments(parser)` and `run(args) -> int`; what is heavy it imports in these.
 """
 
 from __future__ import annotations

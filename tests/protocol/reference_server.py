@@ -60,6 +60,7 @@ class ReferenceServer:
         self.blobs: dict[str, bytes] = {}
         self.uploads: dict[str, BlobAssembler] = {}
         self.jobs: dict[str, ReferenceJob] = {}
+        self.history: dict[str, list[ReferenceJob]] = {}  # every life of a job, those that were forgotten too
         self.links: list[ReferenceLink] = []
         self.bytes_put = 0
         self.bytes_got = 0
@@ -161,6 +162,7 @@ class ReferenceLink:
                     server.jobs[job].submissions += 1
                 else:
                     server.jobs[job] = ReferenceJob(request, [Queued(0)])
+                    server.history.setdefault(job, []).append(server.jobs[job])
                 return Accepted(job, known)
             case requests.Subscribe(job):
                 return Subscribed(job, len(self._job(job).log))

@@ -42,7 +42,7 @@ class EditBench:
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
         device = fields["device"]
-        # One core is left to Krita and the server: a thread that waits for a core holds up all the others at every layer.
+        # One core is left to Krita and the server: a thread that waits for its core holds up the others at every layer.
         torch.set_num_threads(fields["threads"] or max(1, (os.cpu_count() or 2) - 1))
         return cls(fields["models"], None if device == "auto" else device, fields["cache_bytes"])
 

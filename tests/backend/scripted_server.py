@@ -1,0 +1,55 @@
+"""The real server with scripted workers: `python scripted_server.py SETTINGS`, a JSON map.
+
+Keys of the map: those of ServerSettings (limits and patience as maps), "workers" (a number), "script" (what a worker is
+configured with) and "memory_mib" (a cap on the process's address space).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.worker_slot import Patience, WorkerSetup
+from diffedit_backend.server.process import Server
+from diffedit_backend.server.serving import serve
+from diffedit_backend.server.settings import ServerSettings
+from diffedit_protocol.errors import DiffEditError
+from diffedit_protocol.replies import Limits, ModelInfo
+
+WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
+
+
+def main() -> int:
+    wishes = json.loads(sys.argv[1])
+    if "memory_mib" in wishes:
+        resource.setrlimit(resource.RLIMIT_AS, (wishes["memory_mib"] << 20,) * 2)
+    patience = Patience(**wishes.pop("patience", {}))
+    workers, script = wishes.pop("workers", 1), wishes.pop("script", {})
+    wishes.pop("memory_mib", None)
+    settings = ServerSettings(
+        state=Path(os.environ["DIFFEDIT_HOME"]) / "server",
+        listen=tuple(wishes.pop("listen", ["local"])),
+        models=(ModelInfo("script"),),
+        limits=Limits(**wishes.pop("limits", {})),
+        patience=patience,
+        **wishes,
+    )
+    pool = LocalPool(WorkerSetup(command=WORKER, configuration=script), ["script"] * workers, patience)
+
+    def announce(server: Server) -> None:
+        print("ready", *server.endpoints, flush=True)
+
+    try:
+        serve(settings, pool, announce)
+    except DiffEditError as error:
+        print(error.sentence, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

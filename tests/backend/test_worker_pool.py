@@ -1,0 +1,201 @@
+"""The local pool, with workers whose faults are scripted: what each fault costs, and what comes after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backends import failure, scripted_edit, wait_until
+from diffedit_backend.executors.base import Job, Report
+from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.worker_slot import Patience, WorkerSetup
+from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Progress
+
+WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join((str(ROOT / "protocol"), str(ROOT / "backend")))}
+QUICK = Patience(loading=20.0, step=2.0, cancel=0.5, back_off=0.05, back_off_most=0.4)
+
+
+@contextmanager
+def pool_of(workers: int = 1, patience: Patience = QUICK, **script: Any) -> Iterator[LocalPool]:
+    pool = LocalPool(WorkerSetup(WORKER, ENVIRONMENT, script), ["script"] * workers, patience)
+    pool.start()
+    try:
+        yield pool
+    finally:
+        pool.close(2.0)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[LocalPool]:
+    with pool_of() as pool:
+        yield pool
+
+
+def ready(pool: LocalPool, seconds: float = 20.0) -> None:
+    collect(pool, lambda _: pool.room() > 0, seconds)
+
+
+def collect(pool: LocalPool, enough: Callable[[list[Report]], bool], seconds: float = 20.0) -> list[Report]:
+    """The reports until there are enough; fails the test when that takes too long."""
+    reports: list[Report] = []
+    until = time.monotonic() + seconds
+    while not enough(reports):
+        assert time.monotonic() < until, f"Not enough within {seconds} s: {reports}, {pool.workers()}"
+        reports += pool.poll(0.05)
+    return reports
+
+
+def run(pool: LocalPool, script: str, job: str = "job", after: Callable[[], None] = lambda: None) -> Report:
+    """The last report of a job."""
+    ready(pool)
+    request, blobs = scripted_edit(script)
+    pool.submit(Job(job, "anna", request, blobs))
+    after()
+    return collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, (Done, Failed, Cancelled)))[-1]
+
+
+def test_a_job_comes_back_with_its_manifest_and_every_blob_that_it_names(pool: LocalPool) -> None:
+    report = run(pool, "")
+    assert isinstance(report.event, Done)
+    manifest = report.event.manifest
+    assert set(report.blobs) == {manifest.mask.blob, manifest.edits[0].pixels.blob}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_worker_killed_at_any_stage_costs_one_job_an_error_and_the_next_job_works(
+    pool: LocalPool, stage: str
+) -> None:
+    died = run(pool, f"die={stage if stage != 'editing' else 2}")
+    assert failure(died.event) == "WORKER_DIED"
+    assert died.event.error.retryable  # type: ignore[union-attr]
+    assert isinstance(run(pool, "").event, Done)
+
+
+def test_a_lost_device_replaces_the_process(pool: LocalPool) -> None:
+    ready(pool)
+    before = pool.workers()[0].pid
+    assert failure(run(pool, "lost=1").event) == "WORKER_DIED"
+    ready(pool)
+    assert pool.workers()[0].pid != before
+
+
+@pytest.mark.parametrize(("script", "code"), [("oom", "OOM"), ("fault", "INTERNAL")])
+def test_an_error_inside_a_job_leaves_the_worker_alive(pool: LocalPool, script: str, code: str) -> None:
+    ready(pool)
+    before = pool.workers()[0].pid
+    assert failure(run(pool, script).event) == code
+    assert isinstance(run(pool, "").event, Done)
+    assert pool.workers()[0].pid == before
+
+
+def test_a_cancel_ends_the_job_at_its_next_step_with_the_worker_alive(pool: LocalPool) -> None:
+    ready(pool)
+    before = pool.workers()[0].pid
+    begun = time.monotonic()
+    report = run(pool, "steps=1000 pause=0.02", after=lambda: pool.cancel("job"))
+    assert isinstance(report.event, Cancelled)
+    assert time.monotonic() - begun < 2.0
+    assert pool.workers()[0].pid == before
+
+
+def test_a_job_that_does_not_obey_its_cancel_is_ended_by_force_and_counts_as_cancelled(pool: LocalPool) -> None:
+    ready(pool)
+    before = pool.workers()[0].pid
+
+    def cancel_when_it_hangs() -> None:
+        collect(pool, lambda reports: any(getattr(report.event, "stage", "") == "inverting" for report in reports))
+        time.sleep(0.2)
+        pool.cancel("job")
+
+    report = run(pool, "hang=1", after=cancel_when_it_hangs)
+    assert isinstance(report.event, Cancelled)
+    ready(pool)
+    assert pool.workers()[0].pid != before
+
+
+def test_a_step_that_takes_too_long_is_ended_by_the_watchdog(pool: LocalPool) -> None:
+    report = run(pool, "hang=2")
+    assert failure(report.event) == "WORKER_DIED"
+    assert "longer than 2 s" in report.event.error.sentence  # type: ignore[union-attr]
+    assert isinstance(run(pool, "").event, Done)
+
+
+def test_steps_that_each_come_in_time_may_take_longer_than_the_watchdog_in_all(pool: LocalPool) -> None:
+    assert isinstance(run(pool, "steps=8 pause=0.3").event, Done)
+
+
+def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> None:
+    ready(pool)
+    os.kill(pool.workers()[0].pid, 19)  # SIGSTOP: it reads its pipe no more
+    request, blobs = scripted_edit(side=1024)  # 3 MiB: more than any pipe holds
+    begun = time.monotonic()
+    pool.submit(Job("job", "anna", request, blobs))
+    assert time.monotonic() - begun < 0.2
+    reports = collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
+    assert failure(reports[-1].event) == "WORKER_DIED"
+
+
+def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() -> None:
+    patience = Patience(back_off=0.1, back_off_most=0.4)
+    pool = LocalPool(WorkerSetup((sys.executable, "-c", "raise SystemExit(7)")), ["script"], patience)
+    pool.start()
+    try:
+        deadline = time.monotonic() + 1.6
+        while time.monotonic() < deadline:
+            pool.poll(0.02)
+        restarts = pool.workers()[0].restarts
+    finally:
+        pool.close(1.0)
+    # Waits of 0.1, 0.2, 0.4, 0.4, ... s: without back-off there would be dozens.
+    assert 1 <= restarts <= 5
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_not_tried_again() -> None:
+    with pool_of(unusable=True) as pool:
+        collect(pool, lambda _: pool.trouble() is not None)
+        trouble = pool.trouble()
+        assert trouble is not None
+        assert (trouble.code, trouble.sentence) == ("MODEL", "The scripted model cannot be loaded.")
+        assert pool.workers()[0].state == "unusable"
+
+
+def test_a_job_goes_to_the_worker_that_has_its_picture_in_its_cache() -> None:
+    with pool_of(workers=2) as pool:
+        collect(pool, lambda _: pool.room() == 2)
+        served: dict[int, set[str]] = {}
+        for turn in range(6):
+            shade = turn % 2
+            request, blobs = scripted_edit(shade=shade)
+            pool.submit(Job(f"job-{turn}", "anna", request, blobs))
+            worker = next(worker for worker in pool.workers() if worker.job)
+            served.setdefault(shade, set()).add(worker.name)
+            collect(pool, lambda reports: any(isinstance(report.event, Done) for report in reports))
+        assert len(served[0]) == len(served[1]) == 1
+        assert served[0] != served[1]
+
+
+def test_two_workers_run_two_jobs_at_once() -> None:
+    with pool_of(workers=2) as pool:
+        collect(pool, lambda _: pool.room() == 2)
+        for name in ("a", "b"):
+            pool.submit(Job(name, "anna", *scripted_edit("steps=20 pause=0.02")))
+        reports = collect(pool, lambda reports: sum(isinstance(r.event, Done) for r in reports) == 2)
+        order = [report.job for report in reports if isinstance(report.event, Progress)]
+        assert order != sorted(order)
+
+
+def test_a_pool_that_is_closed_in_the_middle_of_a_job_leaves_no_process_behind() -> None:
+    with pool_of() as pool:
+        ready(pool)
+        pid = pool.workers()[0].pid
+        pool.submit(Job("job", "anna", *scripted_edit("hang=1")))
+        pool.poll(0.2)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the worker")

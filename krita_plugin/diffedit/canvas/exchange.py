@@ -1,0 +1,51 @@
+"""Shows another result in a layer that shows one already, and takes such a layer away again.
+
+Krita's `setPixelData` leaves no undo step, so looking through variations costs none: the layer's addition stays the one
+step that undo takes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from krita import Document, Node
+
+from ..qt import QtCore
+from ..translation import tr
+from .apply import Addition, _paint
+from .area import Area
+from .layers import Place, find_document, idle
+from .refusal import CanvasRefusal
+
+
+def exchange_steps(place: Place, layer_id: str, shown: Area, addition: Addition) -> Generator[None, None, None]:
+    """Replaces what the layer `layer_id` shows in `shown` by `addition`, and its name. Its mask stays.
+
+    CanvasRefusal DOCUMENT_GONE, or LAYER_GONE when the layer was deleted, moved away by an undo for example.
+    """
+    document, layer = _find(place, layer_id, addition.name)
+    yield from idle(document)
+    if shown != addition.area:
+        pixel_bytes = len(bytes(layer.pixelData(shown.x, shown.y, 1, 1)))
+        for strip in shown.strips(1 << 20):
+            layer.setPixelData(bytes(strip.pixels * pixel_bytes), strip.x, strip.y, strip.width, strip.height)
+            yield
+    yield from _paint(document, layer, addition.pixels, addition.area)
+    document, layer = _find(place, layer_id, addition.name)
+    layer.setName(addition.name)
+    layer.setBlendingMode(layer.blendingMode())  # refreshes this node only; a whole refresh is slow on large files
+    document.setModified(True)
+
+
+def remove_layer(place: Place, layer_id: str, name: str) -> None:
+    """Takes the layer away: an undo step of its own. CanvasRefusal as above."""
+    _, layer = _find(place, layer_id, name)
+    layer.remove()
+
+
+def _find(place: Place, layer_id: str, name: str) -> tuple[Document, Node]:
+    document = find_document(place)
+    layer = document.nodeByUniqueID(QtCore.QUuid(layer_id))
+    if layer is None or layer.parentNode() is None:
+        raise CanvasRefusal("LAYER_GONE", tr("'{layer}' is not in the picture any more.", layer=name))
+    return document, layer

@@ -1,0 +1,114 @@
+"""The found mask over the picture, moving under the sliders: as Krita's own selection, or as a selection mask of the
+layer.
+"""
+
+from __future__ import annotations
+
+from krita import Document, Node, Selection
+
+from .area import Area
+from .layers import Place, drift, find_again, node_with_id
+from .mask_shape import INVERTED, feathered, threshold_table
+from .refusal import CanvasRefusal
+
+
+class LiveMask:
+    """Shows `soft_map`, a plane of `area`, cut at a threshold, as often as it is asked to.
+
+    `selection`, a plane of `area` or None, limits it; the lesser of both counts, where the backend multiplies them.
+    `as_mask` shows it as a selection mask of the layer (one undo step when it first comes) instead of as the artist's
+    selection, which `hide` brings back.
+    """
+
+    def __init__(
+        self, place: Place, area: Area, soft_map: bytes, selection: bytes | None = None, as_mask: bool = False
+    ) -> None:
+        self._place = place
+        self._area = area
+        self._soft_map = soft_map
+        self._selection = selection
+        self._as_mask = as_mask
+        self._grown = (0, soft_map)
+        self._before: Selection | None = None
+        self._shown = False
+        self._mask_id = ""
+
+    @property
+    def mask_id(self) -> str:
+        """The id of the selection mask that shows it; "" as long as there is none."""
+        return self._mask_id
+
+    def plane(self, threshold: float, grow: int = 0, feather: int = 0) -> bytes:
+        """The mask as it looks with these values, before the selection limits it."""
+        hard = self._grow(grow).translate(threshold_table(threshold))
+        return feathered(hard, self._area.width, self._area.height, feather)
+
+    def show(self, threshold: float, grow: int = 0, feather: int = 0) -> None:
+        """Shows it with these values. CanvasRefusal when document or layer are gone."""
+        document, layer = find_again(self._place)
+        area = self._area.moved(*drift(self._place, layer))
+        shape = _selection_of(self.plane(threshold, grow, feather), area)
+        if self._selection is not None:
+            shape.intersect(_selection_of(self._selection, area))
+        if self._as_mask:
+            self._show_as_mask(document, layer, shape)
+        else:
+            if not self._shown:
+                before = document.selection()
+                self._before = None if before is None else before.duplicate()
+            document.setSelection(shape)
+        self._shown = True
+
+    def hide(self) -> None:
+        """Takes it away: the artist's selection is as it was before; a selection mask goes (one undo step)."""
+        if not self._shown:
+            return
+        self._shown = False
+        try:
+            document, layer = find_again(self._place)
+        except CanvasRefusal:
+            return  # what it stood on is gone, and it with it
+        mask = node_with_id(layer, self._mask_id)
+        if mask is not None:
+            mask.remove()
+        if not self._as_mask:
+            document.setSelection(self._before)
+
+    def _show_as_mask(self, document: Document, layer: Node, shape: Selection) -> None:
+        mask = node_with_id(layer, self._mask_id)
+        if mask is None:
+            mask = document.createSelectionMask(f"{self._place.layer_name} mask")
+            mask.setSelection(shape)
+            layer.addChildNode(mask, None)
+            self._mask_id = mask.uniqueId().toString()
+        else:
+            mask.setSelection(shape)
+            mask.setBlendingMode(mask.blendingMode())  # shows the change: setSelection alone does not
+
+    def _grow(self, radius: int) -> bytes:
+        """The soft map grown by `radius` px (shrunk if negative), kept until another radius is wanted."""
+        if self._grown[0] != radius:
+            grown = self._soft_map
+            if radius > 0:
+                grown = self._dilated(grown, radius)
+            elif radius < 0:
+                grown = self._dilated(grown.translate(INVERTED), -radius).translate(INVERTED)
+            self._grown = (radius, grown)
+        return self._grown[1]
+
+    def _dilated(self, plane: bytes, radius: int) -> bytes:
+        area = Area(0, 0, self._area.width, self._area.height)
+        selection = _selection_of(plane, area)
+        selection.grow(radius, radius)
+        return bytes(selection.pixelData(area.x, area.y, area.width, area.height))
+
+
+def select(document: Document, plane: bytes, area: Area) -> None:
+    """Makes `plane` of `area` the artist's selection, as *Mask to selection* does. Krita's API does not undo this."""
+    document.setSelection(_selection_of(plane, area))
+
+
+def _selection_of(plane: bytes, area: Area) -> Selection:
+    selection = Selection()
+    selection.setPixelData(plane, area.x, area.y, area.width, area.height)
+    return selection

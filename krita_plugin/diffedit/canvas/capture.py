@@ -63,15 +63,14 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
     copy = document.clone()
     try:
         source = node_with_id(copy.rootNode(), place.layer_id)
-        strips = yield from _read_strips(copy, source, area)
+        strips, opaque, empty = yield from _read_strips(copy, source, area)
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
     finally:
         discard(copy)
-    alphas = [alpha_of(strip) for strip in strips]
-    if not any(alpha.count(0) < len(alpha) for alpha in alphas):
+    if empty:
         raise _empty(layer)
-    opaque = all(alpha.count(255) == len(alpha) for alpha in alphas)
+    yield
     reorder = bgra_to_rgb if opaque else bgra_to_rgba
     for i, strip in enumerate(strips):
         yield
@@ -79,6 +78,7 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
     if selected is not None and selected.count(255) == len(selected):
         selected = None  # everything is selected: as good as nothing
     name = "" if mask is None else mask.name()
+    yield
     return Capture(place, area, 3 if opaque else 4, b"".join(strips), selected, painted, name)
 
 
@@ -122,12 +122,16 @@ def read_plane(selection: Selection, area: Area) -> Generator[None, None, bytes]
     return b"".join(parts)
 
 
-def _read_strips(copy: Document, source: Node, area: Area) -> Generator[None, None, list[bytes]]:
-    """The layer's pixels in `area` as strips of B, G, R, A."""
+def _read_strips(copy: Document, source: Node, area: Area) -> Generator[None, None, tuple[list[bytes], bool, bool]]:
+    """The layer's pixels in `area` as strips of B, G, R, A; whether all of it is opaque, and whether nothing shows."""
     read = source.pixelData if source.type() in OWN_PIXELS else source.projectionPixelData
-    strips = []
+    strips, opaque, empty = [], True, True
     with Converter(copy, space_of(source), SRGB8) as to_srgb:
         for strip in area.strips(to_srgb.strip_pixels):
-            strips.append(to_srgb(bytes(read(strip.x, strip.y, strip.width, strip.height)), strip))
+            pixels = to_srgb(bytes(read(strip.x, strip.y, strip.width, strip.height)), strip)
+            strips.append(pixels)
+            alpha = alpha_of(pixels)
+            opaque = opaque and alpha.count(255) == len(alpha)
+            empty = empty and alpha.count(0) == len(alpha)
             yield
-    return strips
+    return strips, opaque, empty

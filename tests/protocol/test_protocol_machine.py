@@ -148,7 +148,8 @@ class WholeProtocol(RuleBasedStateMachine):
                     self.world.server.tell(job, ENDS[0])
 
         def ended() -> bool:
-            return all(r.run.finished for r in self.readers.values()) and all(d.finished for d in self.downloads)
+            done = all(r.run.finished for r in self.readers.values()) and all(d.finished for d in self.downloads)
+            return done and self.world.client.ready and self.world.client.unanswered_since is None
 
         self.world.run(ended, each=work)
         self.what_was_read_is_what_the_server_told()
@@ -163,7 +164,6 @@ class WholeProtocol(RuleBasedStateMachine):
             else:
                 assert isinstance(download.error, NoBlobError)
         assert set(self.world.server.jobs) <= set(self.readers)
-        assert self.world.client.unanswered_since is None
         assert self.world.client.outgoing() is None
 
 

@@ -1,4 +1,4 @@
-"""What the server's tests share: a scripted backend in a process of its own, edits to send to it, and clients for it."""
+"""What the server's tests share: a scripted backend in a process of its own, edits for it, and its clients."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The real server with scripted workers: `python scripted_server.py SETTINGS`, a JSON map.
 
 Keys of the map: those of ServerSettings (limits and patience as maps), "workers" (a number), "script" (what a worker is
-configured with) and "memory_mib" (a cap on the process's address space).
+configured with), "memory_mib" and "file_mib" (caps on the process's address space and on the size of a file).
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
 def main() -> int:
     wishes = json.loads(sys.argv[1])
     if "memory_mib" in wishes:
-        resource.setrlimit(resource.RLIMIT_AS, (wishes["memory_mib"] << 20,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (wishes.pop("memory_mib") << 20,) * 2)
+    if "file_mib" in wishes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (wishes.pop("file_mib") << 20,) * 2)
     patience = Patience(**wishes.pop("patience", {}))
     workers, script = wishes.pop("workers", 1), wishes.pop("script", {})
-    wishes.pop("memory_mib", None)
     settings = ServerSettings(
         state=Path(os.environ["DIFFEDIT_HOME"]) / "server",
         listen=tuple(wishes.pop("listen", ["local"])),

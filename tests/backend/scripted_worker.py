@@ -6,7 +6,7 @@ The source text is its script, word by word:
     die=5          end the process at step 5                     die=finding    ... in that stage (each has one step)
     hang=5         stop reacting at step 5                       lost=5         report a lost device at step 5
     oom            report that the memory was too small          fault          raise an exception of no known kind
-    bytes=N        make the result's picture N bytes large, as one row of RGBA
+    bytes=N        make the result's picture N bytes large (a multiple of 4096), in RGBA
 
 Its result's mask is the picture's first channel; its one edit is the picture itself.
 """
@@ -25,6 +25,8 @@ from diffedit_backend.worker.pipe import claim_standard_streams
 from diffedit_protocol.blobs import blob_id, pack_plane
 from diffedit_protocol.errors import ModelError, OutOfMemoryError
 from diffedit_protocol.messages import STAGES, Bounds, EditRequest, EditResult, Manifest, PictureRef, Preview, Progress
+
+ROW = 1024  # px of a result of a given size
 
 
 class ScriptedBench:
@@ -70,7 +72,7 @@ def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int) -> Finish
     raw = blobs[picture.blob]
     mask, packed = pack_plane(raw[:: picture.channels], picture.width, picture.height)
     if size:
-        raw, width, height = os.urandom(size), size // 4, 1
+        raw, width, height = os.urandom(size), ROW, size // ROW // 4
     else:
         width, height = picture.width, picture.height
     edit = PictureRef(blob_id(raw), width, height, 4 if size else picture.channels)

@@ -1,0 +1,93 @@
+"""A TCP cable between a client and a server that a test can slow down and cut."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import threading
+import time
+from types import TracebackType
+
+from diffedit_protocol.connection import Connection
+
+BUFFER = 16 * 1024
+
+
+class Cable:
+    """`with Cable(connection) as cable: Client(cable.connection)`. `bytes_per_second` limits each direction."""
+
+    def __init__(self, connection: Connection, bytes_per_second: float = float("inf")) -> None:
+        host, _, port = connection.endpoint.removeprefix("tcp://").rpartition(":")
+        self._server = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._rate = bytes_per_second
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._sockets: list[socket.socket] = []
+        self._plugged = True
+        self._lock = threading.Lock()
+        self.carried = {"up": 0, "down": 0}
+        self.connection = dataclasses.replace(connection, endpoint=f"tcp://127.0.0.1:{self._listener.getsockname()[1]}")
+
+    def __enter__(self) -> Cable:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unplug()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(5.0)
+        for end in self._sockets:
+            end.close()
+
+    def cut(self) -> None:
+        """End every connection; new ones are carried."""
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def unplug(self) -> None:
+        """Cut, and carry nothing until `plug`."""
+        self._plugged = False
+        self.cut()
+
+    def plug(self) -> None:
+        self._plugged = True
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self._plugged:
+                near.close()
+                continue
+            far = socket.create_connection(self._server)
+            self._sockets += [near, far]
+            with self._lock:
+                self._pairs.append((near, far))
+            for thread in (
+                threading.Thread(target=self._carry, args=(near, far, "up"), daemon=True),
+                threading.Thread(target=self._carry, args=(far, near, "down"), daemon=True),
+            ):
+                self._threads.append(thread)
+                thread.start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, direction: str) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(BUFFER):
+                time.sleep(len(data) / self._rate)
+                sink.sendall(data)
+                self.carried[direction] += len(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)

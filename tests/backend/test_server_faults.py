@@ -1,0 +1,395 @@
+"""Faults of processes, links, disk and queue, each with what the client sees. Real server, real sockets, no model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from backends import (
+    QUICK,
+    TCP,
+    client_of,
+    failure,
+    invited,
+    last_event,
+    numbered,
+    resident_mib,
+    run_edit,
+    scripted_backend,
+    scripted_edit,
+    told,
+    wait_until,
+    worker_pid,
+)
+from cable import Cable
+from diffedit_backend.server.private_backend import PrivateBackend
+from diffedit_protocol.client import Client
+from diffedit_protocol.errors import BusyError, LinkError, TooLargeError, UnknownJobError
+from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Preview, Progress, Queued, Started
+from diffedit_protocol.requests import new_job_id
+
+SLOW = "steps=200 pause=0.02"  # four seconds, ended by a cancel
+LIMITS = {"jobs": 3}
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
+    """One server for every fault that it must survive; at the end it must still be the same process."""
+    settings = {"listen": ["local", TCP], "queue": 4, "limits": LIMITS, "patience": {"back_off": 0.05, "cancel": 1.0}}
+    with scripted_backend(tmp_path_factory.mktemp("faults"), **settings) as backend:
+        boot_id = _boot_id(backend)
+        yield backend
+        assert _boot_id(backend) == boot_id
+
+
+def _boot_id(backend: PrivateBackend) -> str:
+    with client_of(backend.connection) as client:
+        run_edit(client, scripted_edit())
+        return client.hello.boot_id
+
+
+@pytest.fixture
+def client(backend: PrivateBackend) -> Iterator[Client]:
+    with client_of(backend.connection) as client:
+        yield client
+
+
+class TestWorker:
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_killed_at_any_stage_the_job_fails_so_that_it_may_be_tried_again_and_the_next_works(
+        self, client: Client, stage: str
+    ) -> None:
+        job = client.submit(*scripted_edit(f"die={stage if stage != 'editing' else 2}"))
+        event = last_event(client, job)
+        assert failure(event) == "WORKER_DIED"
+        assert isinstance(event, Failed)
+        assert event.error.retryable
+        run_edit(client, scripted_edit())
+
+    def test_killed_from_outside_in_the_middle_of_a_job(self, client: Client) -> None:
+        before = worker_pid(client)
+        job = client.submit(*scripted_edit(SLOW))
+        for event in client.events(job):
+            if isinstance(event, Progress) and event.stage == "editing":
+                os.kill(before, signal.SIGKILL)
+                break
+        assert failure(last_event(client, job)) == "WORKER_DIED"
+        run_edit(client, scripted_edit())
+        assert worker_pid(client) != before
+
+    def test_out_of_memory_is_an_error_of_the_job_and_the_worker_stays(self, client: Client) -> None:
+        before = worker_pid(client)
+        assert failure(last_event(client, client.submit(*scripted_edit("oom")))) == "OOM"
+        run_edit(client, scripted_edit())
+        assert worker_pid(client) == before
+
+
+class TestServer:
+    def test_killed_with_a_job_running_the_client_submits_it_again_by_itself(self, tmp_path: Path) -> None:
+        with scripted_backend(tmp_path, listen=[TCP]) as backend:
+            port = backend.connection.endpoint
+            with client_of(backend.connection) as client:
+                job = client.submit(*scripted_edit("steps=100 pause=0.01"))
+                boot_id = client.hello.boot_id
+                for event in client.events(job):
+                    if isinstance(event, Progress) and event.stage == "editing":
+                        break
+                backend.kill()
+                again = scripted_backend(tmp_path, listen=[port])
+                with again:
+                    assert isinstance(last_event(client, job), Done)
+                    assert client.hello.boot_id != boot_id
+
+    def test_killed_with_a_finished_result_the_next_one_still_has_it(self, tmp_path: Path) -> None:
+        edit, job = scripted_edit(), new_job_id()
+        with scripted_backend(tmp_path) as backend:
+            with client_of(backend.connection) as client:
+                done = run_edit(client, edit, job_id=job)
+                pixels = client.fetch(done.manifest.edits[0].pixels)
+                records = tmp_path / "server" / "results"
+                wait_until(lambda: any(records.glob(f"*/{job}/record")), what="the writing of the result")
+            backend.kill()
+            backend.start()
+            with client_of(backend.connection) as client:
+                assert [(info.job, info.state) for info in client.jobs()] == [(job, "done")]
+                events = told(client, job, since=0)
+                assert isinstance(events[0], Started)
+                assert events[-1] == done
+                assert client.fetch(done.manifest.edits[0].pixels) == pixels
+                client.ack(job)
+                assert client.jobs() == ()
+            wait_until(lambda: not any(records.glob("*/*")), what="the deletion of the result")
+
+    def test_killed_it_leaves_no_worker_behind(self, tmp_path: Path) -> None:
+        with scripted_backend(tmp_path) as backend:
+            with client_of(backend.connection) as client:
+                worker = worker_pid(client)
+                client.submit(*scripted_edit("steps=10 pause=10"))
+            backend.kill()
+            wait_until(lambda: not _runs(worker), what="the end of the worker")
+
+    def test_asked_to_stop_it_finishes_what_runs_and_refuses_what_is_new(self, tmp_path: Path) -> None:
+        with scripted_backend(tmp_path, grace=20.0) as backend, client_of(backend.connection) as client:
+            running = client.submit(*scripted_edit("steps=50 pause=0.02"))
+            waiting = client.submit(*scripted_edit())
+            next(event for event in client.events(running) if isinstance(event, Progress))
+            assert backend.process is not None
+            backend.process.terminate()
+            assert failure(last_event(client, waiting)) == "BUSY"
+            with pytest.raises(BusyError, match="being stopped"):
+                client.submit(*scripted_edit())
+            assert isinstance(last_event(client, running), Done)
+            assert backend.process.wait(20) == 0
+            assert not (tmp_path / "local.json").exists()
+            backend.start()
+            with client_of(backend.connection) as later:
+                assert [(info.job, info.state) for info in later.jobs()] == [(running, "done")]
+
+    def test_asked_to_stop_it_ends_a_job_that_takes_longer_than_its_grace(self, tmp_path: Path) -> None:
+        with scripted_backend(tmp_path, grace=0.5) as backend, client_of(backend.connection) as client:
+            job = client.submit(*scripted_edit("steps=1000 pause=0.05"))
+            next(event for event in client.events(job) if isinstance(event, Progress))
+            begun = time.monotonic()
+            assert backend.process is not None
+            backend.process.terminate()
+            event = last_event(client, job)
+            assert isinstance(event, Failed)
+            assert event.error.retryable
+            assert backend.process.wait(20) == 0
+            assert time.monotonic() - begun < 8
+
+    def test_a_model_that_cannot_be_loaded_ends_the_start_with_its_sentence(self, tmp_path: Path) -> None:
+        backend = scripted_backend(tmp_path, script={"unusable": True})
+        with pytest.raises(LinkError) as caught:
+            backend.start()
+        assert "The scripted model cannot be loaded." in caught.value.detail
+        assert not (tmp_path / "local.json").exists()
+
+    def test_a_second_server_in_the_same_folder_is_refused_and_the_first_goes_on(
+        self, backend: PrivateBackend, client: Client
+    ) -> None:
+        with pytest.raises(LinkError) as caught:
+            scripted_backend(backend.folder).start()
+        assert f"running already (process {backend.pid})" in caught.value.detail
+        run_edit(client, scripted_edit())
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class TestLink:
+    def test_cut_in_the_upload_it_goes_on_where_it_was(self, backend: PrivateBackend) -> None:
+        edit = scripted_edit(side=1024)  # 3 MiB
+        size = len(next(iter(edit[1].values())))
+        with Cable(invited(backend, new_job_id()), 6e6) as cable, client_of(cable.connection) as client:
+            cuts = iter([1 << 20, 2 << 20])
+            next_cut = next(cuts)
+
+            def cut_twice(sent: int, _total: int) -> None:
+                nonlocal next_cut
+                if sent >= next_cut:
+                    cable.cut()
+                    next_cut = next(cuts, size * 2)
+
+            run_edit(client, edit, on_upload=cut_twice)
+            # Sent again: what was in flight at each cut, not the whole.
+            assert next_cut == size * 2
+            assert cable.carried["up"] < size * 1.9
+
+    def test_cut_in_the_job_no_event_is_lost_or_told_twice(self, backend: PrivateBackend) -> None:
+        with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
+            job = client.submit(*scripted_edit("steps=60 pause=0.02"))
+            events = []
+            for event in client.events(job):
+                if isinstance(event, Progress) and event.stage == "editing" and event.step in (10, 30):
+                    cable.cut()
+                if event is not None:
+                    events.append(event)
+            steps = [event.step for event in events if isinstance(event, Progress) and event.stage == "editing"]
+            assert steps == list(range(1, 61))
+            assert isinstance(events[-1], Done)
+
+    def test_cut_in_the_download_the_file_is_exact_and_nothing_comes_twice(self, backend: PrivateBackend) -> None:
+        size = 4 << 20
+        with Cable(invited(backend, new_job_id()), 12e6) as cable, client_of(cable.connection) as client:
+            done = run_edit(client, scripted_edit(f"bytes={size}"))
+            before, was_cut = cable.carried["down"], False
+
+            def cut_once(received: int, _size: int) -> None:
+                nonlocal was_cut
+                if received > size * 0.6 and not was_cut:
+                    was_cut = True
+                    cable.cut()
+
+            data = client.fetch(done.manifest.edits[0].pixels, on_bytes=cut_once)  # checks the hash
+            assert was_cut
+            assert len(data) == size
+            assert cable.carried["down"] - before < size * 1.7
+
+    def test_unplugged_while_the_job_ends_the_result_is_fetched_when_it_is_back(self, backend: PrivateBackend) -> None:
+        with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
+            job = client.submit(*scripted_edit("steps=10 pause=0.02"))
+            next(event for event in client.events(job) if isinstance(event, Progress))
+            cable.unplug()
+            for count, _ in enumerate(client.events(job)):
+                if count == 20:  # more than a second
+                    break
+            assert client.trouble is not None
+            cable.plug()
+            event = last_event(client, job)
+            assert isinstance(event, Done)
+            client.fetch(event.manifest.mask)
+
+    def test_a_client_that_was_killed_is_resumed_under_the_same_id_by_another(self, backend: PrivateBackend) -> None:
+        connection, edit, job = invited(backend, new_job_id()), scripted_edit("steps=30 pause=0.02"), new_job_id()
+        with client_of(connection) as first:
+            first.submit(*edit, job_id=job)
+            next(event for event in first.events(job) if isinstance(event, Progress))
+        with client_of(connection) as second:
+            second.submit(*edit, job_id=job)
+            events = numbered(told(second, job))
+            assert isinstance(events[0], Started)
+            assert isinstance(events[-1], Done)
+            assert len([info for info in second.jobs() if info.job == job]) == 1
+
+    def test_a_reader_that_is_slow_loses_previews_only_and_holds_up_no_one(
+        self, backend: PrivateBackend, client: Client
+    ) -> None:
+        connection = invited(backend, new_job_id())
+        with Cable(connection) as cable, client_of(cable.connection) as slow:
+            memory = resident_mib(backend.pid)
+            job = slow.submit(*scripted_edit("steps=1500 pause=0.001"))  # previews of 12 KiB: 18 MiB in all
+            next(event for event in slow.events(job) if isinstance(event, Progress))
+            waited = time.monotonic()  # from here on `slow` reads nothing
+            wait_until(lambda: client.status()["queue"]["running"] == 0, 30, "the end of the job")
+            assert time.monotonic() - waited < 25
+            run_edit(client, scripted_edit())
+            events = told(slow, job)
+            steps = [event.step for event in events if isinstance(event, Progress) and event.stage == "editing"]
+            assert steps[-1] == 1500
+            assert steps == list(range(steps[0], 1501))
+            assert sum(isinstance(event, Preview) for event in events) < 1400
+            assert resident_mib(backend.pid) - memory < 40
+
+    def test_a_link_that_asks_without_ever_reading_is_cut_off_and_costs_no_memory(
+        self, backend: PrivateBackend, client: Client
+    ) -> None:
+        done = run_edit(client, scripted_edit("bytes=4194304"))
+        memory = resident_mib(backend.pid)
+        context = zmq.Context()
+        greedy = context.socket(zmq.DEALER)
+        greedy.linger = 0
+        greedy.rcvhwm = 1
+        greedy.connect(backend.connection.endpoint)
+        import msgpack
+
+        greedy.send(msgpack.packb({"type": "hello", "id": 0, "versions": [1, 1], "client": "greedy"}))
+        blob = done.manifest.edits[0].pixels.blob
+        for number in range(1, 2000):
+            greedy.send(msgpack.packb({"type": "get", "id": number, "blob": blob, "offset": 0, "length": 1 << 20}))
+        run_edit(client, scripted_edit())
+        assert resident_mib(backend.pid) - memory < 120
+        greedy.close()
+        context.term()
+
+
+class TestQueue:
+    def test_full_it_says_when_to_come_again_and_goes_on(self, backend: PrivateBackend) -> None:
+        connections = [invited(backend, new_job_id()) for _ in range(3)]
+        with client_of(connections[0]) as a, client_of(connections[1]) as b, client_of(connections[2]) as c:
+            jobs = [(a, a.submit(*scripted_edit(SLOW)))]
+            jobs += [(who, who.submit(*scripted_edit(SLOW))) for who in (a, a, b, b)]  # one runs, four wait
+            with pytest.raises(BusyError, match="queue is full: 4 jobs") as caught:
+                c.submit(*scripted_edit())
+            assert caught.value.retryable
+            assert caught.value.retry_after
+            for who, job in jobs:
+                who.cancel(job)
+            for who, job in jobs:
+                assert isinstance(last_event(who, job), Cancelled)
+            run_edit(c, scripted_edit())
+
+    def test_one_client_cannot_take_more_than_its_share(self, backend: PrivateBackend) -> None:
+        with client_of(invited(backend, new_job_id())) as client:
+            jobs = [client.submit(*scripted_edit(SLOW)) for _ in range(LIMITS["jobs"])]
+            with pytest.raises(BusyError, match="3 unfinished jobs"):
+                client.submit(*scripted_edit())
+            for job in jobs:
+                client.cancel(job)
+            for job in jobs:
+                assert isinstance(last_event(client, job), Cancelled)
+
+    def test_two_clients_take_turns(self, backend: PrivateBackend) -> None:
+        with client_of(invited(backend, new_job_id())) as many, client_of(invited(backend, new_job_id())) as one:
+            jobs = [many.submit(*scripted_edit("steps=10 pause=0.03")) for _ in range(3)]
+            single = one.submit(*scripted_edit())
+            assert isinstance(last_event(one, single), Done)
+            states = {info.job: info.state for info in many.jobs()}
+            assert states[jobs[2]] != "done"  # though it was asked for first
+            for job in jobs:
+                events = numbered(told(many, job))
+                assert isinstance(events[-1], Done)
+            assert any(isinstance(event, Queued) for event in events)
+
+    def test_two_clients_at_once_each_get_their_own_result(self, backend: PrivateBackend) -> None:
+        with client_of(invited(backend, new_job_id())) as a, client_of(invited(backend, new_job_id())) as b:
+            shades = {a: 10, b: 200}
+            jobs = {who: who.submit(*scripted_edit("pause=0.01", shade=shade)) for who, shade in shades.items()}
+            for who, shade in shades.items():
+                event = last_event(who, jobs[who])
+                assert isinstance(event, Done)
+                assert set(who.fetch(event.manifest.mask)) == {shade}
+
+    def test_a_picture_beyond_the_limit_is_refused_with_the_limit(self, tmp_path: Path) -> None:
+        with (
+            scripted_backend(tmp_path, limits={"pixels": 1000}) as backend,
+            client_of(backend.connection) as client,
+            pytest.raises(TooLargeError, match="64 × 64 px is too large"),
+        ):
+            client.submit(*scripted_edit(side=64))
+
+    def test_five_hundred_jobs_in_a_row_leave_memory_flat(self, backend: PrivateBackend, client: Client) -> None:
+        memory = []
+        for number in range(500):
+            job = client.submit(*scripted_edit("steps=1", side=64, shade=number % 256))
+            event = last_event(client, job)
+            assert isinstance(event, Done)
+            client.fetch(event.manifest.edits[0].pixels)
+            client.ack(job)
+            if number in (149, 499):
+                memory.append(resident_mib(backend.pid))
+        assert memory[1] - memory[0] < 8
+        queue = client.status()["queue"]
+        assert queue["finished"] >= 500
+        with pytest.raises(UnknownJobError):
+            client.ack(job)
+
+
+def test_a_disk_that_takes_no_more_keeps_results_fetchable_and_then_refuses_new_jobs(tmp_path: Path) -> None:
+    # The system refuses files beyond 1 MiB, as a full disk refuses any; results are 2 MiB.
+    settings = {"file_mib": 1, "result_bytes": 6 << 20, "listen": ["local"]}
+    with scripted_backend(tmp_path, **settings) as backend, client_of(backend.connection, QUICK) as client:
+        done = []
+        while not client.status()["memory"]["disk_full"]:
+            done.append(run_edit(client, scripted_edit("bytes=2097152")))
+            time.sleep(0.2)  # for the writer to fail
+            assert len(done) < 10
+        with pytest.raises(BusyError, match="disk is full") as caught:
+            client.submit(*scripted_edit())
+        assert caught.value.retry_after
+        assert len(done) >= 2
+        for event in done:
+            assert len(client.fetch(event.manifest.edits[0].pixels)) == 2 << 20
+        for info in client.jobs():
+            client.ack(info.job)
+        run_edit(client, scripted_edit())

@@ -24,3 +24,7 @@ def open_documents() -> list[Document]:
 def id_of(document: Document) -> str:
     """The id of its root: the same while it is open and after it was saved and opened again."""
     return str(document.rootNode().uniqueId().toString())
+
+
+def krita_version() -> str:
+    return str(Krita.instance().version())

@@ -31,6 +31,7 @@ class LiveMask:
         self._grown = (0, soft_map)
         self._before: Selection | None = None
         self._shown = False
+        self._shape: Selection | None = None
         self._mask_id = ""
 
     @property
@@ -50,6 +51,32 @@ class LiveMask:
         shape = _selection_of(self.plane(threshold, grow, feather), area)
         if self._selection is not None:
             shape.intersect(_selection_of(self._selection, area))
+        self._shape = shape.duplicate()
+        self._put(document, layer, shape)
+
+    def painted(self) -> Selection | None:
+        """The mask as the artist changed it since it was shown; None when it is as it was.
+
+        CanvasRefusal when document or layer are gone.
+        """
+        document, layer = find_again(self._place)
+        if self._as_mask:
+            mask = node_with_id(layer, self._mask_id)
+            now = None if mask is None else mask.selection()
+        else:
+            now = document.selection()
+        if now is None:
+            return None
+        area = area_around(now, self._shape)
+        read = [bytes(selection.pixelData(*area)) for selection in (now, self._shape)]
+        return None if read[0] == read[1] else now.duplicate()
+
+    def show_painted(self, painted: Selection) -> None:
+        """Shows again what `painted` gave, after `hide`. CanvasRefusal when document or layer are gone."""
+        document, layer = find_again(self._place)
+        self._put(document, layer, painted.duplicate())
+
+    def _put(self, document: Document, layer: Node, shape: Selection) -> None:
         if self._as_mask:
             self._show_as_mask(document, layer, shape)
         else:
@@ -106,6 +133,14 @@ class LiveMask:
 def select(document: Document, plane: bytes, area: Area) -> None:
     """Makes `plane` of `area` the artist's selection, as *Mask to selection* does. Krita's API does not undo this."""
     document.setSelection(_selection_of(plane, area))
+
+
+def area_around(*selections: Selection) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what all of them cover together; 1 px where they cover nothing."""
+    left, top = min(s.x() for s in selections), min(s.y() for s in selections)
+    right = max(s.x() + s.width() for s in selections)
+    bottom = max(s.y() + s.height() for s in selections)
+    return left, top, max(1, right - left), max(1, bottom - top)
 
 
 def _selection_of(plane: bytes, area: Area) -> Selection:

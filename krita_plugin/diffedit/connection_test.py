@@ -1,0 +1,52 @@
+"""*Test connection*: says hello to a backend on a thread of its own and tells in one sentence how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import DiffEditError
+
+from . import sentences
+from .errand import LinkState
+from .qt import QtCore, Signal
+from .translation import tr
+
+MILLISECONDS = 1000
+
+
+class ConnectionTest(QtCore.QThread):
+    """`told(sentence, good)` once, on the thread that made it."""
+
+    told = Signal(str, bool)
+
+    def __init__(self, find_connection: Callable[[], Connection], parent: QtCore.QObject) -> None:
+        super().__init__(parent)
+        self._find = find_connection
+
+    def run(self) -> None:
+        connection = None
+        try:
+            connection = self._find()
+            with Client(connection) as client:
+                round_trip = client.ping()
+                info = client.hello
+        except DiffEditError as error:
+            self.told.emit(_complaint(error, connection), False)
+            return
+        self.told.emit(
+            tr(
+                "It works: DiffEdit {version} on {device}, answers in {milliseconds} ms.",
+                version=info.version,
+                device=info.device or tr("an unnamed device"),
+                milliseconds=max(1, round(MILLISECONDS * round_trip)),
+            ),
+            True,
+        )
+
+
+def _complaint(error: DiffEditError, connection: Connection | None) -> str:
+    local = connection is None or connection.local
+    notice = sentences.of_link(LinkState("down", connection.host if connection else "", local, None, error))
+    return notice.sentence if connection is not None else error.sentence

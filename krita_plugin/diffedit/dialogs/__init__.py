@@ -1,0 +1,1 @@
+"""The plugin's windows of their own. None of them is modal: Krita goes on beside them."""

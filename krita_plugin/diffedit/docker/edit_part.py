@@ -1,0 +1,126 @@
+"""How the edit is done: strength, quality, seed, number of variations, what to avoid, presets."""
+
+from __future__ import annotations
+
+from .. import prompts
+from ..inputs import MAX_SEED
+from ..model import EditSession
+from ..qt import QtCore, QtWidgets
+from ..studio import Studio
+from ..translation import tr
+from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, tool_button
+from .prompt import PromptField
+
+MOST_VARIATIONS = 8
+
+
+class EditPart(QtWidgets.QWidget):
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self._studio = studio
+        self.strength = SliderRow(
+            tr("Strength"), 0.05, 1.0, 0.05, tr("How far the edit may go from what is there; high changes shapes"), 2
+        )
+        self.quality = Choice(
+            {
+                "draft": (tr("Draft"), tr("Quick, to try words")),
+                "normal": (tr("Normal"), tr("For most edits")),
+                "fine": (tr("Fine"), tr("Slower, the most careful")),
+            }
+        )
+        self.seed = QtWidgets.QDoubleSpinBox()  # a QSpinBox ends at 2³¹
+        self.seed.setDecimals(0)
+        self.seed.setRange(0, MAX_SEED)
+        self.seed.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.seed.setToolTip(tr("The same seed gives the same edit"))
+        self.dice = tool_button("dice", tr("New seed"), lambda: self._set(studio.session.inputs.with_new_seed()))
+        self.lock = tool_button("unlock", tr("Keep this seed for the next edits"))
+        self.lock.setCheckable(True)
+        self.variations = SliderRow(tr("Variations"), 1, MOST_VARIATIONS, 1, tr("How many results to choose from"))
+        self.negative = PromptField(
+            tr("Avoid"),
+            tr("blurry, text"),
+            tr("What the edit should keep away from"),
+            lambda: prompts.earlier(studio.store, "negative"),
+        )
+        self.presets = QtWidgets.QComboBox()
+        self.presets.setEditable(True)
+        self.presets.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.presets.lineEdit().setPlaceholderText(tr("Name of a preset"))
+        self.presets.setToolTip(tr("Choose a preset, or type a name and save the words and sliders under it"))
+        self.presets.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
+        self.save = tool_button("save", tr("Save as preset"), self._save_preset)
+        self.delete = tool_button("cross", tr("Delete this preset"), self._delete_preset)
+
+        def change(**values: object) -> None:
+            studio.session.change_inputs(**values)
+
+        self.strength.changed.connect(lambda value: change(strength=round(value, 2)))
+        self.quality.changed.connect(lambda key: change(quality=key))
+        self.seed.valueChanged.connect(lambda value: change(seed=int(value)))
+        self.lock.clicked.connect(lambda locked: change(seed_locked=bool(locked)))
+        self.variations.changed.connect(lambda value: change(variations=int(value)))
+        self.negative.edit.edited.connect(lambda text: change(negative=text))
+        self.presets.activated.connect(lambda index: self._use_preset(self.presets.itemText(index)))
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(SPACING, 0, 0, SPACING)
+        layout.setSpacing(4)
+        layout.addWidget(self.strength)
+        layout.addLayout(row(self._label(tr("Quality")), self.quality, 1))
+        layout.addLayout(row(self._label(tr("Seed"), self.seed), self.seed, 1, self.dice, self.lock))
+        layout.addWidget(self.variations)
+        layout.addWidget(self.negative)
+        layout.addLayout(row(self._label(tr("Preset"), self.presets), self.presets, 1, self.save, self.delete))
+        self._list_presets("")
+
+    def refresh(self, session: EditSession) -> None:
+        from .icons import icon
+
+        inputs = session.inputs
+        self.strength.set_value(inputs.strength)
+        self.quality.set_value(inputs.quality)
+        blocked = self.seed.blockSignals(True)
+        self.seed.setValue(inputs.seed)
+        self.seed.blockSignals(blocked)
+        self.lock.setChecked(inputs.seed_locked)
+        self.lock.setIcon(icon("lock" if inputs.seed_locked else "unlock"))
+        self.variations.set_value(inputs.variations)
+        self.negative.edit.set_text(inputs.negative)
+
+    def note(self, session: EditSession) -> str:
+        """What the heading says while the part is folded away."""
+        names = {"draft": tr("Draft"), "normal": tr("Normal"), "fine": tr("Fine")}
+        count = session.inputs.variations
+        return names[session.inputs.quality] + (f" · {count}×" if count > 1 else "")
+
+    def _label(self, text: str, buddy: QtWidgets.QWidget | None = None) -> QtWidgets.QLabel:
+        label = QtWidgets.QLabel(text)
+        label.setMinimumWidth(LABEL_WIDTH)
+        if buddy is not None:
+            label.setBuddy(buddy)
+            buddy.setAccessibleName(text)
+        return label
+
+    def _set(self, inputs: object) -> None:
+        self._studio.session.inputs = inputs
+
+    def _list_presets(self, current: str) -> None:
+        self.presets.clear()
+        self.presets.addItems(prompts.preset_names(self._studio.store))
+        self.presets.setCurrentIndex(self.presets.findText(current, QtCore.Qt.MatchFlag.MatchExactly))
+        self.presets.setEditText(current)
+
+    def _use_preset(self, name: str) -> None:
+        self._set(prompts.apply_preset(self._studio.store, name, self._studio.session.inputs))
+
+    def _save_preset(self) -> None:
+        name = self.presets.currentText().strip()
+        if name:
+            prompts.save_preset(self._studio.store, name, self._studio.session.inputs)
+            self._list_presets(name)
+        else:
+            self.presets.setFocus()
+
+    def _delete_preset(self) -> None:
+        prompts.delete_preset(self._studio.store, self.presets.currentText().strip())
+        self._list_presets("")

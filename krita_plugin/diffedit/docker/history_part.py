@@ -1,0 +1,71 @@
+"""What was done with this picture, and results that could not be added."""
+
+from __future__ import annotations
+
+from .. import thumbnails
+from ..history import Record
+from ..model import EditSession
+from ..qt import QtCore, QtGui, QtWidgets
+from ..studio import Studio
+from ..translation import tr
+from .pieces import SPACING, row
+
+ICON = 36  # px
+ROWS = 4  # shown without scrolling
+
+
+class HistoryPart(QtWidgets.QWidget):
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self._studio = studio
+        self._records: list[Record] = []
+        self.list = QtWidgets.QListWidget()
+        self.list.setIconSize(QtCore.QSize(ICON, ICON))
+        self.list.setFixedHeight(ROWS * (ICON + 4))
+        self.list.setTextElideMode(QtCore.Qt.TextElideMode.ElideRight)
+        self.list.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setTabKeyNavigation(False)
+        self.list.currentRowChanged.connect(lambda _: self._enable())
+        self.list.itemActivated.connect(lambda _: self._use())
+        self.use = QtWidgets.QPushButton(tr("Use these settings again"))
+        self.use.setToolTip(tr("Set words, sliders and seed as they were (double click)"))
+        self.use.clicked.connect(self._use)
+        self.put = QtWidgets.QPushButton(tr("Add"))
+        self.put.setToolTip(tr("Add this result above the active layer"))
+        self.put.clicked.connect(lambda: studio.results.put(studio.session, self._chosen()))
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(SPACING, 0, 0, SPACING)
+        layout.setSpacing(4)
+        layout.addWidget(self.list)
+        layout.addLayout(row(self.use, 1, self.put))
+        studio.results.kept_changed.connect(lambda: self.refresh(studio.session))
+
+    def refresh(self, session: EditSession) -> None:
+        self._records = [*reversed(session.history), *reversed(self._studio.results.kept)]
+        self.list.clear()
+        for record in self._records:
+            item = QtWidgets.QListWidgetItem(record.name)
+            day, _, time = record.when.partition("T")
+            item.setToolTip(f"{record.name}\n{record.layer} · {day} {time[:5]}\n{record.model}".strip())
+            if record.thumbnail:
+                item.setIcon(QtGui.QIcon(QtGui.QPixmap.fromImage(thumbnails.from_text(record.thumbnail))))
+            self.list.addItem(item)
+        self._enable()
+
+    def note(self, session: EditSession) -> str:
+        count = len(session.history) + len(self._studio.results.kept)
+        return str(count) if count else ""
+
+    def _chosen(self) -> Record | None:
+        index = self.list.currentRow()
+        return self._records[index] if 0 <= index < len(self._records) else None
+
+    def _enable(self) -> None:
+        chosen = self._chosen()
+        self.use.setEnabled(chosen is not None)
+        self.put.setEnabled(chosen is not None and chosen.kept is not None)
+
+    def _use(self) -> None:
+        chosen = self._chosen()
+        if chosen is not None:
+            self._studio.results.use_again(self._studio.session, chosen)

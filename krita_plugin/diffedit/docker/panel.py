@@ -1,0 +1,144 @@
+"""The docker as a whole: words first, one button, everything else folded away until wanted."""
+
+from __future__ import annotations
+
+from .. import prompts
+from ..model import EditSession
+from ..qt import QShortcut, QtCore, QtGui, QtWidgets
+from ..studio import Studio
+from ..translation import tr
+from .edit_part import EditPart
+from .history_part import HistoryPart
+from .mask_part import MaskPart
+from .notice_box import NoticeBox
+from .pieces import SPACING, Fold, tool_button
+from .prompt import PromptField
+from .results_part import ResultsPart
+from .run_row import RunRow
+from .status_line import StatusLine
+
+NARROWEST = 240  # px
+MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
+EDIT_ASPECTS = ("inputs",)
+RESULT_ASPECTS = ("variations", "activity")
+HISTORY_ASPECTS = ("history",)
+
+
+class EditPanel(QtWidgets.QScrollArea):
+    """Shows the session of the active document and hands what the artist does to the studio."""
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self._studio = studio
+        self._session: EditSession | None = None
+        self.status = StatusLine()
+        swap = tool_button("swap", tr("Swap the two texts"), studio.swap)
+        swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        self.source = PromptField(
+            tr("There is"),
+            tr("a horse"),
+            tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
+            lambda: prompts.earlier(studio.store, "source"),
+        )
+        self.target = PromptField(
+            tr("There should be"),
+            tr("a zebra"),
+            tr("What should be in its place. Enter: Edit, Shift+Enter: Find mask"),
+            lambda: prompts.earlier(studio.store, "target"),
+            swap,
+        )
+        self.run = RunRow()
+        self.notice = NoticeBox()
+        self.mask, self.edit = MaskPart(studio), EditPart(studio)
+        self.results, self.history = ResultsPart(studio), HistoryPart(studio)
+        self._parts = {
+            "results": (self._fold("results", tr("Results"), self.results), self.results, RESULT_ASPECTS),
+            "mask": (self._fold("mask", tr("Mask"), self.mask), self.mask, MASK_ASPECTS),
+            "edit": (self._fold("edit", tr("Options"), self.edit), self.edit, EDIT_ASPECTS),
+            "history": (self._fold("history", tr("History"), self.history), self.history, HISTORY_ASPECTS),
+        }
+        self._arrange()
+        self._connect()
+        self.show_session(studio.session)
+        self._show_link()
+
+    def focus_words(self) -> None:
+        """Puts the cursor where something is still to be written."""
+        field = self.target if self.source.edit.toPlainText().strip() else self.source
+        field.edit.setFocus(QtCore.Qt.FocusReason.OtherFocusReason)
+
+    def show_session(self, session: EditSession) -> None:
+        """Shows another document's edits from now on."""
+        if self._session is not None:
+            self._session.changed.disconnect(self._refresh)
+        self._session = session
+        session.changed.connect(self._refresh)
+        for aspect in ("inputs", "activity", "preview", "notice", "found", "variations", "history"):
+            self._refresh(aspect)
+
+    def _arrange(self) -> None:
+        inside = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(inside)
+        layout.setContentsMargins(SPACING, SPACING, SPACING, SPACING)
+        layout.setSpacing(SPACING)
+        for widget in (self.status, self.source, self.target, self.run, self.notice):
+            layout.addWidget(widget)
+        for fold, _, _ in self._parts.values():
+            layout.addWidget(fold)
+        layout.addStretch(1)
+        self.setWidget(inside)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(NARROWEST)
+
+    def _fold(self, name: str, title: str, body: QtWidgets.QWidget) -> Fold:
+        fold = Fold(title, body, name in self._studio.settings.unfolded)
+        fold.toggled.connect(lambda _: self._remember_folds())
+        return fold
+
+    def _remember_folds(self) -> None:
+        unfolded = tuple(name for name, (fold, _, _) in self._parts.items() if fold.unfolded)
+        self._studio.store.change(unfolded=unfolded)
+
+    def _connect(self) -> None:
+        studio = self._studio
+        studio.session_changed.connect(self.show_session)
+        studio.link_changed.connect(lambda _: self._show_link())
+        studio.backend.state_changed.connect(self._show_link)
+        studio.store.listen(lambda _: self._show_link())
+        for field, name in ((self.source, "source"), (self.target, "target")):
+            field.edit.edited.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
+        for field in (self.source, self.target, self.edit.negative):
+            field.edit.submitted.connect(lambda shift: studio.find_mask() if shift else studio.edit_layer())
+        self.run.find_wanted.connect(studio.find_mask)
+        self.run.edit_wanted.connect(studio.edit_layer)
+        self.run.cancel_wanted.connect(studio.cancel)
+        self.notice.remedy_wanted.connect(studio.remedy)
+        self.notice.dismissed.connect(lambda: setattr(studio.session, "notice", None))
+        self.status.chosen.connect(studio.choose)
+        escape = QShortcut(QtGui.QKeySequence(QtCore.Qt.Key.Key_Escape), self)
+        escape.setContext(QtCore.Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape.activated.connect(studio.cancel)
+
+    def _show_link(self) -> None:
+        studio = self._studio
+        self.status.show_state(studio.link.state, studio.settings.model, studio.backend.started_here)
+
+    def _refresh(self, aspect: str) -> None:
+        session = self._session
+        if aspect == "inputs":
+            self.source.edit.set_text(session.inputs.source)
+            self.target.edit.set_text(session.inputs.target)
+        elif aspect == "activity":
+            self.run.show_activity(session.activity)
+        elif aspect == "preview":
+            self.run.preview.show_image(session.preview)
+        elif aspect == "notice":
+            self.notice.show_notice(session.notice)
+        for fold, part, aspects in self._parts.values():
+            if aspect in aspects:
+                part.refresh(session)
+                fold.note.set_text(part.note(session))
+        if aspect == "variations":
+            self._parts["results"][0].setVisible(bool(session.variations))

@@ -1,0 +1,196 @@
+"""The small widgets that the docker's parts are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..qt import QtCore, QtGui, QtWidgets, Signal
+from .icons import icon
+
+SPACING = 6  # px between rows and around a part
+LABEL_WIDTH = 68
+
+
+def tool_button(name: str, tip: str, clicked: Callable[[], None] | None = None) -> QtWidgets.QToolButton:
+    """A flat button with an icon; `tip` is its tooltip and its name for screen readers."""
+    button = QtWidgets.QToolButton()
+    button.setIcon(icon(name))
+    button.setAutoRaise(True)
+    button.setToolTip(tip)
+    button.setAccessibleName(tip)
+    button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+    if clicked is not None:
+        button.clicked.connect(lambda: clicked())
+    return button
+
+
+def row(*things: QtWidgets.QWidget | int | None, spacing: int = SPACING) -> QtWidgets.QHBoxLayout:
+    """Widgets side by side; an int n gives the widget before it the stretch n, None is empty space."""
+    layout = QtWidgets.QHBoxLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(spacing)
+    for thing in things:
+        if thing is None:
+            layout.addStretch(1)
+        elif isinstance(thing, int):
+            layout.setStretch(layout.count() - 1, thing)
+        else:
+            layout.addWidget(thing)
+    return layout
+
+
+def quiet_label(text: str = "") -> QtWidgets.QLabel:
+    """A label in a weaker colour, for what need not be read."""
+    label = QtWidgets.QLabel(text)
+    label.setForegroundRole(QtGui.QPalette.ColorRole.PlaceholderText)
+    return label
+
+
+class ElidedLabel(QtWidgets.QLabel):
+    """One line that ends in … where it does not fit; the whole text is its tooltip then."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self._whole = text
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+
+    def set_text(self, text: str, tip: str = "") -> None:
+        self._whole = text
+        self.setToolTip(tip or text)
+        self._elide()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(20, super().minimumSizeHint().height())
+
+    def _elide(self) -> None:
+        right = QtCore.Qt.TextElideMode.ElideRight
+        super().setText(self.fontMetrics().elidedText(self._whole, right, self.width()))
+
+
+class Fold(QtWidgets.QWidget):
+    """A part of the docker that can be folded away. `toggled(open)` after the artist did; `note` stands at the right of
+    its heading."""
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, body: QtWidgets.QWidget, unfolded: bool) -> None:
+        super().__init__()
+        self._arrow = QtWidgets.QToolButton()
+        self._arrow.setText(title)
+        self._arrow.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._arrow.setAutoRaise(True)
+        self._arrow.setCheckable(True)
+        self._arrow.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        self._arrow.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 2px 0; }")
+        self._arrow.toggled.connect(self._show)
+        self._arrow.clicked.connect(self.toggled.emit)
+        self.note = ElidedLabel()
+        self.note.setForegroundRole(QtGui.QPalette.ColorRole.PlaceholderText)
+        self.note.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
+        self._body = body
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(row(self._arrow, self.note, 1))
+        layout.addWidget(body)
+        self._arrow.setChecked(unfolded)
+        self._show(unfolded)
+
+    @property
+    def unfolded(self) -> bool:
+        return self._arrow.isChecked()
+
+    def unfold(self) -> None:
+        self._arrow.setChecked(True)
+
+    def _show(self, unfolded: bool) -> None:
+        down, right = QtCore.Qt.ArrowType.DownArrow, QtCore.Qt.ArrowType.RightArrow
+        self._arrow.setArrowType(down if unfolded else right)
+        self._body.setVisible(unfolded)
+
+
+class SliderRow(QtWidgets.QWidget):
+    """A named number with a slider and a box to type it. `changed(value)` only when the artist changes it.
+
+    `step`: what one notch of the slider is worth; numbers are float, whole ones when `decimals` is 0.
+    """
+
+    changed = Signal(float)
+
+    def __init__(
+        self, name: str, low: float, high: float, step: float, tip: str, decimals: int = 0, suffix: str = ""
+    ) -> None:
+        super().__init__()
+        self._step = step
+        label = QtWidgets.QLabel(name)
+        label.setMinimumWidth(LABEL_WIDTH)
+        self.slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.slider.setRange(round(low / step), round(high / step))
+        self.slider.setMinimumWidth(40)
+        self.box = QtWidgets.QDoubleSpinBox()
+        self.box.setDecimals(decimals)
+        self.box.setRange(low, high)
+        self.box.setSingleStep(step)
+        self.box.setSuffix(suffix)
+        self.box.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.box.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
+        self.box.setKeyboardTracking(False)
+        self.box.setFixedWidth(self.box.fontMetrics().horizontalAdvance("−0000 px") + 10)
+        label.setBuddy(self.box)
+        for widget in (self, self.slider, self.box):
+            widget.setToolTip(tip)
+        self.slider.setAccessibleName(name)
+        self.box.setAccessibleName(name)
+        self._layout = row(label, self.slider, 1, self.box)
+        self.setLayout(self._layout)
+        self.slider.valueChanged.connect(lambda notches: self._moved(notches * self._step))
+        self.box.valueChanged.connect(self._moved)
+
+    @property
+    def value(self) -> float:
+        return self.box.value()
+
+    def set_value(self, value: float) -> None:
+        """Shows `value` without telling of it."""
+        for widget, shown in ((self.slider, round(value / self._step)), (self.box, value)):
+            blocked = widget.blockSignals(True)
+            widget.setValue(shown)
+            widget.blockSignals(blocked)
+
+    def add(self, widget: QtWidgets.QWidget) -> None:
+        """One more widget at the right."""
+        self._layout.addWidget(widget)
+
+    def _moved(self, value: float) -> None:
+        self.set_value(value)
+        self.changed.emit(self.box.value())
+
+
+class Choice(QtWidgets.QWidget):
+    """A few named values side by side, one of them chosen. `changed(key)` only when the artist chooses."""
+
+    changed = Signal(str)
+
+    def __init__(self, choices: dict[str, tuple[str, str]]) -> None:
+        """`choices`: key -> (text, tooltip)."""
+        super().__init__()
+        self._buttons: dict[str, QtWidgets.QToolButton] = {}
+        group = QtWidgets.QButtonGroup(self)
+        for key, (text, tip) in choices.items():
+            button = QtWidgets.QToolButton()
+            button.setText(text)
+            button.setToolTip(tip)
+            button.setCheckable(True)
+            button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+            button.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
+            button.clicked.connect(lambda _=False, key=key: self.changed.emit(key))
+            group.addButton(button)
+            self._buttons[key] = button
+        self.setLayout(row(*self._buttons.values(), spacing=2))
+
+    def set_value(self, key: str) -> None:
+        self._buttons[key].setChecked(True)

@@ -1,0 +1,147 @@
+"""The results: thumbnails to choose from, one more, accept and discard."""
+
+from __future__ import annotations
+
+from ..model import EditSession
+from ..qt import QtCore, QtGui, QtWidgets, Signal
+from ..results import Variation
+from ..studio import Studio
+from ..translation import tr
+from .icons import icon
+from .pieces import SPACING, ElidedLabel, row
+
+TILE = 58  # px; four in a row of 260
+GAP = 4
+
+
+class Tile(QtWidgets.QAbstractButton):
+    """One result. Click or Space shows it, double click or Enter accepts it."""
+
+    accepted = Signal()
+
+    def __init__(self, variation: Variation | None, number: int, selected: bool) -> None:
+        """`variation` None: the tile that asks for one more."""
+        super().__init__()
+        self._variation = variation
+        self._number = number
+        self._selected = selected
+        self.setFixedSize(TILE, TILE)
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        tip = tr("One more, with a new seed") if variation is None else self._describe(variation)
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+
+    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
+        self.accepted.emit()
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        if event.key() in (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter) and self._variation is not None:
+            self.accepted.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter = QtGui.QPainter(self)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        palette = self.palette()
+        painter.fillRect(self.rect(), palette.color(QtGui.QPalette.ColorRole.Base))
+        if self._variation is None:
+            side = TILE // 3
+            spot = QtCore.QRect(0, 0, side, side)
+            spot.moveCenter(self.rect().center())
+            icon("plus").paint(painter, spot)
+        else:
+            self._paint_picture(painter)
+        if self._selected or self.hasFocus() or self.underMouse():
+            strong = self._selected or self.hasFocus()
+            pen = QtGui.QPen(palette.color(QtGui.QPalette.ColorRole.Highlight), 2 if strong else 1)
+            painter.setPen(pen)
+            painter.drawRect(QtCore.QRectF(self.rect()).adjusted(1, 1, -1, -1))
+        painter.end()
+
+    def _paint_picture(self, painter: QtGui.QPainter) -> None:
+        picture = self._variation.thumbnail
+        size = picture.size().scaled(self.size(), QtCore.Qt.AspectRatioMode.KeepAspectRatio)
+        target = QtCore.QRect(QtCore.QPoint(0, 0), size)
+        target.moveCenter(self.rect().center())
+        painter.drawImage(target, picture)
+        badge = {"waiting": str(self._number), "shown": "●", "added": "✓"}[self._variation.state]
+        corner = QtCore.QRectF(2, 2, 15, 15)
+        painter.setPen(QtCore.Qt.PenStyle.NoPen)
+        painter.setBrush(QtGui.QColor(0, 0, 0, 150))
+        painter.drawRoundedRect(corner, 3, 3)
+        painter.setPen(QtCore.Qt.GlobalColor.white)
+        painter.drawText(corner, QtCore.Qt.AlignmentFlag.AlignCenter, badge)
+
+    def _describe(self, variation: Variation) -> str:
+        state = {
+            "waiting": tr("Click to see it in the picture, double click to accept it"),
+            "shown": tr("Shown in the picture; accept it to keep it"),
+            "added": tr("Added as a layer"),
+        }[variation.state]
+        return f"{variation.name}\n{state}"
+
+
+class ResultsPart(QtWidgets.QWidget):
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self._studio = studio
+        self._tiles = QtWidgets.QWidget()
+        self._grid = QtWidgets.QGridLayout(self._tiles)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self.accept = QtWidgets.QPushButton(tr("Accept"))
+        self.accept.setToolTip(tr("Keep the chosen result as a layer above the source"))
+        self.accept.clicked.connect(lambda: studio.results.accept(studio.session))
+        self.discard = QtWidgets.QPushButton(tr("Discard"))
+        self.discard.setToolTip(tr("Drop the results that were not accepted"))
+        self.discard.clicked.connect(lambda: studio.results.discard(studio.session))
+        self.seed = ElidedLabel()
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(SPACING, 0, 0, SPACING)
+        layout.setSpacing(SPACING)
+        layout.addWidget(self._tiles)
+        layout.addLayout(row(self.accept, self.discard, self.seed, 1))
+
+    def refresh(self, session: EditSession) -> None:
+        while self._grid.count():
+            self._grid.takeAt(0).widget().deleteLater()
+        for index, variation in enumerate(session.variations):
+            tile = Tile(variation, index + 1, index == session.selected)
+            tile.clicked.connect(lambda _=False, index=index: self._studio.results.show(session, index))
+            tile.accepted.connect(lambda index=index: self._accept(session, index))
+            self._grid.addWidget(tile)
+        if session.variations:
+            more = Tile(None, 0, False)
+            more.clicked.connect(lambda: self._studio.results.more(session))
+            self._grid.addWidget(more)
+        self._flow()
+        chosen = session.variations[session.selected] if session.selected >= 0 else None
+        idle = session.activity is None
+        self.accept.setEnabled(idle and chosen is not None and chosen.state != "added")
+        self.discard.setEnabled(idle and bool(session.variations))
+        self.seed.set_text("" if chosen is None else tr("seed {seed}", seed=chosen.seed))
+
+    def note(self, session: EditSession) -> str:
+        if not session.variations:
+            return ""
+        inputs = session.variations[max(0, session.selected)].inputs
+        return f"{inputs.source} → {inputs.target}"
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._flow()
+
+    def _flow(self) -> None:
+        """As many tiles in a row as there is room for."""
+        columns = max(1, (self.width() - SPACING + GAP) // (TILE + GAP))
+        widgets = [self._grid.itemAt(i).widget() for i in range(self._grid.count())]
+        for index, widget in enumerate(widgets):
+            self._grid.removeWidget(widget)
+            self._grid.addWidget(widget, index // columns, index % columns)
+        self._grid.setColumnStretch(columns, 1)
+
+    def _accept(self, session: EditSession, index: int) -> None:
+        session.offer(session.variations, index)
+        self._studio.results.accept(session)

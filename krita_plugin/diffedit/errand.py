@@ -1,0 +1,49 @@
+"""What passes between Krita's main thread and the courier's: an errand to run, what came of it, how the link is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffedit_protocol.errors import DiffEditError
+from diffedit_protocol.messages import EditRequest, Manifest
+from diffedit_protocol.replies import ServerInfo
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """`kind`: "connecting"; "ready"; "lost" (was ready, is tried again); "down" (not reached, is tried again);
+    "refused" (waiting will not help). `error` says why for the last three. `host`: for sentences."""
+
+    kind: str
+    host: str = ""
+    local: bool = True
+    info: ServerInfo | None = None
+    error: DiffEditError | None = None
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One job to be done: the request without pixels, and the pixels, which the courier packs on its own thread.
+
+    `picture`: RGB or RGBA by `channels`, sRGB 8-bit, straight alpha; `selection` and `mask`: 8-bit planes of its size.
+    """
+
+    job: str
+    request: EditRequest
+    width: int
+    height: int
+    channels: int
+    picture: bytes
+    selection: bytes | None = None
+    mask: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A job's result with its pixels: `mask` and `soft_map` are planes of the sent picture's size, `edits` the RGBA
+    pixels of the manifest's bounds, one per variation."""
+
+    manifest: Manifest
+    mask: bytes
+    soft_map: bytes | None
+    edits: tuple[bytes, ...]

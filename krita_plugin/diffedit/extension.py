@@ -1,0 +1,100 @@
+"""What Krita takes hold of: the menu and the docker. Besides `canvas/`, the only file that imports `krita`."""
+
+from __future__ import annotations
+
+from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita, Window
+
+from .actions import MENU, Action, actions
+from .dialogs.diagnostics import DiagnosticsDialog
+from .dialogs.settings_dialog import SettingsDialog
+from .docker.panel import EditPanel
+from .qt import QtCore, QtWidgets
+from .studio import Studio
+
+DOCKER_ID = "diffedit_docker"
+
+
+class DiffEditExtension(Extension):
+    """Makes the menu in every window and the dialogs; owns the studio."""
+
+    def __init__(self, parent: QtCore.QObject) -> None:
+        super().__init__(parent)
+        self.studio = Studio(parent=self)
+        self._dialogs: list[QtWidgets.QDialog] = []
+        self.studio.settings_wanted.connect(lambda: self._open(SettingsDialog))
+        self.studio.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
+
+    def setup(self) -> None:
+        """Called once, before there is a window."""
+        notifier = Krita.instance().notifier()
+        notifier.setActive(True)
+        notifier.imageClosed.connect(lambda *_: QtCore.QTimer.singleShot(0, self.studio.forget_closed))
+        notifier.viewCreated.connect(lambda *_: QtCore.QTimer.singleShot(0, self.studio.look))
+        notifier.applicationClosing.connect(self.studio.close)
+        self.studio.open()
+
+    def createActions(self, window: Window) -> None:
+        """Called once for every window."""
+        qwindow = window.qwindow()  # Krita deletes the Window itself after this call
+        root = window.createAction(MENU, "DiffEdit", "tools")
+        menu = QtWidgets.QMenu(MENU, qwindow)
+        menu.setTitle("DiffEdit")
+        root.setMenu(menu)
+        for action in actions(self.studio):
+            if action is None:
+                menu.addSeparator()
+                continue
+            made = window.createAction(action.id, action.text, f"tools/{MENU}")
+            made.triggered.connect(lambda _=False, action=action: self._do(action, qwindow))
+
+    def _do(self, action: Action, qwindow: QtWidgets.QMainWindow) -> None:
+        docker = qwindow.findChild(QtWidgets.QDockWidget, DOCKER_ID)
+        if action.shows_docker and docker is not None:
+            docker.setVisible(True)
+            docker.raise_()
+            if self.studio.session.inputs.complaint():
+                docker.panel.focus_words()
+        action.do()
+
+    def _open(self, kind: type[QtWidgets.QDialog]) -> None:
+        """Shows the dialog, the one that is open already if there is one. Not modal: Krita goes on."""
+        self._dialogs = [dialog for dialog in self._dialogs if dialog.isVisible()]
+        dialog = next((dialog for dialog in self._dialogs if isinstance(dialog, kind)), None)
+        if dialog is None:
+            dialog = kind(self.studio, Krita.instance().activeWindow().qwindow())
+            self._dialogs.append(dialog)
+        dialog.show()
+        dialog.raise_()
+        dialog.activateWindow()
+
+
+class DiffEditDocker(DockWidget):
+    """The docker of one window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWindowTitle("DiffEdit")
+        self.panel = EditPanel(extension().studio)
+        self.setWidget(self.panel)
+
+    def canvasChanged(self, canvas: object) -> None:
+        """Another view is active, or none."""
+        # Krita calls this while the change is under way: what is active is known one turn later.
+        QtCore.QTimer.singleShot(0, extension().studio.look)
+
+
+_extension: DiffEditExtension | None = None
+
+
+def extension() -> DiffEditExtension:
+    """The one extension; there from `register` on."""
+    return _extension
+
+
+def register() -> None:
+    """Hands the extension and the docker to Krita."""
+    global _extension
+    application = Krita.instance()
+    _extension = DiffEditExtension(application)
+    application.addExtension(_extension)
+    application.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, DockWidgetFactoryBase.DockRight, DiffEditDocker))

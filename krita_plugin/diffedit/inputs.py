@@ -1,0 +1,89 @@
+"""What the artist has asked for: the words and the sliders, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, EditRequest
+
+from .translation import tr
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class EditInputs:
+    """One state of the docker's controls.
+
+    `threshold` in (0, 1), None for the automatic one. `grow` (may be negative) and `feather` in px of the picture.
+    `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
+    """
+
+    source: str = ""
+    target: str = ""
+    negative: str = ""
+    threshold: float | None = None
+    grow: int = 0
+    feather: int = 4
+    strength: float = 0.8
+    quality: str = "normal"
+    seed: int = 0
+    seed_locked: bool = False
+    variations: int = 1
+
+    def swapped(self) -> EditInputs:
+        """The other direction: what should be there is there, and the other way round."""
+        return dataclasses.replace(self, source=self.target, target=self.source)
+
+    def with_new_seed(self) -> EditInputs:
+        return dataclasses.replace(self, seed=secrets.randbelow(MAX_SEED - 64))
+
+    def complaint(self) -> str:
+        """What keeps these words from being worked with, as a sentence; empty when nothing does."""
+        source, target = self.source.strip(), self.target.strip()
+        if not source:
+            return tr("Write what there is, for example “a horse”.")
+        if not target:
+            return tr("Write what there should be, for example “a zebra”.")
+        if source.casefold() == target.casefold():
+            return tr("Both texts are the same, so there is nothing to change.")
+        if max(len(source), len(target), len(self.negative)) > MAX_PROMPT_CHARACTERS:
+            return tr("A text is longer than {limit} characters. Shorten it.", limit=MAX_PROMPT_CHARACTERS)
+        return ""
+
+    def request(self, task: str, *, model: str = "", preview: bool = True) -> EditRequest:
+        """The request without pixels; `task` is "mask" or "edit"."""
+        return EditRequest(
+            source=self.source.strip(),
+            target=self.target.strip(),
+            negative=self.negative.strip(),
+            task=task,
+            threshold=self.threshold,
+            grow=self.grow,
+            feather=self.feather,
+            strength=self.strength,
+            quality=self.quality,
+            seed=self.seed,
+            variations=self.variations if task == "edit" else 1,
+            model=model,
+            preview=preview,
+        )
+
+    def as_map(self) -> dict[str, Any]:
+        """For JSON; `from_map` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_map(cls, values: dict[str, Any]) -> EditInputs:
+        """The inputs of `as_map`, also of another version: unknown names are left out. TypeError if it is no map."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in dict(values).items() if name in known})
+
+
+def describe(source: str, target: str, seed: int | None = None) -> str:
+    """How an edit is named in layers and lists: "a horse → a zebra (41)"."""
+    words = f"{source.strip()} → {target.strip()}"
+    return words if seed is None else f"{words} ({seed})"

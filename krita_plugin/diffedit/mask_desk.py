@@ -1,0 +1,160 @@
+"""The mask that was found: shown in the document, moved with the sliders, handed back to the edit as it then is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from . import sentences
+from .canvas import documents, layers
+from .canvas.apply import keep_mask_steps
+from .canvas.capture import Capture, capture_steps, read_plane
+from .canvas.live_mask import LiveMask, select
+from .canvas.refusal import CanvasRefusal
+from .canvas.steps import StepRunner
+from .errand import Arrival
+from .jobs import Ticket
+from .model import EditSession
+from .qt import QtCore
+from .results import FoundMask
+from .translation import tr
+
+if TYPE_CHECKING:
+    from krita import Document, Node
+
+    from .studio import Studio
+
+
+class MaskDesk(QtCore.QObject):
+    """Takes the masks that jobs bring and shows them live: a moved slider costs no message to the backend."""
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio)
+        self._studio = studio
+        self._live: dict[EditSession, LiveMask] = {}
+        self._due: EditSession | None = None
+        # A slider tells of every px that it moves; once per turn of the event loop is as often as it can be seen.
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._show_due)
+
+    def take(self, ticket: Ticket, arrival: Arrival) -> None:
+        """Shows the mask of a search."""
+        self.note(ticket, arrival)
+        self._show(ticket.session)
+
+    def note(self, ticket: Ticket, arrival: Arrival) -> None:
+        """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
+        session = ticket.session
+        self.hide(session)
+        if arrival.soft_map is not None:
+            capture = ticket.capture
+            found = FoundMask(
+                capture.place, capture.area, arrival.soft_map, arrival.manifest.threshold, capture.selection
+            )
+            self._live[session] = LiveMask(
+                capture.place,
+                capture.area,
+                arrival.soft_map,
+                capture.selection,
+                as_mask=self._studio.settings.mask_form == "selectionmask",
+            )
+            session.found = found
+
+    def adjust(self, session: EditSession) -> None:
+        """A slider of the mask was moved: shows the mask as it is now."""
+        if session.found is not None:
+            self._due = session
+            self._timer.start(0)
+
+    def hide(self, session: EditSession) -> None:
+        """Takes the shown mask off the canvas; the artist's own selection is back."""
+        live = self._live.get(session)
+        if live is not None and session.mask_shown:
+            live.hide()
+            session.mask_shown = False
+
+    def forget(self, session: EditSession) -> None:
+        """The session ends."""
+        self._live.pop(session, None)
+
+    def keep(self, session: EditSession) -> None:
+        """Adds the mask to its layer as a selection mask, for the artist to paint on."""
+        live = self._live.get(session)
+        if live is None:
+            self._tell_missing(session)
+            return
+        self.hide(session)
+        name = tr("{source} (mask)", source=session.inputs.source.strip())
+        steps = keep_mask_steps(session.found.place, name, self._plane(session), session.found.area)
+
+        def kept(_: str) -> None:
+            session.notice = sentences.Notice(
+                "info", tr("The mask is on the layer. Paint on it as you like; Edit uses it as it is.")
+            )
+
+        StepRunner(steps, kept, self._refused(session), self)
+
+    def to_selection(self, session: EditSession) -> None:
+        """Makes the mask the artist's selection."""
+        if session.found is None:
+            self._tell_missing(session)
+            return
+        self.hide(session)
+        try:
+            document, layer = layers.find_again(session.found.place)
+        except CanvasRefusal as refusal:
+            self._refused(session)(refusal)
+            return
+        area = session.found.area.moved(*layers.drift(session.found.place, layer))
+        select(document, self._plane(session), area)
+
+    def capture_steps(
+        self, session: EditSession, document: Document, node: Node, context: int
+    ) -> Generator[None, None, Capture]:
+        """Captures for an edit. A mask that is shown and was painted on becomes the capture's mask; one that is shown
+        as it was found is left to the backend, which makes it from the same values."""
+        live = self._live.get(session)
+        if live is None or not session.mask_shown:
+            return (yield from capture_steps(document, node, context))
+        painted = live.painted()
+        self.hide(session)  # else it would be captured as the artist's selection
+        capture = yield from capture_steps(document, node, context)
+        if painted is None:
+            live.show(*self._values(session))
+            mask, selection = None, capture.selection
+        else:
+            mask, selection = (yield from read_plane(painted, capture.area)), None
+            live.show_painted(painted)
+        session.mask_shown = True
+        return dataclasses.replace(capture, mask=mask, selection=selection)
+
+    def _plane(self, session: EditSession) -> bytes:
+        return self._live[session].plane(*self._values(session))
+
+    def _values(self, session: EditSession) -> tuple[float, int, int]:
+        return session.threshold, session.inputs.grow, session.inputs.feather
+
+    def _show_due(self) -> None:
+        self._show(self._due)
+
+    def _show(self, session: EditSession) -> None:
+        live = self._live.get(session)
+        try:
+            if live is None or documents.id_of(documents.active_document()) != session.document_id:
+                return  # the artist looks at another picture; its own selection is not touched
+            live.show(*self._values(session))
+        except CanvasRefusal as refusal:
+            self._refused(session)(refusal)
+            return
+        session.mask_shown = True
+
+    def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
+        def tell(refusal: CanvasRefusal) -> None:
+            session.notice = sentences.of_refusal(refusal.sentence)
+
+        return tell
+
+    def _tell_missing(self, session: EditSession) -> None:
+        session.notice = sentences.Notice("info", tr("There is no mask yet. Find one first."))

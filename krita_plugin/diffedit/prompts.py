@@ -1,0 +1,48 @@
+"""What was written before, and saved presets: lists that live as long as the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .inputs import EditInputs
+from .settings import Store
+
+MOST_PROMPTS = 50
+PROMPTS, PRESETS = "prompts", "presets"
+
+
+def earlier(store: Store, kind: str) -> list[str]:
+    """Texts of `kind` ("source", "target", "negative"), the newest first."""
+    return list(store.get(PROMPTS, {}).get(kind, []))
+
+
+def remember(store: Store, inputs: EditInputs) -> None:
+    """Puts the texts of an edit in front of the earlier ones."""
+    prompts = dict(store.get(PROMPTS, {}))
+    for kind in ("source", "target", "negative"):
+        text = getattr(inputs, kind).strip()
+        if text:
+            others = [other for other in prompts.get(kind, []) if other != text]
+            prompts[kind] = [text, *others][:MOST_PROMPTS]
+    store.put(PROMPTS, prompts)
+
+
+def preset_names(store: Store) -> list[str]:
+    return sorted(store.get(PRESETS, {}), key=str.casefold)
+
+
+def save_preset(store: Store, name: str, inputs: EditInputs) -> None:
+    """Keeps the inputs under `name`; the seed only if it is locked, as it is chance otherwise."""
+    values = inputs.as_map()
+    if not inputs.seed_locked:
+        del values["seed"]
+    store.put(PRESETS, {**store.get(PRESETS, {}), name: values})
+
+
+def delete_preset(store: Store, name: str) -> None:
+    store.put(PRESETS, {key: value for key, value in store.get(PRESETS, {}).items() if key != name})
+
+
+def apply_preset(store: Store, name: str, inputs: EditInputs) -> EditInputs:
+    """The inputs with everything that the preset keeps. KeyError when there is no such preset."""
+    return EditInputs.from_map({**dataclasses.asdict(inputs), **store.get(PRESETS, {})[name]})

@@ -1,0 +1,265 @@
+"""Where the plugin's parts meet: one per Krita. Actions and widgets call it; it changes the sessions that they watch."""
+
+from __future__ import annotations
+
+from diffedit_protocol.connection import Connection
+
+from . import prompts, sentences
+from .canvas import documents, layers
+from .canvas.capture import capture_steps
+from .canvas.refusal import CanvasRefusal
+from .errand import LinkState
+from .inputs import EditInputs
+from .jobs import JobDesk, Ticket
+from .link import Link
+from .local_backend import LocalBackend, find_program
+from .mask_desk import MaskDesk
+from .model import EditSession
+from .qt import QtCore, Signal
+from .result_desk import ResultDesk
+from .settings import Settings, Store
+from .translation import artists_language, tr, use_language
+
+
+class Studio(QtCore.QObject):
+    """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
+    `settings_wanted()`, `diagnostics_wanted()`: an action or a button asks for the dialog."""
+
+    session_changed = Signal(object)
+    link_changed = Signal(object)
+    settings_wanted = Signal()
+    diagnostics_wanted = Signal()
+
+    def __init__(self, store: Store | None = None, parent: QtCore.QObject | None = None) -> None:
+        super().__init__(parent)
+        self.store = store or Store()
+        use_language(self.settings.language or artists_language())
+        self.backend = LocalBackend(self)
+        self.link = Link(self.find_connection, self)
+        self.link.state_changed.connect(self._link_changed)
+        self.jobs = JobDesk(self.link, self)
+        self.masks = MaskDesk(self)
+        self.results = ResultDesk(self)
+        self.jobs.arrived.connect(self._arrived)
+        self.backend.state_changed.connect(self._backend_changed)
+        self.store.listen(self._settings_changed)
+        self._sessions: dict[str, EditSession] = {}
+        self._nowhere = EditSession(inputs=self._last_inputs())
+        self._connection_of = self._connection_settings()
+        self._last_task = "edit"
+        self.session = self._nowhere
+        if self.store.complaint:
+            self._nowhere.notice = sentences.Notice("error", self.store.complaint)
+
+    @property
+    def settings(self) -> Settings:
+        return self.store.settings
+
+    # -- beginning and end ------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connects, and starts the local backend if the artist wants it with Krita."""
+        self.link.start()
+        if self.settings.backend == "local" and self.settings.start_with_krita:
+            self.start_backend()
+
+    def close(self) -> None:
+        """Krita ends: the thread is joined, a backend that was started here is stopped."""
+        self.link.stop()
+        if self.settings.stop_with_krita:
+            self.backend.stop(wait=True)
+
+    # -- the active document ----------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Another document may be active now, or none."""
+        try:
+            document = documents.active_document()
+        except CanvasRefusal:
+            self._activate(self._nowhere)
+            return
+        document_id = documents.id_of(document)
+        if document_id not in self._sessions:
+            session = EditSession(document_id, layers.name_of(document), self._last_inputs())
+            self._sessions[document_id] = session
+            self.results.recall(session, document)
+        self._activate(self._sessions[document_id])
+
+    def forget_closed(self) -> None:
+        """Drops the sessions of documents that are closed, unless something still runs for them."""
+        self.look()
+        open_ids = {documents.id_of(document) for document in documents.open_documents()}
+        for document_id, session in list(self._sessions.items()):
+            if document_id not in open_ids and session.activity is None:
+                self.masks.forget(session)
+                self.results.forget(session)
+                del self._sessions[document_id]
+
+    def _activate(self, session: EditSession) -> None:
+        if session is not self.session:
+            self.masks.hide(self.session)
+            self.session = session
+            self.session_changed.emit(session)
+
+    def _last_inputs(self) -> EditInputs:
+        try:
+            return EditInputs.from_map(self.store.get("inputs", {}))
+        except TypeError:
+            return EditInputs()
+
+    # -- actions ----------------------------------------------------------------------------------------------------
+
+    def find_mask(self) -> None:
+        self._begin("mask", mask_of="none")
+
+    def edit_layer(self) -> None:
+        self._begin("edit", mask_of="kept")
+
+    def edit_selection(self) -> None:
+        self._begin("edit", mask_of="selection")
+
+    def repeat(self) -> None:
+        """The last edit of this document once more, with its seed."""
+        if not self.session.history:
+            self._say(tr("Nothing has been edited in this picture yet."))
+            return
+        self.session.inputs = self.session.history[-1].again()
+        self.edit_layer()
+
+    def new_seed(self) -> None:
+        """The same edit with another seed."""
+        self.session.inputs = self.session.inputs.with_new_seed()
+        self._begin("edit", mask_of="kept", keep_seed=True)
+
+    def cancel(self) -> None:
+        """Ends the job of this document; without one, hides the mask that is shown."""
+        if self.session.activity is not None:
+            self.jobs.cancel(self.session)
+        else:
+            self.masks.hide(self.session)
+
+    def swap(self) -> None:
+        self.session.inputs = self.session.inputs.swapped()
+
+    def mask_to_selection(self) -> None:
+        """The mask of the last search or edit as Krita's own selection."""
+        self.masks.to_selection(self.session)
+
+    def remedy(self, name: str) -> None:
+        """A button of a notice: "start", "settings", "retry" or "log"."""
+        {
+            "start": self.start_backend,
+            "settings": self.settings_wanted.emit,
+            "log": self.settings_wanted.emit,
+            "retry": self.edit_layer if self._last_task == "edit" else self.find_mask,
+        }[name]()
+
+    def choose(self, name: str) -> None:
+        """An entry of the status line's menu, "model:NAME" or one of the others."""
+        kind, _, value = name.partition(":")
+        if kind == "model":
+            self.store.change(model=value)
+            return
+        {
+            "reconnect": self.link.reconnect,
+            "start": self.start_backend,
+            "stop": self.stop_backend,
+            "settings": self.settings_wanted.emit,
+            "diagnostics": self.diagnostics_wanted.emit,
+        }[kind]()
+
+    def _begin(self, task: str, *, mask_of: str, keep_seed: bool = False) -> None:
+        self.look()
+        session = self.session
+        if session.activity is not None:
+            self._say(tr("An edit of this picture is under way. Wait for it, or cancel it."))
+            return
+        inputs = session.inputs
+        if task == "edit" and not (inputs.seed_locked or keep_seed):
+            inputs = inputs.with_new_seed()
+        complaint = inputs.complaint()
+        try:
+            document, node = layers.active_layer()
+        except CanvasRefusal as refusal:
+            complaint = refusal.sentence
+        if complaint:
+            self._say(complaint, "error")
+            return
+        session.inputs = inputs
+        self._last_task = task
+        self.store.put("inputs", inputs.as_map())
+        prompts.remember(self.store, inputs)
+        settings = self.settings
+        if mask_of == "kept":
+            steps = self.masks.capture_steps(session, document, node, settings.context)
+        else:
+            if mask_of == "none":
+                self.masks.hide(session)
+            steps = capture_steps(document, node, settings.context)
+        self.jobs.begin(
+            session,
+            task,
+            inputs,
+            steps,
+            model=settings.model,
+            preview=settings.show_preview,
+            mask_of=mask_of,
+        )
+
+    def _say(self, sentence: str, kind: str = "info") -> None:
+        self.session.notice = sentences.Notice(kind, sentence)
+
+    def _arrived(self, ticket: Ticket, arrival) -> None:
+        if ticket.task == "mask":
+            self.masks.take(ticket, arrival)
+        else:
+            self.masks.note(ticket, arrival)
+            self.results.take(ticket, arrival)
+
+    # -- the backend ------------------------------------------------------------------------------------------------
+
+    def find_connection(self) -> Connection:
+        """Where the backend is, by the settings. Called on the courier's thread; raises a DiffEditError if nowhere."""
+        if self.settings.backend == "remote":
+            return Connection.from_file(self.store.remote_file)
+        return Connection.local_backend()
+
+    def start_backend(self) -> None:
+        """Starts the local backend, or asks for the settings when it is not found."""
+        program = find_program(self.settings.program)
+        if not program:
+            self._say(tr("The program 'diffedit' was not found. Say in Settings where it is."), "error")
+            self.settings_wanted.emit()
+            return
+        self.backend.start(program)
+
+    def stop_backend(self) -> None:
+        if self.backend.started_here:
+            self.backend.stop()
+        else:
+            self._say(tr("The backend was not started by this Krita, so it is not stopped by it."))
+
+    def join(self, line: str) -> None:
+        """Uses the backend of a pasted diffedit:// line from now on. Raises BadInputError for a bad one."""
+        Connection.from_line(line).save(self.store.remote_file)
+        self.store.change(backend="remote")
+        self.link.reconnect()
+
+    def _settings_changed(self, settings: Settings) -> None:
+        if self._connection_settings() != self._connection_of:
+            self._connection_of = self._connection_settings()
+            self.link.reconnect()
+
+    def _connection_settings(self) -> tuple[str, str]:
+        return self.settings.backend, self.settings.program
+
+    def _link_changed(self, state: LinkState) -> None:
+        if state.kind == "ready" and self.session.notice is not None and self.session.notice.remedies[:1] == ("start",):
+            self.session.notice = None
+        self.link_changed.emit(state)
+
+    def _backend_changed(self) -> None:
+        if self.backend.state == "running":
+            self.link.reconnect()
+        elif self.backend.state == "failed":
+            self.session.notice = sentences.Notice("error", self.backend.problem, "", ("start", "settings", "log"))

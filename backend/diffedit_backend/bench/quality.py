@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 HELP = "measure masks and edits on scenes with known truth, or on PIE-Bench, beside the library's pipeline and controls"
 
 DEFAULT_CASES = 200
+_NEEDED = ("torch", "diffusers", "transformers", "scipy", "skimage", "matplotlib", "tqdm")
 # Around the default encoding ratio, 0.8, for the curves.
 DEFAULT_RATIOS = "0.4,0.6,0.95"
 
@@ -66,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.errors import BadInputError
 
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise BadInputError(
+            f"The benchmark needs {', '.join(missing)}. Install them with: pip install 'krita-diffedit[backend,bench]'"
+        )
     if args.cases is not None and args.cases < 1:
         raise BadInputError(f"--cases must be at least 1, not {args.cases}.")
     if args.pie_bench is not None:

@@ -56,6 +56,8 @@ def layout(cls: type[Any]) -> Layout:
 
 def to_map(value: Any) -> Any:
     """`value` as msgpack types: dataclasses become maps, tuples become lists; payload fields are left out."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: to_map(getattr(value, name)) for name in layout(type(value)).hints}
     if isinstance(value, tuple):

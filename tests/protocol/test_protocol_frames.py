@@ -88,6 +88,9 @@ def test_an_oversized_header_or_payload_is_refused_unread() -> None:
         b"\xc7\x0c\xff" + bytes(12),
         b"\xc7\x00\x01",
         b"\xc9\xff\xff\xff\xff\x01",
+        b"\x82\xa4type\xa1a\xa1b\xc4\x01x",  # bytes in a header that is sound otherwise
+        b"\x82\xa4type\xa1a\xa1b\xd6\xff\x00\x00\x00\x00",  # a timestamp
+        b"\x82\xa4type\xa1a\xa1b\xd4\x05\x00",  # any other extension
     ],
 )
 def test_a_header_that_is_no_plain_map_is_refused(header: bytes, unpackb: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def test_before_hello_every_request_is_answered_by_again() -> None:
 def test_hello_tells_who_the_server_is() -> None:
     _, fields = only_reply(asked_by(ServerSession(INFO), "hello", versions=[1, 9], client="test", colour="blue"))
     assert fields["server"] == to_map(INFO)
+    assert fields["protocol"] == 1
 
 
 def test_the_session_remembers_who_said_hello() -> None:

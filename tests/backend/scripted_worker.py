@@ -22,7 +22,7 @@ from typing import Any
 
 from diffedit_backend.worker.loop import DeviceLost, Finished, Tell, work
 from diffedit_backend.worker.pipe import claim_standard_streams
-from diffedit_protocol.blobs import blob_id, pack_plane
+from diffedit_protocol.blobs import blob_id, pack_plane, unpack_picture
 from diffedit_protocol.errors import ModelError, OutOfMemoryError
 from diffedit_protocol.messages import STAGES, Bounds, EditRequest, EditResult, Manifest, PictureRef, Preview, Progress
 
@@ -69,7 +69,7 @@ class ScriptedBench:
 def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int) -> Finished:
     picture = request.picture
     assert picture is not None
-    raw = blobs[picture.blob]
+    raw = unpack_picture(picture, blobs[picture.blob])
     mask, packed = pack_plane(raw[:: picture.channels], picture.width, picture.height)
     if size:
         raw, width, height = os.urandom(size), ROW, size // ROW // 4

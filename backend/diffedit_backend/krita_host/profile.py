@@ -48,11 +48,17 @@ class Profile:
         """Krita's resource folder inside this profile."""
         return self.root / "data" / "krita"
 
+    @property
+    def diffedit_home(self) -> Path:
+        """Where plugin and backend of this profile keep keys and settings, and find each other."""
+        return self.root / "diffedit"
+
     def create(self, plugins: Iterable[str], theme: str = "Krita dark") -> None:
         """Makes the folders and settings, with `plugins` enabled."""
-        for folder in ("home", "data/krita/pykrita", "config", "cache", "run", "tmp"):
+        for folder in ("home", "data/krita/pykrita", "config", "cache", "run", "tmp", "diffedit"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        (self.root / "run").chmod(0o700)
+        for private in ("run", "diffedit"):
+            (self.root / private).chmod(0o700)
         enabled = "\n".join(f"enable_{name}=true" for name in plugins)
         (self.root / "config" / "kritarc").write_text(_KRITARC.format(theme=theme, plugins=enabled))
         (self.root / "config" / "kritadisplayrc").write_text(_KRITADISPLAYRC)
@@ -71,7 +77,7 @@ class Profile:
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "TMPDIR": str(self.root / "tmp"),
-            "DIFFEDIT_HOME": str(self.root / "diffedit"),
+            "DIFFEDIT_HOME": str(self.diffedit_home),
             "DBUS_SESSION_BUS_ADDRESS": "disabled:",  # else Qt starts a bus daemon that outlives Krita
             "NO_AT_BRIDGE": "1",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -52,6 +52,7 @@ class RemoteKrita:
         for left_over in self.folder.iterdir():
             left_over.unlink()
         self.profile = profile
+        self.display = display
         self._count = 0
         environment = {"DIFFEDIT_DRIVER": str(self.folder)} | dict(extra_environment or {})
         self.process = KritaProcess(profile, display, files, environment)

@@ -1,0 +1,104 @@
+"""The whole way in a real Krita: menu action, ZeroMQ, backend with the bundled model, selection mask and new layer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.krita_host.backend_process import BackendProcess
+from diffedit_backend.krita_host.kra import Kra
+from diffedit_backend.krita_host.remote import RemoteKrita
+from numpy.typing import NDArray
+from PIL import Image
+
+SAMPLE = samples()[0]
+
+
+@pytest.fixture(scope="module")
+def backed_krita(start_krita) -> Iterator[RemoteKrita]:
+    """A Krita, and a backend that it finds by itself."""
+    krita = start_krita()
+    with BackendProcess(krita.profile.diffedit_home, ["--threads", "2"]):
+        yield krita
+
+
+def edit_by_menu(stage, picture, source, target, folder):
+    """Opens the picture, writes the words into the docker's session, triggers the menu action, saves what comes."""
+    from diffedit.extension import extension
+
+    folder = Path(folder)
+    document = yield from stage.open(picture)
+    stage.save(folder / "before.kra")
+    studio = extension().studio
+    yield 0.1
+    session = studio.session
+    session.change_inputs(source=source, target=target, seed=41, seed_locked=True, quality="draft", variations=1)
+    told = []
+    session.changed.connect(lambda aspect: told.append(str(session.activity)) if aspect == "activity" else None)
+    yield lambda: studio.link.state.kind == "ready", 60
+    stage.app.action("diffedit_edit_layer").trigger()
+    yield lambda: session.activity is not None, 10
+    yield lambda: session.activity is None, 240
+    yield from stage.settle()
+    names = [node.name() for node in document.topLevelNodes()]
+    notice = session.notice.sentence if session.notice is not None else ""
+    stage.save(folder / "after.kra")
+    yield from stage.undo()
+    undone = [node.name() for node in document.topLevelNodes()]
+    return {"names": names, "undone": undone, "notice": notice, "activities": len(set(told))}
+
+
+@pytest.fixture(scope="module")
+def edited(backed_krita: RemoteKrita, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("whole")
+    told = backed_krita.run(
+        edit_by_menu,
+        picture=samples_folder() / SAMPLE.file,
+        source=SAMPLE.source,
+        target=SAMPLE.target,
+        folder=folder,
+        limit=400,
+    )
+    return told, folder
+
+
+def shown(kra: Kra) -> NDArray[np.uint8]:
+    return np.array(Image.open(io.BytesIO(kra.merged())).convert("RGBA"))
+
+
+def test_the_menu_action_brings_one_new_layer_with_its_mask(edited) -> None:
+    told, folder = edited
+    assert told["notice"] == ""
+    assert len(told["names"]) == 2
+    assert told["names"][1] == f"{SAMPLE.source} → {SAMPLE.target} (41)"
+    kra = Kra(folder / "after.kra")
+    assert [mask.kind for mask in kra.layers[0].children] == ["selectionmask"]
+
+
+def test_progress_was_told_while_it_ran(edited) -> None:
+    assert edited[0]["activities"] > 5
+
+
+def test_the_mask_covers_some_of_the_picture_and_not_all(edited) -> None:
+    kra = Kra(edited[1] / "after.kra")
+    mask = kra.pixels(kra.layers[0].children[0])[..., 0]
+    assert 0.02 < (mask > 127).mean() < 0.9
+
+
+def test_outside_the_mask_nothing_changed_by_one_bit_and_inside_something_did(edited) -> None:
+    _, folder = edited
+    before, after = Kra(folder / "before.kra"), Kra(folder / "after.kra")
+    mask = after.pixels(after.layers[0].children[0])[..., 0]
+    outside = mask == 0
+    assert np.array_equal(shown(before)[outside], shown(after)[outside])
+    assert (shown(before)[mask > 127] != shown(after)[mask > 127]).any(axis=1).mean() > 0.2
+    assert np.array_equal(before.pixels(before.layers[0]), after.pixels(after.layers[1]))
+
+
+def test_one_undo_takes_it_all_back(edited) -> None:
+    told, _ = edited
+    assert told["undone"] == told["names"][:1]

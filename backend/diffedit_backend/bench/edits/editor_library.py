@@ -77,7 +77,7 @@ class LibraryEditor:
         picture = _sized(edited, width, height, Image.Resampling.BICUBIC)
         cells = Image.fromarray((mask[0] * 255).astype(np.uint8))
         plane: Plane = _sized(cells, width, height, Image.Resampling.NEAREST)
-        return Edited(picture, plane, None, picture, read.evaluations, read.seconds)
+        return Edited(picture, plane, None, picture, read.evaluations, read.seconds, read.cpu_seconds)
 
 
 def _sized(image: Image.Image, width: int, height: int, filter: Image.Resampling) -> Picture:

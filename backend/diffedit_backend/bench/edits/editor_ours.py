@@ -74,11 +74,13 @@ class OurEditor:
                 outcome = None
         if outcome is None:
             empty = np.zeros(case.source.shape[:2], np.uint8)
-            return Edited(case.source, empty, empty, case.source, read.evaluations, read.seconds)
+            return Edited(case.source, empty, empty, case.source, read.evaluations, read.seconds, read.cpu_seconds)
         whole = read.decoded is not None and read.decoded.shape == case.source.shape and self._mask_of is None
         decoded = read.decoded if whole else None  # a crop, or a picture of another size, is nothing to compare
         delivered = paste(case.source, outcome, 0)
-        return Edited(delivered, outcome.mask, outcome.soft_map, decoded, read.evaluations, read.seconds)
+        return Edited(
+            delivered, outcome.mask, outcome.soft_map, decoded, read.evaluations, read.seconds, read.cpu_seconds
+        )
 
 
 class GivenMaskEditor:
@@ -109,7 +111,7 @@ class GivenMaskEditor:
                 subject, trajectory, case.target_text, cells, ratio, engine.model.guidance, settings, seeds=(case.seed,)
             )
             decoded = from_work(engine.decode(latents)[0], area)
-        edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds)
+        edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds, read.cpu_seconds)
         return replace(edited, delivered=pasted(case, edited))
 
 

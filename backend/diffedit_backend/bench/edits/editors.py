@@ -22,7 +22,7 @@ class Edited:
     delivered: the picture that a user gets. decoded: what the decoder made, before anything of the source was pasted
     back; None where there is no decoder. mask: where the edit was allowed. soft_map: the map that the mask was cut
     from; None where a mask is all there is. evaluations: samples through the UNet. seconds: wall time of the edit,
-    the model being loaded.
+    the model being loaded; cpu_seconds: the process's time on all cores.
     """
 
     delivered: Picture
@@ -31,6 +31,7 @@ class Edited:
     decoded: Picture | None = None
     evaluations: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 class Editor(Protocol):

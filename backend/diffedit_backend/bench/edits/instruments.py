@@ -24,8 +24,9 @@ class Instruments:
         self.evaluations = 0
         self.decoded: NDArray[np.uint8] | None = None
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self._model = model
-        self._started = 0.0
+        self._started = (0.0, 0.0)
         self._hooks: list[Any] = []
 
     def __enter__(self) -> Instruments:
@@ -34,13 +35,14 @@ class Instruments:
             unet.register_forward_pre_hook(self._count, with_kwargs=True),
             decoder.register_forward_hook(self._keep),
         ]
-        self._started = time.perf_counter()
+        self._started = (time.perf_counter(), time.process_time())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.seconds = time.perf_counter() - self._started
+        self.seconds = time.perf_counter() - self._started[0]
+        self.cpu_seconds = time.process_time() - self._started[1]
         for hook in self._hooks:
             hook.remove()
 

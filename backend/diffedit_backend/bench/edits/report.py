@@ -49,6 +49,7 @@ DETAILS = (
     Column("outside_psnr_after", "outside_after_mse", "outside PSNR after pasting, dB", 2, +1, psnr),
     Column("outside_ssim_after", "outside_after_ssim", "outside SSIM after pasting", 3, +1),
     Column("area", "area", "mask's share of the picture", 3, -1),
+    Column("cpu_seconds", "cpu_seconds", "CPU seconds", 2, -1),
 )
 CURVES = ("success", "inside_psnr", "outside_psnr_before", "outside_psnr_after")
 

@@ -25,6 +25,7 @@ def score(case: EditCase, editor: str, ratio: float, edited: Edited) -> Row:
         "area": float((edited.mask >= _HALF).mean()),
         "evaluations": edited.evaluations,
         "seconds": edited.seconds,
+        "cpu_seconds": edited.cpu_seconds,
     }
     if case.succeeds is not None:
         scores["success"] = float(case.succeeds(edited.delivered))

@@ -32,7 +32,7 @@ def sentences(report: dict[str, Any]) -> str:
     found = losses(report)
     if not found:
         return ""
-    lines = [f"* {share:+.1%} {cause}" for cause, share in ((cause, -share) for cause, share in found)]
+    lines = [f"* {0.0 - share:+.1%} {cause}" for cause, share in found]
     cause, share = max(found, key=lambda loss: loss[1])
     if share > 0:
         lines.append(f"\nMost is lost to {cause}: {share:.1%} of all edits.")

@@ -100,9 +100,9 @@ def _sections(report: dict[str, Any]) -> list[str]:
 
 
 def _worse(differences: dict[str, Any]) -> list[str]:
-    """The columns in which the difference of the means points the wrong way."""
+    """The columns in which the difference points the wrong way, each with the difference and its interval."""
     return [
-        column.title
+        f"{column.title} ({found['value']:+.3g}, interval {found['low']:+.3g} to {found['high']:+.3g})"
         for column in reports.COLUMNS
         if (found := differences[column.name]) is not None and found["value"] * column.better < 0
     ]

@@ -1,0 +1,186 @@
+"""`diffedit serve` with the bundled model: edits over the link, a worker killed in the middle, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backends import client_of, failure, last_event, numbered, told, worker_pid
+from diffedit_backend.outcome import EditOutcome
+from diffedit_backend.server.private_backend import PrivateBackend
+from diffedit_backend.server.remote_edit import edit_over_link
+from diffedit_backend.server.self_test import sample_edit
+from diffedit_protocol.client import Client
+from diffedit_protocol.messages import Cancelled, Done, EditRequest, Preview, Progress, Started
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
+    with PrivateBackend(
+        tmp_path_factory.mktemp("home"),
+        ["--threads", "1", "--listen", "local", "--listen", "tcp://127.0.0.1:0"],
+        environment={"OMP_NUM_THREADS": "1"},
+    ) as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(backend: PrivateBackend) -> Iterator[Client]:
+    with client_of(backend.connection) as client:
+        yield client
+
+
+def diffedit(backend: PrivateBackend, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The console script, beside the backend."""
+    return subprocess.run(
+        [sys.executable, "-m", "diffedit_backend.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DIFFEDIT_HOME": str(backend.folder)},
+    )
+
+
+def test_an_edit_tells_its_steps_in_order_shows_previews_and_leaves_a_result_within_its_bounds(client: Client) -> None:
+    request, blobs = sample_edit(SIDE)
+    events = told(client, client.submit(request, blobs), seconds=120)
+    kept = numbered(events)
+    done = kept[-1]
+    assert isinstance(kept[0], Started)
+    assert isinstance(done, Done)
+    stages = list(dict.fromkeys(event.stage for event in kept if isinstance(event, Progress)))
+    assert stages == ["encoding", "inverting", "editing", "decoding"]  # the mask was given: nothing to find
+    assert any(isinstance(event, Preview) for event in events)
+    bounds = done.manifest.bounds
+    assert (bounds.x, bounds.y, bounds.width, bounds.height) == (16, 16, 32, 32)
+    pixels = np.frombuffer(client.fetch(done.manifest.edits[0].pixels), np.uint8).reshape(32, 32, 4)
+    assert (pixels[..., 3] == 255).all()
+    assert pixels[..., :3].std() > 1
+    mask = np.frombuffer(client.fetch(done.manifest.mask), np.uint8).reshape(SIDE, SIDE)
+    assert (mask > 0).sum() == 32 * 32
+    assert done.manifest.evaluations > 0
+
+
+def test_the_same_edit_again_sends_nothing_and_computes_only_what_a_seed_changes(client: Client) -> None:
+    request, blobs = sample_edit(SIDE)
+    first = last_event(client, client.submit(request, blobs), 120)
+    sent = []
+    job = client.submit(request, blobs, on_upload=lambda done, total: sent.append((done, total)))
+    again = last_event(client, job, 120)
+    assert isinstance(first, Done)
+    assert isinstance(again, Done)
+    assert all(done == total for done, total in sent)
+    assert again.manifest.edits == first.manifest.edits
+    assert again.manifest.evaluations <= first.manifest.evaluations
+
+
+def test_a_cancel_ends_an_edit_at_its_next_step(client: Client) -> None:
+    request, blobs = sample_edit(SIDE)
+    slow = EditRequest.from_wire({**request.to_wire(), "quality": "fine", "method": "paper", "seed": 5})
+    job = client.submit(slow, blobs)
+    steps = 0
+    for event in client.events(job):
+        if isinstance(event, Progress):
+            client.cancel(job)
+            steps += 1
+        if isinstance(event, Cancelled):
+            break
+    assert 1 <= steps <= 4
+
+
+def test_a_worker_killed_in_the_middle_costs_one_error_and_the_next_job_works(client: Client) -> None:
+    request, blobs = sample_edit(SIDE)
+    before = worker_pid(client)
+    other = EditRequest.from_wire({**request.to_wire(), "quality": "fine", "target": "a pear on grass"})
+    job = client.submit(other, blobs)
+    for event in client.events(job):
+        if isinstance(event, Progress) and event.stage == "inverting":
+            os.kill(before, signal.SIGKILL)
+            break
+    event = last_event(client, job)
+    assert failure(event) == "WORKER_DIED"
+    assert event.error.retryable  # type: ignore[union-attr]
+    assert isinstance(last_event(client, client.submit(request, blobs), 180), Done)
+    assert worker_pid(client) != before
+
+
+def test_words_that_cannot_work_are_told_in_the_engines_sentence(client: Client) -> None:
+    request, blobs = sample_edit(SIDE)
+    same = EditRequest.from_wire({**request.to_wire(), "target": request.source})
+    event = last_event(client, client.submit(same, blobs), 60)
+    assert failure(event) == "BAD_INPUT"
+    assert event.error.sentence == "Both texts are the same, so there is nothing to change."  # type: ignore[union-attr]
+
+
+def test_the_command_line_edits_on_the_running_backend(backend: PrivateBackend, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 56, 3), np.uint8)
+    mask = np.zeros((40, 56), np.uint8)
+    mask[10:30, 20:40] = 255
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ("--source", "a horse", "--target", "a zebra", "--mask", str(tmp_path / "mask.png"), "--quality", "draft")
+    ran = diffedit(backend, "edit", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--connect", *words)
+    assert ran.returncode == 0, ran.stderr
+    edited = np.asarray(Image.open(tmp_path / "out.png"))
+    assert (edited[mask == 0] == pixels[mask == 0]).all()
+    assert (edited[mask > 0] != pixels[mask > 0]).any()
+
+
+def test_an_invited_line_works_for_the_command_line_and_revoking_ends_it(
+    backend: PrivateBackend, tmp_path: Path
+) -> None:
+    port = backend.ready_line.split("tcp://127.0.0.1:")[1].split()[0]
+    invited = diffedit(backend, "invite", "anna", "--host", f"127.0.0.1:{port}")
+    line = invited.stdout.strip()
+    assert line.startswith(f"diffedit://127.0.0.1:{port}/")
+    assert "anna" in diffedit(backend, "clients").stdout
+    request, _ = sample_edit(SIDE)
+    picture = np.random.default_rng(4).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    mask = np.full((SIDE, SIDE), 255, np.uint8)
+    outcome = edit_over_link(line, request, picture, mask=mask)
+    assert isinstance(outcome, EditOutcome)
+    assert outcome.edits[0].pixels.shape == (SIDE, SIDE, 4)
+    assert diffedit(backend, "revoke", "anna").returncode == 0
+    refused = diffedit(backend, "status", "--connect", line)
+    assert refused.returncode == 1
+    assert "does not know this Krita" in refused.stderr
+
+
+def test_status_shows_worker_queue_clients_and_memory(backend: PrivateBackend, client: Client) -> None:
+    text = diffedit(backend, "status").stdout
+    assert "worker-0 idle on" in text
+    assert "client   local, " in text
+    report = json.loads(diffedit(backend, "status", "--json").stdout)
+    assert report["models"] == ["bundled"]
+    assert report["workers"][0]["memory"] > 100 << 20
+    assert report["memory"]["process"] < 200 << 20  # no torch in the socket's process
+
+
+def test_doctor_tells_what_is_there_and_the_times_of_an_edit_and_no_secret(backend: PrivateBackend) -> None:
+    ran = diffedit(backend, "doctor")
+    assert ran.returncode == 0, ran.stderr
+    for found in ("libzmq", "encryption yes", "bundled model", "server's key", "first edit", "same edit again"):
+        assert found in ran.stdout
+    secrets = [(backend.state / name).read_text().strip() for name in ("server.key", "local.key")]
+    assert not any(secret in ran.stdout for secret in secrets)
+
+
+def test_the_log_is_one_json_object_per_line_private_and_without_words_or_secrets(backend: PrivateBackend) -> None:
+    log = backend.state / "server.log"
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"ready", "queued", "ended", "worker ended"} <= {entry["event"] for entry in entries}
+    assert log.stat().st_mode & 0o777 == 0o600
+    text = log.read_text()
+    assert "zebra" not in text
+    assert (backend.state / "server.key").read_text().strip() not in text

@@ -28,7 +28,13 @@ class Shown:
 
 def prepare(krita: RemoteKrita, sample: Sample) -> None:
     """Brings the docker to the front with the sample's words in it, beside a picture that can be seen whole."""
-    krita.run(_open_sample, picture=samples_folder() / sample.file, source=sample.source, target=sample.target)
+    krita.run(
+        _open_sample,
+        picture=samples_folder() / sample.file,
+        source=sample.source,
+        target=sample.target,
+        hidden=krita.display is not None,
+    )
 
 
 def perform(krita: RemoteKrita, sample: Sample, folder: Path) -> Shown:
@@ -50,14 +56,18 @@ def first_sample() -> Sample:
     return samples()[0]
 
 
-def _open_sample(stage, picture, source, target):  # type: ignore[no-untyped-def]
+def _open_sample(stage, picture, source, target, hidden):  # type: ignore[no-untyped-def]
     from diffedit.extension import DOCKER_ID, extension
     from PyQt5.QtCore import Qt
+    from PyQt5.QtGui import QCursor
     from PyQt5.QtWidgets import QDockWidget
 
     yield from stage.open(picture)
     window = stage.window()
     window.showMaximized()
+    if hidden:  # a virtual screen has no window manager that would do it, and nobody who holds a brush
+        window.setGeometry(window.screen().geometry())
+        QCursor.setPos(window.screen().geometry().bottomRight())
     docks = {dock.objectName(): dock for dock in window.findChildren(QDockWidget)}
     for name, dock in docks.items():
         dock.setVisible(name in ("ToolBox", "KisLayerBox", DOCKER_ID))

@@ -56,7 +56,11 @@ class RemoteKrita:
         self._count = 0
         environment = {"DIFFEDIT_DRIVER": str(self.folder)} | dict(extra_environment or {})
         self.process = KritaProcess(profile, display, files, environment)
-        self._wait(self.folder / "ready.json", start_seconds, "start")
+        try:
+            self._wait(self.folder / "ready.json", start_seconds, "start")
+        except BaseException:  # a Ctrl-C too must leave nothing running
+            self.stop()
+            raise
 
     def run(self, function: Callable[..., Any], /, *, limit: float = 60.0, **arguments: Any) -> Any:
         """Runs `function(stage, **arguments)` on Krita's main thread and returns its value.

@@ -60,7 +60,7 @@ def to_map(value: Any) -> Any:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: to_map(getattr(value, name)) for name in layout(type(value)).hints}
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [to_map(entry) for entry in value]
     if isinstance(value, dict):
         return {key: to_map(entry) for key, entry in value.items()}

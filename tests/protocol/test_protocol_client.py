@@ -43,9 +43,9 @@ from diffedit_protocol.messages import (
     Started,
 )
 from diffedit_protocol.probe import mechanism_behind
-from diffedit_protocol.replies import Limits
+from diffedit_protocol.replies import Limits, Okay
 from diffedit_protocol.requests import new_job_id
-from reference_server import ReferenceServer, SocketServer
+from reference_server import ReferenceLink, ReferenceServer, SocketServer
 
 QUICK = Timeouts(connect=10.0, answer=10.0, lost=30.0)
 PLANE = bytes(range(200))
@@ -221,6 +221,12 @@ def test_a_large_layer_goes_up_and_down_in_chunks_with_its_progress(server: Sock
 
 class Stop(Exception):
     pass
+
+
+def test_an_answer_of_the_wrong_kind_is_told(server: SocketServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReferenceLink, "_reply", lambda self, asked: Okay())
+    with Client(server.connection()) as client, pytest.raises(SchemaError, match="with something else"):
+        client.jobs()
 
 
 def test_an_upload_that_the_caller_ends_submits_nothing_and_is_taken_up_again(server: SocketServer) -> None:

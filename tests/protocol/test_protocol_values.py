@@ -201,6 +201,14 @@ def test_a_bad_request_is_refused(cls: type[Any], fields: dict[str, Any]) -> Non
         from_map(cls, fields)
 
 
+def test_free_values_become_plain_ones_and_what_has_no_plain_form_is_left_for_the_packer_to_refuse() -> None:
+    thing = object()
+    assert to_map({"a": (1, [Bounds(1, 2, 3, 4)]), "b": thing}) == {
+        "a": [1, [{"x": 1, "y": 2, "width": 3, "height": 4}]],
+        "b": thing,
+    }
+
+
 def test_job_ids_do_not_repeat() -> None:
     ids = {requests.new_job_id() for _ in range(1000)}
     assert len(ids) == 1000

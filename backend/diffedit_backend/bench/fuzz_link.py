@@ -14,6 +14,7 @@ from .fuzz import mutated, valid_requests
 WITNESS_EVERY = 1000  # messages, after which the other client asks for a sign of life
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
+LAST_ANSWER_SECONDS = 0.5
 
 
 def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
@@ -35,6 +36,9 @@ def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
                     answers += _send(transport, frames)
                 if number % WITNESS_EVERY == 0 or number == count:
                     longest = max(longest, witness.ping())
+            transport.wait(LAST_ANSWER_SECONDS, to_send=False)
+            while transport.receive() is not None:
+                answers += 1
         finally:
             transport.close()
         longest = max(longest, witness.ping())

@@ -7,7 +7,7 @@ real one as a whole. It is in the document's own colour space, as if it had been
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from krita import Document, Node, Selection
 
@@ -17,6 +17,7 @@ from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .layers import Place, drift, find_again, idle, slot_above
 from .pixels import rgba_to_bgra, rows
 from .refusal import CanvasRefusal
+from .transparency import opened, transparency_mask
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,32 @@ class Addition:
     mask: bytes
     mask_area: Area
 
+    def moved(self, dx: int, dy: int) -> Addition:
+        return replace(self, area=self.area.moved(dx, dy), mask_area=self.mask_area.moved(dx, dy))
 
-def apply_steps(place: Place, addition: Addition) -> Generator[None, None, str]:
-    """Adds `addition` above the layer of `place`, moved with it if it was moved; returns the new layer's id.
+    def mask_of_area(self) -> bytes:
+        """The part of the mask that lies over the pixels."""
+        left, top = self.area.x - self.mask_area.x, self.area.y - self.mask_area.y
+        starts = (y * self.mask_area.width + left for y in range(top, top + self.area.height))
+        return b"".join(self.mask[start : start + self.area.width] for start in starts)
 
-    One step per strip; nothing in the document changes before the last. CanvasRefusal when document or layer are gone.
+
+FORMS = ("layer", "group")
+
+
+def apply_steps(place: Place, addition: Addition, form: str = "layer") -> Generator[None, None, str]:
+    """Adds `addition` above the layer of `place`, moved with it if it was moved; returns the id of what was added.
+
+    `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per
+    strip; nothing in the document changes before the last. CanvasRefusal when document or layer are gone.
     """
     document, layer = find_again(place)
     yield from idle(document)
     workshop = document.clone()
     try:
         dx, dy = drift(place, layer)
-        node = workshop.createNode(addition.name, "paintlayer")
-        yield from _paint(document, node, addition.pixels, addition.area.moved(dx, dy))
-        selection = Selection()
-        yield from write_plane(selection, addition.mask, addition.mask_area.moved(dx, dy))
-        node.addChildNode(_selection_mask(workshop, addition.name, selection), None)
+        build = _group if form == "group" else _layer
+        node = yield from build(workshop, addition.moved(dx, dy))
         workshop.waitForDone()
         # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
         document, layer = find_again(place)
@@ -94,6 +105,30 @@ def write_plane(selection: Selection, plane: bytes, area: Area) -> Generator[Non
         yield
 
 
+def _layer(workshop: Document, addition: Addition) -> Generator[None, None, Node]:
+    """A paint layer with the selection mask under it."""
+    layer = workshop.createNode(addition.name, "paintlayer")
+    yield from paint_steps(workshop, layer, addition.pixels, addition.area)
+    selection = Selection()
+    yield from write_plane(selection, addition.mask, addition.mask_area)
+    layer.addChildNode(_selection_mask(workshop, addition.name, selection), None)
+    return layer
+
+
+def _group(workshop: Document, addition: Addition) -> Generator[None, None, Node]:
+    """A group that holds a paint layer with a transparency mask. (Krita's API gives a group itself no mask.)"""
+    area = addition.area
+    pixels, plane = opened(addition.pixels, addition.mask_of_area())
+    layer = workshop.createNode(addition.name, "paintlayer")
+    yield from paint_steps(workshop, layer, pixels, area)
+    mask = transparency_mask(workshop, addition.name)
+    mask.setPixelData(plane, area.x, area.y, area.width, area.height)
+    layer.addChildNode(mask, None)
+    group = workshop.createGroupLayer(addition.name)
+    group.addChildNode(layer, None)
+    return group
+
+
 def _selection_mask(document: Document, name: str, selection: Selection) -> Node:
     # Without setSelection first, the mask would hold nothing; it shares the selection from then on.
     mask = document.createSelectionMask(name)
@@ -101,7 +136,8 @@ def _selection_mask(document: Document, name: str, selection: Selection) -> Node
     return mask
 
 
-def _paint(document: Document, node: Node, rgba: bytes, area: Area) -> Generator[None, None, None]:
+def paint_steps(document: Document, node: Node, rgba: bytes, area: Area) -> Generator[None, None, None]:
+    """Sets the pixels of `area` of a layer: 8-bit sRGB RGBA, converted to the layer's colour space. Not undoable."""
     with Converter(document, SRGB8, space_of(node)) as from_srgb:
         for strip in area.strips(from_srgb.strip_pixels):
             part = rgba_to_bgra(rows(rgba, area.width, strip.y - area.y, strip.height, 4))

@@ -10,42 +10,47 @@ from collections.abc import Generator
 
 from krita import Document, Node
 
-from ..qt import QtCore
 from ..translation import tr
-from .apply import Addition, _paint
+from .apply import Addition, paint_steps
 from .area import Area
-from .layers import Place, find_document, idle
+from .layers import Place, children, find_document, idle, node_with_id
 from .refusal import CanvasRefusal
+from .transparency import opened
 
 
 def exchange_steps(place: Place, layer_id: str, shown: Area, addition: Addition) -> Generator[None, None, None]:
-    """Replaces what the layer `layer_id` shows in `shown` by `addition`, and its name. Its mask stays.
+    """Replaces what the layer or group `layer_id` shows in `shown` by `addition`, and its name. Its mask stays.
 
     CanvasRefusal DOCUMENT_GONE, or LAYER_GONE when the layer was deleted, moved away by an undo for example.
     """
-    document, layer = _find(place, layer_id, addition.name)
+    document, top = _find(place, layer_id, addition.name)
     yield from idle(document)
+    layer, pixels = top, addition.pixels
+    if top.type() == "grouplayer":
+        layer = children(top)[0]
+        pixels, _ = opened(addition.pixels, addition.mask_of_area())
     if shown != addition.area:
         pixel_bytes = len(bytes(layer.pixelData(shown.x, shown.y, 1, 1)))
         for strip in shown.strips(1 << 20):
             layer.setPixelData(bytes(strip.pixels * pixel_bytes), strip.x, strip.y, strip.width, strip.height)
             yield
-    yield from _paint(document, layer, addition.pixels, addition.area)
-    document, layer = _find(place, layer_id, addition.name)
+    yield from paint_steps(document, layer, pixels, addition.area)
+    document, top = _find(place, layer_id, addition.name)
+    top.setName(addition.name)
     layer.setName(addition.name)
     layer.setBlendingMode(layer.blendingMode())  # refreshes this node only; a whole refresh is slow on large files
     document.setModified(True)
 
 
 def remove_layer(place: Place, layer_id: str, name: str) -> None:
-    """Takes the layer away: an undo step of its own. CanvasRefusal as above."""
+    """Takes the layer or group away: an undo step of its own. CanvasRefusal as above."""
     _, layer = _find(place, layer_id, name)
     layer.remove()
 
 
 def _find(place: Place, layer_id: str, name: str) -> tuple[Document, Node]:
     document = find_document(place)
-    layer = document.nodeByUniqueID(QtCore.QUuid(layer_id))
-    if layer is None or layer.parentNode() is None:
+    layer = node_with_id(document.rootNode(), layer_id)
+    if layer is None:
         raise CanvasRefusal("LAYER_GONE", tr("'{layer}' is not in the picture any more.", layer=name))
     return document, layer

@@ -5,11 +5,14 @@ An engine knows pictures at the model's size only; see `diffedit_backend.editing
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .cache import ContentCache, digest
@@ -43,7 +46,16 @@ class Subject:
 
     @classmethod
     def of(cls, pixels: Pixels) -> Subject:
-        return cls(pixels, digest(repr(pixels.shape).encode(), pixels.tobytes()))
+        return cls(pixels, content_id(pixels))
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
+
+
+def content_id(array: NDArray[np.uint8]) -> str:
+    """A name for an array's shape and content."""
+    return digest(repr(array.shape).encode(), np.ascontiguousarray(array).data)
 
 
 class DiffEditEngine:
@@ -53,6 +65,12 @@ class DiffEditEngine:
         self.model = model
         self.network = Network(model)
         self.cache = ContentCache(cache_bytes)
+
+    def dressed(self, model: LoadedModel) -> DiffEditEngine:
+        """This engine's network and cache for `model`: the same networks with other adapters, and so another key."""
+        engine = copy.copy(self)
+        engine.model = model
+        return engine
 
     @property
     def evaluations(self) -> int:

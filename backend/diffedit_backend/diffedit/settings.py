@@ -12,8 +12,9 @@ class Settings:
     steps: levels if the whole schedule were walked (the encoding ratio takes its share of them).
     order: 1 DDIM, 2 DPM-Solver++ 2M, for inversion and edit alike.
     maps, map_ratio: how many noises the difference map averages, and how far they noise the picture.
-    map_rule: "peak" scales the smoothed map between its background and its peak; "mean" is the reference's clamp.
+    map_rule: "peak" scales the smoothed map between its lowest value and its peak; "mean" is the reference's clamp.
     smoothing: sigma in cells of the map's Gaussian. refine: guided filter at full resolution.
+    fixed_threshold: what "automatic" stands for; None looks for the most stable mask.
     inversion_text: "empty" (the paper) or "source"; inversion_guidance applies to "source" only.
     eta: share of fresh noise while editing: what a seed changes. 0 makes the method deterministic.
     soft_strength: a soft mask is per-cell strength (differential diffusion) instead of a linear blend.
@@ -26,6 +27,7 @@ class Settings:
     map_rule: str = "peak"
     smoothing: float = 0.7
     refine: bool = True
+    fixed_threshold: float | None = None
     inversion_text: str = "empty"
     inversion_guidance: float = 1.0
     eta: float = 0.0
@@ -40,11 +42,12 @@ REFERENCE = replace(
     map_rule="mean",
     smoothing=0.0,
     refine=False,
+    fixed_threshold=0.5,
     inversion_text="source",
     inversion_guidance=7.5,
     soft_strength=False,
 )
-FAST = Settings(steps=20, order=2, maps=4)
+FAST = Settings(steps=20, order=2, maps=4, map_ratio=0.35)
 
 _BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE}
 # (share of the steps, share of the maps)

@@ -91,20 +91,21 @@ def cut(pixels: NDArray[np.uint8], bounds: Bounds) -> NDArray[np.uint8]:
 
 def to_work(picture: Pixels, area: WorkArea) -> Pixels:
     """The crop of a picture (H, W, 3) at the model's size, padded by mirroring."""
-    scaled = _resized(cut(picture, area.crop), area.width, area.height)
+    scaled = resized(cut(picture, area.crop), area.width, area.height)
     pad = ((0, area.padded_height - area.height), (0, area.padded_width - area.width), (0, 0))
     return np.ascontiguousarray(np.pad(scaled, pad, mode="symmetric"))
 
 
 def from_work(pixels: Pixels, area: WorkArea) -> Pixels:
     """The model's picture, without its padding, at the crop's size."""
-    return _resized(pixels[: area.height, : area.width], area.crop.width, area.crop.height)
+    return resized(pixels[: area.height, : area.width], area.crop.width, area.crop.height)
 
 
-def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
+def resized(pixels: Pixels, width: int, height: int, filter_: Image.Resampling = Image.Resampling.LANCZOS) -> Pixels:
+    """An array (H, W) or (H, W, 3) uint8 at another size."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(pixels).resize((width, height), filter_))
 
 
 def to_cells(plane: Plane, area: WorkArea, factor: int) -> NDArray[np.float32]:
@@ -118,6 +119,13 @@ def to_cells(plane: Plane, area: WorkArea, factor: int) -> NDArray[np.float32]:
     rows = np.arange(h + 1) * factor * area.crop.height / area.height
     columns = np.arange(w + 1) * factor * area.crop.width / area.width
     return (_highest(_highest(part, rows, 0), columns, 1) / np.float32(255)).astype(np.float32)
+
+
+def content_cells(area: WorkArea, factor: int) -> NDArray[np.bool_]:
+    """(h, w): the latent cells that lie in the picture, not in its padding."""
+    rows = np.arange(area.padded_height // factor) * factor < area.height
+    columns = np.arange(area.padded_width // factor) * factor < area.width
+    return np.logical_and.outer(rows, columns)
 
 
 def _highest(plane: Plane, borders: NDArray[np.float64], axis: int) -> Plane:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..diffedit.difference import clamp_to_mean, smooth
 from ..diffedit.settings import Settings
-from .area import WorkArea, cut, to_cells
+from .area import WorkArea, content_cells, cut, resized, to_cells
 from .refine import guided_filter
 
 Plane = NDArray[np.uint8]
 
-_RADIUS_CELLS = 2.5  # of the guided filter: 20 px of a 512 px picture with cells of 8 px
+# Chosen on the bundled scenes, whose masks are known: the filter raises the mean IoU of swaps from 0.54 to 0.74.
+_RADIUS_CELLS = 4
+_PEAK_QUANTILE = 0.96  # a single hot cell is no peak
+# The share of the peak at which masks agree best with the truth there; 0.5 on the artist's scale stands for it.
+_BEST_CUT = 0.42
+_LARGEST = 4096  # px of the longer side that edges are followed at: larger pictures are scanned or upscaled ones
+# In units of the noise: below, the two texts mean the same to the model. Different things reach 0.1 and more.
+_NO_DIFFERENCE = 0.01
 
 
 def soft_map_of(
@@ -26,32 +34,42 @@ def soft_map_of(
 ) -> Plane:
     """The soft map (H, W) uint8 of a picture (H, W, 3): 0 outside of the crop, 128 and more where the texts disagree.
 
-    difference: (h, w) float in latent cells of the padded crop. Where a selection is given the scale is that of the
-    selected cells, so that the strongest difference inside counts, whatever happens elsewhere.
+    difference: (h, w) float in latent cells of the padded crop. Where a selection is given the peak is that of the
+    selected cells, so that the strongest difference inside counts, whatever happens elsewhere. Black where there is no
+    difference worth the name.
     """
-    cells = smooth(difference, settings.smoothing)
-    cells = torch.where(torch.isfinite(cells), cells, 0.0)
     height, width = picture.shape[:2]
-    place = np.full((height, width), 255, np.uint8) if selection is None else selection
-    searched = torch.from_numpy(to_cells(place, area, factor)) > 0
-    scaled = clamp_to_mean(cells) if settings.map_rule == "mean" else scale_to_peak(cells, searched)
-    # The padding is cut off at cell precision times the cell's size, so resample on the padded frame first.
-    crop = area.crop
-    frame = (round(area.padded_height / area.scale), round(area.padded_width / area.scale))
-    full = torch.nn.functional.interpolate(scaled[None, None], frame, mode="bilinear")[0, 0]
-    full = full[: crop.height, : crop.width]
-    if settings.refine:
-        radius = max(1, round(_RADIUS_CELLS * factor / area.scale))
-        values = guided_filter(cut(picture, crop), full, radius)
-    else:
-        values = full.numpy()
     soft_map = np.zeros((height, width), np.uint8)
-    cut(soft_map, crop)[...] = np.rint(values.clip(0, 1) * 255)
+    cells = smooth(difference, settings.smoothing)
+    content = torch.from_numpy(content_cells(area, factor))
+    searched = content if selection is None else content & torch.from_numpy(to_cells(selection, area, factor) > 0)
+    if cells[searched].max() < _NO_DIFFERENCE:
+        return soft_map
+    scaled = clamp_to_mean(cells) if settings.map_rule == "mean" else scale_to_peak(cells, content, searched)
+    frame = (area.padded_height, area.padded_width)
+    work = torch.nn.functional.interpolate(scaled[None, None], frame, mode="bilinear")[
+        0, 0, : area.height, : area.width
+    ]
+    part = cut(picture, area.crop)
+    if settings.refine:
+        work = torch.from_numpy(_refined(part, work, round(_RADIUS_CELLS * factor))) * (0.5 / _BEST_CUT)
+    levels = (work.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    cut(soft_map, area.crop)[...] = resized(levels, area.crop.width, area.crop.height, Image.Resampling.BILINEAR)
     return soft_map
 
 
-def scale_to_peak(cells: torch.Tensor, searched: torch.Tensor) -> torch.Tensor:
-    """Scale a map so that its background, the median of the searched cells, is 0 and their peak 1."""
-    inside = cells[searched]
-    low, high = inside.median(), inside.max()
+def _refined(picture: NDArray[np.uint8], work: torch.Tensor, radius: int) -> NDArray[np.float32]:
+    """The map `work` (h, w) at the size of the picture, or at _LARGEST where that is smaller; radius in px of `work`."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, _LARGEST / max(height, width))
+    guide = resized(picture, max(1, round(width * scale)), max(1, round(height * scale)), Image.Resampling.BOX)
+    return guided_filter(guide, work, max(1, round(radius * guide.shape[1] / work.shape[1])))
+
+
+def scale_to_peak(cells: torch.Tensor, content: torch.Tensor, searched: torch.Tensor) -> torch.Tensor:
+    """Scale a map (h, w) to [0, 1]: 0 is the lowest of the content's cells, 1 the peak of the searched ones.
+
+    The lowest, not the median: an edit of the ground changes most of a picture.
+    """
+    low, high = cells[content].min(), cells[searched].quantile(_PEAK_QUANTILE)
     return ((cells - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)

@@ -7,6 +7,7 @@ becomes 7 to 50 kB in 2 to 4 ms.
 from __future__ import annotations
 
 import hashlib
+import io
 import zlib
 
 from .encodings import FAST, inflate
@@ -35,18 +36,17 @@ class BlobAssembler:
             raise TooLargeError(f"A blob of {size} bytes is too large: the backend takes {limit}.")
         self.blob = blob
         self.size = size
-        self._data = bytearray()
-        self._hash = hashlib.sha256()
+        self._forget()
 
     @property
     def received(self) -> int:
         """How many bytes from the start are held."""
-        return len(self._data)
+        return self._received
 
     @property
     def complete(self) -> bool:
         """Whether every byte is held; the hash was right then."""
-        return len(self._data) == self.size
+        return self._received == self.size
 
     def put(self, offset: int, size: int, data: bytes | memoryview) -> int:
         """Take the bytes from `offset` on; returns `received`.
@@ -61,8 +61,9 @@ class BlobAssembler:
             )
         if offset <= self.received < offset + len(data):
             fresh = memoryview(data)[self.received - offset :]
-            self._data += fresh
+            self._data.write(fresh)
             self._hash.update(fresh)
+            self._received += len(fresh)
             if self.complete and self._hash.hexdigest() != self.blob:
                 self._forget()
                 raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
@@ -72,10 +73,11 @@ class BlobAssembler:
         """The whole blob. Only when `complete`."""
         if not self.complete:
             raise ValueError(f"{self.received} of {self.size} bytes are there.")
-        return bytes(self._data)
+        return self._data.getvalue()
 
     def _forget(self) -> None:
-        self._data = bytearray()
+        self._received = 0
+        self._data = io.BytesIO()  # gives its bytes away without copying them, unlike a bytearray
         self._hash = hashlib.sha256()
 
 

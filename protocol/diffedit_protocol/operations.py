@@ -7,6 +7,7 @@ then it keeps. Every request may be repeated, so an operation never has to know 
 from __future__ import annotations
 
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import Protocol
@@ -102,7 +103,8 @@ class Download(Operation):
         self.size: int | None = None
         self.received = 0
         self._channels = channels
-        self._chunks: dict[int, bytes | memoryview] = {}
+        self._data = io.BytesIO()
+        self._ahead: dict[int, int] = {}  # lengths by offset of what came before something in front of it
         self._asked: dict[int, tuple[int, int]] = {}
         self._holes: deque[tuple[int, int]] = deque()
         self._next = 0
@@ -113,7 +115,7 @@ class Download(Operation):
     @property
     def data(self) -> bytes:
         """The blob, once finished without an error."""
-        return b"".join(self._chunks[offset] for offset in sorted(self._chunks))
+        return self._data.getvalue()
 
     def begin(self, desk: Desk) -> None:
         self._holes.extend(self._asked.values())
@@ -145,16 +147,19 @@ class Download(Operation):
                 f"The backend answered {reply.length} bytes at {offset} of {reply.size}; {length} were asked."
             )
         self._meter.answered(desk.speed, len(reply.data), desk.now)
-        self._chunks[offset] = decode_chunk(reply.data, reply.encoding, reply.length)
+        self._data.seek(offset)
+        self._data.write(decode_chunk(reply.data, reply.encoding, reply.length))
+        self._ahead[offset] = reply.length
         self.received += reply.length
         self._hash_on()
 
     def _hash_on(self) -> None:
         """Hash what follows without a gap: while the network brings the rest, this costs no time."""
-        while self._hashed in self._chunks:
-            chunk = self._chunks[self._hashed]
-            self._hash.update(chunk)
-            self._hashed += len(chunk)
+        with self._data.getbuffer() as data:
+            while self._hashed in self._ahead:
+                end = self._hashed + self._ahead.pop(self._hashed)
+                self._hash.update(data[self._hashed : end])
+                self._hashed = end
         if self._hashed == self.size and self._hash.hexdigest() != self.blob:
             raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
 

@@ -18,17 +18,24 @@ from .speed_memory import peak_bytes
 from .speed_sides import EngineSide, PipelineSide, Result, synchronise
 from .speed_subjects import Subject
 
-SCENARIOS = ("first_edit", "second_target", "four_variations")
-# The picture on which an artist moves the threshold, in px, and how often it is moved.
-MOVED_SIDE, MOVES = 1024, 20
+SCENARIOS = ("first_edit", "second_target", "second_target_inversion_kept", "four_variations")
+_OF_SIDE = {
+    "library": SCENARIOS,
+    "reference": ("first_edit",),
+    "paper": ("first_edit",),
+    "fast": ("first_edit", "second_target", "four_variations"),
+}
+# The picture on which an artist moves the threshold, in px, and how often it is moved: on the map, and by whole requests.
+MOVED_SIDE, MOVES, REQUESTS = 1024, 20, 3
 
 
 @dataclass(frozen=True)
 class Row:
     """One run of one scenario on one side, or one figure of it.
 
-    seconds: by the chosen clock. stages: seconds by stage, on the wall. results: pictures that came. equal: whether mask and picture are the library's (None where
-    they need not be). peak_bytes: of the mask stage. share_of_peak: of the device's arithmetic, where that is known.
+    seconds: by the chosen clock. results: pictures that came. stages: seconds by stage, on the wall. equal: whether
+    mask and picture are the library's (None where they need not be). peak_bytes: of the mask stage. share_of_peak: of
+    the device's arithmetic, where that is known.
     """
 
     scenario: str
@@ -62,7 +69,7 @@ def time_pairs(subject: Subject, steps: int, pairs: int, clock: str) -> list[Row
             results: dict[tuple[str, str], Result] = {}
             for side in sides if pair % 2 else sides[::-1]:
                 bar.set_postfix_str(side.name, refresh=False)
-                for scenario in SCENARIOS if side.name != "paper" else SCENARIOS[:1]:
+                for scenario in _OF_SIDE[side.name]:
                     row, results[scenario, side.name] = _timed(subject, side, scenario, pair, tflop, CLOCKS[clock])
                     found.append(row)
                 found.append(Row("mask", side.name, pair, peak_bytes=peak_bytes(side.find_mask, subject.model.device)))
@@ -124,12 +131,14 @@ def _moved(subject: Subject, clock: Callable[[], float]) -> Iterator[Row]:
     request = side.mask_request()
     soft_map = edit_picture(side.engine, request, picture).soft_map
     assert soft_map is not None  # it is None only for a mask that was handed in
-    for index, threshold in enumerate(np.linspace(0.3, 0.6, MOVES)):
+    thresholds = np.linspace(0.3, 0.6, MOVES).tolist()
+    for index, threshold in enumerate(thresholds):
         for scenario, grow, feather in (("moved_threshold", 0, 0), ("moved_grow_and_feather", 4, 12)):
             start = clock()
-            final_mask(soft_map, float(threshold), grow, feather, None)
+            final_mask(soft_map, threshold, grow, feather, None)
             yield Row(scenario, "fast", index, clock() - start, 0)
+    for index, threshold in enumerate(thresholds[:REQUESTS]):
         with _evaluations(subject) as counted:
             start = clock()
-            edit_picture(side.engine, replace(request, threshold=float(threshold)), picture)
+            edit_picture(side.engine, replace(request, threshold=threshold), picture)
             yield Row("moved_threshold_request", "fast", index, clock() - start, sum(counted))

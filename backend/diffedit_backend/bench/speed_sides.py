@@ -31,10 +31,7 @@ class Result:
 
 
 class PipelineSide:
-    """Edits through the interface of the library's class, that one or ours, as its guide does: three calls.
-
-    For a second target and for variations the caller keeps the inversion, which depends on the source only.
-    """
+    """Edits through the interface of the library's class, that one or ours, as its guide does: three calls each."""
 
     def __init__(self, name: str, subject: Subject, steps: int) -> None:
         self.name = name
@@ -43,25 +40,32 @@ class PipelineSide:
         self._pipeline = _pipeline(name, subject)
         self._trajectory: Any = None
 
-    def first_edit(self, count: int = 1) -> Result:
-        result = Result()
-        self._mask(result, self._subject.target)
-        self._invert(result)
-        self._edit(result, self._subject.target, count)
-        return result
+    def first_edit(self) -> Result:
+        return self._three_calls(self._subject.target, 1)
 
     def second_target(self) -> Result:
+        return self._three_calls(self._subject.second_target, 1)
+
+    def second_target_inversion_kept(self) -> Result:
+        """What a caller saves who knows that the inversion depends on the source text only."""
         result = Result()
         self._mask(result, self._subject.second_target)
         self._edit(result, self._subject.second_target, 1)
         return result
 
     def four_variations(self) -> Result:
-        return self.first_edit(VARIATIONS)
+        return self._three_calls(self._subject.target, VARIATIONS)
 
     def find_mask(self) -> Result:
         result = Result()
         self._mask(result, self._subject.target)
+        return result
+
+    def _three_calls(self, target: str, count: int) -> Result:
+        result = Result()
+        self._mask(result, target)
+        self._invert(result)
+        self._edit(result, target, count)
         return result
 
     def _mask(self, result: Result, target: str) -> None:

@@ -46,6 +46,8 @@ class Activity:
         if self.phase == "waiting":
             return tr("{count} before it", count=self.ahead) if self.ahead else tr("about to begin")
         if self.phase == "working":
+            if not self.stage:
+                return tr("about to begin")
             name = stage_name(self.stage)
             return f"{name} {self.step}/{self.total}" if self.total > 1 else name
         return {

@@ -1,4 +1,4 @@
-"""Where the plugin's parts meet: one per Krita. Actions and widgets call it; it changes the sessions that they watch."""
+"""Where the plugin's parts meet: one per Krita. Actions and widgets call it; it changes the sessions they watch."""
 
 from __future__ import annotations
 

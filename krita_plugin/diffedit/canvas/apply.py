@@ -15,6 +15,7 @@ from ..translation import tr
 from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .layers import Place, drift, find_again, idle, slot_above
+from .outline import outdate_outline
 from .pixels import rgba_to_bgra, rows
 from .refusal import CanvasRefusal
 from .transparency import opened, transparency_mask
@@ -132,6 +133,7 @@ def _group(workshop: Document, addition: Addition) -> Generator[None, None, Node
 def _selection_mask(document: Document, name: str, selection: Selection) -> Node:
     # Without setSelection first, the mask would hold nothing; it shares the selection from then on.
     mask = document.createSelectionMask(name)
+    outdate_outline(document, selection)
     mask.setSelection(selection)
     return mask
 

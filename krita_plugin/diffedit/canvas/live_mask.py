@@ -9,6 +9,7 @@ from krita import Document, Node, Selection
 from .area import Area
 from .layers import Place, drift, find_again, node_with_id
 from .mask_shape import INVERTED, feathered, threshold_table
+from .outline import outdate_outline
 from .refusal import CanvasRefusal
 
 
@@ -51,6 +52,7 @@ class LiveMask:
         shape = _selection_of(self.plane(threshold, grow, feather), area)
         if self._selection is not None:
             shape.intersect(_selection_of(self._selection, area))
+        outdate_outline(document, shape)
         self._shape = shape.duplicate()
         self._put(document, layer, shape)
 
@@ -110,7 +112,7 @@ class LiveMask:
             self._mask_id = mask.uniqueId().toString()
         else:
             mask.setSelection(shape)
-            mask.setBlendingMode(mask.blendingMode())  # shows the change: setSelection alone does not
+            mask.setVisible(True)  # shows the change, which setSelection alone does not, and leaves no undo step
 
     def _grow(self, radius: int) -> bytes:
         """The soft map grown by `radius` px (shrunk if negative), kept until another radius is wanted."""
@@ -132,7 +134,9 @@ class LiveMask:
 
 def select(document: Document, plane: bytes, area: Area) -> None:
     """Makes `plane` of `area` the artist's selection, as *Mask to selection* does. Krita's API does not undo this."""
-    document.setSelection(_selection_of(plane, area))
+    selection = _selection_of(plane, area)
+    outdate_outline(document, selection)
+    document.setSelection(selection)
 
 
 def area_around(*selections: Selection) -> tuple[int, int, int, int]:

@@ -17,7 +17,8 @@ from .results_part import ResultsPart
 from .run_row import RunRow
 from .status_line import StatusLine
 
-NARROWEST = 240  # px
+NARROWEST, WIDTH = 240, 280  # px
+LOWEST = 200  # px: words and buttons, among Krita's own dockers
 MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
 EDIT_ASPECTS = ("inputs",)
 RESULT_ASPECTS = ("variations", "activity")
@@ -90,7 +91,11 @@ class EditPanel(QtWidgets.QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(NARROWEST)
+        self.setMinimumSize(NARROWEST, LOWEST)
+
+    def sizeHint(self) -> QtCore.QSize:
+        """What Krita gives a new docker: everything at rest without scrolling."""
+        return QtCore.QSize(WIDTH, max(LOWEST, self.widget().sizeHint().height()))
 
     def _fold(self, name: str, title: str, body: QtWidgets.QWidget) -> Fold:
         fold = Fold(title, body, name in self._studio.settings.unfolded)

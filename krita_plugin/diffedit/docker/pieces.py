@@ -9,6 +9,7 @@ from .icons import icon
 
 SPACING = 6  # px between rows and around a part
 LABEL_WIDTH = 68
+QUIET_OPACITY = 0.65
 
 
 def tool_button(name: str, tip: str, clicked: Callable[[], None] | None = None) -> QtWidgets.QToolButton:
@@ -39,10 +40,11 @@ def row(*things: QtWidgets.QWidget | int | None, spacing: int = SPACING) -> QtWi
     return layout
 
 
-def quiet_label(text: str = "") -> QtWidgets.QLabel:
-    """A label in a weaker colour, for what need not be read."""
-    label = QtWidgets.QLabel(text)
-    label.setForegroundRole(QtGui.QPalette.ColorRole.PlaceholderText)
+def quiet(label: QtWidgets.QLabel) -> QtWidgets.QLabel:
+    """The label in a weaker colour, for what need not be read first. Works with every theme: the text's own colour."""
+    effect = QtWidgets.QGraphicsOpacityEffect(label)
+    effect.setOpacity(QUIET_OPACITY)
+    label.setGraphicsEffect(effect)
     return label
 
 
@@ -88,8 +90,7 @@ class Fold(QtWidgets.QWidget):
         self._arrow.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 2px 0; }")
         self._arrow.toggled.connect(self._show)
         self._arrow.clicked.connect(self.toggled.emit)
-        self.note = ElidedLabel()
-        self.note.setForegroundRole(QtGui.QPalette.ColorRole.PlaceholderText)
+        self.note = quiet(ElidedLabel())
         self.note.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
         self._body = body
         layout = QtWidgets.QVBoxLayout(self)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..translation import tr
-from .pieces import quiet_label, row, tool_button
+from .pieces import quiet, row, tool_button
 
 MOST_LINES = 4
 MENU_CHARACTERS = 60
@@ -70,7 +70,7 @@ class PromptField(QtWidgets.QWidget):
     ) -> None:
         super().__init__()
         self.edit = PromptEdit(placeholder, tip)
-        label = quiet_label(name)
+        label = quiet(QtWidgets.QLabel(name))
         label.setBuddy(self.edit)
         self.edit.setAccessibleName(name)
         self._recall = recall

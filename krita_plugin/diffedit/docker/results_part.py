@@ -8,7 +8,7 @@ from ..results import Variation
 from ..studio import Studio
 from ..translation import tr
 from .icons import icon
-from .pieces import SPACING, ElidedLabel, row
+from .pieces import SPACING, ElidedLabel, quiet, row
 
 TILE = 58  # px; four in a row of 260
 GAP = 4
@@ -97,12 +97,13 @@ class ResultsPart(QtWidgets.QWidget):
         self.discard = QtWidgets.QPushButton(tr("Discard"))
         self.discard.setToolTip(tr("Drop the results that were not accepted"))
         self.discard.clicked.connect(lambda: studio.results.discard(studio.session))
-        self.seed = ElidedLabel()
+        self.seed = quiet(ElidedLabel())
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(SPACING)
         layout.addWidget(self._tiles)
-        layout.addLayout(row(self.accept, self.discard, self.seed, 1))
+        layout.addWidget(self.seed)
+        layout.addLayout(row(self.accept, 1, self.discard, 1))
 
     def refresh(self, session: EditSession) -> None:
         while self._grid.count():

@@ -5,16 +5,16 @@ The worker calls it for a job, `diffedit edit` in its own process. All lengths a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from diffedit_protocol.errors import BadInputError, NothingFoundError, OutOfMemoryError
+from diffedit_protocol.errors import BadInputError, ModelError, NothingFoundError, OutOfMemoryError
 from diffedit_protocol.messages import Bounds, EditRequest
 from numpy.typing import NDArray
 
-from .diffedit.engine import DiffEditEngine, Subject
-from .diffedit.mask import final_mask, limit
+from .diffedit.engine import DiffEditEngine, Subject, content_id
+from .diffedit.mask import automatic_threshold, final_mask, limit
 from .diffedit.network import OutOfMemory
 from .diffedit.settings import Settings, settings_for
 from .diffedit.steps import OnStep, Step, ignore
@@ -23,6 +23,7 @@ from .imaging.alpha import laid_on_paper, taken_off_paper
 from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
 from .imaging.soft_map import soft_map_of
 from .imaging.thumbnail import Thumbnail
+from .models import dressed
 from .outcome import Edit, EditOutcome, Note, paste
 from .stopwatch import Stopwatch
 
@@ -32,7 +33,7 @@ Plane = NDArray[np.uint8]
 __all__ = ["Edit", "EditOutcome", "Note", "edit_picture", "paste"]
 
 SMALLEST_SIDE = 8  # px: below, a picture shows nothing that words could name
-DEFAULT_THRESHOLD = 0.5  # the paper's
+HALF = 0.5  # told as the threshold of a mask that was given
 _NEARLY_ALL = 0.9  # share of the searched place
 
 
@@ -49,10 +50,11 @@ def edit_picture(
 
     picture: (H, W, 3) RGB or (H, W, 4) straight RGBA, uint8, sRGB. selection: (H, W) uint8, limits search and edit.
     mask: (H, W) uint8, used as it is instead of a search. The request's own references to pixels are not looked at.
-    Raises BadInputError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
+    Raises BadInputError, ModelError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
     """
     _check(request, picture, selection, mask)
     try:
+        engine = engine.dressed(dressed(engine.model, request.adapters))
         return _Job(engine, request, picture, selection, mask, on_step).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         engine.cache.clear()
@@ -109,17 +111,21 @@ class _Job:
         self.settings: Settings = settings_for(request.method, request.quality)
         self.colours = laid_on_paper(picture)
         self.area = self._choose_area()
-        self.subject = Subject.of(to_work(self.colours, self.area))
+        self.content = (engine.model.key, content_id(self.colours), self.area)
+        self.subject = engine.cache.get(
+            ("subject", *self.content), lambda: Subject.of(to_work(self.colours, self.area))
+        )
         self.watch = Stopwatch()
         self.on_step = self._listener(on_step)
 
     def run(self) -> EditOutcome:
         before = self.engine.evaluations
         request = self.request
-        threshold = DEFAULT_THRESHOLD if request.threshold is None else request.threshold
-        soft_map = None
+        soft_map, threshold = None, request.threshold
         if self.given_mask is None:
             soft_map = self._soft_map()
+            if threshold is None:
+                threshold = self.settings.fixed_threshold or automatic_threshold(soft_map, self.selection)
             mask = final_mask(soft_map, threshold, request.grow, request.feather, self.selection)
         else:
             mask = limit(self.given_mask, self.selection)
@@ -127,16 +133,16 @@ class _Job:
         if bounds.empty:
             raise self._nothing_found()
         notes = self._notes(mask)
-        edits = self._edits(mask, bounds) if request.task == "edit" else ()
+        edits, withheld = self._edits(mask, bounds) if request.task == "edit" else ((), ())
         return EditOutcome(
             mask=mask,
             soft_map=soft_map,
-            threshold=threshold,
+            threshold=HALF if threshold is None else threshold,
             bounds=bounds,
             edits=edits,
             evaluations=self.engine.evaluations - before,
             seconds=self.watch.seconds,
-            notes=notes,
+            notes=notes + withheld,
         )
 
     def _choose_area(self) -> WorkArea:
@@ -149,16 +155,19 @@ class _Job:
         return choose_area(width, height, region, model.native_size, model.multiple)
 
     def _soft_map(self) -> Plane:
-        request = self.request
-        with self.watch.measure("finding"):
-            difference = self.engine.difference(
-                self.subject, request.source, request.target, self.settings, self.on_step
-            )
-            return soft_map_of(
-                difference, self.colours, self.area, self.engine.model.factor, self.settings, self.selection
-            )
+        request, engine, settings = self.request, self.engine, self.settings
+        limits = None if self.selection is None else content_id(self.selection)
 
-    def _edits(self, mask: Plane, bounds: Bounds) -> tuple[Edit, ...]:
+        def compute() -> Plane:
+            difference = engine.difference(self.subject, request.source, request.target, settings, self.on_step)
+            return soft_map_of(difference, self.colours, self.area, engine.model.factor, settings, self.selection)
+
+        with self.watch.measure("finding"):
+            key = ("soft map", *self.content, limits, request.source, request.target, settings)
+            return engine.cache.get(key, compute)
+
+    def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[Note, ...]]:
+        """The results, and what is to be said of those that the model's safety checker withholds."""
         request, engine, settings = self.request, self.engine, self.settings
         with self.watch.measure("inverting"):
             trajectory = engine.trajectory(self.subject, request.source, request.strength, settings, self.on_step)
@@ -180,10 +189,25 @@ class _Job:
                 on_step=self.on_step,
             )
         with self.watch.measure("decoding"):
-            pictures = engine.decode(latents, self.on_step)
-            return tuple(
-                Edit(seed, self._pixels(pixels, mask, bounds)) for seed, pixels in zip(seeds, pictures, strict=True)
+            pictures = dict(zip(seeds, engine.decode(latents, self.on_step), strict=True))
+            shown = self._shown(pictures)
+            edits = tuple(Edit(seed, self._pixels(pictures[seed], mask, bounds)) for seed in shown)
+        if len(shown) == len(seeds):
+            return edits, ()
+        sentence = f"The model's safety checker flagged {len(seeds) - len(shown)} of {len(seeds)} results; kept back."
+        return edits, (Note("FLAGGED", sentence),)
+
+    def _shown(self, pictures: Mapping[int, Pixels]) -> list[int]:
+        """The seeds of the pictures that the model's safety checker lets pass. Raises ModelError when it lets none."""
+        checker = self.engine.model.safety
+        shown = [seed for seed, picture in pictures.items() if checker is None or not checker.flags(picture)]
+        if not shown:
+            raise ModelError(
+                "The model's safety checker flagged every result, so none is shown. Other words or another seed may "
+                "help; the owner of the backend can switch the checker off (--no-safety-checker).",
+                retryable=True,
             )
+        return shown
 
     def _pixels(self, decoded: Pixels, mask: Plane, bounds: Bounds) -> Pixels:
         """The RGBA pixels within bounds of a picture at the model's size."""
@@ -213,8 +237,13 @@ class _Job:
                     "NEARLY_ALL", f"{share:.0%} was found: nearly everything. Raise the threshold, or select the place."
                 )
             )
-        for text in (self.request.source, self.request.target, self.request.negative):
-            if rest := words_beyond(self.engine.model, text):
+        model, texts = self.engine.model, (self.request.source, self.request.target, self.request.negative)
+        if model.remark:
+            notes.append(Note("MODEL", model.remark))
+        if unsaid := self._unsaid_words(texts):
+            notes.append(Note("WORD_UNUSED", f"No text says {unsaid}, so what was learned for it is not used."))
+        for text in texts:
+            if rest := words_beyond(model, text):
                 notes.append(Note("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
         if self.request.variations > 1 and self.settings.eta == 0:
             notes.append(
@@ -224,6 +253,15 @@ class _Job:
                 )
             )
         return tuple(notes)
+
+    def _unsaid_words(self, texts: tuple[str, ...]) -> str:
+        """The textual inversions that no text names, each by the words that would."""
+        words = self.engine.model.words
+        named: dict[str, list[str]] = {}
+        for word, tokens in words.spellings:
+            named.setdefault(tokens, []).append(word)
+        silent = [names for names in named.values() if not any(words.says(n, text) for n in names for text in texts)]
+        return ", ".join(" or ".join(f"'{name}'" for name in names) for names in silent)
 
     def _listener(self, on_step: OnStep) -> Callable[[Step], None]:
         """Passes steps on, with previews of the whole picture."""

@@ -38,10 +38,10 @@ class NoiseSchedule:
             )
 
     @classmethod
-    def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
+    def from_scheduler(cls, scheduler: Any, prediction_type: str | None = None) -> NoiseSchedule:
         """The schedule of a diffusers scheduler with `alphas_cumprod` (DDIM, DPM-Solver, Euler, ...)."""
         alphas_cumprod = tuple(float(a) for a in scheduler.alphas_cumprod.double())
-        return cls(alphas_cumprod, scheduler.config.prediction_type)
+        return cls(alphas_cumprod, prediction_type or scheduler.config.prediction_type)
 
     def level(self, t: int) -> Level:
         """The level of training time t, 0 to N - 1."""

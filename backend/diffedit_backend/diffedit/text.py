@@ -28,11 +28,10 @@ class TextCondition:
 def encode_text(model: LoadedModel, text: str) -> TextCondition:
     """Encode one text: by the last layer for SD 1 and 2, by the last but one of both encoders for SDXL."""
     if not model.is_xl:
-        ids = _token_ids(model.tokenizers[0], text).to(model.device)
-        return TextCondition(model.text_encoders[0](ids).last_hidden_state[0].to(model.dtype))
+        return TextCondition(_encoded(model, 0, text).last_hidden_state[0].to(model.dtype))
     tokens, pooled = [], torch.empty(0)
-    for tokenizer, encoder in zip(model.tokenizers, model.text_encoders, strict=True):
-        output = encoder(_token_ids(tokenizer, text).to(model.device), output_hidden_states=True)
+    for index in range(len(model.text_encoders)):
+        output = _encoded(model, index, text, output_hidden_states=True)
         tokens.append(output.hidden_states[-2][0])
         pooled = output[0][0]  # the second encoder's projection of its last token is the one that is used
     share = 0.0 if text == "" and model.zero_empty_text else 1.0
@@ -42,9 +41,16 @@ def encode_text(model: LoadedModel, text: str) -> TextCondition:
 def words_beyond(model: LoadedModel, text: str) -> str:
     """The end of a text beyond the number of tokens that the text encoder reads; mostly ""."""
     tokenizer = model.tokenizers[0]
-    ids = tokenizer(text, truncation=False, verbose=False).input_ids
+    ids = tokenizer(model.words.spelled(text), truncation=False, verbose=False).input_ids
     room = tokenizer.model_max_length
     return str(tokenizer.decode(ids[room - 1 : -1])).strip() if len(ids) > room else ""
+
+
+def _encoded(model: LoadedModel, index: int, text: str, **options: Any) -> Any:
+    """What text encoder `index` makes of a text, learned words included."""
+    ids = _token_ids(model.tokenizers[index], model.words.spelled(text)).to(model.device)
+    with model.words.heard(index, model.text_encoders[index], ids) as heard:
+        return model.text_encoders[index](heard, **options)
 
 
 def _token_ids(tokenizer: Any, text: str) -> Tensor:

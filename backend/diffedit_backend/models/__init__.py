@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .adapters import dressed
 from .device import use_threads
 from .load import load_model
 from .loaded import LoadedModel
 
-__all__ = ["LoadedModel", "load_model", "use_threads"]
+__all__ = ["LoadedModel", "dressed", "load_model", "use_threads"]

@@ -1,4 +1,4 @@
-"""A model in diffusers' folder layout. Only the parts that an edit needs are read; nothing is fetched, nothing unpickled."""
+"""A model in diffusers' folder layout: the parts that an edit needs. Nothing is fetched, nothing unpickled."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import torch
 from diffedit_protocol.errors import ModelError
 
 from .parts import Parts
+from .safety import SafetyChecker, load_safety_checker
 
 _ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
 _ENCODER_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 
 
-def load_folder(name: str, folder: Path, dtype: torch.dtype) -> Parts:
-    """The parts in a folder with model_index.json. Raises ModelError, which says what is missing or of the wrong kind."""
+def load_folder(name: str, folder: Path, dtype: torch.dtype, *, safety: bool = True) -> Parts:
+    """The parts in a folder with model_index.json; `safety`: with its safety checker, where it has one.
+
+    Raises ModelError, which says what is missing or of the wrong kind.
+    """
     if not (folder / "model_index.json").is_file():
         raise ModelError(f"The folder {name!r} has no model_index.json: it is not a model in diffusers' layout.")
     index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
@@ -25,7 +29,8 @@ def load_folder(name: str, folder: Path, dtype: torch.dtype) -> Parts:
         fault = "pickled weights only, which can run any program" if any(folder.glob("unet/*.bin")) else "no weights"
         raise ModelError(f"The folder {name!r} has {fault}. Take the version with .safetensors files.")
     try:
-        return _load(folder, index, dtype)
+        checker = load_safety_checker(name, folder, dtype) if safety and _kind(index, "safety_checker") else None
+        return _load(folder, index, dtype, checker)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"The model {name!r} is incomplete or damaged. Download it again.", detail=f"{error!r:.500}"
@@ -52,7 +57,7 @@ def _kind(index: dict[str, Any], part: str) -> str | None:
     return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
 
 
-def _load(folder: Path, index: dict[str, Any], dtype: torch.dtype) -> Parts:
+def _load(folder: Path, index: dict[str, Any], dtype: torch.dtype, checker: SafetyChecker | None) -> Parts:
     import diffusers
     import transformers
 
@@ -77,6 +82,7 @@ def _load(folder: Path, index: dict[str, Any], dtype: torch.dtype) -> Parts:
             str(folder), subfolder="scheduler", local_files_only=True
         ),
         zero_empty_text=bool(index.get("force_zeros_for_empty_prompt", False)),
+        safety=checker,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..bundled import weights_folder
 from ..diffedit.schedule import NoiseSchedule
+from ..library.folders import BUNDLED, model_place
 from .device import choose_device, choose_dtype
 from .loaded import DEFAULT_GUIDANCE, LoadedModel
 from .parts import Parts
+from .prediction import mistaken_prediction
 from .sources import load_parts
 
-BUNDLED = "bundled"
-FACTS_FILE = "diffedit.json"  # beside model_index.json: {"guidance": 4.0}, what the model's maker found to work best
+# Beside model_index.json, or in the folder of a single file's name: what its maker found to work best ("guidance"), and
+# what the model's own settings have wrong ("prediction_type").
+FACTS_FILE = "diffedit.json"
 
 
 def load_model(
@@ -27,17 +30,20 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     *,
     compiled: bool = False,
+    safety: bool = True,
 ) -> LoadedModel:
-    """Load `name`: "bundled", a diffusers folder, a .safetensors file of Stable Diffusion 1, 2 or XL, or a hub id.
+    """Load `name`: "bundled", a name in the models folder, a diffusers folder, a .safetensors file of Stable Diffusion
+    1, 2 or XL, or a hub id.
 
     `dtype` is "fp32", "fp16", "bf16" or a torch dtype. `compiled` compiles the UNet (slow first run, CUDA only).
+    `safety`: use the safety checker of a model that has one.
     Raises ModelError with a sentence that says what is missing and what to do.
     """
-    place = weights_folder() if name == BUNDLED else Path(name).expanduser()
+    place = model_place(str(name))
     chosen = choose_device(device)
     precision = choose_dtype(dtype, chosen)
     quiet_libraries()
-    parts = load_parts(str(name), place, precision)
+    parts = load_parts(str(name), place, precision, safety=safety)
     _check(str(name), parts)
     unet = _placed(parts.unet, chosen, channels_last=True)
     if compiled and chosen.type == "cuda":
@@ -45,20 +51,23 @@ def load_model(
     # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
     overflows = len(parts.text_encoders) == 2 and bool(getattr(parts.vae.config, "force_upcast", False))
     vae = parts.vae.to(torch.float32) if overflows else parts.vae
-    return LoadedModel(
+    facts = _facts(place)
+    model = LoadedModel(
         name=BUNDLED if name == BUNDLED else place.name,
         key=_key(str(name), place),
         unet=unet,
         vae=_placed(vae, chosen, channels_last=True),
         tokenizers=parts.tokenizers,
         text_encoders=tuple(_placed(encoder, chosen) for encoder in parts.text_encoders),
-        schedule=NoiseSchedule.from_scheduler(parts.scheduler),
+        schedule=_schedule(str(name), parts, facts),
         device=chosen,
         dtype=precision,
-        guidance=float(_facts(place).get("guidance", DEFAULT_GUIDANCE)),
+        guidance=float(facts.get("guidance", DEFAULT_GUIDANCE)),
         zero_empty_text=parts.zero_empty_text,
         compiled=compiled and chosen.type == "cuda",
+        safety=parts.safety.to(chosen) if parts.safety is not None else None,
     )
+    return model if model.compiled else dataclasses.replace(model, remark=mistaken_prediction(model))
 
 
 def quiet_libraries() -> None:
@@ -91,8 +100,20 @@ def _check(name: str, parts: Parts) -> None:
         )
 
 
+def _schedule(name: str, parts: Parts, facts: dict[str, Any]) -> NoiseSchedule:
+    kind = facts.get("prediction_type", parts.scheduler.config.prediction_type)
+    try:
+        return NoiseSchedule.from_scheduler(parts.scheduler, kind)
+    except ValueError as error:
+        raise ModelError(
+            f"The settings of {name!r} say that it predicts {kind!r}; it must be epsilon, v_prediction or sample. "
+            "Correct its scheduler_config.json.",
+            detail=str(error),
+        ) from error
+
+
 def _facts(place: Path) -> dict[str, Any]:
-    file = place / FACTS_FILE
+    file = (place.with_suffix("") if place.is_file() else place) / FACTS_FILE
     return dict(json.loads(file.read_text())) if file.is_file() else {}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..diffedit.schedule import NoiseSchedule
+from ..diffedit.words import LearnedWords
+from .safety import SafetyChecker
 
 DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
 
@@ -18,6 +20,8 @@ class LoadedModel:
 
     tokenizers, text_encoders: one pair for Stable Diffusion 1 and 2, two for XL. key: names the weights, for caches.
     zero_empty_text: whether the empty text stands for zeros instead of for its embedding (SDXL base).
+    words: those of textual inversions. safety: None where the model has no checker or its owner switched it off.
+    remark: what an artist should know of this model, "" when nothing.
     """
 
     name: str
@@ -32,6 +36,9 @@ class LoadedModel:
     guidance: float = DEFAULT_GUIDANCE
     zero_empty_text: bool = False
     compiled: bool = False
+    words: LearnedWords = field(default_factory=LearnedWords)
+    safety: SafetyChecker | None = None
+    remark: str = ""
 
     @property
     def is_xl(self) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .safety import SafetyChecker
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """diffusers' and transformers' objects. Two tokenizers and text encoders for SDXL, else one; `scheduler` has the betas."""
+    """diffusers' and transformers' objects; two tokenizers and text encoders for SDXL, else one."""
 
     unet: Any
     vae: Any
@@ -16,3 +18,4 @@ class Parts:
     text_encoders: tuple[Any, ...]
     scheduler: Any
     zero_empty_text: bool = False
+    safety: SafetyChecker | None = None

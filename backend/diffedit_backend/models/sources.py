@@ -7,47 +7,52 @@ from pathlib import Path
 import torch
 from diffedit_protocol.errors import ModelError
 
+from ..library.folders import PICKLES, SAFE
 from .folder import load_folder
 from .parts import Parts
 from .single_file import load_single_file
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _FROM_HUB = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
-def load_parts(name: str, place: Path, dtype: torch.dtype) -> Parts:
-    """The parts of the model `name`, which is at `place` if it is on this machine. Raises ModelError."""
+def load_parts(name: str, place: Path, dtype: torch.dtype, *, safety: bool = True) -> Parts:
+    """The parts of the model `name`, which is at `place` if it is on this machine; `safety`: its checker as well.
+
+    Raises ModelError.
+    """
     if place.is_dir():
-        return load_folder(name, place, dtype)
+        return load_folder(name, place, dtype, safety=safety)
     if place.suffix.lower() in PICKLES:
         raise ModelError(
             f"{name!r} is a pickle, which can run any program when it is opened, so it is not loaded. "
             "Take the .safetensors version of the model."
         )
-    if place.suffix.lower() == ".safetensors":
+    if place.suffix.lower() == SAFE:
         if not place.is_file():
             raise ModelError(f"There is no file {name!r}.")
         return load_single_file(name, place, dtype)
     if place.is_file():
         raise ModelError(f"{name!r} is no model: a .safetensors file, a diffusers folder or a hub id was expected.")
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
-        return load_folder(name, _fetched(name), dtype)
+        return load_folder(name, _fetched(name), dtype, safety=safety)
     raise ModelError(
         f"There is no model {name!r}: it is no folder and no file here, and a hub id looks like 'owner/model'."
     )
 
 
 def _fetched(name: str) -> Path:
-    """The folder of a hub id in the hub's cache, downloaded where it is not there."""
+    """The folder of a hub id, or id@revision, in the hub's cache, downloaded where it is not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    repository, _, revision = name.partition("@")
+    wanted = {"repo_id": repository, "revision": revision or None, "allow_patterns": _FROM_HUB}
     try:
-        return Path(snapshot_download(name, local_files_only=True, allow_patterns=_FROM_HUB))
+        return Path(snapshot_download(**wanted, local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(snapshot_download(name, allow_patterns=_FROM_HUB))
+        return Path(snapshot_download(**wanted))
     except (
         OSError,
         ValueError,

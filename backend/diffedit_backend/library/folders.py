@@ -1,0 +1,75 @@
+"""Where a person puts models and adapters, and how a name finds one.
+
+    <data>/models/NAME/              a model in diffusers' folder layout
+    <data>/models/NAME.safetensors   a checkpoint in Stable Diffusion's original layout
+    <data>/adapters/NAME.safetensors a LoRA or a textual inversion; NAME/ with one .safetensors file in it is the same
+
+<data> is $DIFFEDIT_HOME, or `diffedit` in the user's data folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffedit_protocol.errors import ModelError
+from diffedit_protocol.private_files import data_folder
+
+from ..bundled import weights_folder
+
+BUNDLED = "bundled"
+SAFE = ".safetensors"
+# Python's pickle runs whatever program the file asks for while it is read.
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+
+
+def models_folder() -> Path:
+    return data_folder() / "models"
+
+
+def adapters_folder() -> Path:
+    return data_folder() / "adapters"
+
+
+def kept_models() -> dict[str, Path]:
+    """Name and place of every model in the models folder, by name."""
+    folder = models_folder()
+    found = {place.parent.name: place.parent for place in folder.glob("*/model_index.json")}
+    # A file wins over the folder beside it that only holds its settings.
+    found |= {file.stem: file for file in folder.glob(f"*{SAFE}")}
+    return dict(sorted(found.items()))
+
+
+def kept_adapters() -> dict[str, Path]:
+    """Name and .safetensors file of every LoRA and textual inversion in the adapters folder, by name."""
+    folder = adapters_folder()
+    found = {}
+    for place in folder.glob("*/"):
+        files = sorted(place.glob(f"*{SAFE}"))
+        if len(files) == 1:
+            found[place.name] = files[0]
+    found |= {file.stem: file for file in folder.glob(f"*{SAFE}")}
+    return dict(sorted(found.items()))
+
+
+def model_place(name: str) -> Path:
+    """Where the model `name` is: the bundled one, a path, a name in the models folder. A hub id is no place."""
+    if name == BUNDLED:
+        return weights_folder()
+    place = Path(name).expanduser()
+    return place if place.exists() else kept_models().get(name, place)
+
+
+def adapter_file(name: str) -> Path:
+    """The file of the adapter `name`. Raises ModelError, which says what there is, or why a pickle is refused."""
+    kept = kept_adapters()
+    if name in kept:
+        return kept[name]
+    folder = adapters_folder()
+    for ending in PICKLES:
+        if (folder / f"{name}{ending}").is_file():
+            raise ModelError(
+                f"The adapter '{name}{ending}' is a pickle, which can run any program when it is opened, so it is not "
+                "loaded. Take its .safetensors version."
+            )
+    there = f"There are: {', '.join(kept)}." if kept else f"There are none; put .safetensors files into {folder}."
+    raise ModelError(f"The backend has no adapter {name!r:.80}. {there}")

@@ -1,0 +1,127 @@
+"""What can be loaded on this machine: of which kind, and how much memory its weights take."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffedit_protocol.errors import ModelError
+
+from ..bundled import weights_folder
+from .folders import BUNDLED, SAFE, kept_adapters, kept_models
+from .headers import TensorFact, tensors_in
+
+# The networks that an edit needs; a safety checker comes on top where there is one.
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_IN_ORIGINAL = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
+SD1, SD2, XL, OTHER = "SD 1", "SD 2", "SD XL", "other"
+_BY_WIDTH = {768: SD1, 1024: SD2}  # of the text embeddings that the UNet looks at
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model. `parameters`: of the networks that an edit needs. `size`: px that it was trained at, 0 where unknown.
+
+    `fault`: why it cannot be loaded, "" when nothing speaks against it.
+    """
+
+    name: str
+    family: str
+    place: Path
+    parameters: int = 0
+    size: int = 0
+    fault: str = ""
+
+    def bytes_in_memory(self, bytes_per_parameter: int) -> int:
+        """Memory of the weights: 2 bytes per parameter on a GPU (fp16, bf16), 4 on a CPU (fp32)."""
+        return self.parameters * bytes_per_parameter
+
+
+@dataclass(frozen=True)
+class AdapterEntry:
+    """A LoRA or a textual inversion of the adapters folder."""
+
+    name: str
+    kind: str
+    file: Path
+
+
+def models() -> list[ModelEntry]:
+    """The bundled model, those of the models folder, those in the hub's cache."""
+    places = {BUNDLED: weights_folder(), **kept_models(), **dict(_in_hub_cache())}
+    return [_entry(name, place) for name, place in places.items()]
+
+
+def adapters() -> list[AdapterEntry]:
+    return [AdapterEntry(name, _adapter_kind(file), file) for name, file in kept_adapters().items()]
+
+
+def _entry(name: str, place: Path) -> ModelEntry:
+    try:
+        return _file_entry(name, place) if place.is_file() else _folder_entry(name, place)
+    except ModelError as error:
+        return ModelEntry(name, OTHER, place, fault=error.sentence)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return ModelEntry(name, OTHER, place, fault=f"Its settings cannot be read: {error!r:.200}")
+
+
+def _folder_entry(name: str, folder: Path) -> ModelEntry:
+    index, unet = _json(folder / "model_index.json"), _json(folder / "unet" / "config.json")
+    if index.get("unet", [None, None])[1] != "UNet2DConditionModel":
+        raise ModelError(f"A {index.get('_class_name', 'model of another kind')}, which is no Stable Diffusion.")
+    cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else max(unet["sample_size"])
+    vae_levels = len(_json(folder / "vae" / "config.json")["block_out_channels"])
+    text_time = unet.get("addition_embed_type") == "text_time"
+    fault = "" if any((folder / "unet").glob(f"*{SAFE}")) else "It has no .safetensors weights."
+    parameters = sum(fact.elements for part in _PARTS for file in _one_variant(folder / part) for fact in _facts(file))
+    family = XL if text_time else _BY_WIDTH.get(unet["cross_attention_dim"], OTHER)
+    return ModelEntry(name, family, folder, parameters, cells * 2 ** (vae_levels - 1), fault)
+
+
+def _one_variant(folder: Path) -> list[Path]:
+    """The weight files of a part; where it has them in full and in half precision, the full ones."""
+    files = sorted(folder.glob(f"*{SAFE}"))
+    plain = [file for file in files if ".fp16." not in file.name]
+    return plain or files
+
+
+def _file_entry(name: str, file: Path) -> ModelEntry:
+    tensors = tensors_in(file)
+    if not any(key.startswith("model.diffusion_model.") for key in tensors):
+        return ModelEntry(name, OTHER, file, fault="No whole Stable Diffusion model (a LoRA, a VAE, another network).")
+    if any(key.startswith("conditioner.embedders.1.") for key in tensors):
+        family = XL
+    else:
+        family = SD2 if any(key.startswith("cond_stage_model.model.") for key in tensors) else SD1
+    parameters = sum(fact.elements for key, fact in tensors.items() if key.startswith(_IN_ORIGINAL))
+    return ModelEntry(name, family, file, parameters)
+
+
+def _adapter_kind(file: Path) -> str:
+    try:
+        names = tensors_in(file)
+    except ModelError:
+        return "damaged"
+    return "LoRA" if any("lora" in name for name in names) else "textual inversion"
+
+
+def _in_hub_cache() -> Iterator[tuple[str, Path]]:
+    """Id and newest snapshot of every model in the hub's cache that is in diffusers' layout."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    for folder in sorted(cache.glob("models--*--*")):
+        snapshots = sorted(folder.glob("snapshots/*/model_index.json"), key=lambda index: index.stat().st_mtime)
+        if snapshots:
+            yield folder.name.removeprefix("models--").replace("--", "/", 1), snapshots[-1].parent
+
+
+def _facts(file: Path) -> Iterator[TensorFact]:
+    yield from tensors_in(file).values()
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))

@@ -1,0 +1,317 @@
+"""LoRAs and textual inversions, in the formats that they are shared in, chosen for each edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffedit_backend.diffedit.engine import DiffEditEngine
+from diffedit_backend.diffedit.text import encode_text, words_beyond
+from diffedit_backend.editing import edit_picture
+from diffedit_backend.models import LoadedModel, dressed, load_model
+from diffedit_protocol.errors import ModelError
+from diffedit_protocol.messages import Adapter, EditRequest
+from original_layout import unet_key
+from safetensors.torch import save_file
+from tiny_models import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder
+
+REQUEST = EditRequest("a horse", "a zebra", quality="draft", strength=0.5, threshold=0.3)
+RANK, ALPHA = 2, 4.0
+
+
+@pytest.fixture(autouse=True)
+def adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    torch.set_num_threads(1)
+    monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path))
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> LoadedModel:
+    return load_model(write_folder(tmp_path / "model", parts("sd1")), "cpu")
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[str], LoadedModel]:
+    return lambda family: load_model(write_folder(tmp_path / family, parts(family)), "cpu")
+
+
+@pytest.fixture
+def picture() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(3).integers(0, 255, (32, 32, 3), np.uint8)
+
+
+def lora_layers(network: Any, ends: tuple[str, ...]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Down and up matrices for every linear layer whose name ends so."""
+    g = torch.Generator().manual_seed(5)
+    return {
+        name: (
+            0.3 * torch.randn(RANK, module.in_features, generator=g),
+            0.3 * torch.randn(module.out_features, RANK, generator=g),
+        )
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear) and name.endswith(ends)
+    }
+
+
+def unet_layers(model: LoadedModel) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    return lora_layers(model.unet, ("to_q", "to_v"))
+
+
+def text_layers(model: LoadedModel) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    return lora_layers(model.text_encoders[0], ("q_proj", "k_proj", "v_proj", "out_proj"))
+
+
+def as_diffusers(model: LoadedModel) -> dict[str, torch.Tensor]:
+    """`unet.….lora_A.weight`, alpha folded into the up matrix as that format has none of its own."""
+    tensors = {}
+    for prefix, layers in (("unet", unet_layers(model)), ("text_encoder", text_layers(model))):
+        for name, (down, up) in layers.items():
+            tensors[f"{prefix}.{name}.lora_A.weight"] = down
+            tensors[f"{prefix}.{name}.lora_B.weight"] = up * ALPHA / RANK
+    return tensors
+
+
+def as_old_diffusers(model: LoadedModel) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, (down, up) in unet_layers(model).items():
+        tensors[f"unet.{name}.lora.down.weight"] = down
+        tensors[f"unet.{name}.lora.up.weight"] = up * ALPHA / RANK
+    for name, (down, up) in text_layers(model).items():
+        tensors[f"text_encoder.{name}.lora_linear_layer.down.weight"] = down
+        tensors[f"text_encoder.{name}.lora_linear_layer.up.weight"] = up * ALPHA / RANK
+    return tensors
+
+
+def as_kohya(model: LoadedModel) -> dict[str, torch.Tensor]:
+    """`lora_unet_…lora_down.weight` with an alpha for every layer; for XL the UNet's blocks by their original names."""
+    te, tensors = ("te1" if model.is_xl else "te"), {}
+    layers = model.unet.config.layers_per_block
+    for name, pair in unet_layers(model).items():
+        tensors |= _kohya("unet", unet_key(name, layers) if model.is_xl else name, pair)
+    for name, pair in text_layers(model).items():
+        tensors |= _kohya(te, f"text_model.{name.removeprefix('text_model.')}", pair)
+    return tensors
+
+
+def _kohya(kind: str, name: str, pair: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+    key = f"lora_{kind}_{name.replace('.', '_')}"
+    return {
+        f"{key}.lora_down.weight": pair[0],
+        f"{key}.lora_up.weight": pair[1],
+        f"{key}.alpha": torch.tensor(ALPHA),
+    }
+
+
+def as_peft(model: LoadedModel) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, (down, up) in unet_layers(model).items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = down
+        tensors[f"base_model.model.{name}.lora_B.weight"] = up * ALPHA / RANK
+    return tensors
+
+
+def write(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, file)
+
+
+@torch.inference_mode()
+def answers(model: LoadedModel, text: str = "a zebra") -> torch.Tensor:
+    """What text encoders and UNet make of one input."""
+    from diffedit_backend.diffedit.network import Network
+
+    x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    return Network(model).predict(x, model.schedule.level(500), [encode_text(model, text)])
+
+
+def by_hand(model: LoadedModel, weight: float, *, text: bool) -> None:
+    """Add the LoRA's product to the layers themselves: what the adapter must amount to."""
+    for network, layers in ((model.unet, unet_layers(model)), (model.text_encoders[0], text_layers(model))):
+        if network is model.unet or text:
+            modules = dict(network.named_modules())
+            for name, (down, up) in layers.items():
+                modules[name].weight += weight * ALPHA / RANK * (up @ down)
+
+
+FORMATS = {"diffusers": as_diffusers, "old diffusers": as_old_diffusers, "kohya": as_kohya, "peft": as_peft}
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_a_lora_in_each_format_amounts_to_its_matrices_added_to_the_layers(
+    layout: str, adapters: Path, load: Callable[[str], LoadedModel]
+) -> None:
+    model, reference = load("sd1"), load("sd1")
+    write(adapters / "paint.safetensors", FORMATS[layout](model))
+    before = answers(model)
+    by_hand(reference, 0.7, text=layout != "peft")  # peft's own format holds one network only
+    got = answers(dressed(model, [Adapter("paint", 0.7)]))
+    assert torch.allclose(got, answers(reference), atol=1e-4)
+    assert not torch.allclose(got, before, atol=1e-2)
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "kohya"])
+def test_a_lora_of_sdxl_reaches_its_unet_and_its_text_encoder(
+    layout: str, adapters: Path, load: Callable[[str], LoadedModel]
+) -> None:
+    model, reference = load("xl"), load("xl")
+    write(adapters / "paint.safetensors", FORMATS[layout](model))
+    by_hand(reference, 1.0, text=True)
+    assert torch.allclose(answers(dressed(model, [Adapter("paint")])), answers(reference), atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_edit_with_a_lora_differs_from_one_without_and_leaves_no_trace(
+    family: str, adapters: Path, load: Callable[[str], LoadedModel], picture: Any
+) -> None:
+    model = load(family)
+    write(adapters / "paint.safetensors", as_diffusers(model))
+    engine = DiffEditEngine(model)
+    whole = np.full(picture.shape[:2], 255, np.uint8)
+
+    def edit(*chosen: Adapter) -> Any:
+        from dataclasses import replace
+
+        return edit_picture(engine, replace(REQUEST, adapters=chosen), picture, mask=whole).edits[0].pixels
+
+    plain, painted = edit(), edit(Adapter("paint", 0.8))
+    assert not np.array_equal(plain, painted)
+    engine.cache.clear()
+    assert np.array_equal(edit(), plain)
+    assert np.array_equal(edit(Adapter("paint", 0.8)), painted)
+
+
+def test_two_loras_add_up_and_each_goes_when_it_is_no_longer_chosen(adapters: Path, model: LoadedModel) -> None:
+    write(adapters / "one.safetensors", as_peft(model))
+    halves = {name: tensor * (0.5 if "lora_B" in name else 1) for name, tensor in as_peft(model).items()}
+    write(adapters / "half.safetensors", halves)
+    before = answers(model)
+    once = answers(dressed(model, [Adapter("one", 1.5)]))
+    both = answers(dressed(model, [Adapter("one"), Adapter("half")]))  # 1 + 0.5 of the same matrices
+    assert torch.allclose(once, both, atol=1e-4)
+    assert torch.equal(answers(dressed(model, [])), before)
+
+
+def test_results_with_and_without_an_adapter_are_kept_apart_in_the_cache(adapters: Path, model: LoadedModel) -> None:
+    write(adapters / "paint.safetensors", as_peft(model))
+    keys = {
+        dressed(model, chosen).key
+        for chosen in ([], [Adapter("paint")], [Adapter("paint", 0.5)], [Adapter("paint", -1.0)])
+    }
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "kohya"])
+def test_a_lora_of_another_kind_of_model_is_refused_and_leaves_no_trace(
+    layout: str, adapters: Path, load: Callable[[str], LoadedModel]
+) -> None:
+    write(adapters / "paint.safetensors", FORMATS[layout](load("xl")))
+    model = load("sd1")
+    before = answers(model)
+    with pytest.raises(ModelError, match="The LoRA 'paint' does not fit the model 'sd1'"):
+        dressed(model, [Adapter("paint")])
+    assert torch.equal(answers(dressed(model, [])), before)
+
+
+def test_an_adapter_that_is_not_there_is_refused_with_those_that_are(adapters: Path, model: LoadedModel) -> None:
+    write(adapters / "oils.safetensors", as_peft(model))
+    with pytest.raises(ModelError, match=r"no adapter 'inks'\. There are: oils\."):
+        dressed(model, [Adapter("inks")])
+
+
+def test_a_pickled_adapter_is_refused_with_the_way_out(adapters: Path, model: LoadedModel) -> None:
+    torch.save({}, adapters / "inks.pt")
+    with pytest.raises(ModelError, match=r"'inks\.pt' is a pickle.*Take its \.safetensors version"):
+        dressed(model, [Adapter("inks")])
+
+
+def test_a_damaged_adapter_is_refused(adapters: Path, model: LoadedModel) -> None:
+    (adapters / "inks.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"'inks\.safetensors' is damaged"):
+        dressed(model, [Adapter("inks")])
+
+
+def test_an_adapter_may_lie_in_a_folder_of_its_name(adapters: Path, model: LoadedModel) -> None:
+    (adapters / "inks").mkdir()
+    write(adapters / "inks" / "pytorch_lora_weights.safetensors", as_peft(model))
+    assert not torch.equal(answers(dressed(model, [Adapter("inks")])), answers(dressed(model, [])))
+
+
+def inversion(model: LoadedModel, layout: str, letter: str = "z") -> dict[str, torch.Tensor]:
+    """A textual inversion whose two vectors are the embeddings of one letter (with the end-of-word mark) twice."""
+    rows = []
+    for tokenizer, encoder in zip(model.tokenizers, model.text_encoders, strict=True):
+        index = tokenizer.convert_tokens_to_ids(f"{letter}</w>")
+        rows.append(encoder.get_input_embeddings().weight[index].detach().repeat(2, 1))
+    if layout == "diffusers":
+        return {"<thing>": rows[0]}
+    if layout == "web":
+        return {"emb_params": rows[0]}
+    return {"clip_l": rows[0], "clip_g": rows[1]}
+
+
+@pytest.mark.parametrize(("layout", "family"), [("diffusers", "sd1"), ("web", "sd1"), ("web", "sd2"), ("xl", "xl")])
+def test_a_learned_word_is_heard_as_the_embeddings_that_it_stands_for(
+    layout: str, family: str, adapters: Path, load: Callable[[str], LoadedModel]
+) -> None:
+    model = load(family)
+    write(adapters / "thing.safetensors", inversion(model, layout))
+    taught = dressed(model, [Adapter("thing")])
+    for word in ("<thing>", "thing") if layout == "diffusers" else ("thing", "Thing"):
+        heard, spelled = encode_text(taught, f"a {word} b"), encode_text(model, "a z z b")
+        assert torch.equal(heard.tokens, spelled.tokens)
+        assert heard.pooled is None or torch.equal(heard.pooled, spelled.pooled)
+    assert not torch.equal(encode_text(model, "a thing b").tokens, encode_text(taught, "a thing b").tokens)
+
+
+def test_a_learned_word_weighs_what_the_edit_says(adapters: Path, model: LoadedModel) -> None:
+    write(adapters / "thing.safetensors", inversion(model, "web"))
+    whole, half = (encode_text(dressed(model, [Adapter("thing", w)]), "thing").tokens for w in (1.0, 0.5))
+    assert not torch.equal(whole, half)
+    doubled = {name: 0.5 * tensor for name, tensor in inversion(model, "web").items()}
+    write(adapters / "soft.safetensors", doubled)
+    assert torch.equal(encode_text(dressed(model, [Adapter("soft")]), "soft").tokens, half)
+
+
+def test_an_edit_with_a_learned_word_ends_in_a_result_and_the_word_is_forgotten_after_it(
+    adapters: Path, model: LoadedModel, picture: Any
+) -> None:
+    write(adapters / "thing.safetensors", inversion(model, "diffusers"))
+    engine = DiffEditEngine(model)
+    request = EditRequest("a horse", "a <thing>", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
+    outcome = edit_picture(engine, request, picture)
+    assert outcome.edits
+    assert not any(note.code == "WORD_UNUSED" for note in outcome.notes)
+    assert len(model.tokenizers[0]) == model.text_encoders[0].config.vocab_size
+    assert not model.text_encoders[0].get_input_embeddings()._forward_hooks
+
+
+def test_a_learned_word_that_no_text_says_is_told(adapters: Path, model: LoadedModel, picture: Any) -> None:
+    write(adapters / "thing.safetensors", inversion(model, "diffusers"))
+    request = EditRequest("a horse", "a zebra", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
+    notes = edit_picture(DiffEditEngine(model), request, picture).notes
+    assert [n.sentence for n in notes if n.code == "WORD_UNUSED"] == [
+        "No text says '<thing>' or 'thing', so what was learned for it is not used."
+    ]
+
+
+def test_a_textual_inversion_of_another_kind_of_model_is_refused_with_both_widths(
+    adapters: Path, load: Callable[[str], LoadedModel]
+) -> None:
+    write(adapters / "thing.safetensors", inversion(load("xl"), "xl"))
+    with pytest.raises(ModelError, match=rf"have {WIDTH} and {SECOND_WIDTH} numbers, those of 'sd1' {WIDTH}"):
+        dressed(load("sd1"), [Adapter("thing")])
+
+
+def test_the_end_of_a_text_beyond_the_models_room_counts_a_learned_words_vectors(
+    adapters: Path, model: LoadedModel
+) -> None:
+    write(adapters / "thing.safetensors", {"emb_params": torch.zeros(70, WIDTH)})
+    taught = dressed(model, [Adapter("thing")])
+    assert words_beyond(model, "thing a b c d e f g") == ""
+    assert words_beyond(taught, "thing a b c d e f g").endswith("g</w>")

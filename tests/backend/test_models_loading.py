@@ -1,0 +1,257 @@
+"""Every way to load a model, each ending in an edit, on models that the tests build."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffedit_backend.diffedit.engine import DiffEditEngine
+from diffedit_backend.diffedit.settings import settings_for
+from diffedit_backend.editing import edit_picture, paste
+from diffedit_backend.models import load_model
+from diffedit_protocol.errors import ModelError
+from diffedit_protocol.messages import EditRequest
+from tiny_models import (
+    FAMILIES,
+    change_settings,
+    copy_of,
+    flagging_checker,
+    parts,
+    pipeline,
+    write_folder,
+    write_single_file,
+)
+
+REQUEST = EditRequest("a horse", "a zebra", quality="draft", strength=0.5, threshold=0.3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def picture() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(32, 32, 3) uint8 noise with a square in it."""
+    pixels = np.random.default_rng(3).integers(0, 255, (32, 32, 3), np.uint8)
+    pixels[8:20, 8:20] = (200, 40, 30)
+    return pixels
+
+
+def assert_edits(model: Any, picture: np.ndarray[Any, Any]) -> None:
+    """An edit with the model changes the picture inside of the mask and nowhere else."""
+    outcome = edit_picture(DiffEditEngine(model), REQUEST, picture)
+    result = paste(picture, outcome, 0)
+    assert np.array_equal(result[outcome.mask == 0], picture[outcome.mask == 0])
+    assert (result[outcome.mask > 0] != picture[outcome.mask > 0]).any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_diffusers_folder_ends_in_an_edit(family: str, tmp_path: Path, picture: Any) -> None:
+    model = load_model(write_folder(tmp_path / family, parts(family)), "cpu")
+    assert model.is_xl == (family == "xl")
+    assert model.native_size == 32
+    assert model.schedule.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
+    assert_edits(model, picture)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_single_file_in_the_original_layout_holds_the_same_networks_and_ends_in_an_edit(
+    family: str, tmp_path: Path, picture: Any
+) -> None:
+    made = parts(family)
+    model = load_model(write_single_file(tmp_path / "one.safetensors", made, family), "cpu")
+    networks = [("unet", model.unet), ("vae", model.vae), ("text_encoder", model.text_encoders[0])]
+    if family == "xl":
+        networks.append(("text_encoder_2", model.text_encoders[1]))
+    for name, network in networks:
+        expected, loaded = made[name].state_dict(), network.state_dict()
+        assert expected.keys() == loaded.keys(), name
+        assert all(torch.equal(expected[key], loaded[key]) for key in expected), name
+    assert model.schedule.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
+    assert_edits(model, picture)
+
+
+def test_a_hub_id_that_is_in_the_cache_is_loaded_from_it_without_a_network(tmp_path: Path, picture: Any) -> None:
+    repository = tmp_path / "hub" / "models--studio--paint"
+    write_folder(repository / "snapshots" / ("a" * 40), parts("sd1"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    assert_edits(load_model("studio/paint", "cpu"), picture)
+
+
+def test_a_hub_id_loads_the_revision_that_it_is_pinned_to(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--studio--paint"
+    write_folder(repository / "snapshots" / ("a" * 40), parts("sd1", "v_prediction"))
+    write_folder(repository / "snapshots" / ("b" * 40), parts("sd1", "epsilon"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    assert load_model("studio/paint", "cpu").schedule.prediction_type == "v_prediction"
+    assert load_model(f"studio/paint@{'b' * 40}", "cpu").schedule.prediction_type == "epsilon"
+
+
+def test_a_hub_id_without_a_network_is_refused_in_words() -> None:
+    with pytest.raises(ModelError, match="'studio/paint' is not on this machine and could not be fetched"):
+        load_model("studio/paint", "cpu")
+
+
+def test_a_model_of_the_models_folder_is_loaded_by_its_name(tmp_path: Path) -> None:
+    write_folder(tmp_path / "home" / "models" / "inks", parts("sd1"))
+    write_single_file(tmp_path / "home" / "models" / "oils.safetensors", parts("sd1"), "sd1")
+    assert load_model("inks", "cpu").name == "inks"
+    assert load_model("oils", "cpu").name == "oils.safetensors"
+
+
+@pytest.mark.parametrize("ending", [".ckpt", ".bin", ".pt", ".pth"])
+def test_a_pickled_checkpoint_is_refused_with_the_reason_and_the_way_out(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"model{ending}"
+    torch.save({"weights": torch.zeros(2)}, file)
+    with pytest.raises(ModelError, match=r"is a pickle, which can run any program.*Take the \.safetensors version"):
+        load_model(file, "cpu")
+
+
+def test_a_folder_with_pickled_weights_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelError, match=r"pickled weights only.*\.safetensors"):
+        load_model(folder, "cpu")
+
+
+def test_a_single_file_that_is_no_whole_model_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "m", parts("sd1"))
+    with pytest.raises(ModelError, match="holds no whole Stable Diffusion model"):
+        load_model(tmp_path / "m" / "vae" / "diffusion_pytorch_model.safetensors", "cpu")
+
+
+def test_a_damaged_single_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "half.safetensors"
+    file.write_bytes(write_single_file(tmp_path / "whole.safetensors", parts("sd1"), "sd1").read_bytes()[:5000])
+    with pytest.raises(ModelError, match=r"'.*half\.safetensors' is damaged"):
+        load_model(file, "cpu")
+
+
+def test_a_single_file_without_its_settings_says_what_to_put_where(tmp_path: Path) -> None:
+    file = write_single_file(tmp_path / "alone.safetensors", parts("sd1"), "sd1")
+    file.with_suffix("").rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=r"put them in a folder '.*/alone' beside it"):
+        load_model(file, "cpu")
+
+
+def test_a_scheduler_whose_schedule_cannot_be_inverted_is_said(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="trained with FlowMatchEulerDiscreteScheduler"):
+        load_model(folder, "cpu")
+
+
+def test_an_unknown_prediction_type_is_said(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    change_settings(folder, "scheduler", prediction_type="flow")
+    with pytest.raises(ModelError, match=r"say that it predicts 'flow'; it must be epsilon, v_prediction or sample"):
+        load_model(folder, "cpu")
+
+
+class _Echo(torch.nn.Module):
+    """In place of a UNet: answers with its input, as a trained noise model nearly does at the highest level."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.config = unet.config
+
+    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor]:
+        return (x,)
+
+
+def test_settings_that_call_a_noise_model_a_velocity_model_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    change_settings(folder, "scheduler", prediction_type="v_prediction")
+    monkeypatch.setattr("diffedit_backend.models.load._placed", echoing)
+    remark = load_model(folder, "cpu").remark
+    assert "say v_prediction, but it answers like a model of epsilon" in remark
+    (folder / "diffedit.json").write_text('{"prediction_type": "epsilon"}')
+    corrected = load_model(folder, "cpu")
+    assert (corrected.remark, corrected.schedule.prediction_type) == ("", "epsilon")
+
+
+def echoing(network: Any, device: torch.device, channels_last: bool = False) -> Any:
+    return _Echo(network) if type(network).__name__ == "UNet2DConditionModel" else network.to(device).eval()
+
+
+def test_settings_that_call_a_velocity_model_a_noise_model_are_said_with_the_edit(tmp_path: Path, picture: Any) -> None:
+    model = load_model(write_folder(tmp_path / "m", parts("sd1", "epsilon")), "cpu")  # random weights: no noise model
+    outcome = edit_picture(DiffEditEngine(model), REQUEST, picture)
+    assert any(note.code == "MODEL" and "say epsilon, but" in note.sentence for note in outcome.notes)
+
+
+def test_the_bundled_model_predicts_what_its_settings_say() -> None:
+    assert load_model("bundled", "cpu").remark == ""
+
+
+def test_a_model_with_a_safety_checker_is_checked_by_default_and_a_flagged_result_is_said(
+    tmp_path: Path, picture: Any
+) -> None:
+    network, processor = flagging_checker()
+    folder = tmp_path / "m"
+    pipeline(parts("sd1"), safety_checker=network, feature_extractor=processor).save_pretrained(folder)
+    with pytest.raises(ModelError, match="safety checker flagged every result, so none is shown"):
+        edit_picture(DiffEditEngine(load_model(folder, "cpu")), REQUEST, picture)
+    assert_edits(load_model(folder, "cpu", safety=False), picture)
+
+
+def test_a_safety_checker_that_flags_nothing_changes_nothing(tmp_path: Path, picture: Any) -> None:
+    network, processor = flagging_checker(flags=False)
+    folder = tmp_path / "m"
+    pipeline(parts("sd1"), safety_checker=network, feature_extractor=processor).save_pretrained(folder)
+    checked, unchecked = load_model(folder, "cpu"), load_model(folder, "cpu", safety=False)
+    assert checked.safety is not None
+    assert unchecked.safety is None
+    results = [edit_picture(DiffEditEngine(model), REQUEST, picture) for model in (checked, unchecked)]
+    assert np.array_equal(results[0].edits[0].pixels, results[1].edits[0].pixels)
+
+
+def test_of_several_results_only_the_flagged_ones_are_kept_back(
+    tmp_path: Path, picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EverySecond:
+        seen = 0
+
+        def flags(self, pixels: Any) -> bool:
+            self.seen += 1
+            return self.seen % 2 == 0
+
+    # Fresh noise is what makes the results of several seeds differ.
+    monkeypatch.setattr("diffedit_backend.editing.settings_for", lambda *names: replace(settings_for(*names), eta=1.0))
+    model = replace(load_model(write_folder(tmp_path / "m", parts("sd1")), "cpu"), safety=EverySecond())
+    request = replace(REQUEST, variations=4, seed=10)
+    outcome = edit_picture(DiffEditEngine(model), request, picture)
+    assert [edit.seed for edit in outcome.edits] == [10, 12]
+    assert [note.code for note in outcome.notes].count("FLAGGED") == 1
+
+
+def test_a_pickled_safety_checker_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    network, processor = flagging_checker()
+    folder = tmp_path / "m"
+    pipeline(parts("sd1"), safety_checker=network, feature_extractor=processor).save_pretrained(folder)
+    copy = copy_of(folder, tmp_path / "pickled")
+    weights = copy / "safety_checker" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(ModelError, match=r"safety checker .* pickled weights only.*--no-safety-checker"):
+        load_model(copy, "cpu")
+    assert load_model(copy, "cpu", safety=False).safety is None

@@ -144,18 +144,31 @@ def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> 
 
 
 def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() -> None:
-    patience = Patience(back_off=0.1, back_off_most=0.4)
-    pool = LocalPool(WorkerSetup((sys.executable, "-c", "raise SystemExit(7)")), ["script"], patience)
+    waits = []
+    with pool_of(patience=Patience(back_off=0.2, back_off_most=0.8)) as pool:
+        for _ in range(4):
+            ready(pool)
+            pool.submit(Job("job", "anna", *scripted_edit("die=1")))
+            collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
+            died = time.monotonic()
+            collect(pool, lambda _: pool.workers()[0].state != "waiting")
+            waits.append(time.monotonic() - died)
+    assert waits == sorted(waits)
+    assert 0.75 < waits[3] < 1.5
+
+
+def test_a_worker_that_cannot_even_start_is_given_up_with_the_last_that_it_said() -> None:
+    command = (sys.executable, "-c", "import sys; sys.exit('no such library: torch')")
+    pool = LocalPool(WorkerSetup(command), ["script"], Patience(back_off=0.05))
     pool.start()
     try:
-        deadline = time.monotonic() + 1.6
-        while time.monotonic() < deadline:
-            pool.poll(0.02)
-        restarts = pool.workers()[0].restarts
+        collect(pool, lambda _: pool.trouble() is not None)
+        trouble = pool.trouble()
+        assert trouble is not None
+        assert trouble.sentence == "No worker can be started here: no such library: torch"
+        assert pool.workers()[0].restarts == 2
     finally:
         pool.close(1.0)
-    # Waits of 0.1, 0.2, 0.4, 0.4, ... s: without back-off there would be dozens.
-    assert 1 <= restarts <= 5
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_not_tried_again() -> None:

@@ -12,6 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
@@ -19,6 +20,7 @@ from ..worker.pipe import Note, Pipe
 
 log = logging.getLogger("diffedit.worker")
 WORKER_COMMAND = (sys.executable, "-m", "diffedit_backend.worker")
+LAST_LINES = 20
 EXIT_WAIT = 10.0  # seconds until a killed process must have gone; only a stuck kernel call takes longer
 
 # Told from the reader thread: (the process, a note or None when its pipe has ended).
@@ -38,6 +40,7 @@ class WorkerProcess:
     ) -> None:
         self.name = name
         self._on_note = on_note
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)  # of its standard error
         self._outbox: queue.SimpleQueue[tuple[str, Sequence[bytes], dict[str, Any]] | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             list(command),
@@ -113,5 +116,7 @@ class WorkerProcess:
 
     def _log(self, stream: BinaryIO) -> None:
         with stream:
-            for line in stream:
-                log.info(line.decode(errors="replace").rstrip(), extra={"fields": {"worker": self.name}})
+            for raw in stream:
+                line = raw.decode(errors="replace").rstrip()
+                self.last_lines.append(line)
+                log.info(line, extra={"fields": {"worker": self.name}})

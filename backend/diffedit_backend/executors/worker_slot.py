@@ -23,13 +23,14 @@ log = logging.getLogger("diffedit.pool")
 class Patience:
     """Seconds. `loading`: until a worker is ready. `step`: between two steps of a job. `cancel`: until a cancelled job
     ends, before its worker is killed. `back_off`: before a worker that died is started again, doubled at every death
-    in a row up to `back_off_most`."""
+    in a row up to `back_off_most`. `first_starts`: how often a worker that was never ready is started at all."""
 
     loading: float = 900.0
     step: float = 300.0
     cancel: float = 20.0
     back_off: float = 0.5
     back_off_most: float = 60.0
+    first_starts: int = 3
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class WorkerSlot:
         self._cancelled_at: float | None = None
         self._deaths_in_a_row = 0
         self._restarts = -1
+        self._was_ready = False
         self._last_words: DiffEditError | None = None
 
     def start(self) -> None:
@@ -110,6 +112,7 @@ class WorkerSlot:
         self._since = time.monotonic()
         if note.type == "ready":
             self._told = note.fields
+            self._was_ready = True
             self._enter("idle")
             return []
         if note.type == "unusable":
@@ -179,10 +182,14 @@ class WorkerSlot:
             extra={"fields": {"worker": self.name, "pid": self._process.pid, "exit": code, "state": self.state}},
         )
         self._process.join(EXIT_WAIT)
+        lines = list(self._process.last_lines)
         self._process, self._last_words = None, None
         job, self.job = self.job, None
-        if code == EXIT_UNUSABLE:
-            self.trouble = self.trouble or InternalError("The worker ended without a word.")
+        if code == EXIT_UNUSABLE and self.trouble is not None:
+            self._enter("unusable")
+        elif not self._was_ready and self._restarts + 1 >= self._patience.first_starts:
+            last = lines[-1] if lines else error.detail
+            self.trouble = InternalError(f"No worker can be started here: {last}", detail="\n".join(lines))
             self._enter("unusable")
         else:
             self._enter("waiting")

@@ -71,6 +71,9 @@ class PrivateBackend:
             self.ready_line = lines.get(timeout=START_SECONDS)
         except queue.Empty:
             self.ready_line = ""
+        except BaseException:
+            self.stop()
+            raise
         if not self.ready_line:
             self.stop()
             said = (self.folder / "stderr.txt").read_text(errors="replace")[-2000:]

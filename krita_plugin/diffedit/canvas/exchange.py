@@ -38,7 +38,8 @@ def exchange_steps(place: Place, layer_id: str, shown: Area, addition: Addition)
     document, top = _find(place, layer_id, addition.name)
     top.setName(addition.name)
     layer.setName(addition.name)
-    layer.setBlendingMode(layer.blendingMode())  # refreshes this node only; a whole refresh is slow on large files
+    # Refreshes this node only (a whole refresh is slow on large files); setBlendingMode would leave an undo step.
+    layer.setVisible(True)
     document.setModified(True)
 
 

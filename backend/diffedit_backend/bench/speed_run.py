@@ -25,7 +25,7 @@ _OF_SIDE = {
     "paper": ("first_edit",),
     "fast": ("first_edit", "second_target", "four_variations"),
 }
-# The picture on which an artist moves the threshold, in px, and how often it is moved: on the map, and by whole requests.
+# The side in px of a picture whose threshold an artist moves; how often it is moved, and how often by a whole request.
 MOVED_SIDE, MOVES, REQUESTS = 1024, 20, 3
 
 

@@ -7,6 +7,10 @@
 
 Reading never trusts: lengths, nesting and the number of frames are bounded before anything is built, extension types
 and binary strings in the header are refused.
+
+A server needs msgpack 1.2.3 or its pure-Python form: older C extensions leak what they had built of a header that turns
+out to be broken, up to 0.6 MiB for one of 8 KiB. A client reads only from a server that it has authenticated, so there
+any msgpack from 1.0.3 on will do.
 """
 
 from __future__ import annotations

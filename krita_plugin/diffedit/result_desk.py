@@ -24,6 +24,7 @@ from .translation import tr
 if TYPE_CHECKING:
     from krita import Document
 
+    from .canvas.layers import Place
     from .studio import Studio
 
 
@@ -69,7 +70,7 @@ class ResultDesk(QtCore.QObject):
         if session.activity is not None or wanted.state != "waiting":
             return
         if shown < 0:
-            self._run(session, apply_steps(wanted.place, _addition(wanted)), self._set_shown(session, index))
+            self._run(session, self._apply(wanted.place, wanted), self._set_shown(session, index))
             return
         now = session.variations[shown]
 
@@ -93,7 +94,7 @@ class ResultDesk(QtCore.QObject):
             def added(layer_id: str) -> None:
                 session.replace_variation(index, state="added", layer_id=layer_id)
 
-            self._run(session, apply_steps(chosen.place, _addition(chosen)), added)
+            self._run(session, self._apply(chosen.place, chosen), added)
 
     def discard(self, session: EditSession) -> None:
         """Drops every variation that was not accepted; one that is shown leaves the document."""
@@ -124,8 +125,7 @@ class ResultDesk(QtCore.QObject):
         except CanvasRefusal as refusal:
             session.notice = sentences.of_refusal(refusal.sentence)
             return
-        steps = apply_steps(layers.place_of(document, layer), _addition(record.kept))
-        self._run(session, steps, lambda layer_id: None)
+        self._run(session, self._apply(layers.place_of(document, layer), record.kept), lambda layer_id: None)
 
     def use_again(self, session: EditSession, record: Record) -> None:
         """Sets the words and sliders of an earlier edit."""
@@ -143,6 +143,9 @@ class ResultDesk(QtCore.QObject):
     def forget(self, session: EditSession) -> None:
         """The session ends: the pixels that its last edit sent go."""
         self._last.pop(session, None)
+
+    def _apply(self, place: Place, variation: Variation) -> Generator[None, None, str]:
+        return apply_steps(place, _addition(variation), self._studio.settings.result_form)
 
     def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
         return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)

@@ -1,0 +1,79 @@
+"""The plugin without Krita: under PyQt5 and PyQt6, each binding in a process of its own.
+
+A run uses the binding that DIFFEDIT_TEST_QT names (5 is the default); `test_other_binding.py` runs the folder again
+under the other one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+BINDING = os.environ.get("DIFFEDIT_TEST_QT", "5")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+if BINDING == "6":
+    sys.modules["PyQt5"] = None  # type: ignore[assignment]  # as in Krita 6: importing it raises ModuleNotFoundError
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "krita_plugin")]
+
+import diffedit  # noqa: E402, F401  (before the stand-in: the plugin must not register itself)
+import fake_krita  # noqa: E402
+
+sys.modules["krita"] = fake_krita
+
+from diffedit.qt import QtCore, QtWidgets  # noqa: E402
+from diffedit.settings import Store  # noqa: E402
+from diffedit.translation import use_language  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def application() -> QtWidgets.QApplication:
+    return QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "en")
+    use_language("en")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of its own."""
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("DIFFEDIT_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def store(home: Path) -> Store:
+    return Store()
+
+
+@pytest.fixture
+def krita() -> Iterator[fake_krita.Krita]:
+    """A Krita in which nothing is open."""
+    yield fake_krita.Krita.instance()
+    for document in fake_krita.Krita.instance().documents():
+        document.close()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """`until(condition)`: runs Qt's event loop until it holds, ten seconds at most."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+        loop, timer = QtCore.QEventLoop(), QtCore.QTimer()
+        timer.setInterval(5)
+        timer.timeout.connect(lambda: loop.quit() if condition() else None)
+        timer.start()
+        QtCore.QTimer.singleShot(round(1000 * seconds), loop.quit)
+        loop.exec()
+        timer.stop()
+        assert condition(), f"waited {seconds} s in vain"
+
+    return wait

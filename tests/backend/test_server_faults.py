@@ -170,6 +170,14 @@ class TestServer:
         assert "The scripted model cannot be loaded." in caught.value.detail
         assert not (tmp_path / "local.json").exists()
 
+    def test_an_address_that_is_taken_ends_the_start_with_what_is_wrong(
+        self, backend: PrivateBackend, tmp_path: Path
+    ) -> None:
+        taken = next(word for word in backend.ready_line.split() if word.startswith("tcp://"))
+        with pytest.raises(LinkError) as caught:
+            scripted_backend(tmp_path, listen=[taken]).start()
+        assert f"cannot listen on {taken}: Address already in use" in caught.value.detail
+
     def test_a_second_server_in_the_same_folder_is_refused_and_the_first_goes_on(
         self, backend: PrivateBackend, client: Client
     ) -> None:

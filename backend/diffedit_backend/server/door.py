@@ -117,6 +117,7 @@ class Door:
             socket.bind(address.endpoint)
         except zmq.ZMQError as error:
             socket.disable_monitor()
+            monitor.close()
             socket.close()
             raise BadInputError(f"The backend cannot listen on {address.endpoint}: {error.strerror}.") from error
         endpoint = f"tcp://{address.host}:{_port(socket)}"

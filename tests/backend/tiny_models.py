@@ -20,7 +20,9 @@ class LetterTokenizer:
     model_max_length = 16
     begin, end = 26, 27
 
-    def __call__(self, text: str, *, truncation: bool, padding: Any = False, return_tensors: Any = None, **_: Any) -> Any:
+    def __call__(
+        self, text: str, *, truncation: bool, padding: Any = False, return_tensors: Any = None, **_: Any
+    ) -> Any:
         ids = [self.begin, *(ord(c) - ord("a") for c in text.lower() if c.isascii() and c.isalpha()), self.end]
         if truncation and len(ids) > self.model_max_length:
             ids = [*ids[: self.model_max_length - 1], self.end]
@@ -48,7 +50,7 @@ def _text_config(width: int) -> CLIPTextConfig:
 
 
 def tiny_model(kind: str = "sd1") -> LoadedModel:
-    """kind: "sd1" predicts noise, "sd2" predicts v, "xl" has two text encoders and time ids. Same weights at every call."""
+    """kind: "sd1" predicts noise, "sd2" v, "xl" has two text encoders and time ids. The same weights at every call."""
     torch.manual_seed(0)
     widths = (16, 24) if kind == "xl" else (16,)
     extra: dict[str, Any] = {}

@@ -40,7 +40,8 @@ def automatic_threshold(soft_map: Plane, selection: Plane | None = None) -> floa
     area = np.bincount(searched.ravel(), minlength=256)[::-1].cumsum()[::-1] + 1.0  # area[v]: pixels of at least v
     levels = np.arange(*_AUTOMATIC_LEVELS)
     change = np.log(area[levels - _STABLE_OVER] / area[levels + _STABLE_OVER])
-    return float(levels[np.argmin(change)]) / 255
+    stable = levels[change <= change.min() + 1e-9]
+    return float(stable[np.argmin(np.abs(stable - 128))]) / 255  # of equals the one nearest to the middle
 
 
 def hard_mask(soft_map: Plane, threshold: float) -> Plane:
@@ -57,12 +58,14 @@ def grow(mask: Plane, radius: int) -> Plane:
         return mask
     if radius < 0:
         return 255 - grow(255 - mask, -radius)
-    # The regular octagon of inradius r: horizontal and vertical half-sides r tan(22.5 deg), the rest on the diagonals.
+    # A regular octagon of inradius r is the sum of lines: r tan(22.5 degrees) along each axis, the rest along diagonals,
+    # of which a pair adds two px; one px that is left over is a step to the four neighbours.
     straight = round(radius * 0.41421356)
-    diagonal = radius - straight  # a step on each diagonal adds one px in both axes; two diagonals share the rest
-    first, second = diagonal - diagonal // 2, diagonal // 2
-    for dy, dx, reach in ((0, 1, straight), (1, 0, straight), (1, 1, first), (1, -1, second)):
+    diagonal, rest = divmod(radius - straight, 2)
+    for dy, dx, reach in ((0, 1, straight), (1, 0, straight), (1, 1, diagonal), (1, -1, diagonal)):
         mask = _dilate_line(mask, dy, dx, reach)
+    if rest:
+        mask = np.maximum(_dilate_line(mask, 0, 1, 1), _dilate_line(mask, 1, 0, 1))
     return mask
 
 

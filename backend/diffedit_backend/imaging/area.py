@@ -19,6 +19,7 @@ _CONTEXT = 0.35
 _WORTH_A_CROP = 0.75
 # The longer side may be this many native sides: beyond it, models repeat their subject.
 _LONGEST = 2.0
+_ROUNDING = 1e-6  # px: a border that misses a pixel by less does not touch it
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,12 @@ def content_cells(area: WorkArea, factor: int) -> NDArray[np.bool_]:
 
 
 def _highest(plane: Plane, borders: NDArray[np.float64], axis: int) -> Plane:
+    """The highest value between neighbouring borders, every pixel that is touched included; 0 beyond the plane."""
     length = plane.shape[axis]
-    inside = int(np.sum(borders[:-1] < length - 1e-6))
-    first = np.floor(borders[:inside] + 1e-6).astype(np.intp).clip(max=length - 1)
-    cells = [np.maximum.reduceat(plane, first, axis=axis)]
-    missing = len(borders) - 1 - inside
-    if missing:
-        shape = list(cells[0].shape)
-        shape[axis] = missing
-        cells.append(np.zeros(shape, np.uint8))
-    return np.concatenate(cells, axis=axis)
+    beyond = np.zeros_like(plane.take([0], axis=axis))  # so that an index of `length` is one that reduceat knows
+    first = np.floor(borders[:-1] + _ROUNDING).clip(max=length)
+    last = np.ceil(borders[1:] - _ROUNDING).clip(max=length)
+    spans = np.stack((first, last), axis=1).astype(np.intp).ravel()
+    return np.maximum.reduceat(np.concatenate((plane, beyond), axis=axis), spans, axis=axis).take(
+        np.arange(0, len(spans), 2), axis=axis
+    )

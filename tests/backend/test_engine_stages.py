@@ -1,0 +1,289 @@
+"""The engine: what is computed once, what a change costs, and what it tells while it works."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from diffedit_backend.diffedit.cache import ContentCache
+from diffedit_backend.diffedit.encoding import Projection
+from diffedit_backend.diffedit.engine import DiffEditEngine, Subject
+from diffedit_backend.diffedit.network import Network, OutOfMemory
+from diffedit_backend.diffedit.settings import FAST, REFERENCE, settings_for
+from diffedit_backend.diffedit.steps import Cancelled
+from diffedit_backend.diffedit.text import encode_text, words_beyond
+from tiny_models import NATIVE, tiny_model, with_unet
+
+QUICK = replace(FAST, steps=5, maps=2)
+MASK = torch.zeros(NATIVE // 2, NATIVE // 2)
+MASK[4:12, 4:12] = 1
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2", "xl"])
+def model(request):
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def sd1():
+    return tiny_model("sd1")
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return Subject.of(np.random.default_rng(0).integers(0, 256, (NATIVE, NATIVE, 3), dtype=np.uint8))
+
+
+def edited(engine, subject, target="a zebra", seeds=(0,), settings=QUICK, **options):
+    trajectory = engine.trajectory(subject, "a horse", 0.8, settings)
+    return engine.edit(subject, trajectory, target, MASK, 0.8, 4.0, settings, seeds=seeds, **options)
+
+
+def test_an_edit_runs_on_every_kind_of_stable_diffusion_and_keeps_the_background(model, subject):
+    engine = DiffEditEngine(model)
+    latents = edited(engine, subject)
+    x0 = engine.encode(subject)
+    outside = (MASK == 0).expand_as(x0)
+    assert torch.equal(latents[outside], x0[outside])
+    assert not torch.allclose(latents[~outside], x0[~outside], atol=1e-2)
+    picture = engine.decode(latents)[0]
+    assert picture.shape == (NATIVE, NATIVE, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_a_first_edit_costs_what_its_settings_say(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    engine.difference(subject, "a horse", "a zebra", QUICK)
+    assert engine.evaluations == 2 * 2
+    edited(engine, subject)
+    assert engine.evaluations == 2 * 2 + 4 + 2 * 4
+
+
+def test_a_second_target_costs_only_what_depends_on_it(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    engine.difference(subject, "a horse", "a zebra", QUICK)
+    edited(engine, subject)
+    before = engine.evaluations
+    engine.difference(subject, "a horse", "a donkey", QUICK)
+    assert engine.evaluations == before + 2
+    edited(engine, subject, "a donkey")
+    assert engine.evaluations == before + 2 + 2 * 4
+
+
+def test_swapping_the_texts_costs_no_evaluation_of_the_mask(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    there = engine.difference(subject, "a horse", "a zebra", QUICK)
+    before = engine.evaluations
+    back = engine.difference(subject, "a zebra", "a horse", QUICK)
+    assert engine.evaluations == before
+    assert torch.equal(there, back)
+
+
+def test_several_seeds_share_inversion_and_give_what_each_gives_alone(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    together = edited(engine, subject, seeds=(3, 4))
+    assert engine.evaluations == 4 + 2 * 2 * 4
+    alone = edited(engine, subject, seeds=(4,))
+    assert torch.allclose(together[1:], alone, atol=1e-4)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+
+
+def test_a_guidance_of_one_needs_no_unconditional_rows(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    trajectory = engine.trajectory(subject, "", 0.8, QUICK)
+    before = engine.evaluations
+    engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 1.0, QUICK)
+    assert engine.evaluations == before + 4
+
+
+def test_the_reference_inverts_under_the_source_with_guidance(sd1, subject):
+    settings = replace(REFERENCE, steps=5)
+    engine = DiffEditEngine(sd1)
+    engine.trajectory(subject, "a horse", 0.8, settings)
+    assert engine.evaluations == 2 * 4
+
+
+def test_first_order_editing_is_ddim_written_out(sd1, subject):
+    settings = replace(QUICK, order=1, eta=0.0, steps=10)
+    engine = DiffEditEngine(sd1)
+    trajectory = engine.trajectory(subject, "", 1.0, settings)
+    everywhere = torch.ones_like(MASK)
+    ours = engine.edit(subject, trajectory, "a zebra", everywhere, 1.0, 4.0, settings)
+    x, predict = trajectory[-1], engine._predictor("a zebra", "", 4.0)
+    levels = sd1.schedule.levels(10, 1.0)[::-1]
+    for start, end in pairwise(levels):
+        noise = predict(x, start)
+        x = end.alpha * (x - start.sigma * noise) / start.alpha + end.sigma * noise
+    assert torch.allclose(ours, x, atol=1e-3)
+
+
+def test_steps_are_told_in_order_with_a_preview_while_editing(sd1, subject):
+    steps = []
+    engine = DiffEditEngine(sd1)
+    engine.difference(subject, "a horse", "a zebra", QUICK, steps.append)
+    trajectory = engine.trajectory(subject, "a horse", 0.8, QUICK, steps.append)
+    latents = engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK, preview=True, on_step=steps.append)
+    engine.decode(latents, steps.append)
+    assert [s.stage for s in steps] == (
+        ["encoding"] + 2 * ["finding"] + 4 * ["inverting"] + 4 * ["editing"] + ["decoding"]
+    )
+    for stage in {s.stage for s in steps}:
+        told = [s for s in steps if s.stage == stage]
+        assert [s.step for s in told] == list(range(1, told[-1].total + 1))
+    previews = [s.preview for s in steps if s.stage == "editing"]
+    assert all(p.shape == (NATIVE, NATIVE, 3) and p.dtype == np.uint8 for p in previews)
+    outside = torch.nn.functional.interpolate(MASK[None, None], scale_factor=2, mode="bilinear")[0, 0] == 0
+    assert np.array_equal(previews[-1][outside], subject.pixels[outside])
+
+
+@pytest.mark.parametrize("stage", ["finding", "inverting", "editing"])
+def test_cancelling_stops_within_one_step_of_every_stage(sd1, subject, stage):
+    engine = DiffEditEngine(sd1)
+    after_cancel = []
+
+    def on_step(step):
+        after_cancel.append(step)
+        if step.stage == stage:
+            raise Cancelled
+
+    def run():
+        engine.difference(subject, "a horse", "a zebra", QUICK, on_step)
+        trajectory = engine.trajectory(subject, "a horse", 0.8, QUICK, on_step)
+        engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK, on_step=on_step)
+
+    with pytest.raises(Cancelled):
+        run()
+    assert [s.stage for s in after_cancel].count(stage) == 1
+    assert after_cancel[-1].stage == stage
+
+
+def test_after_a_cancel_the_next_edit_is_right(sd1, subject):
+    engine = DiffEditEngine(sd1)
+
+    def cancel_at_third(step):
+        if step.step == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        engine.trajectory(subject, "a horse", 0.8, QUICK, cancel_at_third)
+    assert torch.equal(edited(engine, subject), edited(DiffEditEngine(sd1), subject))
+
+
+class SmallDevice(torch.nn.Module):
+    """A UNet on a device whose memory holds `room` samples."""
+
+    def __init__(self, unet, room):
+        super().__init__()
+        self.unet, self.room, self.config = unet, room, unet.config
+        self.batches = []
+
+    def forward(self, x, *args, **kwargs):
+        self.batches.append(len(x))
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("scripted")
+        return self.unet(x, *args, **kwargs)
+
+
+def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
+    small = SmallDevice(sd1.unet, room=1)
+    settings = replace(QUICK, maps=2)
+    difference = DiffEditEngine(with_unet(sd1, small)).difference(subject, "a horse", "a zebra", settings)
+    assert small.batches == [2, 1, 1, 2, 1, 1]
+    assert torch.allclose(
+        difference, DiffEditEngine(sd1).difference(subject, "a horse", "a zebra", settings), atol=1e-5
+    )
+
+
+def test_what_does_not_fit_in_half_either_is_told(sd1, subject):
+    engine = DiffEditEngine(with_unet(sd1, SmallDevice(sd1.unet, room=0)))
+    with pytest.raises(OutOfMemory, match="scripted"):
+        engine.difference(subject, "a horse", "a zebra", QUICK)
+
+
+def test_many_noises_go_through_the_network_in_bounded_batches(sd1):
+    network = Network(sd1)
+    assert network.batch_size(torch.empty(1, 4, 16, 16)) * 16 * 16 <= 4096
+    assert network.batch_size(torch.empty(1, 4, 128, 128)) == 1
+    pieces = list(network.batches(torch.empty(1, 4, 16, 16), 20))
+    assert pieces[0].start == 0
+    assert pieces[-1].stop == 20
+    assert all(a.stop == b.start for a, b in pairwise(pieces))
+
+
+def test_sdxl_is_told_the_picture_s_size_and_the_pooled_text(subject):
+    model = tiny_model("xl")
+    seen = {}
+
+    class Spy(torch.nn.Module):
+        config = model.unet.config
+
+        def forward(self, x, *args, **kwargs):
+            seen.update(kwargs["added_cond_kwargs"])
+            return model.unet(x, *args, **kwargs)
+
+    DiffEditEngine(with_unet(model, Spy())).trajectory(subject, "", 0.8, replace(QUICK, inversion_text="source"))
+    assert seen["time_ids"].tolist() == [[NATIVE, NATIVE, 0, 0, NATIVE, NATIVE]]
+    assert seen["text_embeds"].shape == (1, 24)
+
+
+def test_sdxl_joins_both_encoders_and_takes_zeros_for_no_text():
+    model = tiny_model("xl")
+    condition = encode_text(model, "a horse")
+    assert condition.tokens.shape == (16, 16 + 24)
+    assert condition.pooled.shape == (24,)
+    empty = encode_text(model, "")
+    assert not empty.tokens.any()
+    assert not empty.pooled.any()
+
+
+def test_the_words_beyond_the_text_encoder_s_reach_are_known(sd1):
+    assert words_beyond(sd1, "abc") == ""
+    assert words_beyond(sd1, "abcdefghijklmnopqrst") == "opqrst"
+
+
+def test_the_cache_lets_go_of_what_was_not_used_for_longest():
+    cache = ContentCache(100)
+    made = []
+
+    def use(name, size=40):
+        def make():
+            made.append(name)
+            return np.zeros(size, np.uint8)
+
+        return cache.get((name,), make)
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        use(name)
+    assert made == ["a", "b", "c", "b"]
+    assert cache.used_bytes == 80
+    use("too large", 101)
+    assert ("too large",) not in cache
+    assert cache.used_bytes == 80
+
+
+def test_two_pictures_never_share_what_was_computed(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    other = Subject.of(255 - subject.pixels)
+    assert not torch.equal(
+        engine.difference(subject, "a horse", "a zebra", QUICK), engine.difference(other, "a horse", "a zebra", QUICK)
+    )
+
+
+def test_the_preview_s_colours_are_those_of_the_picture(sd1):
+    y, x = np.mgrid[:NATIVE, :NATIVE] * 255 // (NATIVE - 1)
+    pixels = np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+    latents = torch.from_numpy(pixels[::2, ::2].astype(np.float32)).permute(2, 0, 1)[None] / 50 - 2
+    colours = Projection(torch.cat((latents, torch.randn(1, 1, 16, 16)), dim=1), pixels)(
+        torch.cat((latents, torch.zeros(1, 1, 16, 16)), dim=1)
+    )
+    assert (colours.permute(1, 2, 0).numpy() - pixels[::2, ::2]).__abs__().mean() < 12
+
+
+@pytest.mark.parametrize("method", ["fast", "paper", "reference"])
+def test_a_finer_quality_takes_more_steps_and_maps(method):
+    draft, normal, fine = (settings_for(method, quality) for quality in ("draft", "normal", "fine"))
+    assert draft.steps < normal.steps < fine.steps
+    assert draft.maps < normal.maps < fine.maps

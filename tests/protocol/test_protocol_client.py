@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cutting_proxy import CuttingProxy
+from diffedit_protocol import transport
 from diffedit_protocol.blobs import blob_id, pack_picture, pack_plane
 from diffedit_protocol.client import Client, Timeouts
 from diffedit_protocol.connection import Connection, KeyPair
@@ -313,6 +314,20 @@ def test_something_else_behind_the_address_is_told() -> None:
         error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
     assert isinstance(error, AuthError)
     assert error.sentence.startswith("Something else than a DiffEdit backend answers at 127.0.0.1:")
+
+
+def test_a_peer_that_is_gone_when_it_is_looked_at_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str | None] = []
+
+    def gone_at_first(host: str, port: int, timeout: float) -> str | None:
+        looks.append(mechanism_behind(host, port, timeout) if looks else None)
+        return looks[-1]
+
+    monkeypatch.setattr(transport, "mechanism_behind", gone_at_first)
+    with listening(say_http) as endpoint:
+        error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
+    assert looks == [None, ""]
+    assert isinstance(error, AuthError)
 
 
 def test_an_address_that_accepts_and_stays_silent_is_told() -> None:

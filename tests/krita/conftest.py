@@ -42,7 +42,7 @@ def start_krita(display: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
     def start(**options: object) -> RemoteKrita:
         profile = fresh_profile(tmp_path_factory.mktemp("krita"), display)
-        started.append(RemoteKrita(profile, display, plugins=[(None, PLUGIN)], **options))
+        started.append(RemoteKrita(profile, display, **{"plugins": [(None, PLUGIN)], **options}))
         return started[-1]
 
     yield start

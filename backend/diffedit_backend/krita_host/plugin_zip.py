@@ -37,15 +37,14 @@ class Target:
     tag: str
 
 
-# Krita 5.2 brings Python 3.10, 5.3 and 6 bring 3.13; distributions their own. The abi3 wheel serves 3.12 and newer.
-TARGETS = tuple(
-    Target(python, abi, platform, f"{tag}-{system}")
-    for python, abi, tag in (("310", "cp310", "cp310"), ("312", "abi3", "cp312-abi3"))
-    for platform, system in (
-        ("win_amd64", "win_amd64"),
-        ("macosx_10_15_universal2", "macosx"),
-        ("manylinux_2_28_x86_64", "linux_x86_64"),
-    )
+# Krita 5.2 brings Python 3.10, 5.3 and 6 bring 3.13; the abi3 wheel serves 3.12 and newer. A Linux distribution's Krita
+# uses the distribution's own Python: Debian 12's is 3.11.
+_LINUX = ("manylinux_2_28_x86_64", "linux_x86_64")
+_SYSTEMS = (("win_amd64", "win_amd64"), ("macosx_10_15_universal2", "macosx"), _LINUX)
+TARGETS = (
+    *(Target("310", "cp310", platform, f"cp310-{system}") for platform, system in _SYSTEMS),
+    *(Target("312", "abi3", platform, f"cp312-abi3-{system}") for platform, system in _SYSTEMS),
+    Target("311", "cp311", _LINUX[0], f"cp311-{_LINUX[1]}"),
 )
 
 

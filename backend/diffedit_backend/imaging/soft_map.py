@@ -59,7 +59,7 @@ def soft_map_of(
 
 
 def _refined(picture: NDArray[np.uint8], work: torch.Tensor, radius: int) -> NDArray[np.float32]:
-    """The map `work` (h, w) at the size of the picture, or at _LARGEST where that is smaller; radius in px of `work`."""
+    """The map `work` (h, w) at the size of the picture or at _LARGEST, if less; radius in px of `work`."""
     height, width = picture.shape[:2]
     scale = min(1.0, _LARGEST / max(height, width))
     guide = resized(picture, max(1, round(width * scale)), max(1, round(height * scale)), Image.Resampling.BOX)

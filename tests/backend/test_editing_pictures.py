@@ -1,0 +1,231 @@
+"""One edit of one picture, from pixels to pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from diffedit_backend.diffedit.engine import DiffEditEngine
+from diffedit_backend.diffedit.mask import final_mask
+from diffedit_backend.diffedit.steps import Cancelled
+from diffedit_backend.editing import edit_picture, paste
+from diffedit_backend.imaging.area import bounds_of
+from diffedit_protocol.errors import BadInputError, NothingFoundError, OutOfMemoryError
+from diffedit_protocol.messages import EditRequest
+from PIL import Image
+from test_engine_stages import SmallDevice
+from tiny_models import tiny_model, with_unet
+
+REQUEST = EditRequest(source="a horse", target="a zebra", quality="draft", preview=False)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return DiffEditEngine(tiny_model())
+
+
+def picture_of(width: int, height: int, channels: int = 3, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, channels), dtype=np.uint8)
+    return np.array(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def square(width: int, height: int, box: tuple[int, int, int, int], value: int = 255) -> np.ndarray:
+    plane = np.zeros((height, width), np.uint8)
+    left, top, right, bottom = box
+    plane[top:bottom, left:right] = value
+    return plane
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (64, 48), (33, 91), (8, 8), (301, 40), (700, 500)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_outside_of_the_mask_a_picture_of_any_size_stays_equal_bit_for_bit(engine, width, height, channels):
+    picture = picture_of(width, height, channels)
+    outcome = edit_picture(engine, REQUEST, picture)
+    result = paste(picture, outcome)
+    assert outcome.mask.shape == outcome.soft_map.shape == (height, width)
+    assert outcome.bounds == bounds_of(outcome.mask)
+    assert np.array_equal(result[outcome.mask == 0], picture[outcome.mask == 0])
+    assert (result[outcome.mask == 255] != picture[outcome.mask == 255]).any()
+    assert outcome.edits[0].pixels.shape == (outcome.bounds.height, outcome.bounds.width, 4)
+
+
+def test_an_edit_s_alpha_is_the_mask_times_the_picture_s(engine):
+    picture = picture_of(60, 50, 4)
+    picture[..., 3] = np.linspace(0, 255, 60).astype(np.uint8)
+    mask = square(60, 50, (10, 5, 50, 40), 200)
+    outcome = edit_picture(engine, REQUEST, picture, mask=mask)
+    alpha = outcome.edits[0].pixels[..., 3].astype(int)
+    assert np.abs(alpha - np.rint(200 / 255 * picture[5:40, 10:50, 3])).max() <= 1
+    assert np.array_equal(paste(picture, outcome)[..., 3], picture[..., 3])
+
+
+def test_a_mask_of_the_caller_is_used_as_it_is_without_a_search(engine):
+    picture, mask = picture_of(64, 64), square(64, 64, (20, 20, 44, 44), 180)
+    outcome = edit_picture(engine, REQUEST, picture, mask=mask)
+    assert np.array_equal(outcome.mask, mask)
+    assert outcome.soft_map is None
+    assert "finding" not in outcome.seconds
+
+
+def test_the_mask_follows_its_formula_from_the_soft_map_that_travels(engine):
+    picture = picture_of(64, 48)
+    selection = square(64, 48, (4, 4, 60, 44), 220)
+    request = replace(REQUEST, task="mask", threshold=0.4, grow=3, feather=2)
+    outcome = edit_picture(engine, request, picture, selection=selection)
+    assert np.array_equal(outcome.mask, final_mask(outcome.soft_map, 0.4, 3, 2, selection))
+    assert outcome.edits == ()
+
+
+def test_without_a_threshold_the_one_that_was_chosen_is_told(engine):
+    picture = picture_of(64, 48)
+    found = edit_picture(engine, replace(REQUEST, task="mask"), picture)
+    again = edit_picture(engine, replace(REQUEST, task="mask", threshold=found.threshold), picture)
+    assert 0.25 < found.threshold < 0.75
+    assert np.array_equal(again.mask, found.mask)
+    reference = edit_picture(engine, replace(REQUEST, task="mask", method="reference"), picture)
+    assert reference.threshold == 0.5
+
+
+def test_a_selection_limits_the_mask_with_its_soft_edge(engine):
+    picture, selection = picture_of(200, 160), square(200, 160, (30, 20, 80, 70), 128)
+    outcome = edit_picture(engine, REQUEST, picture, selection=selection)
+    assert outcome.mask.max() <= 128
+    assert not outcome.mask[selection == 0].any()
+    assert np.array_equal(paste(picture, outcome)[selection == 0], picture[selection == 0])
+
+
+def test_a_small_selection_in_a_large_picture_is_worked_on_at_full_resolution(engine):
+    """A thing of 24 px is 1 cell of the whole picture, and the model's whole size in the crop."""
+    picture, selection = picture_of(800, 800), square(800, 800, (400, 300, 424, 324))
+    small = picture[291:332, 391:432]
+    outcome = edit_picture(engine, REQUEST, picture, mask=selection)
+    alone = edit_picture(engine, REQUEST, small, mask=selection[291:332, 391:432])
+    difference = np.abs(outcome.edits[0].pixels.astype(int) - alone.edits[0].pixels)
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"threshold": 0.3}, {"grow": 5}, {"grow": -1}, {"feather": 4}], ids=lambda c: next(iter(c))
+)
+def test_moving_threshold_grow_or_feather_costs_no_network_evaluation(engine, changes):
+    picture = picture_of(64, 48, seed=5)
+    mask_only = replace(REQUEST, task="mask", threshold=0.5)
+    edit_picture(engine, mask_only, picture)
+    assert edit_picture(engine, replace(mask_only, **changes), picture).evaluations == 0
+
+
+def test_a_second_edit_with_another_threshold_costs_the_denoising_only(engine):
+    picture = picture_of(64, 48, seed=6)
+    first = edit_picture(engine, replace(REQUEST, threshold=0.5), picture)
+    second = edit_picture(engine, replace(REQUEST, threshold=0.6), picture)
+    assert (first.evaluations, second.evaluations) == (2 * 2 + 8 + 2 * 8, 2 * 8)
+
+
+def test_variations_have_their_own_seeds_and_share_the_rest(engine):
+    picture = picture_of(64, 48, seed=7)
+    outcome = edit_picture(engine, replace(REQUEST, seed=41, variations=3), picture)
+    assert [edit.seed for edit in outcome.edits] == [41, 42, 43]
+    assert not np.array_equal(outcome.edits[0].pixels, outcome.edits[1].pixels)
+    alone = edit_picture(engine, replace(REQUEST, seed=42), picture)
+    assert np.abs(alone.edits[0].pixels.astype(int) - outcome.edits[1].pixels).max() <= 1
+    assert outcome.evaluations == 2 * 2 + 8 + 3 * 2 * 8
+
+
+def test_a_method_without_chance_says_that_more_seeds_bring_nothing(engine):
+    outcome = edit_picture(engine, replace(REQUEST, method="paper", variations=3), picture_of(40, 40))
+    assert len(outcome.edits) == 1
+    assert "ONE_RESULT" in [note.code for note in outcome.notes]
+
+
+def test_transparent_places_do_not_change_what_is_seen(engine):
+    """What a transparent pixel holds is nobody's business: black or noise, the result is the same."""
+    picture = picture_of(64, 64, 4)
+    picture[..., 3] = square(64, 64, (16, 16, 48, 48))
+    other = picture.copy()
+    other[picture[..., 3] == 0] = 0
+    first, second = (edit_picture(engine, REQUEST, p) for p in (picture, other))
+    assert np.array_equal(first.mask, second.mask)
+    assert np.array_equal(first.edits[0].pixels, second.edits[0].pixels)
+
+
+def test_previews_show_the_whole_picture_with_its_outside_as_it_is(engine):
+    steps = []
+    picture, mask = picture_of(128, 96), square(128, 96, (80, 50, 100, 70))
+    edit_picture(engine, replace(REQUEST, preview=True), picture, mask=mask, on_step=steps.append)
+    previews = [step.preview for step in steps if step.preview is not None]
+    assert len(previews) == 8
+    assert previews[0].shape == (96, 128, 3)
+    assert np.array_equal(previews[-1][:40, :60], picture[:40, :60])
+
+
+def test_what_a_listener_raises_ends_the_edit(engine):
+    def stop(_):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        edit_picture(engine, REQUEST, picture_of(40, 40, seed=9), on_step=stop)
+
+
+def test_a_text_that_is_too_long_is_said(engine):
+    outcome = edit_picture(engine, replace(REQUEST, target="a zebra that stands in the sun"), picture_of(40, 40))
+    assert [note.code for note in outcome.notes].count("TEXT_CUT") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"target": " A  Horse"}, "Both texts are the same, so there is nothing to change."),
+        ({"target": "  "}, "Say what there should be"),
+    ],
+)
+def test_texts_that_ask_for_nothing_are_refused_in_words(engine, changes, says):
+    with pytest.raises(BadInputError, match=says):
+        edit_picture(engine, replace(REQUEST, **changes), picture_of(40, 40))
+
+
+def test_a_picture_of_one_pixel_is_refused_with_its_size(engine):
+    with pytest.raises(BadInputError, match="1 × 1 px"):
+        edit_picture(engine, REQUEST, picture_of(1, 1))
+
+
+def test_an_empty_layer_is_refused(engine):
+    picture = picture_of(40, 40, 4)
+    picture[..., 3] = 0
+    with pytest.raises(BadInputError, match="every pixel is transparent"):
+        edit_picture(engine, REQUEST, picture)
+
+
+@pytest.mark.parametrize("name", ["selection", "mask"])
+def test_a_plane_of_another_size_or_without_anything_is_refused(engine, name):
+    with pytest.raises(BadInputError, match="30 × 40 px but the picture 40 × 40 px"):
+        edit_picture(engine, REQUEST, picture_of(40, 40), **{name: np.full((40, 30), 255, np.uint8)})
+    with pytest.raises(BadInputError, match=f"The {name} is empty"):
+        edit_picture(engine, REQUEST, picture_of(40, 40), **{name: np.zeros((40, 40), np.uint8)})
+
+
+def test_a_mask_outside_of_the_selection_is_refused(engine):
+    left, right = square(40, 40, (0, 0, 10, 40)), square(40, 40, (30, 0, 40, 40))
+    with pytest.raises(BadInputError, match="outside of the selection"):
+        edit_picture(engine, REQUEST, picture_of(40, 40), selection=left, mask=right)
+
+
+def test_texts_that_mean_the_same_to_the_model_find_nothing(engine):
+    """To a tokenizer of letters, punctuation says nothing."""
+    with pytest.raises(NothingFoundError, match="No region differs clearly between 'a horse' and 'a horse!'"):
+        edit_picture(engine, replace(REQUEST, target="a horse!"), picture_of(40, 40))
+
+
+def test_out_of_memory_is_said_with_the_picture_s_size_and_the_way_out():
+    model = tiny_model()
+    engine = DiffEditEngine(with_unet(model, SmallDevice(model.unet, room=0)))
+    with pytest.raises(OutOfMemoryError, match=r"ran out of memory at 50 × 40\. A selection, or the draft quality"):
+        edit_picture(engine, REQUEST, picture_of(50, 40))
+
+
+def test_a_picture_of_a_hundred_megapixels_is_edited(engine):
+    picture = np.zeros((10_000, 10_000, 3), np.uint8)
+    picture[3000:7000, 2000:8000] = (200, 120, 40)
+    mask = square(10_000, 10_000, (4000, 4000, 4400, 4300))
+    outcome = edit_picture(engine, REQUEST, picture, mask=mask)
+    assert outcome.edits[0].pixels.shape == (300, 400, 4)

@@ -49,7 +49,8 @@ class Report:
 class WorkerInfo:
     """One worker, for people. `state`: starting, idle, busy, waiting (to be started again) or unusable.
 
-    `device_memory`: bytes in use on its device, 0 where that is not known.
+    `device_memory`: bytes in use on its device, 0 where that is not known. `job_seconds`: what the last job took in the
+    worker alone, without its way there and back.
     """
 
     name: str
@@ -59,6 +60,7 @@ class WorkerInfo:
     restarts: int = 0
     device_memory: int = 0
     job: str = ""
+    job_seconds: float = 0.0
 
 
 class Executor(ABC):

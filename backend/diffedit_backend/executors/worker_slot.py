@@ -132,6 +132,7 @@ class WorkerSlot:
             restarts=max(self._restarts, 0),
             device_memory=int(told.get("device_memory", 0)),
             job=self.job.id if self.job else "",
+            job_seconds=float(told.get("job_seconds", 0.0)),
         )
 
     def stop(self) -> None:

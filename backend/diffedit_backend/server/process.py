@@ -99,7 +99,15 @@ class Server:
     def info(self) -> ServerInfo:
         """What hello tells."""
         device = next((worker.device for worker in self.executor.workers() if worker.device), "")
-        return ServerInfo(__version__, self.boot_id, self.settings.models, device, self.settings.limits, CAPABILITIES)
+        return ServerInfo(
+            __version__,
+            self.boot_id,
+            self.settings.models,
+            device,
+            self.settings.limits,
+            CAPABILITIES,
+            self.settings.adapters,
+        )
 
     def local_connection(self) -> Connection:
         """How this user's own clients on this machine reach the server."""

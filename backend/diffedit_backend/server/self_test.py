@@ -30,10 +30,13 @@ class RoundTrip:
         return self.total - sum(self.stages.values())
 
 
-def sample_edit(side: int) -> tuple[EditRequest, dict[str, bytes]]:
-    """An edit of a square picture with soft gradients, and its blobs. A mask is given: the edit cannot find nothing."""
+def sample_edit(side: int, shade: int = 128) -> tuple[EditRequest, dict[str, bytes]]:
+    """An edit of a square picture with soft gradients, and its blobs. A mask is given: the edit cannot find nothing.
+
+    Another `shade` (0 to 255) makes another picture.
+    """
     ramp = bytes(index * 255 // max(1, side - 1) for index in range(side))
-    rows = [bytes(value for x in range(side) for value in (ramp[x], ramp[y], 128)) for y in range(side)]
+    rows = [bytes(value for x in range(side) for value in (ramp[x], ramp[y], shade)) for y in range(side)]
     picture, pixels = pack_picture(b"".join(rows), side, side, 3)
     inside = bytes(255 if side // 4 <= x < 3 * side // 4 else 0 for x in range(side))
     mask, plane = pack_plane(

@@ -31,8 +31,9 @@ PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 class EditBench:
     """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there."""
 
-    def __init__(self, models: Mapping[str, str], device: str | None, cache_bytes: int) -> None:
+    def __init__(self, models: Mapping[str, str], device: str | None, cache_bytes: int, *, safety: bool = True) -> None:
         self._models = dict(models)
+        self._safety = safety
         self._device = device
         self._cache_bytes = cache_bytes
         self._name = ""
@@ -44,7 +45,12 @@ class EditBench:
         device = fields["device"]
         # One core is left to Krita and the server: a thread that waits for its core holds up the others at every layer.
         torch.set_num_threads(fields["threads"] or max(1, (os.cpu_count() or 2) - 1))
-        return cls(fields["models"], None if device == "auto" else device, fields["cache_bytes"])
+        return cls(
+            fields["models"],
+            None if device == "auto" else device,
+            fields["cache_bytes"],
+            safety=fields.get("safety", True),
+        )
 
     def load(self) -> dict[str, Any]:
         engine = self._engine_for("")
@@ -106,7 +112,9 @@ class EditBench:
             self._engine = None
             gc.collect()
             _give_back()
-            self._engine = DiffEditEngine(load_model(self._models[name], self._device), self._cache_bytes)
+            self._engine = DiffEditEngine(
+                load_model(self._models[name], self._device, safety=self._safety), self._cache_bytes
+            )
             self._name = name
         return self._engine
 

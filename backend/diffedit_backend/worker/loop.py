@@ -16,6 +16,7 @@ import logging
 import os
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -133,21 +134,20 @@ def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: Note) -> None:
                 seconds_left=event.seconds_left,
             )
 
+    begun = time.monotonic()
+
+    def told() -> dict[str, Any]:
+        return {**bench.gauge(), "job_seconds": time.monotonic() - begun}
+
     pipe.send("started", id=job)
     try:
         finished = bench.run(request, blobs, tell)
-        pipe.send(
-            "done",
-            list(finished.blobs.values()),
-            id=job,
-            manifest=finished.manifest.to_wire(),
-            blobs=list(finished.blobs),
-            told=bench.gauge(),
-        )
+        manifest, names = finished.manifest.to_wire(), list(finished.blobs)
+        pipe.send("done", list(finished.blobs.values()), id=job, manifest=manifest, blobs=names, told=told())
     except Cancelled:
-        pipe.send("cancelled", id=job, told=bench.gauge())
+        pipe.send("cancelled", id=job, told=told())
     except DiffEditError as error:
-        pipe.send("failed", id=job, error=error.to_wire(), told=bench.gauge())
+        pipe.send("failed", id=job, error=error.to_wire(), told=told())
     except DeviceLost:
         raise
     except Exception as error:  # a fault of ours costs this job, never the worker

@@ -1,0 +1,189 @@
+"""`diffedit bench wire`: how fast layers go there and back, beside raw TCP and a copy in memory, in one run.
+
+The server is the real one in a process of its own, the client the plugin's. A layer goes up with a submit for a model
+that the server does not have: every byte is sent and its hash checked, and nothing is run. Then it is fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+from diffedit_protocol.blobs import blob_id
+from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import ModelError
+from diffedit_protocol.messages import EditRequest, PictureRef
+
+from .wire_raw import RawTcp, copy_seconds
+
+HELP = "measure the link to a backend on this machine beside raw TCP and a copy in memory"
+SIDES = (1024, 2048, 4096)
+CHANNELS = 3
+PINGS = 2000
+EDIT_SIDE = 1024
+NOWHERE = "no such model"
+MEGABYTE = 1e6
+# What the figures should reach, as shares of raw TCP's there-and-back rate and of an edit's time.
+PLAIN_SHARE, CURVE_SHARE, TRANSPORT_SHARE = 0.5, 0.25, 0.03
+
+Way = Callable[[bytes, int], tuple[float, float]]  # a layer's bytes and its side to seconds there and back
+
+
+@dataclass(frozen=True)
+class Trip:
+    """Median seconds of a layer of `size` bytes there, and back."""
+
+    size: int
+    there: float
+    back: float
+
+    def rates(self) -> dict[str, float]:
+        """MB/s there, back, and of both ways together."""
+        rates = {"there": self.size / self.there, "back": self.size / self.back}
+        rates["there_and_back"] = 2 * self.size / (self.there + self.back)
+        return {name: round(rate / MEGABYTE, 1) for name, rate in rates.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where report.json is written")
+    parser.add_argument("--sides", default=",".join(map(str, SIDES)), help="sides of the square layers in px")
+    parser.add_argument("--rounds", type=int, default=7, help="layers of each size; the median counts (default: 7)")
+    parser.add_argument("--edits", type=int, default=3, help="edits for the share of transport (default: 3)")
+    parser.add_argument("--model", default="bundled", help="for the edits (default: bundled)")
+
+
+def run(args: argparse.Namespace) -> int:
+    sides = [int(side) for side in args.sides.split(",")]
+    report = measure(sides, args.rounds, args.edits, args.model)
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / "report.json"
+    file.write_text(json.dumps(report, indent=2) + "\n")
+    print("\n".join(_lines(report)))
+    print(file)
+    return 0
+
+
+def measure(sides: list[int], rounds: int, edits: int, model: str) -> dict[str, Any]:
+    """Every figure of the report. Starts a backend of its own and stops it."""
+    from ..server.private_backend import PrivateBackend
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffedit-wire-"))
+        listen = ["--listen", "local", "--listen", "tcp://127.0.0.1:0", "--model", model]
+        backend = stack.enter_context(PrivateBackend(Path(folder), listen))
+        plain = stack.enter_context(Client(backend.connection))
+        curve = stack.enter_context(Client(_invited(backend.state, backend.ready_line)))
+        raw = stack.enter_context(RawTcp())
+        ways: dict[str, Way] = {
+            "memcpy": lambda data, _: copy_seconds(data),
+            "raw_tcp": lambda data, _: raw.seconds(data),
+            "plain": lambda data, side: _layer_seconds(plain, data, side),
+            "curve": lambda data, side: _layer_seconds(curve, data, side),
+        }
+        throughput = {str(side): _rates(ways, side, rounds) for side in sides}
+        return {
+            "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()[0]},
+            "libraries": {"python": platform.python_version(), "pyzmq": zmq.__version__, "libzmq": zmq.zmq_version()},
+            "plain_endpoint": backend.connection.endpoint.partition(":")[0],
+            "throughput_MB_per_s": throughput,
+            "share_of_raw_tcp": {
+                name: {side: _share(rates, name) for side, rates in throughput.items()} for name in ("plain", "curve")
+            },
+            "small_request_p50_ms": {"plain": _ping_p50(plain), "curve": _ping_p50(curve)},
+            "edit": _edit_share(plain, edits),
+            "targets": {"plain": PLAIN_SHARE, "curve": CURVE_SHARE, "transport_share": TRANSPORT_SHARE},
+        }
+
+
+def _invited(state: Path, ready_line: str) -> Connection:
+    from ..server.allow_list import AllowList
+    from ..server.state_folder import StateFolder
+
+    folder = StateFolder(state)
+    endpoint = next(word for word in ready_line.split() if word.startswith("tcp://"))
+    return AllowList(folder.allow_list).invite("bench", endpoint, folder.server_keys().public)
+
+
+def _rates(ways: dict[str, Way], side: int, rounds: int) -> dict[str, dict[str, float]]:
+    """MB/s of each way. The ways take turns, so that whatever else the machine does falls on all of them alike.
+
+    Every layer is a new one: a blob that the server holds would not be sent again.
+    """
+    size = side * side * CHANNELS
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            taken[name].append(way(os.urandom(size), side))
+    return {
+        name: Trip(size, *map(statistics.median, zip(*times, strict=True))).rates() for name, times in taken.items()
+    }
+
+
+def _layer_seconds(client: Client, data: bytes, side: int) -> tuple[float, float]:
+    ref = PictureRef(blob_id(data), side, side, CHANNELS)
+    begun = time.perf_counter()
+    try:
+        client.submit(EditRequest("a", "b", picture=ref, model=NOWHERE), {ref.blob: data})
+    except ModelError:
+        between = time.perf_counter()  # every byte is there
+    else:
+        raise AssertionError(f"The backend has a model called {NOWHERE!r}.")
+    client.fetch(ref)
+    return between - begun, time.perf_counter() - between
+
+
+def _ping_p50(client: Client) -> float:
+    return round(statistics.median(client.ping() for _ in range(PINGS)) * 1000, 3)
+
+
+def _edit_share(client: Client, edits: int) -> dict[str, float]:
+    """What an edit's way there and back adds to what it takes in the worker, over edits of pictures that are new."""
+    from ..server.self_test import round_trip, sample_edit
+
+    totals, workers = [], []
+    for number in range(edits + 1):
+        request, blobs = sample_edit(EDIT_SIDE, shade=number)
+        total = round_trip(client, request, blobs).total
+        if number:  # the first warms up
+            totals.append(total)
+            workers.append(float(client.status()["workers"][0]["job_seconds"]))
+    shares = [(total - worker) / total for total, worker in zip(totals, workers, strict=True)]
+    return {
+        "side": EDIT_SIDE,
+        "seconds": round(statistics.median(totals), 4),
+        "seconds_in_worker": round(statistics.median(workers), 4),
+        "transport_share": round(statistics.median(shares), 4),
+    }
+
+
+def _share(rates: dict[str, dict[str, float]], name: str) -> float:
+    return round(rates[name]["there_and_back"] / rates["raw_tcp"]["there_and_back"], 3)
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    lines = ["MB/s there and back  " + "".join(f"{name:>10}" for name in ("memcpy", "raw_tcp", "plain", "curve"))]
+    for side, rates in report["throughput_MB_per_s"].items():
+        lines.append(f"{side + ' px':<20} " + "".join(f"{way['there_and_back']:>10.0f}" for way in rates.values()))
+    for name, target in (("plain", PLAIN_SHARE), ("curve", CURVE_SHARE)):
+        shares = ", ".join(f"{side}: {share:.0%}" for side, share in report["share_of_raw_tcp"][name].items())
+        lines.append(f"{name} of raw TCP: {shares} (aim: {target:.0%})")
+    pings = report["small_request_p50_ms"]
+    lines.append(f"small request p50: plain {pings['plain']} ms, curve {pings['curve']} ms")
+    edit = report["edit"]
+    lines.append(
+        f"an edit at {edit['side']} px: {edit['seconds']} s, of which transport {edit['transport_share']:.1%} "
+        f"(aim: under {TRANSPORT_SHARE:.0%})"
+    )
+    return lines

@@ -18,6 +18,7 @@ from .jobs import Ticket
 from .model import EditSession
 from .qt import QtCore
 from .results import FoundMask
+from .settings import Settings
 from .translation import tr
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class MaskDesk(QtCore.QObject):
         super().__init__(studio)
         self._studio = studio
         self._live: dict[EditSession, LiveMask] = {}
+        self._form = studio.settings.mask_form
+        studio.store.listen(self._settings_changed)
         self._due: EditSession | None = None
         # A slider tells of every px that it moves; once per turn of the event loop is as often as it can be seen.
         self._timer = QtCore.QTimer(self)
@@ -53,13 +56,7 @@ class MaskDesk(QtCore.QObject):
             found = FoundMask(
                 capture.place, capture.area, arrival.soft_map, arrival.manifest.threshold, capture.selection
             )
-            self._live[session] = LiveMask(
-                capture.place,
-                capture.area,
-                arrival.soft_map,
-                capture.selection,
-                as_mask=self._studio.settings.mask_form == "selectionmask",
-            )
+            self._live[session] = self._live_mask(found)
             session.found = found
 
     def adjust(self, session: EditSession) -> None:
@@ -129,6 +126,29 @@ class MaskDesk(QtCore.QObject):
             live.show_painted(painted)
         session.mask_shown = True
         return dataclasses.replace(capture, mask=mask, selection=selection)
+
+    def _live_mask(self, found: FoundMask) -> LiveMask:
+        as_mask = self._studio.settings.mask_form == "selectionmask"
+        return LiveMask(found.place, found.area, found.soft_map, found.selection, as_mask)
+
+    def _settings_changed(self, settings: Settings) -> None:
+        """Shows masks in the form that is wanted now, what the artist painted on them included."""
+        if settings.mask_form == self._form:
+            return
+        self._form = settings.mask_form
+        for session, live in list(self._live.items()):
+            shown = session.mask_shown
+            try:
+                painted = live.painted() if shown else None
+                self.hide(session)
+                self._live[session] = self._live_mask(session.found)
+                if painted is not None:
+                    self._live[session].show_painted(painted)
+                    session.mask_shown = True
+                elif shown:
+                    self._show(session)
+            except CanvasRefusal as refusal:
+                self._refused(session)(refusal)
 
     def _plane(self, session: EditSession) -> bytes:
         return self._live[session].plane(*self._values(session))

@@ -78,8 +78,12 @@ class ResultDesk(QtCore.QObject):
             session.replace_variation(shown, state="waiting", layer_id="")
             session.replace_variation(index, state="shown", layer_id=now.layer_id)
 
+        def gone(_: CanvasRefusal) -> None:  # an undo took the layer away: then this one is shown in a new layer
+            session.replace_variation(shown, state="waiting", layer_id="")
+            self.show(session, index)
+
         steps = exchange.exchange_steps(now.place, now.layer_id, now.area, _addition(wanted))
-        self._run(session, steps, exchanged)
+        self._run(session, steps, exchanged, gone)
 
     def accept(self, session: EditSession) -> None:
         """The chosen variation stays in the document as a layer."""
@@ -150,8 +154,15 @@ class ResultDesk(QtCore.QObject):
     def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
         return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)
 
-    def _run(self, session: EditSession, steps: Generator[None, None, Any], done: Callable[[Any], None]) -> None:
-        """Runs canvas steps with the session marked as busy; a refusal keeps the result."""
+    def _run(
+        self,
+        session: EditSession,
+        steps: Generator[None, None, Any],
+        done: Callable[[Any], None],
+        gone: Callable[[CanvasRefusal], None] | None = None,
+    ) -> None:
+        """Runs canvas steps with the session marked as busy. A refusal keeps the result; `gone` is called instead when
+        it is the shown layer that is not there any more."""
 
         def finished(value: Any) -> None:
             session.activity = None
@@ -159,7 +170,10 @@ class ResultDesk(QtCore.QObject):
 
         def refused(refusal: CanvasRefusal) -> None:
             session.activity = None
-            self._keep(session, refusal)
+            if gone is not None and refusal.code == "LAYER_GONE":
+                gone(refusal)
+            else:
+                self._keep(session, refusal)
 
         session.activity = Activity("edit", "adding")
         StepRunner(steps, finished, refused, self)

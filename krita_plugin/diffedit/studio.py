@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from diffedit_protocol.connection import Connection
 
 from . import prompts, sentences
@@ -30,12 +32,15 @@ class Studio(QtCore.QObject):
     settings_wanted = Signal()
     diagnostics_wanted = Signal()
 
-    def __init__(self, store: Store | None = None, parent: QtCore.QObject | None = None) -> None:
+    def __init__(
+        self, store: Store | None = None, link: Link | None = None, parent: QtCore.QObject | None = None
+    ) -> None:
+        """`store` and `link` are made where none are given; a link that is given has `find_connection` of its own."""
         super().__init__(parent)
         self.store = store or Store()
         use_language(self.settings.language or artists_language())
         self.backend = LocalBackend(self)
-        self.link = Link(self.find_connection, self)
+        self.link = link or Link(self.find_connection, self)
         self.link.state_changed.connect(self._link_changed)
         self.jobs = JobDesk(self.link, self)
         self.masks = MaskDesk(self)
@@ -46,7 +51,7 @@ class Studio(QtCore.QObject):
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
         self._connection_of = self._connection_settings()
-        self._last_task = "edit"
+        self._last_begun = ("edit", "kept")
         self.session = self._nowhere
         if self.store.complaint:
             self._nowhere.notice = sentences.Notice("error", self.store.complaint)
@@ -123,8 +128,9 @@ class Studio(QtCore.QObject):
         if not self.session.history:
             self._say(tr("Nothing has been edited in this picture yet."))
             return
-        self.session.inputs = self.session.history[-1].again()
-        self.edit_layer()
+        last = self.session.history[-1].again()
+        self.session.inputs = dataclasses.replace(last, seed_locked=self.session.inputs.seed_locked)
+        self._begin("edit", mask_of="kept", keep_seed=True)
 
     def new_seed(self) -> None:
         """The same edit with another seed."""
@@ -151,8 +157,12 @@ class Studio(QtCore.QObject):
             "start": self.start_backend,
             "settings": self.settings_wanted.emit,
             "log": self.settings_wanted.emit,
-            "retry": self.edit_layer if self._last_task == "edit" else self.find_mask,
+            "retry": self._retry,
         }[name]()
+
+    def _retry(self) -> None:
+        task, mask_of = self._last_begun
+        self._begin(task, mask_of=mask_of, keep_seed=True)
 
     def choose(self, name: str) -> None:
         """An entry of the status line's menu, "model:NAME" or one of the others."""
@@ -186,7 +196,7 @@ class Studio(QtCore.QObject):
             self._say(complaint, "error")
             return
         session.inputs = inputs
-        self._last_task = task
+        self._last_begun = (task, mask_of)
         self.store.put("inputs", inputs.as_map())
         prompts.remember(self.store, inputs)
         settings = self.settings

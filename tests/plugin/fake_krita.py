@@ -1,6 +1,6 @@
 """A stand-in for Krita's Python module: documents of 8-bit sRGB, layers, selection masks, selections, and no canvas.
 
-What it does is what Krita 5.1.5 does: `krita_behaviours.py` is run against both. Whatever the plugin does not use is not
+What it does is what Krita 5.1.5 does: `krita_behaviours.py` is run against both. What the plugin does not use is not
 here, and asking for it fails loudly.
 """
 

@@ -36,15 +36,19 @@ class StepRunner(QtCore.QObject):
         try:
             next(self._steps)
         except StopIteration as end:
-            self._timer.stop()
+            self._end()
             self._done(end.value)
         except CanvasRefusal as refusal:
-            self._timer.stop()
+            self._end()
             self._refused(refusal)
         except BaseException:
-            self._timer.stop()  # else the same error would come with every turn; Krita's own hook shows it
+            self._end()  # else the same error would come with every turn; Krita's own hook shows it
             raise
 
     def stop(self) -> None:
-        self._timer.stop()
+        self._end()
         self._steps.close()
+
+    def _end(self) -> None:
+        self._timer.stop()
+        self.deleteLater()  # its parent outlives it, and it holds pixels

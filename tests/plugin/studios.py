@@ -1,0 +1,112 @@
+"""A studio with a link that the test answers, and pictures to edit."""
+
+from __future__ import annotations
+
+import fake_krita
+import numpy as np
+from diffedit.canvas.area import Area
+from diffedit.errand import Arrival, Errand, LinkState
+from diffedit.qt import QtCore, Signal
+from diffedit.settings import Store
+from diffedit.studio import Studio
+from diffedit_protocol.blobs import pack_picture, pack_plane
+from diffedit_protocol.messages import Bounds, EditResult, Event, Manifest
+from diffedit_protocol.replies import ModelInfo, ServerInfo
+from numpy.typing import NDArray
+
+READY = LinkState("ready", "this machine", True, ServerInfo("0.1.0", "boot", (ModelInfo("bundled"),), "a device"))
+
+
+class ScriptedLink(QtCore.QObject):
+    """A link without a thread: keeps the errands, and tells what the test wants told."""
+
+    state_changed = Signal(object)
+    uploaded = Signal(str, object, object)
+    told = Signal(str, object)
+    arrived = Signal(str, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = READY
+        self.errands: list[Errand] = []
+        self.cancelled: list[str] = []
+        self.reconnects = 0
+
+    @property
+    def last(self) -> Errand:
+        return self.errands[-1]
+
+    def start(self) -> None:
+        """Is up."""
+
+    def stop(self) -> bool:
+        return True
+
+    def submit(self, errand: Errand) -> None:
+        self.errands.append(errand)
+
+    def cancel(self, job: str) -> None:
+        self.cancelled.append(job)
+
+    def reconnect(self) -> None:
+        self.reconnects += 1
+
+    def become(self, state: LinkState) -> None:
+        self.state = state
+        self.state_changed.emit(state)
+
+    def tell(self, event: Event) -> None:
+        self.told.emit(self.last.job, event)
+
+    def finish(self, soft: NDArray[np.uint8] | None, threshold: float = 0.5, notes: tuple = ()) -> None:
+        """Brings the result of the last errand: the mask is `soft` cut at `threshold` (the errand's own mask without
+        a `soft`), and variation i has the grey value 10 (i + 1)."""
+        errand = self.last
+        shape = (errand.height, errand.width)
+        if soft is None:
+            mask = np.frombuffer(errand.mask, np.uint8).reshape(shape)
+        else:
+            mask = np.where(soft >= round(threshold * 255), 255, 0).astype(np.uint8)
+        rows, columns = np.nonzero(mask)
+        left, top = int(columns.min()), int(rows.min())
+        bounds = Bounds(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+        alpha = mask[top : top + bounds.height, left : left + bounds.width]
+        edits, pixels = [], []
+        for i in range(errand.request.variations if errand.request.task == "edit" else 0):
+            grey = np.full((*alpha.shape, 3), 10 * (i + 1), np.uint8)
+            pixels.append(np.dstack((grey, alpha)).tobytes())
+            reference, _ = pack_picture(np.dstack((grey, alpha)).tobytes(), bounds.width, bounds.height, 4)
+            edits.append(EditResult(errand.request.seed + i, reference))
+        reference, _ = pack_plane(mask.tobytes(), errand.width, errand.height)
+        manifest = Manifest(reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes)
+        plane = None if soft is None else soft.tobytes()
+        self.arrived.emit(errand.job, Arrival(manifest, mask.tobytes(), plane, tuple(pixels)))
+
+
+def make_studio(store: Store) -> tuple[Studio, ScriptedLink]:
+    link = ScriptedLink()
+    return Studio(store, link), link
+
+
+def open_picture(name: str = "sketch", width: int = 64, height: int = 48) -> fake_krita.Document:
+    """A document whose layer is opaque noise; it is the active one."""
+    krita = fake_krita.Krita.instance()
+    document = krita.createDocument(width, height, name, *fake_krita.SRGB, 72.0)
+    pixels = np.random.default_rng(7).integers(0, 256, (height, width, 4), np.uint8)
+    pixels[..., 3] = 255
+    document.activeNode().setPixelData(pixels.tobytes(), 0, 0, width, height)
+    krita.setActiveDocument(document)
+    return document
+
+
+def square(width: int = 64, height: int = 48) -> NDArray[np.uint8]:
+    """A soft map: 200 in the square, 100 in a ring of 3 px around it, 20 elsewhere."""
+    area = Area(10, 12, 20, 16)
+    soft = np.full((height, width), 20, np.uint8)
+    soft[area.y - 3 : area.bottom + 3, area.x - 3 : area.right + 3] = 100
+    soft[area.y : area.bottom, area.x : area.right] = 200
+    return soft
+
+
+def layer_names(document: fake_krita.Document) -> list[str]:
+    return [node.name() for node in document.topLevelNodes()]

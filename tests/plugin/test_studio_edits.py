@@ -1,0 +1,305 @@
+"""From the artist's click to the layer: everything between the docker and the wire, with the wire's end in hand."""
+
+from __future__ import annotations
+
+import fake_krita
+import numpy as np
+import pytest
+from diffedit.errand import LinkState
+from diffedit.settings import Store
+from diffedit_protocol.errors import LinkError, NothingFoundError, OutOfMemoryError, WorkerDiedError
+from diffedit_protocol.messages import Cancelled, Failed, Progress, Queued, Started
+from studios import layer_names, make_studio, open_picture, square
+
+HORSE, ZEBRA = "a horse", "a zebra"
+
+
+@pytest.fixture
+def desk(store: Store, krita: fake_krita.Krita):
+    studio, link = make_studio(store)
+    return studio, link
+
+
+def begin(studio, until, link, **inputs):
+    """Writes the words, presses Edit and waits until the errand is on its way."""
+    studio.look()
+    studio.session.change_inputs(**{"source": HORSE, "target": ZEBRA, **inputs})
+    count = len(link.errands)
+    studio.edit_layer()
+    until(lambda: len(link.errands) > count)
+
+
+def at_rest(studio):
+    return lambda: studio.session.activity is None
+
+
+def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    before = bytes(document.topLevelNodes()[0].pixelData(0, 0, 64, 48))
+    begin(studio, until, link, seed=41, seed_locked=True)
+    link.finish(square())
+    until(lambda: len(document.topLevelNodes()) == 2)
+    assert layer_names(document) == ["Background", "a horse → a zebra (41)"]
+    layer = document.topLevelNodes()[1]
+    assert bytes(layer.pixelData(10, 12, 1, 1)) == bytes([10, 10, 10, 255])
+    assert bytes(layer.pixelData(9, 12, 1, 1)) == bytes(4)
+    (mask,) = layer.childNodes()
+    assert mask.type() == "selectionmask"
+    assert (mask.selection().x(), mask.selection().width()) == (10, 20)
+    assert bytes(document.topLevelNodes()[0].pixelData(0, 0, 64, 48)) == before
+    assert studio.session.notice is None
+
+
+def test_what_is_sent_is_the_layer_in_the_wires_order(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    begin(studio, until, link)
+    bgra = np.frombuffer(bytes(document.activeNode().pixelData(0, 0, 64, 48)), np.uint8).reshape(-1, 4)
+    assert link.last.channels == 3
+    assert link.last.picture == bgra[:, [2, 1, 0]].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("", ZEBRA), "Write what there is, for example “a horse”."),
+        ((HORSE, "  "), "Write what there should be, for example “a zebra”."),
+        ((HORSE, "A Horse "), "Both texts are the same, so there is nothing to change."),
+    ],
+)
+def test_words_that_cannot_be_worked_with_are_told_at_once(desk, words, sentence) -> None:
+    studio, link = desk
+    open_picture()
+    studio.look()
+    studio.session.change_inputs(source=words[0], target=words[1])
+    studio.edit_layer()
+    assert studio.session.notice.sentence == sentence
+    assert link.errands == []
+
+
+def test_without_a_document_the_artist_is_told_to_open_one(desk) -> None:
+    studio, link = desk
+    studio.session.change_inputs(source=HORSE, target=ZEBRA)
+    studio.edit_layer()
+    assert studio.session.notice.sentence == "Open a picture first."
+    assert link.errands == []
+
+
+def test_an_empty_and_a_locked_layer_are_told_by_name(desk, until) -> None:
+    studio, _ = desk
+    document = open_picture()
+    studio.look()
+    studio.session.change_inputs(source=HORSE, target=ZEBRA)
+    document.activeNode().setLocked(True)
+    studio.edit_layer()
+    until(lambda: studio.session.notice is not None)
+    assert studio.session.notice.sentence == "'Background' is locked. Unlock it, or choose another layer."
+    empty = document.createNode("Ink", "paintlayer")
+    document.rootNode().addChildNode(empty, None)
+    document.setActiveNode(empty)
+    studio.edit_layer()
+    until(lambda: "Ink" in studio.session.notice.sentence)
+    assert studio.session.activity is None
+
+
+def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(desk, until) -> None:
+    studio, link = desk
+    open_picture()
+    begin(studio, until, link)
+    shares = []
+    studio.session.changed.connect(
+        lambda aspect: (
+            aspect == "activity" and studio.session.activity and shares.append(studio.session.activity.fraction)
+        )
+    )
+    link.tell(Queued(2))
+    assert studio.session.activity.title == "Editing · 2 before it"
+    link.tell(Started())
+    for stage, step, total in (("encoding", 1, 1), ("finding", 2, 4), ("inverting", 3, 16), ("editing", 14, 16)):
+        link.tell(Progress(stage, step, total, 6.4))
+    assert studio.session.activity.title == "Editing · painting 14/16 · 6 s left"
+    link.tell(Progress("finding", 1, 4))
+    told = [share for share in shares if share is not None]
+    assert told == sorted(told)
+    assert 0.8 < told[-1] <= 1.0
+
+
+def test_a_second_edit_of_the_same_picture_waits_for_the_artist(desk, until) -> None:
+    studio, link = desk
+    open_picture()
+    begin(studio, until, link)
+    studio.edit_layer()
+    assert "under way" in studio.session.notice.sentence
+    assert len(link.errands) == 1
+
+
+def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
+    studio, link = desk
+    first = open_picture("first")
+    begin(studio, until, link)
+    one = link.last
+    second = open_picture("second")
+    begin(studio, until, link)
+    link.finish(square())
+    until(lambda: len(second.topLevelNodes()) == 2)
+    assert len(first.topLevelNodes()) == 1
+    link.errands.append(one)
+    link.finish(square())
+    until(lambda: len(first.topLevelNodes()) == 2)
+
+
+def test_cancel_changes_nothing_and_says_so(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    begin(studio, until, link)
+    studio.cancel()
+    assert link.cancelled == [link.last.job]
+    link.tell(Cancelled())
+    assert studio.session.activity is None
+    assert studio.session.notice.sentence == "Cancelled. Nothing was changed."
+    assert layer_names(document) == ["Background"]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "remedies"),
+    [
+        (
+            OutOfMemoryError("x"),
+            "The GPU ran out of memory at 64 × 48. A selection, or the draft quality, needs less.",
+            ("retry",),
+        ),
+        (
+            WorkerDiedError("x"),
+            "The backend had to restart its model. Your picture is untouched.",
+            ("retry", "log"),
+        ),
+        (
+            NothingFoundError("x"),
+            "No region differs clearly between 'a horse' and 'a zebra'. "
+            "Lower the threshold, or select the place yourself.",
+            (),
+        ),
+    ],
+)
+def test_a_job_that_fails_is_told_with_the_way_out(desk, until, error, sentence, remedies) -> None:
+    studio, link = desk
+    open_picture()
+    begin(studio, until, link)
+    link.tell(Failed(error))
+    assert (studio.session.notice.sentence, studio.session.notice.remedies) == (sentence, remedies)
+    assert studio.session.activity is None
+
+
+def test_try_again_sends_the_same_edit_with_the_same_seed(desk, until) -> None:
+    studio, link = desk
+    open_picture()
+    begin(studio, until, link)
+    first = link.last
+    link.tell(Failed(WorkerDiedError("x")))
+    studio.remedy("retry")
+    until(lambda: len(link.errands) == 2)
+    assert link.last.request == first.request
+    assert link.last.job != first.job
+
+
+def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    link.become(LinkState("down", "", True, None, LinkError("No backend is running.")))
+    begin(studio, until, link)
+    notice = studio.session.notice
+    assert notice.sentence.startswith("No backend is running. Start it here")
+    assert notice.remedies == ("start", "settings")
+    from studios import READY
+
+    link.become(READY)
+    assert studio.session.notice is None
+    link.finish(square())
+    until(lambda: len(document.topLevelNodes()) == 2)
+
+
+def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsewhere(desk, until) -> None:
+    studio, link = desk
+    document = open_picture("sketch")
+    begin(studio, until, link, seed=5, seed_locked=True)
+    document.close()
+    studio.forget_closed()
+    link.finish(square())
+    until(lambda: bool(studio.results.kept))
+    assert studio.session.notice.sentence == "'sketch' was closed; the result is kept in History."
+    other = open_picture("other")
+    studio.look()
+    studio.results.put(studio.session, studio.results.kept[0])
+    until(lambda: len(other.topLevelNodes()) == 2)
+    assert layer_names(other)[1] == "a horse → a zebra (5)"
+
+
+def test_a_deleted_layer_is_told_and_its_result_stays_in_history(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    spare = document.createNode("Spare", "paintlayer")
+    document.rootNode().addChildNode(spare, None)
+    begin(studio, until, link)
+    document.topLevelNodes()[0].remove()
+    document.setActiveNode(spare)
+    link.finish(square())
+    until(at_rest(studio))
+    assert studio.session.notice.sentence == "'Background' was deleted; the result is kept in History."
+    assert layer_names(document) == ["Spare"]
+    assert studio.session.history[-1].kept is not None
+
+
+def test_a_layer_that_was_moved_takes_the_result_along(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    begin(studio, until, link)
+    layer = document.topLevelNodes()[0]
+    layer.move(7, 3)
+    link.finish(square())
+    until(lambda: len(document.topLevelNodes()) == 2)
+    assert document.topLevelNodes()[1].bounds().topLeft() == layer.position() + layer.position().__class__(10, 12)
+
+
+def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(desk, until) -> None:
+    studio, link = desk
+    open_picture()
+    seeds = []
+    for locked in (False, False, True, True):
+        begin(studio, until, link, seed_locked=locked)
+        seeds.append(link.last.request.seed)
+        link.tell(Cancelled())
+    assert seeds[0] != seeds[1]
+    assert seeds[1] == seeds[2] == seeds[3]
+
+
+def test_repeat_does_the_last_edit_again_with_its_seed(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    begin(studio, until, link)
+    first = link.last.request
+    link.finish(square())
+    until(lambda: len(document.topLevelNodes()) == 2 and studio.session.activity is None)
+    document.setActiveNode(document.topLevelNodes()[0])
+    studio.session.change_inputs(source="a cat", target="a dog", strength=0.3)
+    studio.repeat()
+    until(lambda: len(link.errands) == 2)
+    assert link.last.request == first
+    assert not studio.session.inputs.seed_locked
+
+
+def test_new_seed_does_the_same_edit_with_another_seed_even_when_locked(desk, until) -> None:
+    studio, link = desk
+    open_picture()
+    begin(studio, until, link, seed=9, seed_locked=True)
+    link.tell(Cancelled())
+    studio.new_seed()
+    until(lambda: len(link.errands) == 2)
+    assert link.last.request.seed != 9
+
+
+def test_swapping_turns_the_direction_round(desk) -> None:
+    studio, _ = desk
+    studio.session.change_inputs(source=HORSE, target=ZEBRA)
+    studio.swap()
+    assert (studio.session.inputs.source, studio.session.inputs.target) == (ZEBRA, HORSE)

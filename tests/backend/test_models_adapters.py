@@ -15,9 +15,9 @@ from diffedit_backend.editing import edit_picture
 from diffedit_backend.models import LoadedModel, dressed, load_model
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
+from model_files import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder
 from original_layout import unet_key
 from safetensors.torch import save_file
-from tiny_models import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder
 
 REQUEST = EditRequest("a horse", "a zebra", quality="draft", strength=0.5, threshold=0.3)
 RANK, ALPHA = 2, 4.0

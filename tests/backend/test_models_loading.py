@@ -16,7 +16,7 @@ from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.models import load_model
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest
-from tiny_models import (
+from model_files import (
     FAMILIES,
     change_settings,
     copy_of,

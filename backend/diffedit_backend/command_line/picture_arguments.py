@@ -5,13 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES
+from diffedit_protocol.errors import SchemaError
+from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, Adapter
 
 
-def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+def adapter(text: str) -> Adapter:
+    """NAME or NAME=WEIGHT. Raises ArgumentTypeError."""
+    name, _, weight = text.partition("=")
+    try:
+        return Adapter(name, float(weight or 1.0))
+    except (ValueError, SchemaError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bool = True) -> None:
     """What finding a mask depends on, and where it runs."""
-    parser.add_argument("--source", required=True, metavar="TEXT", help="what is there, e.g. 'a horse on grass'")
-    parser.add_argument("--target", required=True, metavar="TEXT", help="what should be there, e.g. 'a zebra on grass'")
+    parser.add_argument(
+        "--source", required=words_required, metavar="TEXT", help="what is there, e.g. 'a horse on grass'"
+    )
+    parser.add_argument(
+        "--target", required=words_required, metavar="TEXT", help="what should be there, e.g. 'a zebra on grass'"
+    )
     parser.add_argument(
         "--selection", type=Path, metavar="PNG", help="limit the search to this grey picture's light part"
     )
@@ -21,10 +35,24 @@ def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--soft-map-out", type=Path, metavar="PNG", help="write the map that the threshold cuts")
     parser.add_argument("--method", choices=METHODS, default="fast", help="(default: fast)")
     parser.add_argument("--quality", choices=QUALITIES, default="normal", help="(default: normal)")
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        type=adapter,
+        metavar="NAME[=WEIGHT]",
+        help="a LoRA or a textual inversion of the adapters folder; may be given again",
+    )
     place = parser.add_argument_group("where it runs")
     place.add_argument("--model", default="bundled", help="bundled, a folder, a .safetensors file or a hub id")
     place.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best)")
     place.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="(default: fp16 on a GPU, else fp32)")
+    place.add_argument(
+        "--no-safety-checker",
+        dest="safety",
+        action="store_false",
+        help="do not use the checker of a model that has one",
+    )
     place.add_argument(
         "--connect",
         nargs="?",

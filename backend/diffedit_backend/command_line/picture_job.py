@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,13 @@ from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..bulk.record import write_record
+from ..bulk.run import Ended, made_with
+from ..bulk.table import BulkEdit, parameters_of
 from ..diffedit.steps import Step
 from ..imaging.files import PictureFile, is_lossy, lay_in, read_picture, read_plane, write_picture
 from ..outcome import EditOutcome, paste
+from .editor import Editor
 
 Plane = NDArray[np.uint8]
 
@@ -31,19 +36,36 @@ def run_edit(args: argparse.Namespace) -> int:
         variations=args.variations,
     )
     outcome = _outcome(args, request, file, _plane(args.mask, file))
-    for index, (edit, path) in enumerate(
-        zip(outcome.edits, _result_paths(args.result, len(outcome.edits)), strict=True)
-    ):
+    paths = _result_paths(args.result, len(outcome.edits))
+    for index, (edit, path) in enumerate(zip(outcome.edits, paths, strict=True)):
         write_picture(path, file, lay_in(file, paste(file.pixels, outcome, index), outcome.mask))
-        print(f"{path}  seed {edit.seed}")
+        if path.suffix.lower() == ".png":
+            write_record(path, _record(args, request, outcome, edit.seed, len(paths)))
+        if not args.json:
+            print(f"{path}  seed {edit.seed}")
         if is_lossy(path):
             _remark(f"{path.suffix} changes every pixel a little; .png keeps those outside of the mask as they were.")
     if file.is_grey:
         _remark("The picture is grey, and so is the result. Give it in colour to get colours.")
     if args.mask_out is not None:
         _write_plane(args.mask_out, outcome.mask)
-    _finish(args, outcome, file)
+    if args.json:
+        done = Ended(
+            BulkEdit(args.picture, args.result, request), "done", tuple(paths), notes=_sentences(outcome, file)
+        )
+        print(json.dumps(done.to_json(), ensure_ascii=False))
+    else:
+        _finish(args, outcome, file)
     return 0
+
+
+def _record(
+    args: argparse.Namespace, request: EditRequest, outcome: EditOutcome, seed: int, count: int
+) -> dict[str, object]:
+    """What made a result, to be written into it."""
+    made_by = {**parameters_of(request), **made_with(args)}
+    own = {"seed": seed, "threshold": outcome.threshold, "count": count, "picture": args.picture.name}
+    return {"made_by": made_by, **own}
 
 
 def run_mask(args: argparse.Namespace) -> int:
@@ -57,7 +79,7 @@ def run_mask(args: argparse.Namespace) -> int:
 
 def _shared(args: argparse.Namespace) -> dict[str, object]:
     names = ("source", "target", "threshold", "grow", "feather", "method", "quality")
-    return {name: getattr(args, name) for name in names} | {"preview": False}
+    return {name: getattr(args, name) for name in names} | {"preview": False, "adapters": tuple(args.adapter)}
 
 
 def _plane(path: Path | None, file: PictureFile) -> Plane | None:
@@ -68,18 +90,7 @@ def _plane(path: Path | None, file: PictureFile) -> Plane | None:
 def _outcome(args: argparse.Namespace, request: EditRequest, file: PictureFile, mask: Plane | None) -> EditOutcome:
     selection = _plane(args.selection, file)
     report = _progress_line()
-    if args.connect is not None:
-        from ..server.remote_edit import edit_over_link
-
-        return edit_over_link(args.connect, request, file.pixels, selection=selection, mask=mask, on_step=report)
-    from ..diffedit.engine import DiffEditEngine
-    from ..editing import edit_picture
-    from ..models import load_model, use_threads
-
-    model = load_model(args.model, args.device, args.precision)
-    use_threads(model)
-    engine = DiffEditEngine(model)
-    return edit_picture(engine, request, file.pixels, selection=selection, mask=mask, on_step=report)
+    return Editor(args).edit(request, file.pixels, selection=selection, mask=mask, on_step=report)
 
 
 def _progress_line() -> Callable[[Step], None]:
@@ -112,9 +123,13 @@ def _finish(args: argparse.Namespace, outcome: EditOutcome, file: PictureFile) -
         f"{share:.1%} of the picture, threshold {outcome.threshold:.2f}, "
         f"{outcome.evaluations} evaluations, {seconds:.1f} s"
     )
-    for remark in (file.remark, *(note.sentence for note in outcome.notes)):
-        if remark:
-            _remark(remark)
+    for sentence in _sentences(outcome, file):
+        _remark(sentence)
+
+
+def _sentences(outcome: EditOutcome, file: PictureFile) -> tuple[str, ...]:
+    """What the person should know of a result."""
+    return tuple(text for text in (file.remark, *(note.sentence for note in outcome.notes)) if text)
 
 
 def _remark(sentence: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.replies import ModelInfo
 
 # The libraries' progress bars and advice would fill the log.
 QUIET = {
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         action="append",
         metavar="NAME",
-        help="bundled, a diffusers folder, a .safetensors file or a hub id; again for more, the first is the default",
+        help="bundled, a diffusers folder, a .safetensors file or a hub id; again for more, the first is the default "
+        "(default: bundled and everything in the models folder, see `diffedit models`)",
     )
     parser.add_argument(
         "--listen",
@@ -55,30 +57,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="after which a worker is taken for hung (default: 300)",
     )
+    parser.add_argument(
+        "--no-safety-checker",
+        dest="safety",
+        action="store_false",
+        help="do not use the checker of a model that has one",
+    )
     parser.add_argument("--verbose", action="store_true", help="log more")
 
 
 def run(args: argparse.Namespace) -> int:
-    from diffedit_protocol.replies import Limits, ModelInfo
+    from diffedit_protocol.replies import Limits
 
     from ..executors.local import LocalPool
     from ..executors.worker_slot import Patience, WorkerSetup
+    from ..library.folders import BUNDLED, kept_adapters, kept_models
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
     from ..server.state_folder import StateFolder
 
-    models = _named(args.model or ["bundled"])
+    models = _named(args.model or [BUNDLED, *map(str, kept_models().values())])
     settings = ServerSettings(
         state=args.state or StateFolder.default().root,
         listen=tuple(args.listen or ["local"]),
-        models=tuple(ModelInfo(name) for name in models),
+        models=tuple(_info(name, place) for name, place in models.items()),
+        adapters=tuple(kept_adapters()),
         limits=Limits(result_seconds=args.keep * 3600),
         queue=args.queue,
         disk_bytes=int(args.disk * GIB),
         grace=args.grace,
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
+    configuration["safety"] = args.safety
     patience = Patience(step=args.step_timeout)
     pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), args.device or _devices(), patience)
 
@@ -104,6 +115,18 @@ def _named(models: list[str]) -> dict[str, str]:
             raise BadInputError(f"Two models are called {name!r}: {named[name]!r} and {model!r}. Rename one of them.")
         named[name] = str(path.resolve()) if path.exists() else model
     return named
+
+
+def _info(name: str, model: str) -> ModelInfo:
+    """What clients are told of a model, read from its settings; of one on the hub only its name is known yet."""
+    from ..library.folders import model_place
+    from ..library.listing import entry_of
+
+    place = model_place(model)
+    if not place.exists():
+        return ModelInfo(name)
+    entry = entry_of(name, place)
+    return ModelInfo(name, entry.family, entry.size)
 
 
 def _devices() -> list[str]:

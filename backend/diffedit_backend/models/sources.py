@@ -34,19 +34,22 @@ def load_parts(name: str, place: Path, dtype: torch.dtype, *, safety: bool = Tru
     if place.is_file():
         raise ModelError(f"{name!r} is no model: a .safetensors file, a diffusers folder or a hub id was expected.")
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
-        return load_folder(name, _fetched(name), dtype, safety=safety)
+        return load_folder(name, fetched(name, _FROM_HUB), dtype, safety=safety)
     raise ModelError(
         f"There is no model {name!r}: it is no folder and no file here, and a hub id looks like 'owner/model'."
     )
 
 
-def _fetched(name: str) -> Path:
-    """The folder of a hub id, or id@revision, in the hub's cache, downloaded where it is not there."""
+def fetched(name: str, patterns: list[str]) -> Path:
+    """The folder of a hub id, or id@revision, in the hub's cache; files of `patterns` are downloaded where it has none.
+
+    Raises ModelError.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
-    wanted = {"repo_id": repository, "revision": revision or None, "allow_patterns": _FROM_HUB}
+    wanted = {"repo_id": repository, "revision": revision or None, "allow_patterns": patterns}
     try:
         return Path(snapshot_download(**wanted, local_files_only=True))
     except LocalEntryNotFoundError:

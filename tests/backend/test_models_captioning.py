@@ -1,0 +1,105 @@
+"""What a picture shows, by a BLIP with random weights: it answers, if not wisely."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffedit_backend.cli import main
+from diffedit_backend.models.captioning import load_captioner
+from diffedit_protocol.errors import ModelError
+from PIL import Image
+from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "horse", "on", "grass", "zebra", "[DEC]", "[ENC]"]
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("blip")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {
+        **small,
+        "vocab_size": len(WORDS),
+        "encoder_hidden_size": 16,
+        "projection_dim": 8,
+        "bos_token_id": WORDS.index("[DEC]"),
+        "sep_token_id": WORDS.index("[SEP]"),
+        "eos_token_id": WORDS.index("[SEP]"),
+        "pad_token_id": 0,
+    }
+    vision = {**small, "image_size": 16, "patch_size": 8}
+    config = BlipConfig(text_config=text, vision_config=vision, projection_dim=8)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    images = BlipImageProcessor(size={"height": 16, "width": 16})
+    BlipProcessor(images, BertTokenizerFast(str(folder / "vocab.txt"))).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    torch.set_num_threads(1)
+    path = tmp_path / "horse.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 30, 4), np.uint8)).save(path)
+    return path
+
+
+def test_a_picture_is_described_in_the_models_words(
+    captioner: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["describe", str(picture), "--captioner", str(captioner), "--device", "cpu", "--json"]
+    assert main(command) == 0
+    (caption,) = json.loads(capsys.readouterr().out)
+    assert caption
+    assert set(caption.split()) <= set(WORDS)
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == [caption]
+
+
+def test_several_captions_differ_by_their_seed_and_repeat_with_it(captioner: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
+    model = load_captioner(str(captioner), "cpu")
+    first = model.describe(pixels, 4, seed=1)
+    assert len(first) == 4
+    assert model.describe(pixels, 4, seed=1) == first
+    assert model.describe(pixels, 4, seed=2) != first
+
+
+def test_asking_for_captions_leaves_the_random_numbers_of_others_alone(captioner: Path) -> None:
+    model = load_captioner(str(captioner), "cpu")
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model.describe(np.zeros((16, 16, 3), np.uint8), 2)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_weights_that_are_not_here_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ModelError, match="is not on this machine and could not be fetched from the hub"):
+        load_captioner("studio/words")
+    with pytest.raises(ModelError, match="There is no captioning model 'nothing'"):
+        load_captioner("nothing")
+
+
+def test_pickled_weights_and_other_models_are_refused(captioner: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = json.loads((captioner / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"has no \.safetensors weights here"):
+        load_captioner(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "model_type": "bert"}))
+    with pytest.raises(ModelError, match="no BLIP captioning model"):
+        load_captioner(str(tmp_path))
+
+
+def test_a_count_below_one_is_refused(picture: Path, captioner: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", str(picture), "--captioner", str(captioner), "--count", "0"]) == 1
+    assert "--count must be at least 1, not 0" in capsys.readouterr().err

@@ -109,11 +109,12 @@ def _named(models: list[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for model in models:
         path = Path(model).expanduser()
+        is_here = model != "bundled" and path.exists()
         # A hub id keeps its slash: organisations have models of equal names.
-        name = (path.stem if path.is_file() else path.name) if path.exists() else model
+        name = (path.stem if path.is_file() else path.name) if is_here else model
         if name in named:
             raise BadInputError(f"Two models are called {name!r}: {named[name]!r} and {model!r}. Rename one of them.")
-        named[name] = str(path.resolve()) if path.exists() else model
+        named[name] = str(path.resolve()) if is_here else model
     return named
 
 

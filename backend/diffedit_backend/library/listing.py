@@ -53,14 +53,15 @@ class AdapterEntry:
 def models() -> list[ModelEntry]:
     """The bundled model, those of the models folder, those in the hub's cache."""
     places = {BUNDLED: weights_folder(), **kept_models(), **dict(_in_hub_cache())}
-    return [_entry(name, place) for name, place in places.items()]
+    return [entry_of(name, place) for name, place in places.items()]
 
 
 def adapters() -> list[AdapterEntry]:
     return [AdapterEntry(name, _adapter_kind(file), file) for name, file in kept_adapters().items()]
 
 
-def _entry(name: str, place: Path) -> ModelEntry:
+def entry_of(name: str, place: Path) -> ModelEntry:
+    """What is known of the model at `place` (a folder or a file) without loading it."""
     try:
         return _file_entry(name, place) if place.is_file() else _folder_entry(name, place)
     except ModelError as error:

@@ -5,6 +5,7 @@ Every TCP address has CURVE and the allow list (`gate`); the local socket lies i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -183,6 +184,8 @@ class Door:
             listener.socket.close(linger=LAST_WORDS_MS)
             if listener.file is not None:
                 listener.file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # another server's socket lies there, too
+                    listener.file.parent.rmdir()
 
     def _router(self) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.errors import BadInputError, OutOfMemoryError
 from diffedit_protocol.messages import EditRequest, Progress
 
 from ..diffedit.engine import DiffEditEngine
@@ -76,8 +76,12 @@ class EditBench:
         self._free()
         try:
             return self._edit(request, blobs, tell)
-        finally:
-            self._free()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            told = error if isinstance(error, OutOfMemoryError) else _too_large(request, error)
+        self._free()
+        raise told
 
     def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
         if request.picture is None:
@@ -123,6 +127,15 @@ class EditBench:
             self._engine.cache.clear()
         gc.collect()
         _give_back()
+
+
+def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:
+    assert request.picture is not None
+    return OutOfMemoryError(
+        f"The memory was too small at {request.picture.width} × {request.picture.height}. "
+        "A selection, or the draft quality, needs less.",
+        detail=str(error),
+    )
 
 
 def _give_back() -> None:

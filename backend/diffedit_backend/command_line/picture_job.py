@@ -47,15 +47,16 @@ def run_edit(args: argparse.Namespace) -> int:
             _remark(f"{path.suffix} changes every pixel a little; .png keeps those outside of the mask as they were.")
     if file.is_grey:
         _remark("The picture is grey, and so is the result. Give it in colour to get colours.")
-    if args.mask_out is not None:
-        _write_plane(args.mask_out, outcome.mask)
+    for path, plane in ((args.mask_out, outcome.mask), (args.soft_map_out, outcome.soft_map)):
+        if path is not None and plane is not None:
+            _write_plane(path, plane, told=not args.json)
     if args.json:
         done = Ended(
             BulkEdit(args.picture, args.result, request), "done", tuple(paths), notes=_sentences(outcome, file)
         )
         print(json.dumps(done.to_json(), ensure_ascii=False))
     else:
-        _finish(args, outcome, file)
+        _finish(outcome, file)
     return 0
 
 
@@ -73,7 +74,9 @@ def run_mask(args: argparse.Namespace) -> int:
     file = read_picture(args.picture)
     outcome = _outcome(args, EditRequest(**_shared(args), task="mask"), file, None)
     _write_plane(args.mask_out, outcome.mask)
-    _finish(args, outcome, file)
+    if args.soft_map_out is not None and outcome.soft_map is not None:
+        _write_plane(args.soft_map_out, outcome.soft_map)
+    _finish(outcome, file)
     return 0
 
 
@@ -109,14 +112,13 @@ def _result_paths(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(count)]
 
 
-def _write_plane(path: Path, plane: Plane) -> None:
+def _write_plane(path: Path, plane: Plane, *, told: bool = True) -> None:
     Image.fromarray(plane).save(path)
-    print(path)
+    if told:
+        print(path)
 
 
-def _finish(args: argparse.Namespace, outcome: EditOutcome, file: PictureFile) -> None:
-    if args.soft_map_out is not None and outcome.soft_map is not None:
-        _write_plane(args.soft_map_out, outcome.soft_map)
+def _finish(outcome: EditOutcome, file: PictureFile) -> None:
     share = np.count_nonzero(outcome.mask) / outcome.mask.size
     seconds = sum(outcome.seconds.values())
     print(

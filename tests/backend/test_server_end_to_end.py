@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backends import client_of, failure, last_event, numbered, told, worker_pid
+from diffedit_backend.bench.wire import measure
 from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.remote_edit import edit_over_link
@@ -174,6 +175,18 @@ def test_doctor_tells_what_is_there_and_the_times_of_an_edit_and_no_secret(backe
         assert found in ran.stdout
     secrets = [(backend.state / name).read_text().strip() for name in ("server.key", "local.key")]
     assert not any(secret in ran.stdout for secret in secrets)
+
+
+def test_the_wire_benchmark_reports_every_figure(backend: PrivateBackend) -> None:
+    report = measure(backend, [64, 128], rounds=2, edits=1)
+    for rates in report["throughput_MB_per_s"].values():
+        assert set(rates) == {"memcpy", "raw_tcp", "plain", "curve"}
+        assert all(rate > 0 for way in rates.values() for rate in way.values())
+    assert set(report["share_of_raw_tcp"]["curve"]) == {"64", "128"}
+    assert 0 < report["small_request_p50_ms"]["plain"] < 1000
+    assert 0 < report["edit"]["transport_share"] < 1
+    assert report["edit"]["seconds_in_worker"] < report["edit"]["seconds"]
+    json.dumps(report)
 
 
 def test_the_log_is_one_json_object_per_line_private_and_without_words_or_secrets(backend: PrivateBackend) -> None:

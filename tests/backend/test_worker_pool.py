@@ -153,8 +153,8 @@ def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() 
             died = time.monotonic()
             collect(pool, lambda _: pool.workers()[0].state != "waiting")
             waits.append(time.monotonic() - died)
-    assert waits == sorted(waits)
-    assert 0.75 < waits[3] < 1.5
+    for wait, least in zip(waits, (0.2, 0.4, 0.8, 0.8), strict=True):  # doubled at every death, up to the most
+        assert least * 0.95 < wait < least + 1.5
 
 
 def test_a_worker_that_cannot_even_start_is_given_up_with_the_last_that_it_said() -> None:

@@ -14,10 +14,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from diffedit_protocol.blobs import blob_id
@@ -27,6 +26,9 @@ from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, PictureRef
 
 from .wire_raw import RawTcp, copy_seconds
+
+if TYPE_CHECKING:
+    from ..server.private_backend import PrivateBackend
 
 HELP = "measure the link to a backend on this machine beside raw TCP and a copy in memory"
 SIDES = (1024, 2048, 4096)
@@ -65,8 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..server.private_backend import PrivateBackend
+
     sides = [int(side) for side in args.sides.split(",")]
-    report = measure(sides, args.rounds, args.edits, args.model)
+    listen = ["--listen", "local", "--listen", "tcp://127.0.0.1:0", "--model", args.model]
+    with (
+        tempfile.TemporaryDirectory(prefix="diffedit-wire-") as folder,
+        PrivateBackend(Path(folder), listen) as backend,
+    ):
+        report = measure(backend, sides, args.rounds, args.edits)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "report.json"
     file.write_text(json.dumps(report, indent=2) + "\n")
@@ -75,17 +84,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(sides: list[int], rounds: int, edits: int, model: str) -> dict[str, Any]:
-    """Every figure of the report. Starts a backend of its own and stops it."""
-    from ..server.private_backend import PrivateBackend
-
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffedit-wire-"))
-        listen = ["--listen", "local", "--listen", "tcp://127.0.0.1:0", "--model", model]
-        backend = stack.enter_context(PrivateBackend(Path(folder), listen))
-        plain = stack.enter_context(Client(backend.connection))
-        curve = stack.enter_context(Client(_invited(backend.state, backend.ready_line)))
-        raw = stack.enter_context(RawTcp())
+def measure(backend: PrivateBackend, sides: list[int], rounds: int, edits: int) -> dict[str, Any]:
+    """Every figure of the report, on a running backend that listens locally and on TCP."""
+    invited = _invited(backend.state, backend.ready_line)
+    with Client(backend.connection) as plain, Client(invited) as curve, RawTcp() as raw:
         ways: dict[str, Way] = {
             "memcpy": lambda data, _: copy_seconds(data),
             "raw_tcp": lambda data, _: raw.seconds(data),

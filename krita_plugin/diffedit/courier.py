@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,12 +48,13 @@ class _Stop(Exception):
 
 
 class Courier:
-    """`run()` serves `orders` until ("stop", None). Everything but the queue belongs to the calling thread."""
+    """`run()` serves `orders` until `leave` is set. Everything but these two belongs to the calling thread."""
 
     def __init__(
         self,
         find_connection: Callable[[], Connection],
         orders: queue.SimpleQueue[Order],
+        leave: threading.Event,
         *,
         state: Callable[[LinkState], None],
         uploaded: Callable[[str, int, int], None],
@@ -62,6 +64,7 @@ class Courier:
     ) -> None:
         self._find = find_connection
         self._orders = orders
+        self._leave = leave
         self._state, self._uploaded, self._told, self._arrived = state, uploaded, told, arrived
         self._timeouts = timeouts or Timeouts()
         self._last_state: LinkState | None = None
@@ -93,7 +96,7 @@ class Courier:
             self._connection = self._find()
             if self._last_state is None or self._last_state.kind != "down":
                 self._report("connecting")
-            with Client(self._connection, self._timeouts) as self._client:
+            with Client(self._connection, self._timeouts, on_turn=self._check_leave) as self._client:
                 was_up = True
                 self._report("ready")
                 self._work(self._client)
@@ -193,8 +196,7 @@ class Courier:
             kind, value = self._orders.get(timeout=timeout) if timeout else self._orders.get_nowait()
         except queue.Empty:
             return False
-        if kind == "stop":
-            raise _Stop
+        self._check_leave()
         if kind == "reconnect":
             raise _Reconnect
         if kind == "submit":
@@ -204,6 +206,10 @@ class Courier:
         elif kind == "cancel" and value in self._errands:
             self._cancel(value)
         return True
+
+    def _check_leave(self) -> None:
+        if self._leave.is_set():
+            raise _Stop
 
     def _cancel(self, job: str) -> None:
         self._cancelled.add(job)

@@ -4,6 +4,7 @@ courier's thread."""
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 
 from diffedit_protocol.connection import Connection
@@ -30,6 +31,7 @@ class Link(QtCore.QObject):
         super().__init__(parent)
         self.state = LinkState("connecting")
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._leave = threading.Event()
         self._find = find_connection
         self._thread: CourierThread | None = None
         self.state_changed.connect(self._remember)
@@ -37,9 +39,11 @@ class Link(QtCore.QObject):
     def start(self) -> None:
         """Connects, and keeps connecting."""
         if self._thread is None:
+            self._leave.clear()
             courier = Courier(
                 self._find,
                 self._orders,
+                self._leave,
                 state=self.state_changed.emit,
                 uploaded=self.uploaded.emit,
                 told=self.told.emit,
@@ -52,7 +56,8 @@ class Link(QtCore.QObject):
         """Ends the thread; jobs at the backend go on there. False when it had not ended after three seconds."""
         if self._thread is None:
             return True
-        self._orders.put(("stop", None))
+        self._leave.set()
+        self._orders.put(("stop", None))  # wakes a courier that waits for an order
         if not self._thread.wait(STOP_MILLISECONDS):
             return False
         self._thread = None

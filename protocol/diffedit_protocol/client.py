@@ -61,8 +61,11 @@ class Client:
         connection: Connection,
         timeouts: Timeouts | None = None,
         software: str = f"krita-diffedit {__version__}",
+        on_turn: Callable[[], None] | None = None,
     ) -> None:
+        """`on_turn` is called at least every 50 ms while any method waits; what it raises ends that method."""
         self.connection = connection
+        self._on_turn = on_turn
         self.timeouts = timeouts or Timeouts()
         self._session = ClientSession(software, loopback=connection.local)
         self._transport: Transport | None = None
@@ -301,6 +304,8 @@ class Client:
 
     def _turn(self, seconds: float) -> None:
         """Move everything on: send what is due, wait at most `seconds` for something to happen, take what came."""
+        if self._on_turn is not None:
+            self._on_turn()
         now = time.monotonic()
         if now - self._turned > AWAY_SECONDS:
             self._patient_from = now

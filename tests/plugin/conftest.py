@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+KRITAS_FONT = 13  # px: Krita's own at 96 dpi is 12
 BINDING = os.environ.get("DIFFEDIT_TEST_QT", "5")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 if BINDING == "6":
@@ -31,7 +32,21 @@ from diffedit.translation import use_language  # noqa: E402
 
 @pytest.fixture(scope="session", autouse=True)
 def application() -> QtWidgets.QApplication:
-    return QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    font = application.font()
+    font.setPixelSize(KRITAS_FONT)
+    application.setFont(font)
+    return application
+
+
+@pytest.fixture(autouse=True)
+def no_slot_raises(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An exception in a slot fails the test: Qt itself can only pass it to sys.excepthook (Krita's opens a dialog)."""
+    raised: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))
+    yield
+    if raised:
+        raise raised[0]
 
 
 @pytest.fixture(autouse=True)

@@ -303,3 +303,16 @@ def test_swapping_turns_the_direction_round(desk) -> None:
     studio.session.change_inputs(source=HORSE, target=ZEBRA)
     studio.swap()
     assert (studio.session.inputs.source, studio.session.inputs.target) == (ZEBRA, HORSE)
+
+
+def test_a_picture_that_is_closed_while_it_is_read_is_told(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    studio.look()
+    studio.session.change_inputs(source=HORSE, target=ZEBRA)
+    session = studio.session
+    studio.edit_layer()
+    document.close()
+    until(lambda: session.activity is None)
+    assert session.notice.sentence == "The picture was closed before it was read."
+    assert link.errands == []

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from krita import Document, Krita, Node
+from krita import Document, Node
 
 from ..qt import QtCore, sip
 from ..translation import tr
 from .area import Area
+from .documents import active_document, id_of, open_documents
 from .refusal import CanvasRefusal
 
 # What is read by its own pixels, and what by what it shows: Krita gives no pixels of its own for the latter.
@@ -38,10 +39,7 @@ def active_layer() -> tuple[Document, Node]:
 
     CanvasRefusal NO_DOCUMENT or NO_LAYER when there is none.
     """
-    document = Krita.instance().activeDocument()
-    # After a close Krita may still hand out a wrapper of the document: it has no root any more.
-    if document is None or document.rootNode() is None:
-        raise CanvasRefusal("NO_DOCUMENT", tr("Open a picture first."))
+    document = active_document()
     node = document.activeNode()
     if node is None or node.parentNode() is None:
         raise CanvasRefusal(
@@ -95,7 +93,7 @@ def place_of(document: Document, layer: Node) -> Place:
     """Notes where `layer` is, for `find_again`."""
     position = layer.position()
     return Place(
-        document.rootNode().uniqueId().toString(),
+        id_of(document),
         layer.uniqueId().toString(),
         name_of(document),
         layer.name(),
@@ -105,9 +103,8 @@ def place_of(document: Document, layer: Node) -> Place:
 
 def find_document(place: Place) -> Document:
     """CanvasRefusal DOCUMENT_GONE when it was closed."""
-    for document in Krita.instance().documents():
-        root = document.rootNode()
-        if root is not None and root.uniqueId().toString() == place.document_id:
+    for document in open_documents():
+        if id_of(document) == place.document_id:
             return document
     raise CanvasRefusal(
         "DOCUMENT_GONE", tr("'{document}' was closed; the result is kept in History.", document=place.document_name)
@@ -163,7 +160,12 @@ def area_of(rectangle: QtCore.QRect) -> Area:
 
 
 def idle(document: Document) -> Iterator[None]:
-    """Yields until nothing is being painted or computed in `document`, without blocking Krita's main thread."""
+    """Yields until nothing is being painted or computed in `document`, without blocking Krita's main thread.
+
+    CanvasRefusal DOCUMENT_GONE when it was closed meanwhile: its wrapper has no root any more.
+    """
+    if document.rootNode() is None:
+        raise CanvasRefusal("DOCUMENT_GONE", tr("The picture was closed before it was read."))
     while not document.tryBarrierLock():
         yield
     document.unlock()

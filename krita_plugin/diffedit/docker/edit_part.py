@@ -32,6 +32,7 @@ class EditPart(QtWidgets.QWidget):
         self.seed.setDecimals(0)
         self.seed.setRange(0, MAX_SEED)
         self.seed.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.seed.setMinimumWidth(70)
         self.seed.setToolTip(tr("The same seed gives the same edit"))
         self.dice = tool_button("dice", tr("New seed"), lambda: self._set(studio.session.inputs.with_new_seed()))
         self.lock = tool_button("unlock", tr("Keep this seed for the next edits"))

@@ -27,7 +27,7 @@ class HistoryPart(QtWidgets.QWidget):
         self.list.setTabKeyNavigation(False)
         self.list.currentRowChanged.connect(lambda _: self._enable())
         self.list.itemActivated.connect(lambda _: self._use())
-        self.use = QtWidgets.QPushButton(tr("Use these settings again"))
+        self.use = QtWidgets.QPushButton(tr("Use again"))
         self.use.setToolTip(tr("Set words, sliders and seed as they were (double click)"))
         self.use.clicked.connect(self._use)
         self.put = QtWidgets.QPushButton(tr("Add"))
@@ -37,7 +37,7 @@ class HistoryPart(QtWidgets.QWidget):
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(4)
         layout.addWidget(self.list)
-        layout.addLayout(row(self.use, 1, self.put))
+        layout.addLayout(row(self.use, 1, self.put, 1))
         studio.results.kept_changed.connect(lambda: self.refresh(studio.session))
 
     def refresh(self, session: EditSession) -> None:

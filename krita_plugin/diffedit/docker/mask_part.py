@@ -6,7 +6,7 @@ from ..model import EditSession
 from ..qt import QtWidgets
 from ..studio import Studio
 from ..translation import tr
-from .pieces import SPACING, Choice, SliderRow, row, tool_button
+from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, tool_button
 
 AUTOMATIC = 0.5  # where the threshold's slider stands while nothing was found and nothing set
 NEARLY_ALL = 0.9
@@ -34,13 +34,13 @@ class MaskPart(QtWidgets.QWidget):
         self.feather.changed.connect(lambda value: self._change(feather=int(value)))
         self.form = Choice(
             {
-                "selection": (tr("Selection"), tr("Show the mask as Krita's selection while it is set")),
-                "selectionmask": (tr("Selection mask"), tr("Show it as a selection mask on the layer, to paint on")),
+                "selection": (tr("Selection"), tr("Show the mask as Krita's selection")),
+                "selectionmask": (tr("Mask"), tr("Show it as a selection mask on the layer, to paint on")),
             }
         )
         self.form.changed.connect(lambda form: studio.store.change(mask_form=form))
-        self.keep = QtWidgets.QPushButton(tr("Keep as selection mask"))
-        self.keep.setToolTip(tr("Add the mask to the layer; paint on it, and Edit uses it as it is"))
+        self.keep = QtWidgets.QPushButton(tr("Keep mask"))
+        self.keep.setToolTip(tr("Add it to the layer as a selection mask; paint on it, and Edit uses it as it is"))
         self.keep.clicked.connect(lambda: studio.masks.keep(studio.session))
         self.hide_button = QtWidgets.QPushButton(tr("Hide"))
         self.hide_button.setToolTip(tr("Take the mask off the canvas (Esc)"))
@@ -48,9 +48,12 @@ class MaskPart(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(4)
-        for widget in (self.threshold, self.grow, self.feather, self.form):
+        for widget in (self.threshold, self.grow, self.feather):
             layout.addWidget(widget)
-        layout.addLayout(row(self.keep, 1, self.hide_button))
+        show_as = QtWidgets.QLabel(tr("Show as"))
+        show_as.setMinimumWidth(LABEL_WIDTH)
+        layout.addLayout(row(show_as, self.form, 1))
+        layout.addLayout(row(self.keep, 1, self.hide_button, 1))
 
     def refresh(self, session: EditSession) -> None:
         threshold = session.threshold

@@ -28,9 +28,11 @@ class NoticeBox(QtWidgets.QWidget):
             "settings": tr("Settings"),
             "log": tr("Show log"),
         }
-        self.buttons: dict[str, QtWidgets.QPushButton] = {}
+        self.buttons: dict[str, QtWidgets.QToolButton] = {}
         for name, text in names.items():
-            button = QtWidgets.QPushButton(text)
+            button = QtWidgets.QToolButton()  # narrower than a push button: three fit side by side
+            button.setText(text)
+            button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
             button.clicked.connect(lambda _=False, name=name: self.remedy_wanted.emit(name))
             self.buttons[name] = button
         close = tool_button("cross", tr("Dismiss"), self.dismissed.emit)

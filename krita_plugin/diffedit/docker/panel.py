@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .. import prompts
 from ..model import EditSession
 from ..qt import QShortcut, QtCore, QtGui, QtWidgets
@@ -23,6 +25,15 @@ MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
 EDIT_ASPECTS = ("inputs",)
 RESULT_ASPECTS = ("variations", "activity")
 HISTORY_ASPECTS = ("history",)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that can be folded away, and the aspects of a session that it shows."""
+
+    fold: Fold
+    body: MaskPart | EditPart | ResultsPart | HistoryPart
+    aspects: tuple[str, ...]
 
 
 class EditPanel(QtWidgets.QScrollArea):
@@ -52,11 +63,11 @@ class EditPanel(QtWidgets.QScrollArea):
         self.notice = NoticeBox()
         self.mask, self.edit = MaskPart(studio), EditPart(studio)
         self.results, self.history = ResultsPart(studio), HistoryPart(studio)
-        self._parts = {
-            "results": (self._fold("results", tr("Results"), self.results), self.results, RESULT_ASPECTS),
-            "mask": (self._fold("mask", tr("Mask"), self.mask), self.mask, MASK_ASPECTS),
-            "edit": (self._fold("edit", tr("Options"), self.edit), self.edit, EDIT_ASPECTS),
-            "history": (self._fold("history", tr("History"), self.history), self.history, HISTORY_ASPECTS),
+        self.parts = {
+            "results": self._part("results", tr("Results"), self.results, RESULT_ASPECTS),
+            "mask": self._part("mask", tr("Mask"), self.mask, MASK_ASPECTS),
+            "edit": self._part("edit", tr("Options"), self.edit, EDIT_ASPECTS),
+            "history": self._part("history", tr("History"), self.history, HISTORY_ASPECTS),
         }
         self._arrange()
         self._connect()
@@ -84,8 +95,8 @@ class EditPanel(QtWidgets.QScrollArea):
         layout.setSpacing(SPACING)
         for widget in (self.status, self.source, self.target, self.run, self.notice):
             layout.addWidget(widget)
-        for fold, _, _ in self._parts.values():
-            layout.addWidget(fold)
+        for part in self.parts.values():
+            layout.addWidget(part.fold)
         layout.addStretch(1)
         self.setWidget(inside)
         self.setWidgetResizable(True)
@@ -97,13 +108,13 @@ class EditPanel(QtWidgets.QScrollArea):
         """What Krita gives a new docker: everything at rest without scrolling."""
         return QtCore.QSize(WIDTH, max(LOWEST, self.widget().sizeHint().height()))
 
-    def _fold(self, name: str, title: str, body: QtWidgets.QWidget) -> Fold:
+    def _part(self, name: str, title: str, body: QtWidgets.QWidget, aspects: tuple[str, ...]) -> Part:
         fold = Fold(title, body, name in self._studio.settings.unfolded)
         fold.toggled.connect(lambda _: self._remember_folds())
-        return fold
+        return Part(fold, body, aspects)
 
     def _remember_folds(self) -> None:
-        unfolded = tuple(name for name, (fold, _, _) in self._parts.items() if fold.unfolded)
+        unfolded = tuple(name for name, part in self.parts.items() if part.fold.unfolded)
         self._studio.store.change(unfolded=unfolded)
 
     def _connect(self) -> None:
@@ -122,9 +133,9 @@ class EditPanel(QtWidgets.QScrollArea):
         self.notice.remedy_wanted.connect(studio.remedy)
         self.notice.dismissed.connect(lambda: setattr(studio.session, "notice", None))
         self.status.chosen.connect(studio.choose)
-        escape = QShortcut(QtGui.QKeySequence(QtCore.Qt.Key.Key_Escape), self)
-        escape.setContext(QtCore.Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        escape.activated.connect(studio.cancel)
+        self.escape = QShortcut(QtGui.QKeySequence("Esc"), self)
+        self.escape.setContext(QtCore.Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        self.escape.activated.connect(studio.cancel)
 
     def _show_link(self) -> None:
         studio = self._studio
@@ -141,9 +152,9 @@ class EditPanel(QtWidgets.QScrollArea):
             self.run.preview.show_image(session.preview)
         elif aspect == "notice":
             self.notice.show_notice(session.notice)
-        for fold, part, aspects in self._parts.values():
-            if aspect in aspects:
-                part.refresh(session)
-                fold.note.set_text(part.note(session))
+        for part in self.parts.values():
+            if aspect in part.aspects:
+                part.body.refresh(session)
+                part.fold.note.set_text(part.body.note(session))
         if aspect == "variations":
-            self._parts["results"][0].setVisible(bool(session.variations))
+            self.parts["results"].fold.setVisible(bool(session.variations))

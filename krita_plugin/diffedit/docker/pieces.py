@@ -10,6 +10,8 @@ from .icons import icon
 SPACING = 6  # px between rows and around a part
 LABEL_WIDTH = 68
 QUIET_OPACITY = 0.65
+BOX_MARGIN = 16  # px around a number in its box
+BUTTON_MARGIN = 8  # px around the text of a small button
 
 
 def tool_button(name: str, tip: str, clicked: Callable[[], None] | None = None) -> QtWidgets.QToolButton:
@@ -81,36 +83,36 @@ class Fold(QtWidgets.QWidget):
 
     def __init__(self, title: str, body: QtWidgets.QWidget, unfolded: bool) -> None:
         super().__init__()
-        self._arrow = QtWidgets.QToolButton()
-        self._arrow.setText(title)
-        self._arrow.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._arrow.setAutoRaise(True)
-        self._arrow.setCheckable(True)
-        self._arrow.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
-        self._arrow.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 2px 0; }")
-        self._arrow.toggled.connect(self._show)
-        self._arrow.clicked.connect(self.toggled.emit)
+        self.heading = QtWidgets.QToolButton()
+        self.heading.setText(title)
+        self.heading.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.heading.setAutoRaise(True)
+        self.heading.setCheckable(True)
+        self.heading.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        self.heading.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 2px 0; }")
+        self.heading.toggled.connect(self._show)
+        self.heading.clicked.connect(self.toggled.emit)
         self.note = quiet(ElidedLabel())
         self.note.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
         self._body = body
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(row(self._arrow, self.note, 1))
+        layout.addLayout(row(self.heading, self.note, 1))
         layout.addWidget(body)
-        self._arrow.setChecked(unfolded)
+        self.heading.setChecked(unfolded)
         self._show(unfolded)
 
     @property
     def unfolded(self) -> bool:
-        return self._arrow.isChecked()
+        return self.heading.isChecked()
 
     def unfold(self) -> None:
-        self._arrow.setChecked(True)
+        self.heading.setChecked(True)
 
     def _show(self, unfolded: bool) -> None:
         down, right = QtCore.Qt.ArrowType.DownArrow, QtCore.Qt.ArrowType.RightArrow
-        self._arrow.setArrowType(down if unfolded else right)
+        self.heading.setArrowType(down if unfolded else right)
         self._body.setVisible(unfolded)
 
 
@@ -140,7 +142,8 @@ class SliderRow(QtWidgets.QWidget):
         self.box.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.box.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
         self.box.setKeyboardTracking(False)
-        self.box.setFixedWidth(self.box.fontMetrics().horizontalAdvance("−0000 px") + 10)
+        widest = max((self.box.textFromValue(value) + suffix for value in (low, high)), key=len)
+        self.box.setFixedWidth(self.box.fontMetrics().horizontalAdvance(widest) + BOX_MARGIN)
         label.setBuddy(self.box)
         for widget in (self, self.slider, self.box):
             widget.setToolTip(tip)
@@ -188,6 +191,7 @@ class Choice(QtWidgets.QWidget):
             button.setCheckable(True)
             button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
             button.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
+            button.setMinimumWidth(button.fontMetrics().horizontalAdvance(text) + BUTTON_MARGIN)
             button.clicked.connect(lambda _=False, key=key: self.changed.emit(key))
             group.addButton(button)
             self._buttons[key] = button

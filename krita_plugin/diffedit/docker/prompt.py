@@ -82,7 +82,8 @@ class PromptField(QtWidgets.QWidget):
         layout.addLayout(row(label, None, *more, self._earlier, spacing=0))
         layout.addWidget(self.edit)
 
-    def _offer(self) -> None:
+    def menu(self) -> QtWidgets.QMenu:
+        """Earlier texts; one that is chosen takes the place of what stands there."""
         menu = QtWidgets.QMenu(self)
         texts = self._recall()
         for text in texts:
@@ -93,4 +94,7 @@ class PromptField(QtWidgets.QWidget):
         if not texts:
             menu.addAction(tr("Nothing was written before")).setEnabled(False)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(self._earlier.mapToGlobal(self._earlier.rect().bottomLeft()))
+        return menu
+
+    def _offer(self) -> None:
+        self.menu().popup(self._earlier.mapToGlobal(self._earlier.rect().bottomLeft()))

@@ -83,14 +83,39 @@ class Tile(QtWidgets.QAbstractButton):
         return f"{variation.name}\n{state}"
 
 
+class Tiles(QtWidgets.QWidget):
+    """As many tiles in a row as there is room for, as many rows as it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tiles: list[Tile] = []
+
+    def replace(self, tiles: list[Tile]) -> None:
+        for tile in self.tiles:
+            tile.hide()
+            tile.deleteLater()
+        self.tiles = tiles
+        for tile in tiles:
+            tile.setParent(self)
+            tile.show()
+        self._flow()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._flow()
+
+    def _flow(self) -> None:
+        columns = max(1, (self.width() + GAP) // (TILE + GAP))
+        for index, tile in enumerate(self.tiles):
+            tile.move(index % columns * (TILE + GAP), index // columns * (TILE + GAP))
+        self.setFixedHeight(-(-len(self.tiles) // columns) * (TILE + GAP))
+
+
 class ResultsPart(QtWidgets.QWidget):
     def __init__(self, studio: Studio) -> None:
         super().__init__()
         self._studio = studio
-        self._tiles = QtWidgets.QWidget()
-        self._grid = QtWidgets.QGridLayout(self._tiles)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(GAP)
+        self.tiles = Tiles()
         self.accept = QtWidgets.QPushButton(tr("Accept"))
         self.accept.setToolTip(tr("Keep the chosen result as a layer above the source"))
         self.accept.clicked.connect(lambda: studio.results.accept(studio.session))
@@ -101,23 +126,22 @@ class ResultsPart(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(SPACING)
-        layout.addWidget(self._tiles)
+        layout.addWidget(self.tiles)
         layout.addWidget(self.seed)
         layout.addLayout(row(self.accept, 1, self.discard, 1))
 
     def refresh(self, session: EditSession) -> None:
-        while self._grid.count():
-            self._grid.takeAt(0).widget().deleteLater()
+        tiles = []
         for index, variation in enumerate(session.variations):
             tile = Tile(variation, index + 1, index == session.selected)
             tile.clicked.connect(lambda _=False, index=index: self._studio.results.show(session, index))
             tile.accepted.connect(lambda index=index: self._accept(session, index))
-            self._grid.addWidget(tile)
+            tiles.append(tile)
         if session.variations:
             more = Tile(None, 0, False)
             more.clicked.connect(lambda: self._studio.results.more(session))
-            self._grid.addWidget(more)
-        self._flow()
+            tiles.append(more)
+        self.tiles.replace(tiles)
         chosen = session.variations[session.selected] if session.selected >= 0 else None
         idle = session.activity is None
         self.accept.setEnabled(idle and chosen is not None and chosen.state != "added")
@@ -129,19 +153,6 @@ class ResultsPart(QtWidgets.QWidget):
             return ""
         inputs = session.variations[max(0, session.selected)].inputs
         return f"{inputs.source} → {inputs.target}"
-
-    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._flow()
-
-    def _flow(self) -> None:
-        """As many tiles in a row as there is room for."""
-        columns = max(1, (self.width() - SPACING + GAP) // (TILE + GAP))
-        widgets = [self._grid.itemAt(i).widget() for i in range(self._grid.count())]
-        for index, widget in enumerate(widgets):
-            self._grid.removeWidget(widget)
-            self._grid.addWidget(widget, index // columns, index % columns)
-        self._grid.setColumnStretch(columns, 1)
 
     def _accept(self, session: EditSession, index: int) -> None:
         session.offer(session.variations, index)

@@ -1,0 +1,368 @@
+"""The docker as a person uses it: mouse, keys, small widths, bright and dark."""
+
+from __future__ import annotations
+
+import fake_krita
+import pytest
+from diffedit.docker.panel import EditPanel
+from diffedit.docker.results_part import Tile
+from diffedit.errand import LinkState
+from diffedit.qt import QtCore, QtGui, QtWidgets
+from diffedit.settings import Store
+from diffedit.translation import LANGUAGES, use_language
+from diffedit_protocol.errors import LinkError
+from diffedit_protocol.messages import Preview, Progress, Started
+from studios import READY, layer_names, make_studio, open_picture, square
+
+NARROW = 260  # px: the docker beside Krita's own
+Key = QtCore.Qt.Key
+SHIFT = QtCore.Qt.KeyboardModifier.ShiftModifier
+
+
+@pytest.fixture
+def desk(store: Store, krita: fake_krita.Krita):
+    studio, link = make_studio(store)
+    panel = EditPanel(studio)
+    panel.resize(NARROW, 700)
+    panel.show()
+    link.become(READY)
+    yield studio, link, panel
+    panel.close()
+
+
+def press(widget: QtWidgets.QWidget, key: Key, modifiers=QtCore.Qt.KeyboardModifier.NoModifier, text: str = "") -> None:
+    for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
+        QtWidgets.QApplication.sendEvent(widget, QtGui.QKeyEvent(kind, key, modifiers, text))
+
+
+def write(edit: QtWidgets.QPlainTextEdit, text: str) -> None:
+    for character in text:
+        press(edit, Key.Key_A, text=character)
+
+
+def words(panel: EditPanel) -> None:
+    write(panel.source.edit, "a horse")
+    write(panel.target.edit, "a zebra")
+
+
+def test_what_is_typed_is_what_is_asked_for(desk) -> None:
+    studio, _, panel = desk
+    words(panel)
+    assert (studio.session.inputs.source, studio.session.inputs.target) == ("a horse", "a zebra")
+
+
+def test_enter_edits_and_shift_enter_finds_the_mask(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    press(panel.target.edit, Key.Key_Return, SHIFT)
+    until(lambda: len(link.errands) == 1)
+    assert link.last.request.task == "mask"
+    link.finish(square())
+    press(panel.source.edit, Key.Key_Return)
+    until(lambda: len(link.errands) == 2)
+    assert link.last.request.task == "edit"
+    assert "\n" not in panel.source.edit.toPlainText()
+
+
+def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    assert not panel.run.edit.isVisible()
+    assert panel.run.cancel.isVisible()
+    link.tell(Started())
+    link.tell(Progress("editing", 5, 16, 4.0))
+    link.tell(Preview(2, 1, bytes([255, 0, 0, 0, 255, 0])))
+    assert panel.run.bar.maximum() > 0
+    assert 0 < panel.run.bar.value() < panel.run.bar.maximum()
+    assert panel.run.title.toolTip() == "Editing · painting 5/16 · 4 s left"
+    assert panel.run.preview.isVisible()
+    panel.run.cancel.click()
+    assert link.cancelled == [link.last.job]
+    assert not panel.run.cancel.isEnabled()
+
+
+def test_escape_in_the_docker_cancels(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    panel.activateWindow()
+    panel.source.edit.setFocus()
+    (shortcut,) = panel.findChildren(type(panel.escape))
+    assert shortcut.key() == QtGui.QKeySequence("Esc")
+    shortcut.activated.emit()
+    assert link.cancelled == [link.last.job]
+
+
+def test_a_long_text_grows_to_four_lines_and_then_scrolls(desk) -> None:
+    _, _, panel = desk
+    edit = panel.source.edit
+    one = edit.height()
+    edit.setPlainText("a bay horse with a white star that runs")
+    few = edit.height()
+    edit.setPlainText("a horse and " * 60)
+    assert one < few < edit.height() <= 4 * edit.fontMetrics().lineSpacing() + 20
+
+
+def test_pasted_lines_become_one(desk) -> None:
+    studio, _, panel = desk
+    data = QtCore.QMimeData()
+    data.setText("a horse\n  on grass\n")
+    panel.source.edit.insertFromMimeData(data)
+    assert studio.session.inputs.source == "a horse on grass"
+
+
+def test_the_swap_button_turns_the_words_round(desk) -> None:
+    _, _, panel = desk
+    words(panel)
+    button = next(b for b in panel.findChildren(QtWidgets.QToolButton) if b.toolTip() == "Swap the two texts")
+    button.click()
+    assert (panel.source.edit.toPlainText(), panel.target.edit.toPlainText()) == ("a zebra", "a horse")
+
+
+def test_sliders_and_boxes_move_together_and_tell_the_session(desk) -> None:
+    studio, _, panel = desk
+    panel.edit.strength.slider.setValue(10)
+    assert panel.edit.strength.box.value() == pytest.approx(0.5)
+    assert studio.session.inputs.strength == pytest.approx(0.5)
+    panel.mask.grow.box.setValue(-12)
+    assert panel.mask.grow.slider.value() == -12
+    assert studio.session.inputs.grow == -12
+
+
+def test_the_automatic_threshold_is_shown_and_comes_back(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    panel.run.find.click()
+    until(lambda: bool(link.errands))
+    link.finish(square(), threshold=0.42)
+    assert panel.mask.threshold.value == pytest.approx(0.42)
+    assert not panel.mask.automatic.isEnabled()
+    panel.mask.threshold.slider.setValue(60)
+    assert studio.session.inputs.threshold == pytest.approx(0.6)
+    panel.mask.automatic.click()
+    assert studio.session.inputs.threshold is None
+    assert panel.mask.threshold.value == pytest.approx(0.42)
+
+
+def test_the_headings_tell_what_is_folded_away(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    studio.session.change_inputs(variations=3, quality="fine")
+    panel.run.find.click()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+    assert panel.parts["mask"].fold.note.toolTip() == "10 % found"
+    assert panel.parts["edit"].fold.note.toolTip() == "Fine · 3×"
+
+
+def test_seeds_up_to_the_largest_are_shown_as_they_are(desk) -> None:
+    studio, _, panel = desk
+    studio.session.change_inputs(seed=4294967295)
+    assert panel.edit.seed.text() == "4294967295"
+    panel.edit.seed.setValue(3000000000)
+    assert studio.session.inputs.seed == 3000000000
+
+
+def test_folds_are_remembered(desk, store: Store) -> None:
+    _, _, panel = desk
+    fold = panel.parts["mask"].fold
+    fold.heading.click()
+    assert "mask" in Store().settings.unfolded
+    fold.heading.click()
+    assert "mask" not in Store().settings.unfolded
+
+
+def test_presets_keep_words_and_sliders_and_are_used_and_deleted(desk) -> None:
+    studio, _, panel = desk
+    words(panel)
+    studio.session.change_inputs(strength=0.35, seed=7)
+    panel.edit.presets.setEditText("stripes")
+    panel.edit.save.click()
+    studio.session.change_inputs(source="a cat", strength=0.9, seed=8)
+    panel.edit.presets.activated.emit(0) if QtCore.qVersion().startswith("6") else panel.edit.presets.activated[
+        int
+    ].emit(0)
+    inputs = studio.session.inputs
+    assert (inputs.source, inputs.strength, inputs.seed) == ("a horse", 0.35, 8)
+    panel.edit.delete.click()
+    assert panel.edit.presets.count() == 0
+
+
+def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
+    studio, link, panel = desk
+    document = open_picture()
+    studio.look()
+    words(panel)
+    studio.session.change_inputs(variations=2, seed=40, seed_locked=True)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+
+    def tiles() -> list[Tile]:
+        return panel.results.tiles.tiles
+
+    assert len(tiles()) == 3
+    tiles()[1].click()
+    until(lambda: len(layer_names(document)) == 2)
+    assert layer_names(document)[1] == "a horse → a zebra (41)"
+    press(tiles()[1], Key.Key_Return)
+    assert studio.session.variations[1].state == "added"
+    assert not panel.results.accept.isEnabled()
+    tiles()[2].click()
+    until(lambda: len(link.errands) == 2)
+
+
+def test_the_history_offers_its_settings_again(desk, until) -> None:
+    studio, link, panel = desk
+    document = open_picture()
+    studio.look()
+    words(panel)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+    until(lambda: len(layer_names(document)) == 2)
+    studio.session.change_inputs(source="a cat")
+    assert panel.history.list.count() == 1
+    assert not panel.history.use.isEnabled()
+    panel.history.list.setCurrentRow(0)
+    panel.history.use.click()
+    assert panel.source.edit.toPlainText() == "a horse"
+
+
+def test_earlier_texts_are_offered(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    menu = panel.source.menu()
+    assert [action.text() for action in menu.actions()] == ["a horse"]
+    panel.source.edit.setPlainText("")
+    menu.actions()[0].trigger()
+    assert studio.session.inputs.source == "a horse"
+
+
+def test_a_notice_offers_its_ways_out_and_can_be_dismissed(desk) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    link.become(LinkState("down", "", True, None, LinkError("No backend is running.")))
+    words(panel)
+    panel.run.edit.click()
+    assert panel.status.text.toolTip() == "No backend is running."
+    from diffedit import sentences
+
+    studio.session.notice = sentences.of_link(link.state)
+    assert panel.notice.isVisible()
+    assert [name for name, button in panel.notice.buttons.items() if button.isVisible()] == ["start", "settings"]
+    panel.notice.dismissed.emit()
+    assert not panel.notice.isVisible()
+
+
+def test_the_menu_of_the_status_line_chooses_the_model(desk) -> None:
+    studio, _, panel = desk
+    menu = panel.status.menu()
+    next(action for action in menu.actions() if action.text() == "bundled").trigger()
+    assert studio.settings.model == "bundled"
+    texts = [action.text() for action in menu.actions() if action.text()]
+    assert "Stop the local backend" not in texts
+    assert texts[-2:] == ["Settings…", "Diagnostics…"]
+
+
+def test_another_picture_shows_its_own_edit(desk, until) -> None:
+    studio, link, panel = desk
+    first = open_picture("first")
+    studio.look()
+    words(panel)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    open_picture("second")
+    studio.look()
+    assert panel.run.edit.isVisible()
+    fake_krita.Krita.instance().setActiveDocument(first)
+    studio.look()
+    assert panel.run.cancel.isVisible()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, language: str, until) -> None:
+    store.change(language=language)
+    studio, link = make_studio(store)
+    use_language(language)
+    document = open_picture()
+    studio.look()
+    studio.session.change_inputs(source="a horse", target="a zebra", variations=5)
+    panel = EditPanel(studio)
+    for part in panel.parts.values():
+        part.fold.unfold()
+    studio.edit_layer()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+    link.become(LinkState("down", "", True, None, LinkError("x")))
+    from diffedit import sentences
+
+    studio.session.notice = sentences.of_link(link.state)
+    panel.resize(NARROW, 900)
+    panel.show()
+    QtWidgets.QApplication.sendPostedEvents()
+    scroll_bar = panel.style().pixelMetric(QtWidgets.QStyle.PixelMetric.PM_ScrollBarExtent)
+    widths = {name: part.fold.minimumSizeHint().width() for name, part in panel.parts.items()}
+    assert panel.widget().minimumSizeHint().width() + scroll_bar <= NARROW, widths
+    assert layer_names(document) == ["Background"]
+    panel.close()
+
+
+def test_tab_walks_from_the_words_down(desk) -> None:
+    _, _, panel = desk
+    for part in panel.parts.values():
+        part.fold.unfold()
+    order, widget = [], panel.source.edit
+    while widget not in order and len(order) < 200:
+        order.append(widget)
+        widget = widget.nextInFocusChain()
+    places = [order.index(w) for w in (panel.source.edit, panel.target.edit, panel.run.find, panel.run.edit)]
+    places += [order.index(w) for w in (panel.mask.threshold.slider, panel.edit.strength.slider, panel.history.list)]
+    assert places == sorted(places)
+
+
+def test_everything_that_can_be_used_says_what_it_is_for(desk) -> None:
+    _, _, panel = desk
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QSlider, QtWidgets.QAbstractSpinBox, QtWidgets.QPlainTextEdit)
+    silent = []
+    for kind in kinds:
+        for widget in panel.widget().findChildren(kind):
+            named = widget.toolTip() or getattr(widget, "text", str)()
+            if not named:
+                silent.append(widget)
+    assert silent == []
+
+
+@pytest.mark.parametrize(("window", "text"), [("#2d2d2d", "#dddddd"), ("#f0f0f0", "#202020")], ids=["dark", "bright"])
+def test_icons_are_drawn_in_the_themes_own_colour(desk, window: str, text: str, application) -> None:
+    from diffedit.docker.icons import icon
+
+    before = application.palette()
+    palette = QtGui.QPalette(QtGui.QColor(window))
+    palette.setColor(QtGui.QPalette.ColorRole.WindowText, QtGui.QColor(text))
+    application.setPalette(palette)
+    try:
+        image = icon("swap").pixmap(32, 32).toImage()
+        drawn = [image.pixelColor(x, y) for x in range(32) for y in range(32) if image.pixelColor(x, y).alpha() > 250]
+        assert drawn
+        assert {colour.name() for colour in drawn} == {text}
+    finally:
+        application.setPalette(before)

@@ -1,0 +1,243 @@
+"""The courier's thread against the real server process, with a worker that follows a script instead of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from diffedit.errand import Errand
+from diffedit.link import Link
+from diffedit_protocol.connection import Connection, KeyPair
+from diffedit_protocol.messages import Cancelled, EditRequest, Failed, Preview, Progress, Started
+from diffedit_protocol.requests import new_job_id
+
+SERVER = Path(__file__).parents[1] / "backend" / "scripted_server.py"
+WIDTH, HEIGHT = 24, 16
+PICTURE = bytes(range(256)) * (WIDTH * HEIGHT * 3 // 256) + bytes(WIDTH * HEIGHT * 3 % 256)
+
+
+class Backend:
+    """`diffedit serve` with a scripted worker, in the data folder that DIFFEDIT_HOME names."""
+
+    def __init__(self, **settings: object) -> None:
+        self._settings = {"grace": 0.2, **settings}
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SERVER), json.dumps(self._settings)],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout.readline().startswith("ready")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process.stdout.close()
+
+
+@pytest.fixture
+def backend(home: Path) -> Iterator[Backend]:
+    backend = Backend()
+    yield backend
+    backend.stop()
+
+
+class Listener:
+    """What a link told, by job."""
+
+    def __init__(self, link: Link) -> None:
+        self.states: list[str] = []
+        self.errors: list[str] = []
+        self.events: dict[str, list[object]] = {}
+        self.arrivals: dict[str, object] = {}
+        link.state_changed.connect(self._state)
+        link.told.connect(lambda job, event: self.events.setdefault(job, []).append(event))
+        link.arrived.connect(self.arrivals.__setitem__)
+
+    def _state(self, state) -> None:
+        self.states.append(state.kind)
+        if state.error is not None:
+            self.errors.append(state.error.code)
+
+    def last(self, job: str) -> object:
+        return self.events.get(job, [None])[-1]
+
+
+@pytest.fixture
+def make_link(home: Path) -> Iterator[Callable[..., tuple[Link, Listener]]]:
+    links = []
+
+    def make(find: Callable[[], Connection] = Connection.local_backend) -> tuple[Link, Listener]:
+        link = Link(find)
+        listener = Listener(link)
+        links.append(link)
+        link.start()
+        return link, listener
+
+    yield make
+    for link in links:
+        assert link.stop()
+
+
+def errand(script: str, **fields: object) -> Errand:
+    return Errand(new_job_id(), EditRequest(script, "a zebra", **fields), WIDTH, HEIGHT, 3, PICTURE)
+
+
+def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_link, until) -> None:
+    link, listener = make_link()
+    until(lambda: link.state.kind == "ready")
+    assert link.state.info.models[0].name == "script"
+    sent = errand("steps=3")
+    link.submit(sent)
+    until(lambda: sent.job in listener.arrivals)
+    arrival = listener.arrivals[sent.job]
+    assert arrival.edits == (PICTURE,)
+    assert arrival.mask == PICTURE[::3]
+    kinds = [type(event) for event in listener.events[sent.job]]
+    assert Started in kinds
+    assert kinds.count(Preview) > 0
+    assert [e.step for e in listener.events[sent.job] if isinstance(e, Progress) and e.stage == "editing"] == [1, 2, 3]
+
+
+def test_an_errand_that_was_given_before_there_is_a_backend_runs_when_one_starts(home, make_link, until) -> None:
+    link, listener = make_link()
+    until(lambda: link.state.kind == "down")
+    sent = errand("steps=1")
+    link.submit(sent)
+    backend = Backend()
+    try:
+        until(lambda: sent.job in listener.arrivals)
+    finally:
+        backend.stop()
+    assert listener.errors[0] == "LINK"
+
+
+def test_cancel_ends_a_running_errand_at_its_next_step(backend, make_link, until) -> None:
+    link, listener = make_link()
+    sent = errand("steps=500 pause=0.02")
+    link.submit(sent)
+    until(lambda: isinstance(listener.last(sent.job), Progress))
+    link.cancel(sent.job)
+    until(lambda: isinstance(listener.last(sent.job), Cancelled), seconds=3)
+    other = errand("steps=1")
+    link.submit(other)
+    until(lambda: other.job in listener.arrivals)
+
+
+def test_cancel_without_a_backend_is_told_at_once(home, make_link, until) -> None:
+    link, listener = make_link()
+    until(lambda: link.state.kind == "down")
+    sent = errand("steps=1")
+    link.submit(sent)
+    link.cancel(sent.job)
+    until(lambda: isinstance(listener.last(sent.job), Cancelled), seconds=2)
+
+
+def test_two_errands_are_carried_side_by_side(home, make_link, until) -> None:
+    backend = Backend(workers=2)
+    try:
+        link, listener = make_link()
+        slow, quick = errand("steps=60 pause=0.05"), errand("steps=2")
+        link.submit(slow)
+        until(lambda: isinstance(listener.last(slow.job), Progress))
+        link.submit(quick)
+        until(lambda: quick.job in listener.arrivals, seconds=3)
+        assert slow.job not in listener.arrivals
+        until(lambda: slow.job in listener.arrivals)
+    finally:
+        backend.stop()
+
+
+def test_a_worker_that_dies_is_told_and_the_next_errand_works(backend, make_link, until) -> None:
+    link, listener = make_link()
+    sent = errand("die=1")
+    link.submit(sent)
+    until(lambda: isinstance(listener.last(sent.job), Failed))
+    assert listener.last(sent.job).error.code == "WORKER_DIED"
+    other = errand("steps=1")
+    link.submit(other)
+    until(lambda: other.job in listener.arrivals)
+
+
+def test_a_backend_that_is_killed_and_started_anew_brings_the_result_all_the_same(backend, make_link, until) -> None:
+    link, listener = make_link()
+    sent = errand("steps=40 pause=0.05")
+    link.submit(sent)
+    until(lambda: isinstance(listener.last(sent.job), Progress))
+    backend.kill()
+    until(lambda: "lost" in listener.states)
+    backend.start()
+    until(lambda: sent.job in listener.arrivals, seconds=20)
+    assert listener.arrivals[sent.job].edits == (PICTURE,)
+
+
+def test_a_backend_that_moved_to_another_address_is_found_there(home, make_link, until) -> None:
+    first = Backend(listen=["tcp://127.0.0.1:0"])
+    link, listener = make_link()
+    sent = errand("steps=40 pause=0.05")
+    link.submit(sent)
+    until(lambda: isinstance(listener.last(sent.job), Progress))
+    first.kill()
+    shutil.rmtree(home / "server")
+    second = Backend(listen=["tcp://127.0.0.1:0"])
+    try:
+        until(lambda: sent.job in listener.arrivals, seconds=20)
+    finally:
+        second.stop()
+
+
+def test_a_key_that_is_not_known_is_told_as_a_refusal(home, make_link, until) -> None:
+    backend = Backend(listen=["tcp://127.0.0.1:0"])
+    try:
+        keys = KeyPair.generate()
+        known = Connection.local_backend()
+        stranger = dataclasses.replace(known, client_public=keys.public, client_secret=keys.secret)
+        link, _ = make_link(lambda: stranger)
+        until(lambda: link.state.kind == "refused")
+        assert link.state.error.code == "AUTH"
+    finally:
+        backend.stop()
+
+
+def test_reconnect_takes_new_settings_at_once(home, make_link, until) -> None:
+    backend = Backend()
+    try:
+        keys = KeyPair.generate()
+        nobody = Connection("tcp://127.0.0.1:9", keys.public, keys.secret, keys.public)
+        where = [nobody]
+        link, _ = make_link(lambda: where[0])
+        until(lambda: link.state.kind == "down")
+        where[0] = Connection.local_backend()
+        link.reconnect()
+        until(lambda: link.state.kind == "ready", seconds=3)
+    finally:
+        backend.stop()
+
+
+def test_stopping_in_the_middle_of_an_errand_takes_less_than_a_second(backend, make_link, until) -> None:
+    link, listener = make_link()
+    sent = errand("steps=500 pause=0.02")
+    link.submit(sent)
+    until(lambda: isinstance(listener.last(sent.job), Progress))
+    from time import monotonic
+
+    begun = monotonic()
+    assert link.stop()
+    assert monotonic() - begun < 1.0

@@ -19,11 +19,42 @@ SAMPLE = samples()[0]
 
 
 @pytest.fixture(scope="module")
-def backed_krita(start_krita) -> Iterator[RemoteKrita]:
-    """A Krita, and a backend that it finds by itself."""
-    krita = start_krita()
-    with BackendProcess(krita.profile.diffedit_home, ["--threads", "2"]):
-        yield krita
+def own_krita(start_krita) -> RemoteKrita:
+    """A Krita whose plugin finds the backend of this module by itself."""
+    return start_krita()
+
+
+@pytest.fixture(scope="module")
+def backend(own_krita: RemoteKrita) -> Iterator[BackendProcess]:
+    with BackendProcess(own_krita.profile.diffedit_home, ["--threads", "2"]) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def backed_krita(own_krita: RemoteKrita, backend: BackendProcess) -> RemoteKrita:
+    """That Krita, its backend running."""
+    return own_krita
+
+
+def test_without_a_backend_the_plugin_says_so_and_what_to_do(own_krita: RemoteKrita) -> None:
+    def unbacked(stage, picture):
+        from diffedit.extension import extension
+
+        document = yield from stage.open(picture)
+        session = extension().studio.session
+        session.change_inputs(source="a horse", target="a zebra")
+        stage.app.action("diffedit_edit_layer").trigger()
+        yield lambda: session.notice is not None, 30
+        told = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
+        stage.app.action("diffedit_cancel").trigger()  # the job would wait for a backend
+        yield lambda: session.activity is None, 30
+        yield from stage.close_all()
+        return told
+
+    sentence, remedies, layers = own_krita.run(unbacked, picture=samples_folder() / SAMPLE.file)
+    assert sentence.startswith("No backend is running.")
+    assert "start" in remedies
+    assert layers == 1
 
 
 def edit_by_menu(stage, picture, source, target, folder):
@@ -64,6 +95,53 @@ def edited(backed_krita: RemoteKrita, tmp_path_factory: pytest.TempPathFactory):
         limit=400,
     )
     return told, folder
+
+
+def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
+    backed_krita: RemoteKrita, backend: BackendProcess
+) -> None:
+    def killed(stage, picture, source, target, server):
+        import os
+        import signal
+
+        from diffedit.extension import extension
+
+        yield from stage.close_all()
+        document = yield from stage.open(picture)
+        yield 0.1
+        studio = extension().studio
+        session = studio.session
+        session.notice = None
+        session.change_inputs(source=source, target=target, seed=7, seed_locked=True, quality="fine", variations=1)
+        yield lambda: studio.link.state.kind == "ready", 60
+        stage.app.action("diffedit_edit_layer").trigger()
+        yield lambda: session.activity.stage in ("inverting", "editing"), 120
+        threads = Path(f"/proc/{server}/task").glob("*/children")
+        children = [child for thread in threads for child in thread.read_text().split()]
+        workers = [c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+        os.kill(int(workers[0]), signal.SIGKILL)
+        yield lambda: session.activity is None, 120
+        told = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
+        session.notice = None
+        session.change_inputs(quality="draft")
+        stage.app.action("diffedit_edit_layer").trigger()
+        yield lambda: session.activity is not None, 20
+        yield lambda: session.activity is None, 240
+        yield from stage.settle()
+        return *told, len(document.topLevelNodes()), session.notice and session.notice.sentence
+
+    sentence, remedies, after_death, after_retry, notice = backed_krita.run(
+        killed,
+        picture=samples_folder() / SAMPLE.file,
+        source=SAMPLE.source,
+        target=SAMPLE.target,
+        server=backend.pid,
+        limit=500,
+    )
+    assert sentence == "The backend had to restart its model. Your picture is untouched."
+    assert remedies[0] == "retry"
+    assert after_death == 1
+    assert after_retry == 2, notice
 
 
 def shown(kra: Kra) -> NDArray[np.uint8]:

@@ -71,9 +71,10 @@ def entry_of(name: str, place: Path) -> ModelEntry:
 
 
 def _folder_entry(name: str, folder: Path) -> ModelEntry:
-    index, unet = _json(folder / "model_index.json"), _json(folder / "unet" / "config.json")
+    index = _json(folder / "model_index.json")
     if index.get("unet", [None, None])[1] != "UNet2DConditionModel":
         raise ModelError(f"A {index.get('_class_name', 'model of another kind')}, which is no Stable Diffusion.")
+    unet = _json(folder / "unet" / "config.json")
     cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else max(unet["sample_size"])
     vae_levels = len(_json(folder / "vae" / "config.json")["block_out_channels"])
     text_time = unet.get("addition_embed_type") == "text_time"

@@ -1,0 +1,118 @@
+"""`diffedit models`: what can be loaded, from what lies on this machine, with nothing loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffedit_backend.cli import main
+from diffedit_backend.library.headers import tensors_in
+from diffedit_protocol.errors import ModelError
+from model_files import parts, write_folder, write_single_file
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    (tmp_path / "home" / "adapters").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def listed(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, Any]]:
+    """Runs `diffedit models --json`; what it tells, by name."""
+
+    def run() -> dict[str, Any]:
+        assert main(["models", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        return {"models": {m["name"]: m for m in told["models"]}, "adapters": {a["name"]: a for a in told["adapters"]}}
+
+    return run
+
+
+def parameters(made: dict[str, Any]) -> int:
+    networks = [part for part in made.values() if isinstance(part, torch.nn.Module)]
+    return sum(parameter.numel() for network in networks for parameter in network.parameters())
+
+
+def test_folders_and_single_files_are_listed_with_their_kind_and_the_memory_of_their_weights(
+    home: Path, listed: Callable[[], dict[str, Any]]
+) -> None:
+    made = {family: parts(family) for family in ("sd1", "sd2", "xl")}
+    write_folder(home / "models" / "inks", made["xl"])
+    for family in made:
+        write_single_file(home / "models" / f"{family}.safetensors", made[family], family)
+    models = listed()["models"]
+    assert models.keys() == {"bundled", "inks", "sd1", "sd2", "xl"}
+    assert (models["inks"]["family"], models["inks"]["size"]) == ("SD XL", 32)
+    assert models["inks"]["parameters"] == parameters(made["xl"])
+    assert models["inks"]["gpu_bytes"] == 2 * parameters(made["xl"])
+    assert models["inks"]["cpu_bytes"] == 4 * parameters(made["xl"])
+    assert [models[name]["family"] for name in made] == ["SD 1", "SD 2", "SD XL"]
+    assert models["xl"]["parameters"] == parameters(made["xl"])
+    assert not any(model["fault"] for model in models.values())
+
+
+def test_models_of_the_hubs_cache_are_listed_by_their_id(
+    home: Path, tmp_path: Path, listed: Callable[[], dict[str, Any]]
+) -> None:
+    write_folder(tmp_path / "hub" / "models--studio--water--colour" / "snapshots" / "abc", parts("sd1"))
+    assert listed()["models"]["studio/water--colour"]["parameters"] == parameters(parts("sd1"))
+
+
+def test_what_cannot_be_loaded_is_listed_with_the_reason(home: Path, listed: Callable[[], dict[str, Any]]) -> None:
+    (home / "models" / "broken.safetensors").write_bytes(b"\xff" * 20)
+    save_file({"lora": torch.zeros(1)}, home / "models" / "part.safetensors")
+    folder = write_folder(home / "models" / "pickled", parts("sd1"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    (home / "models" / "flow").mkdir()
+    (home / "models" / "flow" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    faults = {name: model["fault"] for name, model in listed()["models"].items() if model["fault"]}
+    assert faults == {
+        "broken": "'broken.safetensors' is damaged: it cannot be read as safetensors.",
+        "flow": "A FluxPipeline, which is no Stable Diffusion.",
+        "part": "No whole Stable Diffusion model (a LoRA, a VAE, another network).",
+        "pickled": "It has no .safetensors weights.",
+    }
+
+
+def test_adapters_are_listed_with_their_kind(home: Path, listed: Callable[[], dict[str, Any]]) -> None:
+    save_file({"unet.a.lora_A.weight": torch.zeros(1, 1)}, home / "adapters" / "oils.safetensors")
+    save_file({"emb_params": torch.zeros(1, 4)}, home / "adapters" / "toy.safetensors")
+    assert {name: a["kind"] for name, a in listed()["adapters"].items()} == {"oils": "LoRA", "toy": "textual inversion"}
+
+
+def test_the_list_for_people_names_the_folders_to_fill(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "models" / "broken.safetensors").write_bytes(b"")
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    assert "bundled" in told
+    assert "broken   cannot be loaded: " in told
+    assert str(home / "models") in told
+    assert str(home / "adapters") in told
+
+
+def test_listing_needs_no_torch(home: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; from diffedit_backend.cli import main; sys.exit(main(['models']))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10", b"\x02" + bytes(7) + b"[]", b"\xff" * 30])
+def test_a_header_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"'x\.safetensors' is damaged"):
+        tensors_in(file)

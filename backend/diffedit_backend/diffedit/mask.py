@@ -58,8 +58,8 @@ def grow(mask: Plane, radius: int) -> Plane:
         return mask
     if radius < 0:
         return 255 - grow(255 - mask, -radius)
-    # A regular octagon of inradius r is the sum of lines: r tan(22.5 degrees) along each axis, the rest along diagonals,
-    # of which a pair adds two px; one px that is left over is a step to the four neighbours.
+    # A regular octagon of inradius r is a sum of lines: r tan(22.5 degrees) along each axis, the rest along diagonals,
+    # a pair of which adds two px; one px that is left over is a step to the four neighbours.
     straight = round(radius * 0.41421356)
     diagonal, rest = divmod(radius - straight, 2)
     for dy, dx, reach in ((0, 1, straight), (1, 0, straight), (1, 1, diagonal), (1, -1, diagonal)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -12,10 +13,8 @@ from diffedit_backend.server import journal
 
 
 @pytest.fixture
-def log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[logging.Logger]:
-    """A log in small files; its lines for people go to what `capsys` captures."""
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """A log in small files."""
     monkeypatch.setattr(journal, "FILE_BYTES", 2000)
     logger = journal.start(tmp_path / "server.log")
     yield logger
@@ -34,9 +33,10 @@ def test_it_rotates_keeps_three_old_files_and_every_one_is_private(log: logging.
         assert file.stat().st_size <= 2000
 
 
-def test_an_entry_holds_its_fields_and_an_error_its_traceback(
-    log: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_entry_holds_its_fields_and_an_error_its_traceback(log: logging.Logger, tmp_path: Path) -> None:
+    _, screen = log.handlers
+    assert isinstance(screen, logging.StreamHandler)
+    screen.setStream(shown := io.StringIO())
     try:
         raise ValueError("wrong")
     except ValueError:
@@ -44,4 +44,4 @@ def test_an_entry_holds_its_fields_and_an_error_its_traceback(
     entry = json.loads((tmp_path / "server.log").read_text())
     assert (entry["level"], entry["event"], entry["job"], entry["seconds"]) == ("error", "fault", "ab", 1.5)
     assert "ValueError: wrong" in entry["traceback"]
-    assert "fault job=ab seconds=1.5" in capsys.readouterr().err
+    assert "fault job=ab seconds=1.5" in shown.getvalue()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection
-from diffedit_protocol.errors import DiffEditError
+from diffedit_protocol.errors import CancelledError, DiffEditError
 
 from . import sentences
 from .errand import LinkState
@@ -24,14 +25,26 @@ class ConnectionTest(QtCore.QThread):
     def __init__(self, find_connection: Callable[[], Connection], parent: QtCore.QObject) -> None:
         super().__init__(parent)
         self._find = find_connection
+        self._leave = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the test, if it still runs; nothing is told then."""
+        self._leave.set()
+        self.wait()
+
+    def _check_leave(self) -> None:
+        if self._leave.is_set():
+            raise CancelledError("The test was stopped.")
 
     def run(self) -> None:
         connection = None
         try:
             connection = self._find()
-            with Client(connection) as client:
+            with Client(connection, on_turn=self._check_leave) as client:
                 round_trip = client.ping()
                 info = client.hello
+        except CancelledError:
+            return
         except DiffEditError as error:
             self.told.emit(_complaint(error, connection), False)
             return

@@ -129,7 +129,7 @@ def _candidates(chosen: str) -> Iterator[Path]:
         return
     if "DIFFEDIT_PROGRAM" in os.environ:
         yield Path(os.environ["DIFFEDIT_PROGRAM"])
-    noted = data_folder() / "program"  # `diffedit install-plugin` notes where it is itself
+    noted = data_folder() / "program"  # `diffedit install-plugin` notes there where it is itself
     if noted.is_file():
         yield Path(noted.read_text(encoding="utf-8").strip())
     on_path = shutil.which(PROGRAM)

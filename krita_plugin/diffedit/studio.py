@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from diffedit_protocol.connection import Connection
 
@@ -10,6 +11,7 @@ from . import prompts, sentences
 from .canvas import documents, layers
 from .canvas.capture import capture_steps
 from .canvas.refusal import CanvasRefusal
+from .connection_test import ConnectionTest
 from .errand import LinkState
 from .inputs import EditInputs
 from .jobs import JobDesk, Ticket
@@ -48,6 +50,7 @@ class Studio(QtCore.QObject):
         self.jobs.arrived.connect(self._arrived)
         self.backend.state_changed.connect(self._backend_changed)
         self.store.listen(self._settings_changed)
+        self._test: ConnectionTest | None = None
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
         self._connection_of = self._connection_settings()
@@ -71,6 +74,8 @@ class Studio(QtCore.QObject):
     def close(self) -> None:
         """Krita ends: the thread is joined, a backend that was started here is stopped."""
         self.link.stop()
+        if self._test is not None:
+            self._test.stop()
         if self.settings.stop_with_krita:
             self.backend.stop(wait=True)
 
@@ -248,6 +253,14 @@ class Studio(QtCore.QObject):
             self.backend.stop()
         else:
             self._say(tr("The backend was not started by this Krita, so it is not stopped by it."))
+
+    def test_connection(self, told: Callable[[str, bool], None]) -> None:
+        """Says hello to the backend; `told(sentence, good)` hears how it went. A test that still runs is ended."""
+        if self._test is not None:
+            self._test.stop()
+        self._test = ConnectionTest(self.find_connection, self)
+        self._test.told.connect(told)
+        self._test.start()
 
     def join(self, line: str) -> None:
         """Uses the backend of a pasted diffedit:// line from now on. Raises BadInputError for a bad one."""

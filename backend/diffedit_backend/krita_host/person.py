@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.private_files import data_folder, write_private
 
 from .folders import resource_folder
 from .install import PLUGIN, install_plugin
 
 _FLATPAK = Path(".var") / "app" / "org.kde.krita"
+PROGRAM = "diffedit.exe" if sys.platform == "win32" else "diffedit"
+PROGRAM_NOTE = "program"  # in the data folder: where the plugin finds the program to start
 _SWITCH = f"enable_{PLUGIN}"
 
 
@@ -63,9 +66,13 @@ def chosen(resources: Path | None = None) -> tuple[PersonsKrita, ...]:
 
 
 def install(krita: PersonsKrita) -> None:
-    """Copy the plugin into `krita` and enable it. An older copy is replaced; every other setting stays."""
+    """Copy the plugin into `krita` and enable it. An older copy is replaced; every other setting stays.
+
+    The plugin is told where this `diffedit` is, so that *Start* in Krita finds it.
+    """
     krita.resources.mkdir(parents=True, exist_ok=True)
     install_plugin(krita.resources)
+    write_private(data_folder() / PROGRAM_NOTE, f"{Path(sys.executable).with_name(PROGRAM)}\n")
     _write(krita.kritarc, switched(_read(krita.kritarc), "true"))
 
 

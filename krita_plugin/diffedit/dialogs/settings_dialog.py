@@ -5,7 +5,6 @@ from __future__ import annotations
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import BadInputError, DiffEditError
 
-from ..connection_test import ConnectionTest
 from ..docker.pieces import row
 from ..local_backend import find_program
 from ..qt import QtCore, QtWidgets
@@ -22,7 +21,6 @@ class SettingsDialog(QtWidgets.QDialog):
     def __init__(self, studio: Studio, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._studio = studio
-        self._test: ConnectionTest | None = None
         self.setWindowTitle(tr("DiffEdit settings"))
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose, False)
         tabs = QtWidgets.QTabWidget()
@@ -152,16 +150,8 @@ class SettingsDialog(QtWidgets.QDialog):
         self.stop.setEnabled(backend.started_here)
 
     def _test_connection(self) -> None:
-        if self._test is not None:
-            return
         self.result.setText(tr("Asking …"))
-        self._test = ConnectionTest(self._studio.find_connection, self)
-        self._test.told.connect(lambda sentence, good: self.result.setText(("✓ " if good else "✗ ") + sentence))
-        self._test.finished.connect(self._test_ended)
-        self._test.start()
-
-    def _test_ended(self) -> None:
-        self._test = None
+        self._studio.test_connection(lambda sentence, good: self.result.setText(("✓ " if good else "✗ ") + sentence))
 
     # -- editing ----------------------------------------------------------------------------------------------------
 

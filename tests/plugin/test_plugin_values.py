@@ -1,0 +1,230 @@
+"""Settings, history, presets, translations and the vendored parts: what is read and written, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from diffedit import history, prompts, translation, vendoring
+from diffedit.history import Record
+from diffedit.inputs import EditInputs
+from diffedit.progress import fraction
+from diffedit.settings import Settings, Store
+from diffedit_protocol.messages import STAGES, Progress
+
+PLUGIN = Path(translation.__file__).parent
+
+
+class TestSettings:
+    def test_a_change_is_there_in_the_next_krita(self, store: Store) -> None:
+        told = []
+        store.listen(told.append)
+        store.change(context=12, unfolded=("mask", "edit"))
+        assert Store().settings == Settings(context=12, unfolded=("mask", "edit")) == told[0]
+
+    def test_the_file_can_be_read_by_its_owner_only(self, store: Store) -> None:
+        store.change(context=12)
+        assert (store.folder / "plugin.json").stat().st_mode & 0o777 == 0o600
+
+    def test_a_broken_file_is_set_aside_and_told_of(self, home: Path) -> None:
+        (home / "plugin.json").write_text("{broken")
+        (home / "plugin.json").chmod(0o600)
+        store = Store()
+        assert store.settings == Settings()
+        assert "begin anew" in store.complaint
+        assert (home / "plugin.unreadable.json").read_text() == "{broken"
+
+    def test_a_value_that_is_none_is_told_of_and_names_of_other_versions_are_left_out(self, home: Path) -> None:
+        def write(**settings: object) -> Store:
+            (home / "plugin.json").write_text(json.dumps({"settings": settings}))
+            (home / "plugin.json").chmod(0o600)
+            return Store()
+
+        assert "mask_form must be one of" in write(mask_form="glitter").complaint
+        newer = write(context=3, from_the_future=True)
+        assert (newer.settings.context, newer.complaint) == (3, "")
+
+
+class TestHistory:
+    def record(self, number: int, thumbnail: str = "") -> Record:
+        inputs = EditInputs(source=f"a horse {number}", target="a zebra", negative="mist", strength=0.7)
+        return Record(inputs, number, "2026-01-02T03:04:05+00:00", "Ink", "bundled", thumbnail)
+
+    def test_records_come_back_as_they_were(self) -> None:
+        records = tuple(self.record(i, "AAAA") for i in range(3))
+        assert history.decode(history.encode(records, 100_000)) == records
+
+    def test_the_limit_costs_old_thumbnails_first_and_old_records_then(self) -> None:
+        records = tuple(self.record(i, "A" * 400) for i in range(20))
+        some = history.decode(history.encode(records, 8000))
+        assert [record.seed for record in some] == list(range(20))
+        assert some[0].thumbnail == ""
+        few = history.decode(history.encode(records, 1500))
+        assert few[-1].seed == 19
+        assert 0 < len(few) < 20
+        for limit in (8000, 1500, 200):
+            assert len(history.encode(records, limit)) <= limit
+
+    @pytest.mark.parametrize("data", [b"[]", b'{"format": 2, "edits": []}', b'{"format": 1, "edits": [{}]}', b"\xff"])
+    def test_what_is_no_history_is_refused(self, data: bytes) -> None:
+        with pytest.raises(ValueError, match=r"."):
+            history.decode(data)
+
+    def test_an_earlier_edit_comes_back_with_its_seed_locked(self) -> None:
+        again = self.record(7).again()
+        assert (again.seed, again.seed_locked, again.negative) == (7, True, "mist")
+
+
+class TestWords:
+    def test_the_newest_text_stands_first_and_none_twice(self, store: Store) -> None:
+        for source in ("a cat", "a dog", "a cat"):
+            prompts.remember(store, EditInputs(source=source, target="a fox"))
+        assert prompts.earlier(Store(), "source") == ["a cat", "a dog"]
+        assert prompts.earlier(Store(), "negative") == []
+
+    def test_a_preset_keeps_a_seed_only_if_it_is_locked(self, store: Store) -> None:
+        prompts.save_preset(store, "free", EditInputs(source="x", seed=5))
+        prompts.save_preset(store, "held", EditInputs(source="x", seed=5, seed_locked=True))
+        assert prompts.apply_preset(store, "free", EditInputs(seed=1)).seed == 1
+        assert prompts.apply_preset(store, "held", EditInputs(seed=1)).seed == 5
+
+    def test_every_control_is_part_of_the_request(self) -> None:
+        inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4)
+        request = inputs.request("edit", model="m", preview=False)
+        told = dataclasses.asdict(inputs)
+        del told["seed_locked"]
+        assert {name: getattr(request, name) for name in told} == told
+        assert (request.model, request.preview) == ("m", False)
+        assert inputs.request("mask").variations == 1
+
+
+class TestProgress:
+    @pytest.mark.parametrize("task", ["mask", "edit"])
+    def test_every_stage_begins_where_the_one_before_it_ended(self, task: str) -> None:
+        shares = [fraction(task, Progress(stage, step, 4)) for stage in STAGES for step in range(5)]
+        known = shares if task == "edit" else shares[:15]
+        assert known == sorted(known)
+        assert known[-1] == pytest.approx(1.0)
+
+
+class TestTranslations:
+    def catalogue(self, language: str) -> dict[str, str]:
+        return translation.read_po((PLUGIN / "locale" / f"{language}.po").read_text(encoding="utf-8"))
+
+    def test_the_catalogues_hold_the_texts_of_the_code(self) -> None:
+        sys.path.insert(0, str(PLUGIN.parent))
+        try:
+            import update_translations
+        finally:
+            sys.path.pop(0)
+        found = update_translations.texts()
+        template = (PLUGIN / "locale" / "diffedit.pot").read_text(encoding="utf-8")
+        assert template == update_translations.catalogue("template", found, {}), "run update_translations.py"
+        for language in ("de", "zh_CN"):
+            assert list(self.catalogue(language)) == list(found)
+
+    @pytest.mark.parametrize("language", ["de", "zh_CN"])
+    def test_everything_is_translated_with_the_same_values_in_it(self, language: str) -> None:
+        for text, translated in self.catalogue(language).items():
+            assert translated, f"{text!r} has no translation"
+            assert _names(translated) == _names(text), text
+            if text.endswith(("…", ".")):
+                assert translated[-1] in "….。", text
+
+    def test_a_chosen_language_is_spoken(self) -> None:
+        translation.use_language("de")
+        assert translation.tr("Edit") == self.catalogue("de")["Edit"] != "Edit"
+        assert translation.tr("not in any catalogue {x}", x=1) == "not in any catalogue 1"
+        translation.use_language("en")
+        assert translation.tr("Edit") == "Edit"
+
+    @pytest.mark.parametrize(
+        ("wanted", "spoken"),
+        [(["de_AT"], "de"), (["fr", "zh-Hans-CN"], "zh_CN"), (["en_GB", "de"], "en"), (["fr"], "en"), ([], "en")],
+    )
+    def test_the_nearest_language_is_taken(self, wanted: list[str], spoken: str) -> None:
+        assert translation.best_language(wanted) == spoken
+
+    def test_a_line_that_belongs_to_no_catalogue_is_named(self) -> None:
+        with pytest.raises(ValueError, match="Line 2"):
+            translation.read_po('msgid "a"\nmsgtsr "b"\n')
+
+    def test_actions_have_the_same_names_in_krita_s_shortcut_settings(self) -> None:
+        import xml.etree.ElementTree as ET
+
+        from diffedit import actions
+
+        named = {}
+        for action in ET.parse(PLUGIN.parent / "diffedit.action").getroot().iter("Action"):
+            named[action.get("name")] = action.findtext("text")
+
+        class AnyStudio:
+            def __getattr__(self, name: str) -> AnyStudio:
+                return self
+
+        made = {action.id: action.text for action in actions.actions(AnyStudio()) if action is not None}
+        assert named == {name: f"DiffEdit: {text}" for name, text in made.items()}
+
+
+class TestVendoredParts:
+    @pytest.mark.parametrize(
+        ("system", "machine", "python", "folder"),
+        [
+            ("Windows", "AMD64", (3, 10), "zmq-cp310-win_amd64"),
+            ("Darwin", "arm64", (3, 13), "zmq-cp312-abi3-macosx"),
+            ("Linux", "x86_64", (3, 12), "zmq-cp312-abi3-linux_x86_64"),
+        ],
+    )
+    def test_the_pyzmq_that_fits_is_chosen(self, system, machine, python, folder) -> None:
+        assert vendoring.zmq_folder(system, machine, python) == folder
+
+    def test_every_vendored_pyzmq_of_the_zip_is_one_that_is_looked_for(self) -> None:
+        from diffedit_backend.krita_host.plugin_zip import TARGETS
+
+        looked_for = {
+            vendoring.zmq_folder(system, machine, python)
+            for system, machine in (("Windows", "AMD64"), ("Darwin", "arm64"), ("Linux", "x86_64"))
+            for python in ((3, 10), (3, 11), (3, 12), (3, 13))
+        }
+        assert {f"zmq-{target.tag}" for target in TARGETS} <= looked_for
+
+    def run(self, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs `code` in a Python that sees neither this environment's packages nor the checkout's protocol."""
+        return subprocess.run(
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PLUGIN.parent)!r})\n{code}"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+
+    def test_a_missing_pyzmq_is_named_with_what_to_do(self) -> None:
+        answer = self.run("from diffedit import vendoring\nvendoring.prepare()")
+        assert "MissingPartError" in answer.stderr
+        assert "finds no module 'zmq'" in answer.stderr
+        assert "python3-zmq" in answer.stderr
+
+
+def _names(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_no_text_of_the_plugin_escapes_the_translators() -> None:
+    """Every sentence that is shown goes through tr(): no widget is made with a bare text."""
+    bare = re.compile(
+        r'(?:QPushButton|QLabel|QCheckBox|QRadioButton|setToolTip|setText|addTab|setWindowTitle)\("[^"]{3}'
+    )
+    allowed = 'setWindowTitle("DiffEdit")'
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in PLUGIN.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if bare.search(line) and allowed not in line
+    ]
+    assert found == []

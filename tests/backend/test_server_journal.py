@@ -34,7 +34,7 @@ def test_it_rotates_keeps_three_old_files_and_every_one_is_private(log: logging.
 
 
 def test_an_entry_holds_its_fields_and_an_error_its_traceback(log: logging.Logger, tmp_path: Path) -> None:
-    _, screen = log.handlers
+    screen = log.handlers[1]
     assert isinstance(screen, logging.StreamHandler)
     screen.setStream(shown := io.StringIO())
     try:

@@ -133,13 +133,13 @@ class Server:
             poller.register(listener.socket, zmq.POLLIN)
             if listener.monitor is not None:
                 poller.register(listener.monitor, zmq.POLLIN)
-        for other in (self.gate.socket, self.executor, self._stop_reader):
+        for other in (self.gate.socket, self.executor.fileno(), self._stop_reader.fileno()):
             poller.register(other, zmq.POLLIN)
         is_ready = False
-        housekeeping = time.monotonic()
+        ticked = housekeeping = time.monotonic()
         while not self._over():
-            poller.poll(STALLED_MS if self.links.behind else TICK_MS)
-            self._turn()
+            ready = dict(poller.poll(STALLED_MS if self.links.behind else TICK_MS))
+            self._turn(ready)
             if not is_ready and self.executor.room():
                 is_ready = True
                 on_ready()
@@ -148,8 +148,12 @@ class Server:
                 raise trouble
             if trouble is not None:
                 self.jobs.fail_queued(trouble)
-            if time.monotonic() - housekeeping >= HOUSEKEEPING_SECONDS:
-                housekeeping = time.monotonic()
+            now = time.monotonic()
+            if now - ticked >= TICK_MS / 1000:
+                ticked = now
+                self._tick()
+            if now - housekeeping >= HOUSEKEEPING_SECONDS:
+                housekeeping = now
                 self._keep_house()
 
     def stop(self) -> None:
@@ -172,17 +176,24 @@ class Server:
         self._close_sockets()
         log.info("stopped")
 
-    def _turn(self) -> None:
-        """Everything that waits, once."""
-        self.gate.answer()
+    def _turn(self, ready: dict[Any, int]) -> None:
+        """Everything that waits, once. `ready`: what the poll found readable."""
+        if self.gate.socket in ready:
+            self.gate.answer()
         for number, listener in enumerate(self.door.listeners):
-            if listener.monitor is not None:
+            if listener.monitor is not None and listener.monitor in ready:
                 self.door.watch(listener.monitor)
-            for incoming in self.door.receive(number):
-                link = self.links.of(incoming)
-                self._service.handle(link, link.session.receive(incoming.frames))
-        self.jobs.hear(self.executor.poll())
+            if listener.socket in ready:
+                for incoming in self.door.receive(number):
+                    link = self.links.of(incoming)
+                    self._service.handle(link, link.session.receive(incoming.frames))
+        if self.executor.fileno() in ready:
+            self.jobs.hear(self.executor.poll())
         self.links.flush()
+
+    def _tick(self) -> None:
+        """What has to be looked at now and then."""
+        self.jobs.hear(self.executor.poll())  # keeps the workers' time limits
         self.results.tidy()
         self.door.inflow.check()
 

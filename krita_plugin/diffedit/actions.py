@@ -10,33 +10,32 @@ from .studio import Studio
 from .translation import tr
 
 MENU = "diffedit"
-SEPARATOR = None
 
 
 @dataclass(frozen=True)
 class Action:
-    """`shows_docker`: what it does is seen in the docker, so that is brought to the front."""
+    """`shows_docker`: what it does is seen in the docker, so that is brought to the front. `begins_group`: a line stands
+    above it in the menu."""
 
     id: str
     text: str
     do: Callable[[], None]
     shows_docker: bool = True
+    begins_group: bool = False
 
 
-def actions(studio: Studio) -> tuple[Action | None, ...]:
-    """All actions in the order of the menu, None for a line between them."""
+def actions(studio: Studio) -> tuple[Action, ...]:
+    """All actions in the order of the menu."""
     return (
         Action("diffedit_edit_layer", tr("Edit Layer…"), studio.edit_layer),
         Action("diffedit_find_mask", tr("Find Mask…"), studio.find_mask),
         Action("diffedit_edit_selection", tr("Edit Selection…"), studio.edit_selection),
-        SEPARATOR,
-        Action("diffedit_repeat", tr("Repeat Last Edit"), studio.repeat),
+        Action("diffedit_repeat", tr("Repeat Last Edit"), studio.repeat, begins_group=True),
         Action("diffedit_new_seed", tr("Edit with New Seed"), studio.new_seed),
         Action("diffedit_swap", tr("Swap the Two Texts"), studio.swap),
         Action("diffedit_mask_to_selection", tr("Mask to Selection"), studio.mask_to_selection),
         Action("diffedit_cancel", tr("Cancel"), studio.cancel, shows_docker=False),
-        SEPARATOR,
-        Action("diffedit_start_backend", tr("Start Local Backend"), studio.start_backend),
+        Action("diffedit_start_backend", tr("Start Local Backend"), studio.start_backend, begins_group=True),
         Action("diffedit_stop_backend", tr("Stop Local Backend"), studio.stop_backend, shows_docker=False),
         Action("diffedit_settings", tr("Settings…"), studio.settings_wanted.emit, shows_docker=False),
         Action("diffedit_diagnostics", tr("Diagnostics…"), studio.diagnostics_wanted.emit, shows_docker=False),

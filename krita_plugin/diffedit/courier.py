@@ -31,7 +31,7 @@ from .errand import Arrival, Errand, LinkState
 Order = tuple[str, Any]
 
 POLL_SECONDS = 0.04  # how long one look at a job's events may take
-PING_SECONDS = 4.0
+PING_SECONDS = 2.0  # between two looks at a link that has nothing to do
 RETRY_LOCAL_SECONDS = 1.0  # no more than a look at a file
 RETRY_SECONDS = (2.0, 4.0, 8.0, 15.0)
 RETRY_REFUSED_SECONDS = 60.0
@@ -74,6 +74,7 @@ class Courier:
         self._client: Client | None = None
         self._connection: Connection | None = None
         self._down_since: float | None = None
+        self._pinging = False
 
     def run(self) -> None:
         failures = 0
@@ -120,8 +121,16 @@ class Courier:
                     self._runs.pop(job, None)
             self._watch(client)
             if not self._runs and time.monotonic() - last_ping > PING_SECONDS:
-                client.ping()
+                self._ping(client)
                 last_ping = time.monotonic()
+
+    def _ping(self, client: Client) -> None:
+        """Raises what is wrong as soon as it is known; the link itself would wait for it to come back."""
+        self._pinging = True
+        try:
+            client.ping()
+        finally:
+            self._pinging = False
 
     def _watch(self, client: Client) -> None:
         """Tells of a link that is down at the moment; looks whether a local backend moved to another address."""
@@ -208,8 +217,11 @@ class Courier:
         return True
 
     def _check_leave(self) -> None:
+        """Called by the client at least every 50 ms."""
         if self._leave.is_set():
             raise _Stop
+        if self._pinging and self._client is not None and self._client.trouble is not None:
+            raise self._client.trouble
 
     def _cancel(self, job: str) -> None:
         self._cancelled.add(job)

@@ -8,7 +8,7 @@ from .actions import MENU, Action, actions
 from .dialogs.diagnostics import DiagnosticsDialog
 from .dialogs.settings_dialog import SettingsDialog
 from .docker.panel import EditPanel
-from .qt import QtCore, QtWidgets
+from .qt import QAction, QtCore, QtWidgets
 from .studio import Studio
 
 DOCKER_ID = "diffedit_docker"
@@ -40,12 +40,18 @@ class DiffEditExtension(Extension):
         menu = QtWidgets.QMenu(MENU, qwindow)
         menu.setTitle("DiffEdit")
         root.setMenu(menu)
+        groups = []
         for action in actions(self.studio):
-            if action is None:
-                menu.addSeparator()
-                continue
             made = window.createAction(action.id, action.text, f"tools/{MENU}")
             made.triggered.connect(lambda _=False, action=action: self._do(action, qwindow))
+            if action.begins_group:
+                groups.append(made)
+        menu.aboutToShow.connect(lambda: self._draw_lines(menu, groups))
+
+    def _draw_lines(self, menu: QtWidgets.QMenu, groups: list[QAction]) -> None:
+        """Krita puts the actions into the menu after `createActions`; only then can lines stand between them."""
+        while groups:
+            menu.insertSeparator(groups.pop())
 
     def _do(self, action: Action, qwindow: QtWidgets.QMainWindow) -> None:
         docker = qwindow.findChild(QtWidgets.QDockWidget, DOCKER_ID)

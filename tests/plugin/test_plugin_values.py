@@ -169,7 +169,7 @@ class TestTranslations:
             def __getattr__(self, name: str) -> AnyStudio:
                 return self
 
-        made = {action.id: action.text for action in actions.actions(AnyStudio()) if action is not None}
+        made = {action.id: action.text for action in actions.actions(AnyStudio())}
         assert named == {name: f"DiffEdit: {text}" for name, text in made.items()}
 
 

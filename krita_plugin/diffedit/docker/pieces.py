@@ -116,6 +116,23 @@ class Fold(QtWidgets.QWidget):
         self._body.setVisible(unfolded)
 
 
+class JumpingSlider(QtWidgets.QSlider):
+    """A horizontal slider whose handle comes to where the mouse is pressed, and can be dragged on from there."""
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        if event.button() == QtCore.Qt.MouseButton.LeftButton:
+            style, option = self.style(), QtWidgets.QStyleOptionSlider()
+            self.initStyleOption(option)
+            handle = style.subControlRect(
+                QtWidgets.QStyle.ComplexControl.CC_Slider, option, QtWidgets.QStyle.SubControl.SC_SliderHandle, self
+            )
+            if not handle.contains(event.pos()):
+                room = self.width() - handle.width()
+                place = event.pos().x() - handle.width() // 2
+                self.setValue(style.sliderValueFromPosition(self.minimum(), self.maximum(), place, room))
+        super().mousePressEvent(event)
+
+
 class SliderRow(QtWidgets.QWidget):
     """A named number with a slider and a box to type it. `changed(value)` only when the artist changes it.
 
@@ -131,7 +148,7 @@ class SliderRow(QtWidgets.QWidget):
         self._step = step
         label = QtWidgets.QLabel(name)
         label.setMinimumWidth(LABEL_WIDTH)
-        self.slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.slider = JumpingSlider(QtCore.Qt.Orientation.Horizontal)
         self.slider.setRange(round(low / step), round(high / step))
         self.slider.setMinimumWidth(40)
         self.box = QtWidgets.QDoubleSpinBox()

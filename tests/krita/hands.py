@@ -1,0 +1,116 @@
+"""A person's hands: mouse and keyboard on Krita's virtual screen, through xdotool; and eyes for the docker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+from diffedit_backend.krita_host.folders import needed_program
+from diffedit_backend.krita_host.remote import RemoteKrita
+
+PATIENCE = 0.15  # s between two movements: a person is slower
+
+
+class Hands:
+    def __init__(self, krita: RemoteKrita) -> None:
+        self._krita = krita
+        self._program = str(needed_program("xdotool", "xdotool"))
+
+    def click(self, widget: str, times: int = 1) -> None:
+        """On the middle of a widget of the docker, by its path from the panel: "run.edit"."""
+        x, y = self._krita.run(_middle_of, path=widget)
+        self._do("mousemove", x, y, "click", "--repeat", times, "--delay", 80, 1)
+
+    def drag(self, widget: str, start: float, end: float) -> None:
+        """The mouse, held down, along a widget's width: 0 is its left, 1 its right."""
+        left, right, y = self._krita.run(_span_of, path=widget)
+        at = [round(left + share * (right - left)) for share in (start, end)]
+        self._do("mousemove", at[0], y, "mousedown", 1)
+        for step in range(1, 9):
+            self._do("mousemove", round(at[0] + step * (at[1] - at[0]) / 8), y)
+        self._do("mouseup", 1)
+
+    def type(self, text: str) -> None:
+        self._do("type", "--delay", 12, text)
+
+    def key(self, *names: str) -> None:
+        """e.g. "Return", "shift+Return", "ctrl+alt+e"."""
+        self._do("key", "--clearmodifiers", *names)
+
+    def replace(self, widget: str, text: str) -> None:
+        """Click, select all, type."""
+        self.click(widget)
+        self.key("ctrl+a")
+        self.type(text)
+
+    def _do(self, *words: object) -> None:
+        environment = {**os.environ, "DISPLAY": self._krita.process.display}
+        subprocess.run([self._program, *map(str, words)], env=environment, check=True, timeout=30)
+        time.sleep(PATIENCE)
+
+
+def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 120.0, **arguments: object) -> object:
+    """Looks until `condition(stage, ...)`, evaluated in Krita, is true, and returns what it said."""
+    deadline = time.monotonic() + limit
+    while not (said := krita.run(condition, **arguments)):
+        assert time.monotonic() < deadline, f"{condition.__name__} did not come true in {limit:.0f} s"
+        time.sleep(0.1)
+    return said
+
+
+def at_rest(stage):
+    from diffedit.extension import extension
+
+    return extension().studio.session.activity is None
+
+
+def show_docker(stage):
+    """The docker beside the layers, in a window as large as the screen; words empty, nothing folded."""
+    from diffedit.extension import DOCKER_ID
+    from PyQt5.QtCore import Qt
+    from PyQt5.QtWidgets import QDockWidget
+
+    window = stage.window()
+    window.setGeometry(window.screen().geometry())
+    docks = {dock.objectName(): dock for dock in window.findChildren(QDockWidget)}
+    for name, dock in docks.items():
+        dock.setVisible(name in ("ToolBox", "KisLayerBox", DOCKER_ID))
+    ours, layers = docks[DOCKER_ID], docks["KisLayerBox"]
+    ours.setFloating(False)
+    for dock in (ours, layers):
+        window.addDockWidget(Qt.RightDockWidgetArea, dock)
+    window.splitDockWidget(ours, layers, Qt.Vertical)
+    window.resizeDocks([ours, layers], [280, 280], Qt.Horizontal)
+    window.resizeDocks([ours, layers], [620, 180], Qt.Vertical)
+    window.activateWindow()
+    yield 0.5
+
+
+def _middle_of(stage, path):
+    from diffedit.extension import DOCKER_ID
+    from PyQt5.QtWidgets import QDockWidget
+
+    widget = panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
+    for name in path.split("."):
+        widget = widget[int(name)] if name.isdigit() else getattr(widget, name)
+    panel.ensureWidgetVisible(widget)
+    yield 0.1
+    if not (widget.isVisible() and widget.isEnabled()):
+        raise AssertionError(f"{path} is {'not enabled' if widget.isVisible() else 'not visible'}")
+    point = widget.mapToGlobal(widget.rect().center())
+    return point.x(), point.y()
+
+
+def _span_of(stage, path):
+    from diffedit.extension import DOCKER_ID
+    from PyQt5.QtWidgets import QDockWidget
+
+    widget = panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
+    for name in path.split("."):
+        widget = getattr(widget, name)
+    panel.ensureWidgetVisible(widget)
+    yield 0.1
+    left, right = widget.mapToGlobal(widget.rect().topLeft()), widget.mapToGlobal(widget.rect().bottomRight())
+    return left.x(), right.x(), (left.y() + right.y()) // 2

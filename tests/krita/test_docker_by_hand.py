@@ -1,0 +1,245 @@
+"""The docker used as a person uses it, in a real Krita with the bundled model: mouse and keys, nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.krita_host.backend_process import BackendProcess
+from diffedit_backend.krita_host.kra import Kra
+from diffedit_backend.krita_host.remote import RemoteKrita
+
+_SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
+hands_module = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(hands_module)
+Hands, until, at_rest, show_docker = (getattr(hands_module, n) for n in ("Hands", "until", "at_rest", "show_docker"))
+
+SAMPLE = samples()[0]
+
+
+@pytest.fixture(scope="module")
+def painter(start_krita) -> Iterator[tuple[RemoteKrita, object]]:
+    """A Krita with the sample picture open, its backend running, and hands."""
+    krita = start_krita()
+    with BackendProcess(krita.profile.diffedit_home, ["--threads", "2"]):
+        krita.run(show_docker)
+        until(krita, link_is_ready)
+        yield krita, Hands(krita)
+        krita.stop()
+
+
+@pytest.fixture
+def easel(painter):
+    """The sample picture freshly opened; no words, folds shut but Results, draft quality."""
+    krita, hands = painter
+    krita.run(fresh_sheet, picture=samples_folder() / SAMPLE.file)
+    return krita, hands
+
+
+def link_is_ready(stage):
+    from diffedit.extension import extension
+
+    return extension().studio.link.state.kind == "ready"
+
+
+def fresh_sheet(stage, picture):
+    from diffedit.extension import DOCKER_ID, extension
+    from diffedit.inputs import EditInputs
+    from PyQt5.QtWidgets import QDockWidget
+
+    yield from stage.close_all()
+    yield 0.2
+    yield from stage.open(picture)
+    studio = extension().studio
+    yield lambda: studio.session.document_id != ""
+    studio.store.put("inputs", {})
+    studio.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
+    studio.session.notice = None
+    panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
+    for name, part in panel.parts.items():
+        part.fold.heading.setChecked(name == "results")
+    yield 0.2
+
+
+def layers(stage):
+    nodes = [node for node in stage.document.topLevelNodes() if node.type() != "selectionmask"]  # the selection itself
+    return [[node.name(), [child.type() for child in node.childNodes()]] for node in nodes]
+
+
+def selected(stage):
+    selection = stage.document.selection()
+    return None if selection is None else [selection.x(), selection.y(), selection.width(), selection.height()]
+
+
+def states(stage):
+    from diffedit.extension import extension
+
+    return [variation.state for variation in extension().studio.session.variations]
+
+
+def notice(stage):
+    from diffedit.extension import extension
+
+    said = extension().studio.session.notice
+    return None if said is None else said.sentence
+
+
+def mask_is_shown(stage):
+    from diffedit.extension import extension
+
+    return extension().studio.session.mask_shown
+
+
+def save(stage, path):
+    stage.save(path)
+
+
+def undo(stage):
+    yield from stage.undo()
+
+
+def write_words(hands) -> None:
+    hands.replace("source.edit", SAMPLE.source)
+    hands.key("Tab")
+    hands.type(SAMPLE.target)
+
+
+def test_words_typed_and_enter_pressed_become_a_layer_with_its_mask_that_one_undo_takes_away(easel, tmp_path) -> None:
+    krita, hands = easel
+    write_words(hands)
+    hands.key("Return")
+    until(krita, layers_are, count=2)
+    name, masks = krita.run(layers)[1]
+    assert (name, masks) == (f"{SAMPLE.source} → {SAMPLE.target} (41)", ["selectionmask"])
+    krita.run(save, path=tmp_path / "edited.kra")
+    kra = Kra(tmp_path / "edited.kra")
+    assert kra.layers[0].name == name
+    krita.run(undo)
+    assert [name for name, _ in krita.run(layers)] == ["Background"]
+
+
+def layers_are(stage, count):
+    from diffedit.extension import extension
+
+    return extension().studio.session.activity is None and len(stage.document.topLevelNodes()) == count
+
+
+def test_find_mask_shows_it_the_slider_moves_it_and_escape_takes_it_away(easel) -> None:
+    krita, hands = easel
+    write_words(hands)
+    hands.click("run.find")
+    until(krita, mask_is_shown)
+    found = krita.run(selected)
+    krita.run(unfold, name="mask")
+    hands.drag("mask.threshold.slider", 0.5, 0.95)
+    high = krita.run(selected)
+    hands.drag("mask.threshold.slider", 0.95, 0.05)
+    low = krita.run(selected)
+    assert high != found != low
+    assert low[2] * low[3] > found[2] * found[3]
+    hands.click("source.edit")
+    hands.key("Escape")
+    assert krita.run(selected) is None
+    assert not krita.run(mask_is_shown)
+    assert [name for name, _ in krita.run(layers)] == ["Background"]
+
+
+def unfold(stage, name):
+    from diffedit.extension import DOCKER_ID
+    from PyQt5.QtWidgets import QDockWidget
+
+    stage.window().findChild(QDockWidget, DOCKER_ID).panel.parts[name].fold.unfold()
+    yield 0.2
+
+
+def test_shift_enter_finds_the_mask(easel) -> None:
+    krita, hands = easel
+    write_words(hands)
+    hands.key("shift+Return")
+    until(krita, mask_is_shown)
+    assert krita.run(selected) is not None
+    assert [name for name, _ in krita.run(layers)] == ["Background"]
+
+
+def test_variations_are_looked_through_with_clicks_and_accepted_with_a_double_click(easel) -> None:
+    krita, hands = easel
+    krita.run(want_variations, count=3)
+    write_words(hands)
+    hands.click("run.edit")
+    until(krita, states_are, wanted=["waiting"] * 3)
+    assert len(krita.run(layers)) == 1
+    hands.click("results.tiles.tiles.1")
+    until(krita, states_are, wanted=["waiting", "shown", "waiting"])
+    assert krita.run(layers)[1][0].endswith("(42)")
+    hands.click("results.tiles.tiles.0")
+    until(krita, states_are, wanted=["shown", "waiting", "waiting"])
+    assert [name for name, _ in krita.run(layers)] == ["Background", f"{SAMPLE.source} → {SAMPLE.target} (41)"]
+    hands.click("results.tiles.tiles.0", times=2)
+    until(krita, states_are, wanted=["added", "waiting", "waiting"])
+    krita.run(undo)
+    assert len(krita.run(layers)) == 1
+
+
+def want_variations(stage, count):
+    from diffedit.extension import extension
+
+    extension().studio.session.change_inputs(variations=count)
+
+
+def states_are(stage, wanted):
+    from diffedit.extension import extension
+
+    session = extension().studio.session
+    return session.activity is None and [variation.state for variation in session.variations] == wanted
+
+
+def test_cancel_takes_the_place_of_edit_and_nothing_is_changed(easel) -> None:
+    krita, hands = easel
+    krita.run(want_fine)
+    write_words(hands)
+    hands.click("run.edit")
+    until(krita, is_working)
+    hands.click("run.cancel")
+    until(krita, at_rest)
+    assert krita.run(notice) == "Cancelled. Nothing was changed."
+    assert len(krita.run(layers)) == 1
+
+
+def want_fine(stage):
+    from diffedit.extension import extension
+
+    extension().studio.session.change_inputs(quality="fine", variations=4)
+
+
+def is_working(stage):
+    from diffedit.extension import extension
+
+    activity = extension().studio.session.activity
+    return activity is not None and activity.phase == "working"
+
+
+def test_the_same_words_are_told_in_the_docker(easel) -> None:
+    krita, hands = easel
+    hands.replace("source.edit", "a horse")
+    hands.replace("target.edit", "A horse")
+    hands.click("run.edit")
+    assert krita.run(notice) == "Both texts are the same, so there is nothing to change."
+
+
+def test_the_shortcuts_of_the_actions_work_from_the_canvas(easel) -> None:
+    krita, hands = easel
+    write_words(hands)
+    krita.run(focus_canvas)
+    hands.key("ctrl+alt+m")
+    until(krita, mask_is_shown)
+    hands.key("ctrl+alt+e")
+    until(krita, layers_are, count=2)
+    assert krita.run(selected) is None
+
+
+def focus_canvas(stage):
+    stage.window().centralWidget().setFocus()
+    yield 0.2

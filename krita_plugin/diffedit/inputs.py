@@ -26,7 +26,7 @@ class EditInputs:
     target: str = ""
     negative: str = ""
     threshold: float | None = None
-    grow: int = 0
+    grow: int = 6
     feather: int = 4
     strength: float = 0.8
     quality: str = "normal"

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..krita_host.backend_process import BackendProcess
-    from ..krita_host.demo import first_sample, perform, prepare
+    from ..krita_host.demo import demo_sample, perform, prepare
     from ..krita_host.display import Xvfb, has_screen
     from ..krita_host.install import PLUGIN
     from ..krita_host.remote import RemoteKrita, fresh_profile
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         display = None if by_hand else running.enter_context(Xvfb())
         _say("Starting Krita")
         krita = running.enter_context(RemoteKrita(profile, display, plugins=[(None, PLUGIN)]))
-        sample = first_sample()
+        sample = demo_sample()
         prepare(krita, sample)
         if by_hand:
             _say(f"Krita is yours: Tools > DiffEdit > Edit Layer turns '{sample.source}' into '{sample.target}'.")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         _say(f"Editing: '{sample.source}' → '{sample.target}'")
         args.out.mkdir(parents=True, exist_ok=True)
-        shown = perform(krita, sample, args.out)
+        shown = perform(krita, sample, args.out.resolve())  # Krita's working folder is its profile
         krita.quit()
     print(
         f"Made {args.out}/: demo.kra, source.png, mask.png, edit.png, screenshot.png: layer '{shown.layer}', "

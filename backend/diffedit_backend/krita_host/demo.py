@@ -51,9 +51,9 @@ def perform(krita: RemoteKrita, sample: Sample, folder: Path) -> Shown:
     return Shown(told["layer"], float((mask > 127).mean()), told["seconds"])
 
 
-def first_sample() -> Sample:
-    """The picture to show."""
-    return samples()[0]
+def demo_sample() -> Sample:
+    """The picture to show: two things, one to be found from the words and one to be left alone."""
+    return next(sample for sample in samples() if sample.file == "apple-and-car.png")
 
 
 def _open_sample(stage, picture, source, target, hidden):  # type: ignore[no-untyped-def]

@@ -77,13 +77,14 @@ def install(krita: PersonsKrita) -> None:
 
 
 def uninstall(krita: PersonsKrita) -> bool:
-    """Take the plugin out of `krita` and its switch out of kritarc. False where there was none."""
+    """Take out the plugin, its switch in kritarc and the note of where `diffedit` is. False where there was no plugin."""
     pykrita = krita.resources / "pykrita"
     files = (pykrita / f"{PLUGIN}.desktop", krita.resources / "actions" / f"{PLUGIN}.action")
     found = (pykrita / PLUGIN).is_dir() or any(file.exists() for file in files)
     shutil.rmtree(pykrita / PLUGIN, ignore_errors=True)
     for file in files:
         file.unlink(missing_ok=True)
+    (data_folder() / PROGRAM_NOTE).unlink(missing_ok=True)
     if krita.kritarc.is_file():
         _write(krita.kritarc, switched(_read(krita.kritarc), None))
     return found

@@ -77,7 +77,7 @@ def install(krita: PersonsKrita) -> None:
 
 
 def uninstall(krita: PersonsKrita) -> bool:
-    """Take out the plugin, its switch in kritarc and the note of where `diffedit` is. False where there was no plugin."""
+    """Take out plugin, switch in kritarc and the note of where `diffedit` is. False where there was no plugin."""
     pykrita = krita.resources / "pykrita"
     files = (pykrita / f"{PLUGIN}.desktop", krita.resources / "actions" / f"{PLUGIN}.action")
     found = (pykrita / PLUGIN).is_dir() or any(file.exists() for file in files)

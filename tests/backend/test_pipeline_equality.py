@@ -147,9 +147,7 @@ def test_eta_draws_the_same_noise(make_pair, latents, seed):
     pair = make_pair()
     trajectory = pair.old.invert(SOURCE, latents, num_inference_steps=5).latents
     arguments = {"mask_image": torch.ones(16, 16), "image_latents": trajectory, "num_inference_steps": 5, "eta": 1.0}
-    old, ours = (
-        p(TARGET, generator=seed(6), output_type="latent", **arguments).images for p in (pair.old, pair.ours)
-    )
+    old, ours = (p(TARGET, generator=seed(6), output_type="latent", **arguments).images for p in (pair.old, pair.ours))
     assert largest(old, ours) < 1e-9
 
 
@@ -189,10 +187,7 @@ def test_prompts_are_encoded_alike(make_pair):
 @pytest.mark.parametrize("method", ["__init__", "__call__", "generate_mask", "invert", "encode_prompt"])
 def test_arguments_have_the_names_the_order_and_the_defaults_of_the_old_class(method):
     old, ours = (
-        [
-            (name, parameter.default)
-            for name, parameter in inspect.signature(getattr(kind, method)).parameters.items()
-        ]
+        [(name, parameter.default) for name, parameter in inspect.signature(getattr(kind, method)).parameters.items()]
         for kind in (StableDiffusionDiffEditPipeline, DiffEditPipeline)
     )
     if method == "__init__":  # the old one hides it behind a decorator's signature

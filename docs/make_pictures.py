@@ -26,13 +26,13 @@ PREVIEWS = 4
 
 
 def main() -> None:
-    """Edit the first sample and keep what each stage gave."""
-    sample = samples()[0]
+    """Edit a sample of two things and keep what each stage gave."""
+    sample = next(sample for sample in samples() if sample.file == "apple-and-car.png")
     picture = read_picture(samples_folder() / sample.file).pixels
     model = load_model("bundled", "cpu")
     use_threads(model)
     engine = DiffEditEngine(model)
-    request = EditRequest(sample.source, sample.target)
+    request = EditRequest(sample.source, sample.target, grow=6, feather=4)
     steps: list[Step] = []
     outcome = edit_picture(engine, request, picture, on_step=steps.append)
     assert outcome.soft_map is not None

@@ -14,8 +14,8 @@ MENU = "diffedit"
 
 @dataclass(frozen=True)
 class Action:
-    """`shows_docker`: what it does is seen in the docker, so that is brought to the front. `begins_group`: a line stands
-    above it in the menu."""
+    """`shows_docker`: what it does is seen in the docker, so that is brought to the front. `begins_group`: there
+    is a line above it in the menu."""
 
     id: str
     text: str

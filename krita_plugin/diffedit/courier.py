@@ -85,6 +85,7 @@ class Courier:
                 self._idle(self._retry_seconds(failures))
             except _Reconnect:
                 failures = 0
+                self._last_state = None  # so that the artist sees that it is tried
             except _Stop:
                 return
 

@@ -129,8 +129,11 @@ class JobDesk(QtCore.QObject):
     def _link_changed(self) -> None:
         """Tells every session that waits for its job that the link is not up, and when it is up again."""
         notice = sentences.of_link(self._link.state)
-        for ticket in self._tickets.values():
+        before, after = ("linking", "sending") if self._link.state.kind == "ready" else ("sending", "linking")
+        for job, ticket in self._tickets.items():
             ticket.session.notice = notice
+            if ticket.session.activity.phase == before:
+                self._update(job, phase=after)
 
     def _uploaded(self, job: str, sent: int, total: int) -> None:
         if job in self._tickets:

@@ -20,8 +20,8 @@ MINUTE = 60.0
 class Activity:
     """What is being done for one document.
 
-    `phase`: "reading" (the layer), "sending", "waiting" (in the queue), "working", "fetching", "adding" (the layer),
-    "cancelling". `fraction` 0 to 1, None while it cannot be told.
+    `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "waiting" (in the queue), "working",
+    "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told.
     """
 
     task: str
@@ -52,8 +52,8 @@ class Activity:
             return f"{name} {self.step}/{self.total}" if self.total > 1 else name
         return {
             "reading": tr("reading the layer"),
+            "linking": tr("waiting for the backend"),
             "sending": tr("sending the picture"),
-            "fetching": tr("fetching the result"),
             "adding": tr("adding the layer"),
             "cancelling": tr("cancelling"),
         }[self.phase]

@@ -225,6 +225,22 @@ def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
     until(lambda: len(link.errands) == 2)
 
 
+def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    studio.session.change_inputs(variations=2)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+    chosen, other = (panel.results.tiles.tiles[i].grab().toImage() for i in (0, 1))
+    middle = chosen.width() // 2
+    assert chosen.pixelColor(middle, middle).red() == 10
+    assert other.pixelColor(middle, middle).red() == 20
+    assert chosen.pixelColor(1, middle) == panel.palette().color(QtGui.QPalette.ColorRole.Highlight)
+
+
 def test_the_history_offers_its_settings_again(desk, until) -> None:
     studio, link, panel = desk
     document = open_picture()

@@ -222,11 +222,13 @@ def test_reconnect_takes_new_settings_at_once(home, make_link, until) -> None:
         keys = KeyPair.generate()
         nobody = Connection("tcp://127.0.0.1:9", keys.public, keys.secret, keys.public)
         where = [nobody]
-        link, _ = make_link(lambda: where[0])
+        link, listener = make_link(lambda: where[0])
         until(lambda: link.state.kind == "down")
         where[0] = Connection.local_backend()
+        listener.states.clear()
         link.reconnect()
         until(lambda: link.state.kind == "ready", seconds=3)
+        assert listener.states == ["connecting", "ready"]
     finally:
         backend.stop()
 

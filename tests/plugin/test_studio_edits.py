@@ -211,10 +211,12 @@ def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one
     notice = studio.session.notice
     assert notice.sentence.startswith("No backend is running. Start it here")
     assert notice.remedies == ("start", "settings")
+    assert studio.session.activity.title == "Editing · waiting for the backend"
     from studios import READY
 
     link.become(READY)
     assert studio.session.notice is None
+    assert studio.session.activity.title == "Editing · sending the picture"
     link.finish(square())
     until(lambda: len(document.topLevelNodes()) == 2)
 

@@ -17,7 +17,7 @@ def desk(store: Store, krita: fake_krita.Krita):
 
 def find(studio, link, until, **inputs):
     studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", feather=0, **inputs)
+    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0, **inputs)
     studio.find_mask()
     until(lambda: bool(link.errands))
     assert link.last.request.task == "mask"
@@ -138,7 +138,7 @@ def test_a_selection_limits_what_is_sent_and_what_is_found(desk, until) -> None:
     own.select(8, 8, 12, 10, 255)
     document.setSelection(own)
     studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", feather=0)
+    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
     studio.find_mask()
     until(lambda: bool(link.errands))
     assert (link.last.width, link.last.height) == (20, 18)
@@ -255,7 +255,7 @@ def test_a_threshold_moved_after_an_edit_shows_the_mask_again(desk, until) -> No
     studio, link = desk
     document = open_picture()
     studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", feather=0)
+    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
     studio.edit_layer()
     until(lambda: bool(link.errands))
     link.finish(square())

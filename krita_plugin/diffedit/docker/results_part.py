@@ -57,6 +57,7 @@ class Tile(QtWidgets.QAbstractButton):
             strong = self._selected or self.hasFocus()
             pen = QtGui.QPen(palette.color(QtGui.QPalette.ColorRole.Highlight), 2 if strong else 1)
             painter.setPen(pen)
+            painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
             painter.drawRect(QtCore.QRectF(self.rect()).adjusted(1, 1, -1, -1))
         painter.end()
 

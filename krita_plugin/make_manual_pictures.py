@@ -17,7 +17,7 @@ from diffedit_backend.krita_host.remote import RemoteKrita, fresh_profile
 from diffedit_protocol.connection import Connection, KeyPair
 from PIL import Image
 
-PICTURES = Path(__file__).resolve().parent / "diffedit" / "manual"
+PICTURES = Path(__file__).resolve().parent / "manual"
 WIDTH = 280  # px of the docker
 COLOURS = 128  # of a PNG's palette: a third of the size, and nobody sees it
 THEMES = {"": "Krita dark", "bright-": "Krita bright"}
@@ -29,7 +29,12 @@ def main() -> int:
     for prefix, theme in THEMES.items():
         with tempfile.TemporaryDirectory() as temporary, Xvfb(1280, 860) as display:
             profile = fresh_profile(Path(temporary) / "profile", display)
-            with RemoteKrita(profile, display, plugins=[(None, PLUGIN)], theme=theme) as krita:
+            # As an installation finds it; it is shown, not started.
+            program = Path(temporary) / "diffedit"
+            program.touch(mode=0o755)
+            with RemoteKrita(
+                profile, display, [(None, PLUGIN)], theme=theme, extra_environment={"DIFFEDIT_PROGRAM": str(program)}
+            ) as krita:
                 told = {"folder": PICTURES, "prefix": prefix, "picture": samples_folder() / sample.file}
                 words = {"source": sample.source, "target": sample.target}
                 krita.run(before_there_is_a_backend, width=WIDTH, line=_line_to_nobody(), limit=60, **told)

@@ -211,6 +211,16 @@ class TestVendoredParts:
         assert "python3-zmq" in answer.stderr
 
 
+def test_the_manual_is_the_one_that_its_source_and_pictures_make() -> None:
+    sys.path.insert(0, str(PLUGIN.parent))
+    try:
+        import make_manual
+    finally:
+        sys.path.pop(0)
+    assert make_manual.MANUAL.read_text(encoding="utf-8") == make_manual.manual(), "run make_manual.py"
+    assert 'src="data:image/png' in make_manual.manual()
+
+
 def _names(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 

@@ -24,7 +24,7 @@ SAMPLE = samples()[0]
 def painter(start_krita) -> Iterator[tuple[RemoteKrita, object]]:
     """A Krita with the sample picture open, its backend running, and hands."""
     krita = start_krita()
-    with BackendProcess(krita.profile.diffedit_home, ["--threads", "2"]):
+    with BackendProcess(krita.profile.diffedit_home):
         krita.run(show_docker)
         until(krita, link_is_ready)
         yield krita, Hands(krita)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.krita_host.backend_process import BackendProcess
+from diffedit_backend.krita_host.display import screenshot
 from diffedit_backend.krita_host.kra import Kra
 from diffedit_backend.krita_host.remote import RemoteKrita
+from PIL import Image, ImageChops
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
 hands_module = importlib.util.module_from_spec(_SPEC)
@@ -101,6 +104,13 @@ def undo(stage):
     yield from stage.undo()
 
 
+def canvas_picture(krita: RemoteKrita, path: Path) -> Image.Image:
+    """What is seen of the picture on the screen, away from rulers, brush outline and dockers."""
+    assert krita.process.display is not None
+    screenshot(krita.process.display, path)
+    return Image.open(path).convert("RGB").crop((300, 250, 900, 750))
+
+
 def write_words(hands) -> None:
     hands.replace("source.edit", SAMPLE.source)
     hands.key("Tab")
@@ -127,11 +137,15 @@ def layers_are(stage, count):
     return extension().studio.session.activity is None and len(stage.document.topLevelNodes()) == count
 
 
-def test_find_mask_shows_it_the_slider_moves_it_and_escape_takes_it_away(easel) -> None:
+def test_find_mask_draws_its_outline_the_slider_moves_it_and_escape_takes_it_away(easel, tmp_path) -> None:
     krita, hands = easel
     write_words(hands)
+    bare = canvas_picture(krita, tmp_path / "bare.png")
     hands.click("run.find")
     until(krita, mask_is_shown)
+    time.sleep(1)  # Krita computes an outline in the background
+    outlined = canvas_picture(krita, tmp_path / "outlined.png")
+    assert ImageChops.difference(bare, outlined).convert("L").point(lambda value: 255 * (value > 40)).getbbox()
     found = krita.run(selected)
     krita.run(unfold, name="mask")
     hands.drag("mask.threshold.slider", 0.5, 0.95)

@@ -16,6 +16,8 @@ from PIL import Image
 
 def demo(folder: Path) -> subprocess.Popen[str]:
     """`diffedit demo --headless` whose temporary files are in `folder`."""
+    # A process in the background inherits that Ctrl-C is ignored; one with a handler of its own hands on the default.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "diffedit_backend.cli", "demo", "--headless", "--out", "out"],
         cwd=folder,  # a relative folder: Krita's own working folder is another one

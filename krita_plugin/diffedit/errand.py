@@ -20,6 +20,14 @@ class LinkState:
     info: ServerInfo | None = None
     error: DiffEditError | None = None
 
+    def says_the_same_as(self, other: LinkState) -> bool:
+        """Whether an artist would read the same: every attempt that fails has an error object of its own."""
+        mine, others = (
+            (state.kind, state.host, state.local, state.info, state.error and (state.error.code, state.error.sentence))
+            for state in (self, other)
+        )
+        return mine == others
+
 
 @dataclass(frozen=True)
 class Errand:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from diffedit.errand import Errand
@@ -129,6 +130,14 @@ def test_an_errand_that_was_given_before_there_is_a_backend_runs_when_one_starts
     assert listener.errors[0] == "LINK"
 
 
+def test_a_backend_that_stays_away_is_told_of_once(home, make_link, until) -> None:
+    link, listener = make_link()
+    until(lambda: link.state.kind == "down")
+    begun = monotonic()
+    until(lambda: monotonic() - begun > 2.5)  # two more attempts
+    assert listener.states == ["connecting", "down"]
+
+
 def test_cancel_ends_a_running_errand_at_its_next_step(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = errand("steps=500 pause=0.02")
@@ -238,8 +247,6 @@ def test_stopping_in_the_middle_of_an_errand_takes_less_than_a_second(backend, m
     sent = errand("steps=500 pause=0.02")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Progress))
-    from time import monotonic
-
     begun = monotonic()
     assert link.stop()
     assert monotonic() - begun < 1.0

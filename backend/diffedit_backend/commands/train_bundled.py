@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", type=float, default=1.0, help="new pairs per unet step and worker (default: %(default)s)"
     )
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="FOLDER",
+        help="unet: begin with the weights of this exported model, for example the one that ships with the package",
+    )
     parser.add_argument("--learning-rate", type=float, help="peak learning rate of the unet stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -88,7 +94,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.stage == "unet":
         batch = args.batch or (6 if args.device == "cpu" else 256)
         rate = args.learning_rate or unet.PEAK_LEARNING_RATE
-        settings = unet.Settings(args.seed, batch, args.fresh, rate)
+        settings = unet.Settings(args.seed, batch, args.fresh, rate, args.start_from)
         launch(unet.train, workers, args.device, args.folder, budget, settings, args.resume)
         return
     batch = args.batch or (8 if args.device == "cpu" else 128)

@@ -8,6 +8,7 @@ cross-attention where which thing is (after the idea of REPA, Yu et al. 2024); i
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -42,12 +44,16 @@ EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourt
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. batch: pairs per step and worker; fresh: new ones among them, on average; learning_rate: the peak."""
+    """One run. batch: pairs per step and worker; fresh: new ones among them, on average; learning_rate: the peak.
+
+    start: a diffusers folder whose weights the run starts from, with a new optimiser and no phase of single things.
+    """
 
     seed: int
     batch: int
     fresh: float
     learning_rate: float = PEAK_LEARNING_RATE
+    start: Path | None = None
 
 
 class Model(nn.Module):
@@ -89,6 +95,11 @@ class Model(nn.Module):
         self.class_map = nn.Conv2d(WIDTHS[-1], LABELS, 1)
         self._features: Tensor | None = None
         self.unet.up_blocks[0].register_forward_hook(self._keep_features)
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights of an exported model; the auxiliary head, which is never exported, starts anew."""
+        self.unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
+        self.text_encoder.load_state_dict(load_file(folder / "text_encoder" / "model.safetensors"))
 
     def _keep_features(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._features = output
@@ -156,9 +167,14 @@ class Run:
 def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: bool) -> None:
     """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` now and then and at the end."""
     tokenizer = new_tokenizer()
-    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().requires_grad_(False).to(crew.device)
+    if settings.start is not None and crew.leads and not (folder / "vae").is_dir():
+        shutil.copytree(settings.start / "vae", folder / "vae")
+    crew.wait()
+    vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(crew.device)
     torch.manual_seed(settings.seed)
     model = Model(tokenizer).to(crew.device)
+    if settings.start is not None:
+        model.start_from(settings.start)
     if crew.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # at this size 10 % faster there than the fused kernel
     parameters = list(model.parameters())
@@ -176,7 +192,7 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
         rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        single = progress < SINGLE_UNTIL
+        single = settings.start is None and progress < SINGLE_UNTIL
         run.single_steps += single
         batch = store.batch(scene_numbers(run, settings, crew, single, rng), single, rng, UNCAPTIONED)
         losses = step_losses(crew, model, batch, alphas, rng, weighted=progress < WEIGHTED_UNTIL)

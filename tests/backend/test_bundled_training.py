@@ -12,10 +12,12 @@ import torch
 from diffedit_backend.bundled.scenes import Scenes, is_held_out
 from diffedit_backend.bundled.training import autoencoder, unet
 from diffedit_backend.bundled.training.budget import Budget, learning_rate, load_checkpoint
+from diffedit_backend.bundled.training.card import model_card
 from diffedit_backend.bundled.training.crew import Crew, launch
 from diffedit_backend.bundled.training.evaluate import Parts
 from diffedit_backend.bundled.training.examples import coverage_and_labels, training_pair
 from diffedit_backend.bundled.training.export import averaged_parts, export
+from diffedit_backend.bundled.training.record import record
 from diffedit_backend.bundled.training.tokenizer import learn_merges, new_tokenizer
 from diffedit_backend.bundled.training.vae import new_vae
 
@@ -133,7 +135,7 @@ def test_labels_are_shares_that_sum_to_one_and_coverage_is_that_of_the_masks():
 
 
 def test_the_export_loads_again_as_the_averaged_weights_in_half_precision(folder, tmp_path):
-    size = export(folder, tmp_path / "weights", "# A card\n")
+    size = export(folder, tmp_path / "weights", "# A card\n", {"machines": ["A desk."], "stages": [], "curves": []})
     assert 0 < size <= 40 * 1024 * 1024
     exported, trained = Parts.load(tmp_path / "weights", "cpu"), averaged_parts(folder)
     for name in ("vae", "unet", "text_encoder"):
@@ -159,3 +161,27 @@ def test_the_tokenizer_gives_the_same_numbers_in_every_process():
     ids = new_tokenizer()("a red car and an apple on grass").input_ids
     assert ids == [213, 42, 196, 142, 94, 107, 123, 187, 160, 214]
     assert learn_merges(["ab", "abc"]) == [("a", "b"), ("a", "b</w>"), ("ab", "c</w>")]
+
+
+def test_a_run_that_starts_from_an_export_has_its_weights_and_its_record(folder, tmp_path):
+    (folder / "machine.txt").write_text("A desk.")
+    export(folder, tmp_path / "weights", model_card(folder), record(folder))
+
+    settings = unet.Settings(seed=6, batch=1, fresh=1.0, start=tmp_path / "weights")
+    (tmp_path / "next").mkdir()
+    unet.train(ALONE, tmp_path / "next", Budget(0, None), settings, resume=False)
+    (tmp_path / "next" / "machine.txt").write_text("Another desk.")
+
+    before, after = averaged_parts(folder), averaged_parts(tmp_path / "next")
+    for name in ("vae", "unet", "text_encoder"):
+        theirs = getattr(after, name).state_dict()
+        assert all(
+            torch.equal(value.half().float(), theirs[key]) for key, value in getattr(before, name).state_dict().items()
+        )
+    runs = record(tmp_path / "next")
+    assert runs["machines"] == ["A desk.", "Another desk."]
+    assert [(stage["name"], stage["steps"], stage["seed"]) for stage in runs["stages"]] == [
+        ("UNet and text encoder", 4, 5),
+        ("UNet and text encoder", 0, 6),
+    ]
+    assert "2. Another desk." in model_card(tmp_path / "next")

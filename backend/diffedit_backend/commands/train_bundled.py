@@ -74,9 +74,11 @@ def run(args: argparse.Namespace) -> int:
         from ..bundled import weights_folder
         from ..bundled.training.card import model_card
         from ..bundled.training.export import export
+        from ..bundled.training.record import record
 
         target = args.out or weights_folder()
-        print(f"{export(args.folder, target, model_card(args.folder)) / 1e6:.1f} MB in {target}")
+        size = export(args.folder, target, model_card(args.folder), record(args.folder))
+        print(f"{size / 1e6:.1f} MB in {target}")
     else:
         from ..bundled.samples import samples_folder, write_samples
 

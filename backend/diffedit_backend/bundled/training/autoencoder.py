@@ -8,7 +8,6 @@ puts a little noise on the latents, as the UNet's are never exact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from ..scenes import Scenes
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .crew import Crew
+from .record import note_stage
 from .vae import new_vae, psnr, reconstruction_loss, to_tensor, training_picture, whiten
 
 KL_WEIGHT = 5e-4
@@ -59,12 +59,12 @@ def train_vae(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, r
     step = _fit(crew, VAE, vae, list(vae.parameters()), loss, folder, budget, seed, batch, resume)
     if crew.leads:
         whiten(vae)
-        _finish(VAE.name, vae, folder / "vae", folder, crew, budget, step)
+        _finish(VAE.name, vae, folder / "vae", folder, seed, budget, step)
 
 
 def train_decoder(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
     """Tune the decoder of `folder/vae/`: checkpoint `folder/decoder.pt`; then `vae_decoder/` and `decoder.json`."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae").to(crew.device)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").float().to(crew.device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
@@ -78,7 +78,7 @@ def train_decoder(crew: Crew, folder: Path, budget: Budget, seed: int, batch: in
     parameters = [p for p in vae.parameters() if p.requires_grad]
     step = _fit(crew, DECODER, vae, parameters, loss, folder, budget, seed, batch, resume)
     if crew.leads:
-        _finish(DECODER.name, vae, folder / "vae_decoder", folder, crew, budget, step)
+        _finish(DECODER.name, vae, folder / "vae_decoder", folder, seed, budget, step)
 
 
 def _fit(
@@ -144,8 +144,8 @@ def _pictures(scenes: Scenes, numbers: range, rng: np.random.Generator, whole: b
     return to_tensor(np.stack([training_picture(scenes, number, rng, whole) for number in chosen]))
 
 
-def _finish(name: str, vae: AutoencoderKL, target: Path, folder: Path, crew: Crew, budget: Budget, step: int) -> None:
+def _finish(name: str, vae: AutoencoderKL, target: Path, folder: Path, seed: int, budget: Budget, step: int) -> None:
     vae.save_pretrained(target)
-    figures = {"psnr": round(psnr(vae), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "crew": crew.size}
-    (folder / f"{name}.json").write_text(json.dumps(figures))
+    figures = {"psnr": round(psnr(vae), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "seed": seed}
+    note_stage(folder, name, figures)
     print(f"{name} done: {figures}", flush=True)

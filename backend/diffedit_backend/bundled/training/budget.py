@@ -50,7 +50,7 @@ class Budget:
     def progress(self, step: int) -> float:
         """Share of the budget that is spent; 1 or more when the stage is done."""
         if self.steps is not None:
-            return step / self.steps
+            return step / self.steps if self.steps else 1.0
         assert self.minutes is not None
         return self.seconds / (60 * self.minutes)
 

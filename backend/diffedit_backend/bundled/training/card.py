@@ -11,17 +11,17 @@ from ..art import CLASSES, COLOURS
 from ..backgrounds import PHRASES
 from ..judge import Judge
 from . import unet, vae
+from .record import record
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
-_CURVE_ROWS = 12
 
 
 def model_card(folder: Path) -> str:
-    """The card of the run in `folder`. Reads `machine.txt`, one or more sentences on where it ran.
+    """The card of the run in `folder` and of the runs that it went on from.
 
-    Raises FileNotFoundError when the autoencoder or the UNet has left no figures, or nobody has said which machine.
+    Raises FileNotFoundError when nobody has said on which machine it ran (`machine.txt`).
     """
-    curve = [json.loads(line) for line in (folder / "unet.jsonl").read_text().splitlines()]
+    runs = record(folder)
     return Template(TEMPLATE.read_text()).substitute(
         channels=vae.LATENT_CHANNELS,
         widths=unet.WIDTHS,
@@ -29,37 +29,23 @@ def model_card(folder: Path) -> str:
         classes=", ".join(CLASSES),
         colours="; ".join(f"{name}: {', '.join(colours)}" for name, colours in COLOURS.items()),
         grounds=", ".join(PHRASES.values()),
-        machine=(folder / "machine.txt").read_text().strip(),
+        machines="\n".join(f"{number}. {sentence}" for number, sentence in enumerate(runs["machines"], start=1)),
         ema=unet.EMA_DECAY,
         weighted=f"{unet.WEIGHTED_UNTIL:.0%}",
         single=f"{unet.SINGLE_UNTIL:.0%}",
-        stages="\n".join(_stages(folder, curve[-1])),
-        curve="\n".join(_curve(curve)),
+        stages="\n".join(_stage(stage) for stage in runs["stages"]),
+        curve="\n".join(_row(number, row) for number, curve in enumerate(runs["curves"], start=1) for row in curve),
         evaluation="\n".join(_evaluation(folder)),
     )
 
 
-def _stages(folder: Path, last: dict[str, Any]) -> list[str]:
-    rows = [_autoencoder_row("autoencoder", folder / "vae.json")]
-    rows.append(f"| UNet and text encoder | {last['minutes']} | {last['step']} | {last['samples']} samples |")
-    if (folder / "decoder.json").is_file():
-        rows.append(_autoencoder_row("decoder again", folder / "decoder.json"))
-    return rows
+def _stage(stage: dict[str, Any]) -> str:
+    return f"| {stage['name']} | {stage['minutes']} | {stage['steps']} | {stage['seed']} | {stage['result']} |"
 
 
-def _autoencoder_row(name: str, path: Path) -> str:
-    figures = json.loads(path.read_text())
-    return f"| {name} | {figures['minutes']} | {figures['steps']} | PSNR {figures['psnr']} dB on held-out scenes |"
-
-
-def _curve(curve: list[dict[str, Any]]) -> list[str]:
-    chosen = curve[:: max(1, len(curve) // _CURVE_ROWS)]
-    if chosen[-1] is not curve[-1]:
-        chosen.append(curve[-1])
-    return [
-        f"| {row['minutes']} | {row['samples']} | {row['velocity']} | {' '.join(map(str, row['by_timestep']))} |"
-        for row in chosen
-    ]
+def _row(run: int, row: dict[str, Any]) -> str:
+    timesteps = " ".join(map(str, row["by_timestep"]))
+    return f"| {run} | {row['minutes']} | {row['samples']} | {row['velocity']} | {timesteps} |"
 
 
 def _evaluation(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -12,6 +13,7 @@ from diffusers import AutoencoderKL
 from ...models.load import FACTS_FILE
 from .budget import load_checkpoint
 from .evaluate import Parts
+from .record import RECORD_FILE
 from .tokenizer import new_tokenizer
 from .unet import Model, new_scheduler
 
@@ -29,12 +31,12 @@ def averaged_parts(folder: Path) -> Parts:
         for parameter, average in zip(model.parameters(), state["average"], strict=True):
             parameter.copy_(average)
     tuned = folder / "vae_decoder"
-    vae = AutoencoderKL.from_pretrained(tuned if tuned.is_dir() else folder / "vae").eval()
+    vae = AutoencoderKL.from_pretrained(tuned if tuned.is_dir() else folder / "vae").float().eval()
     model.unet.set_default_attn_processor()
     return Parts(vae, model.unet.eval(), model.text_encoder.eval(), tokenizer, new_scheduler())
 
 
-def export(folder: Path, target: Path, card: str) -> int:
+def export(folder: Path, target: Path, card: str, record: dict[str, list[Any]]) -> int:
     """Write the run in `folder` to `target` (replaced) and return its size in bytes; ValueError beyond LIMIT_BYTES."""
     from diffusers import StableDiffusionPipeline
 
@@ -57,6 +59,7 @@ def export(folder: Path, target: Path, card: str) -> int:
             config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
     (target / FACTS_FILE).write_text(json.dumps({"guidance": BEST_GUIDANCE}) + "\n")
     (target / "MODEL_CARD.md").write_text(card)
+    (target / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     if size > LIMIT_BYTES:
         raise ValueError(f"The exported model has {size} bytes, more than {LIMIT_BYTES}: make it narrower.")

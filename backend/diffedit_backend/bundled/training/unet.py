@@ -27,6 +27,7 @@ from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .crew import Crew
 from .examples import CELL, LABELS, Batch, ExampleStore
 from .journal import Journal
+from .record import note_stage, take_over
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
 
@@ -167,8 +168,9 @@ class Run:
 def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: bool) -> None:
     """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` now and then and at the end."""
     tokenizer = new_tokenizer()
-    if settings.start is not None and crew.leads and not (folder / "vae").is_dir():
-        shutil.copytree(settings.start / "vae", folder / "vae")
+    if settings.start is not None and crew.leads and not resume:
+        shutil.copytree(settings.start / "vae", folder / "vae", dirs_exist_ok=True)
+        take_over(settings.start, folder)
     crew.wait()
     vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(crew.device)
     torch.manual_seed(settings.seed)
@@ -211,7 +213,10 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
             save_checkpoint(path, **run.state(budget.seconds))
     if crew.leads:
         save_checkpoint(path, **run.state(budget.seconds))
-        print(f"unet done: {run.step} steps, {budget.seconds / 60:.1f} minutes", flush=True)
+        minutes = round(budget.seconds / 60, 1)
+        figures = {"samples": run.samples, "steps": run.step, "minutes": minutes, "seed": settings.seed}
+        note_stage(folder, "unet", figures)
+        print(f"unet done: {figures}", flush=True)
 
 
 def scene_numbers(run: Run, settings: Settings, crew: Crew, single: bool, rng: np.random.Generator) -> np.ndarray:

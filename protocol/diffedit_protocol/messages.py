@@ -204,7 +204,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Queued:
-    """The job waits; `position` jobs run or wait before it."""
+    """The job waits; `position` jobs run or wait before it. After Started: its worker was lost, and it begins anew."""
 
     position: int
 

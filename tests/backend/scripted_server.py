@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from diffedit_backend.executors.local import LocalPool
-from diffedit_backend.executors.worker_slot import Patience, WorkerSetup
+from diffedit_backend.executors.worker_process import WorkerSetup
+from diffedit_backend.executors.worker_slot import Patience
 from diffedit_backend.server.process import Server
 from diffedit_backend.server.serving import serve
 from diffedit_backend.server.settings import ServerSettings

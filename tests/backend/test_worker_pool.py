@@ -14,7 +14,8 @@ import pytest
 from backends import failure, scripted_edit, wait_until
 from diffedit_backend.executors.base import Job, Report
 from diffedit_backend.executors.local import LocalPool
-from diffedit_backend.executors.worker_slot import Patience, WorkerSetup
+from diffedit_backend.executors.worker_process import WorkerSetup
+from diffedit_backend.executors.worker_slot import Patience
 from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Progress
 
 WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
@@ -39,6 +40,13 @@ def pool() -> Iterator[LocalPool]:
         yield pool
 
 
+def submit(pool: LocalPool, job: Job) -> None:
+    """To the worker that the pool names for it."""
+    place = pool.place([job.affinity])
+    assert place is not None
+    pool.submit(job, place[1])
+
+
 def ready(pool: LocalPool, seconds: float = 20.0) -> None:
     collect(pool, lambda _: pool.room() > 0, seconds)
 
@@ -57,7 +65,7 @@ def run(pool: LocalPool, script: str, job: str = "job", after: Callable[[], None
     """The last report of a job."""
     ready(pool)
     request, blobs = scripted_edit(script)
-    pool.submit(Job(job, "anna", request, blobs))
+    submit(pool, Job(job, "anna", request, blobs))
     after()
     return collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, (Done, Failed, Cancelled)))[-1]
 
@@ -137,7 +145,7 @@ def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> 
     os.kill(pool.workers()[0].pid, 19)  # SIGSTOP: it reads its pipe no more
     request, blobs = scripted_edit(side=1024)  # 3 MiB: more than any pipe holds
     begun = time.monotonic()
-    pool.submit(Job("job", "anna", request, blobs))
+    submit(pool, Job("job", "anna", request, blobs))
     assert time.monotonic() - begun < 0.2
     reports = collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
     assert failure(reports[-1].event) == "WORKER_DIED"
@@ -148,7 +156,7 @@ def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() 
     with pool_of(patience=Patience(back_off=0.2, back_off_most=0.8)) as pool:
         for _ in range(4):
             ready(pool)
-            pool.submit(Job("job", "anna", *scripted_edit("die=1")))
+            submit(pool, Job("job", "anna", *scripted_edit("die=1")))
             collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
             died = time.monotonic()
             collect(pool, lambda _: pool.workers()[0].state != "waiting")
@@ -187,7 +195,7 @@ def test_a_job_goes_to_the_worker_that_has_its_picture_in_its_cache() -> None:
         for turn in range(6):
             shade = turn % 2
             request, blobs = scripted_edit(shade=shade)
-            pool.submit(Job(f"job-{turn}", "anna", request, blobs))
+            submit(pool, Job(f"job-{turn}", "anna", request, blobs))
             worker = next(worker for worker in pool.workers() if worker.job)
             served.setdefault(shade, set()).add(worker.name)
             collect(pool, lambda reports: any(isinstance(report.event, Done) for report in reports))
@@ -195,11 +203,22 @@ def test_a_job_goes_to_the_worker_that_has_its_picture_in_its_cache() -> None:
         assert served[0] != served[1]
 
 
+def test_a_job_waits_for_the_busy_worker_that_has_its_picture_and_is_passed_by_another_meanwhile() -> None:
+    with pool_of(workers=2) as pool:
+        collect(pool, lambda _: pool.room() == 2)
+        request, blobs = scripted_edit("steps=100 pause=0.02")
+        first = Job("first", "anna", request, blobs)
+        submit(pool, first)
+        other = Job("other", "ben", *scripted_edit(shade=7))
+        assert pool.place([first.affinity]) is None
+        assert pool.place([first.affinity, other.affinity]) == (1, "worker-1")
+
+
 def test_two_workers_run_two_jobs_at_once() -> None:
     with pool_of(workers=2) as pool:
         collect(pool, lambda _: pool.room() == 2)
-        for name in ("a", "b"):
-            pool.submit(Job(name, "anna", *scripted_edit("steps=20 pause=0.02")))
+        for shade, name in enumerate(("a", "b")):
+            submit(pool, Job(name, "anna", *scripted_edit("steps=20 pause=0.02", shade=shade)))
         reports = collect(pool, lambda reports: sum(isinstance(r.event, Done) for r in reports) == 2)
         order = [report.job for report in reports if isinstance(report.event, Progress)]
         assert order != sorted(order)
@@ -209,6 +228,6 @@ def test_a_pool_that_is_closed_in_the_middle_of_a_job_leaves_no_process_behind()
     with pool_of() as pool:
         ready(pool)
         pid = pool.workers()[0].pid
-        pool.submit(Job("job", "anna", *scripted_edit("hang=1")))
+        submit(pool, Job("job", "anna", *scripted_edit("hang=1")))
         pool.poll(0.2)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the worker")

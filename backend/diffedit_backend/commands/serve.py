@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", action="append", help="cuda:0, mps, cpu, ...; again for one more worker (default: every GPU)"
     )
     parser.add_argument(
+        "--workers", type=int, metavar="N", help="workers on each device (default: 1; on a CPU, each takes a core)"
+    )
+    parser.add_argument(
         "--state", type=Path, help="folder for keys, results and the log (default: in your data folder)"
     )
     parser.add_argument("--cache", type=float, default=2.0, metavar="GIB", help="memory for cached stages (default: 2)")
@@ -70,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.replies import Limits
 
     from ..executors.local import LocalPool
-    from ..executors.worker_slot import Patience, WorkerSetup
+    from ..executors.worker_process import WorkerSetup
+    from ..executors.worker_slot import Patience
     from ..library.folders import BUNDLED, kept_adapters, kept_models
     from ..server.process import Server
     from ..server.serving import serve
@@ -91,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
     configuration["safety"] = args.safety
     patience = Patience(step=args.step_timeout)
-    pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), args.device or _devices(), patience)
+    pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)
 
     def announce(server: Server) -> None:
         device = server.info().device
@@ -128,6 +132,14 @@ def _info(name: str, model: str) -> ModelInfo:
         return ModelInfo(name)
     entry = entry_of(name, place)
     return ModelInfo(name, entry.family, entry.size)
+
+
+def _places(args: argparse.Namespace) -> list[str]:
+    """One device per worker. Raises BadInputError."""
+    workers = 1 if args.workers is None else args.workers
+    if workers < 1:
+        raise BadInputError(f"--workers is {workers}; there must be at least one.")
+    return [device for device in args.device or _devices() for _ in range(workers)]
 
 
 def _devices() -> list[str]:

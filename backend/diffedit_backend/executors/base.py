@@ -2,7 +2,8 @@
 
     executor.start()
     while serving:
-        if executor.room() and queue: executor.submit(queue.pop())
+        while (place := executor.place([job.affinity for job in queue])) is not None:
+            executor.submit(queue.pop(place[0]), place[1])
         for report in executor.poll(): ...     # `executor` has a fileno() that is readable when poll() has something
     executor.close(grace=5.0)
 
@@ -12,13 +13,26 @@ Everything is called from one thread. An executor may have threads of its own; i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed, Preview, Progress, Started
 
-JobReport = Started | Progress | Preview | Done | Failed | Cancelled
+
+@dataclass(frozen=True)
+class Lost:
+    """The job's worker went away, through no fault of the job as far as is known: it is to be run again elsewhere."""
+
+    error: DiffEditError
+
+
+JobReport = Started | Progress | Preview | Done | Failed | Cancelled | Lost
+
+
+def affinity_of(request: EditRequest) -> str:
+    """Jobs of the same affinity share cached stages: they gain from the same worker."""
+    return f"{request.model}:{request.picture.blob if request.picture else ''}"
 
 
 @dataclass(frozen=True)
@@ -32,13 +46,12 @@ class Job:
 
     @property
     def affinity(self) -> str:
-        """Jobs of the same affinity share cached stages: they gain from the same worker."""
-        return f"{self.request.model}:{self.request.picture.blob if self.request.picture else ''}"
+        return affinity_of(self.request)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What happened to `job`; the last is Done, Failed or Cancelled. `blobs`: a Done's results by their sha256."""
+    """What happened to `job`; the last is Done, Failed, Cancelled or Lost. `blobs`: a Done's results, by sha256."""
 
     job: str
     event: JobReport
@@ -75,8 +88,15 @@ class Executor(ABC):
         """How many jobs it would begin at once."""
 
     @abstractmethod
-    def submit(self, job: Job) -> None:
-        """Run `job`. Raises RuntimeError when there is no room."""
+    def place(self, waiting: Sequence[str]) -> tuple[int, str] | None:
+        """Which of the waiting jobs to begin now, and on which worker; they are given in turn order by their affinity.
+
+        None: all wait, though a worker may be idle, when another that has their pictures in its cache is soon free.
+        """
+
+    @abstractmethod
+    def submit(self, job: Job, worker: str) -> None:
+        """Run `job` on the worker that place() named."""
 
     @abstractmethod
     def cancel(self, job: str) -> None:

@@ -14,17 +14,27 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from ..worker.pipe import Note, Pipe
+from .worker_slot import EXIT_WAIT
 
 log = logging.getLogger("diffedit.worker")
 WORKER_COMMAND = (sys.executable, "-m", "diffedit_backend.worker")
 LAST_LINES = 20
-EXIT_WAIT = 10.0  # seconds until a killed process must have gone; only a stuck kernel call takes longer
 
 # Told from the reader thread: (the process, a note or None when its pipe has ended).
 OnNote = Callable[["WorkerProcess", Note | None], None]
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """How a worker is started: its command, the environment added to ours, and what it is told first."""
+
+    command: tuple[str, ...] = WORKER_COMMAND
+    environment: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
 
 class WorkerProcess:

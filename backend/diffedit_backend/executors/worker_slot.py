@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from diffedit_protocol.errors import DiffEditError, InternalError, WorkerDiedError, error_from_wire
 from diffedit_protocol.messages import Cancelled, Done, Failed, Manifest, Preview, Progress, Started
 
 from ..worker.loop import EXIT_DEVICE_LOST, EXIT_UNUSABLE
 from ..worker.pipe import Note
-from .base import Job, Report, WorkerInfo
-from .worker_process import EXIT_WAIT, WORKER_COMMAND, WorkerProcess
+from .base import Job, Lost, Report, WorkerInfo
 
 log = logging.getLogger("diffedit.pool")
+EXIT_WAIT = 10.0  # seconds until a killed worker must have gone; only a stuck kernel call takes longer
 
 
 @dataclass(frozen=True)
@@ -33,30 +34,34 @@ class Patience:
     first_starts: int = 3
 
 
-@dataclass(frozen=True)
-class WorkerSetup:
-    """How a worker is started: its command, the environment added to ours, and what it is told first."""
+class Worker(Protocol):
+    """A running worker, wherever it is; what it says and its end are handed to WorkerSlot.hear by its owner."""
 
-    command: tuple[str, ...] = WORKER_COMMAND
-    environment: Mapping[str, str] = field(default_factory=dict)
-    configuration: Mapping[str, Any] = field(default_factory=dict)
+    last_lines: deque[str]
+
+    @property
+    def pid(self) -> int: ...
+    def send(self, type_: str, payloads: Sequence[bytes] = (), **fields: Any) -> None: ...
+    def kill(self) -> None: ...
+    def join(self, seconds: float) -> bool: ...
+    def exit_code(self) -> int | None: ...
 
 
 class WorkerSlot:
-    """State of one worker: starting, idle, busy, waiting (to start again) or unusable. Time is `time.monotonic`."""
+    """State of one worker: starting, idle, busy, waiting (to start again) or unusable. Time is `time.monotonic`.
 
-    def __init__(
-        self, name: str, setup: WorkerSetup, patience: Patience, on_note: Callable[[WorkerProcess, Note | None], None]
-    ) -> None:
+    `spawn` starts a worker. `lossless`: a job whose worker died is told as Lost, to be run again, not as Failed.
+    """
+
+    def __init__(self, name: str, spawn: Callable[[], Worker], patience: Patience, *, lossless: bool = False) -> None:
         self.name = name
         self.state = "waiting"
         self.job: Job | None = None
-        self.affinity = ""
         self.trouble: DiffEditError | None = None
-        self._setup = setup
+        self._spawn = spawn
         self._patience = patience
-        self._on_note = on_note
-        self._process: WorkerProcess | None = None
+        self._lossless = lossless
+        self._process: Worker | None = None
         self._told: dict[str, Any] = {}
         self._since = 0.0  # of the last sign of life, or of the death
         self._cancelled_at: float | None = None
@@ -68,16 +73,13 @@ class WorkerSlot:
     def start(self) -> None:
         self._restarts += 1
         self._told = {}
-        self.affinity = ""
-        self._process = WorkerProcess(
-            self.name, self._setup.command, self._setup.environment, dict(self._setup.configuration), self._on_note
-        )
+        self._process = self._spawn()
         self._enter("starting")
 
     def submit(self, job: Job) -> None:
         """Run `job`; only when idle."""
         assert self._process is not None
-        self.job, self._cancelled_at, self.affinity = job, None, job.affinity
+        self.job, self._cancelled_at = job, None
         self._process.send(
             "job", list(job.blobs.values()), id=job.id, request=job.request.to_wire(), blobs=list(job.blobs)
         )
@@ -103,7 +105,7 @@ class WorkerSlot:
         elif self.state == "busy" and now - self._since > self._patience.step:
             self._give_up(f"The model took longer than {self._patience.step:.0f} s for one step.")
 
-    def hear(self, process: WorkerProcess, note: Note | None) -> list[Report]:
+    def hear(self, process: Worker, note: Note | None) -> list[Report]:
         """What a note (None: the end of its pipe) of `process` means for the job."""
         if process is not self._process:
             return []  # the last words of one that was replaced
@@ -198,7 +200,9 @@ class WorkerSlot:
             self._deaths_in_a_row += 1
         if job is None:
             return []
-        return [Report(job.id, Cancelled() if self._cancelled_at is not None else Failed(error))]
+        if self._cancelled_at is not None:
+            return [Report(job.id, Cancelled())]
+        return [Report(job.id, Lost(error) if self._lossless else Failed(error))]
 
     def _obituary(self, code: int | None) -> WorkerDiedError:
         sentence = "The backend had to restart its model. Your picture is untouched."

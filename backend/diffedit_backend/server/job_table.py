@@ -1,6 +1,7 @@
 """Jobs from their submission until their result was fetched: states, numbered events, owners, quotas, turns.
 
     queued -> running -> done | failed | cancelled -> (acknowledged or too old) forgotten
+       ^----------- its worker was lost: run again
 
 A job is known by its owner's key and its id: no client can see, cancel or fetch another's, not even by its id.
 """
@@ -17,7 +18,7 @@ from diffedit_protocol.errors import BusyError, DiffEditError, UnknownJobError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Preview, Queued, Started
 from diffedit_protocol.replies import JobInfo
 
-from ..executors.base import Executor, Job, Report
+from ..executors.base import Executor, Job, Lost, Report, affinity_of
 from .record import Record
 from .results import Key, ResultStore
 from .turns import Turns
@@ -26,6 +27,7 @@ from .uploads import Uploads
 log = logging.getLogger("diffedit.jobs")
 FIRST_GUESS = 10.0  # seconds that a job takes, until one was seen
 LISTED, LISTED_TEXT = 100, 60  # jobs, characters: a list of them fits into one header
+MOST_LOSSES = 5  # workers that one job may outlive: after so many it is taken for their cause
 SMOOTHING = 0.3  # weight of the newest job in that figure
 
 # Told of every event: (job, its number, the event); a preview has the number of the event before it.
@@ -51,6 +53,7 @@ class JobEntry:
     events: list[Event] = field(default_factory=list)
     blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     position: int = -1
+    losses: int = 0
 
     @property
     def key(self) -> Key:
@@ -178,6 +181,8 @@ class JobTable:
                 continue  # of a job that was cancelled by force at closing
             if isinstance(report.event, Preview):
                 self._on_event(entry.key, len(entry.events), report.event)
+            elif isinstance(report.event, Lost):
+                self._requeue(entry, report.event.error)
             elif isinstance(report.event, (Done, Failed, Cancelled)):
                 del self._running[report.job]
                 self._end(entry, report.event, report.blobs)
@@ -186,14 +191,19 @@ class JobTable:
         self.dispatch()
 
     def dispatch(self) -> None:
-        """Give the executor jobs while it has room, in turns."""
+        """Give the executor the jobs that it would begin now, in turns."""
         moved = False
-        while len(self._turns) and self._executor.room() and not self.closing:
-            entry = self._turns.next()
+        while len(self._turns) and not self.closing:
+            waiting = list(self._turns)
+            place = self._executor.place([affinity_of(entry.request) for entry in waiting if entry.request])
+            if place is None:
+                break
+            entry = waiting[place[0]]
             assert entry.request is not None
+            self._turns.take(entry.owner, entry)
             entry.state, entry.started = "running", time.time()
             self._running[entry.run_id] = entry
-            self._executor.submit(Job(entry.run_id, entry.owner, entry.request, entry.blobs))
+            self._executor.submit(Job(entry.run_id, entry.owner, entry.request, entry.blobs), place[1])
             self._add(entry, Started())
             moved = True
         if moved:
@@ -268,6 +278,18 @@ class JobTable:
             if position != entry.position:
                 entry.position = position
                 self._add(entry, Queued(position))
+
+    def _requeue(self, entry: JobEntry, error: DiffEditError) -> None:
+        """Run a job again whose worker was lost: its client sees a delay."""
+        del self._running[entry.run_id]
+        entry.losses += 1
+        if self.closing or entry.losses >= MOST_LOSSES:
+            self._end(entry, Failed(error), {})
+            return
+        log.warning("run again", extra={"fields": {"job": entry.id, "losses": entry.losses, "why": error.detail[:500]}})
+        entry.state, entry.position = "queued", -1
+        self._turns.put_back(entry.owner, entry)
+        self._tell_positions()
 
     def _add(self, entry: JobEntry, event: Event) -> None:
         entry.events.append(event)

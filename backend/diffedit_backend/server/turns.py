@@ -39,6 +39,17 @@ class Turns(Generic[T]):
             self._queues[client] = queue
         return entry
 
+    def take(self, client: str, entry: T) -> None:
+        """Serve this entry now, though others may be before it; its client is then served last."""
+        self.remove(client, entry)
+        if client in self._queues:
+            self._queues.move_to_end(client)
+
+    def put_back(self, client: str, entry: T) -> None:
+        """An entry that was taken was not served after all: it and its client are next."""
+        self._queues.setdefault(client, deque()).appendleft(entry)
+        self._queues.move_to_end(client, last=False)
+
     def remove(self, client: str, entry: T) -> None:
         """Take an entry out of turn. Raises ValueError when it does not wait."""
         queue = self._queues.get(client, deque())

@@ -1,0 +1,107 @@
+"""What pools of workers have in common, wherever the workers are: places for them, routing, and one queue of notes."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import socket
+import time
+from collections.abc import Iterable, Sequence
+
+from diffedit_protocol.errors import DiffEditError
+
+from ..worker.pipe import Note
+from .base import Executor, Job, Report, WorkerInfo
+from .routing import Router
+from .worker_slot import Worker, WorkerSlot
+
+
+class Pool(Executor):
+    """Keeps its slots' workers running and busy. A subclass makes `slots` and hands their workers' notes to on_note."""
+
+    slots: Sequence[WorkerSlot]
+
+    def __init__(self) -> None:
+        self._notes: queue.SimpleQueue[tuple[Worker, Note | None]] = queue.SimpleQueue()
+        self._readable, self._wake = socket.socketpair()  # a pair of sockets: what every platform can poll
+        self._readable.setblocking(False)
+        self._wake.setblocking(False)
+        self._router = Router()
+
+    def start(self) -> None:
+        for slot in self.slots:
+            slot.start()
+
+    def room(self) -> int:
+        return sum(slot.state == "idle" for slot in self.slots)
+
+    def place(self, waiting: Sequence[str]) -> tuple[int, str] | None:
+        loads = {slot.name: int(slot.state == "busy") for slot in self.slots if slot.state in ("idle", "busy")}
+        return self._router.place(waiting, loads)
+
+    def submit(self, job: Job, worker: str) -> None:
+        slot = next(slot for slot in self.slots if slot.name == worker)
+        assert slot.state == "idle", f"{worker} is {slot.state}; place() named no such worker."
+        self._router.remember(worker, job.affinity)
+        slot.submit(job)
+
+    def cancel(self, job: str) -> None:
+        for slot in self.slots:
+            if slot.job is not None and slot.job.id == job:
+                slot.cancel()
+
+    def poll(self, timeout: float = 0.0) -> list[Report]:
+        if timeout > 0:
+            select.select([self._readable], [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            while self._readable.recv(4096):
+                pass
+        reports: list[Report] = []
+        for process, note in self.heard():
+            for slot in self.slots:
+                reports += slot.hear(process, note)
+                if slot.state in ("waiting", "unusable"):
+                    self._router.forget(slot.name)
+        self.tick()
+        return reports
+
+    def heard(self) -> Iterable[tuple[Worker, Note | None]]:
+        """What workers said since the last call, and their ends (None)."""
+        while not self._notes.empty():
+            yield self._notes.get()
+
+    def tick(self) -> None:
+        """Keep the time limits."""
+        for slot in self.slots:
+            slot.tick()
+
+    def fileno(self) -> int:
+        return self._readable.fileno()
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        return tuple(slot.info() for slot in self.slots)
+
+    def trouble(self) -> DiffEditError | None:
+        if all(slot.state == "unusable" for slot in self.slots):
+            return next(slot.trouble for slot in self.slots)
+        return None
+
+    def close(self, grace: float) -> None:
+        for slot in self.slots:
+            slot.stop()
+        until = time.monotonic() + grace
+        for slot in self.slots:
+            slot.end(max(0.0, until - time.monotonic()))
+        self._readable.close()
+        self._wake.close()
+
+    def on_note(self, process: Worker, note: Note | None) -> None:
+        """Called from the workers' threads."""
+        self._notes.put((process, note))
+        self.wake()
+
+    def wake(self) -> None:
+        """Make fileno() readable; from any thread."""
+        with contextlib.suppress(BlockingIOError, OSError):  # full: a wake-up waits already; closed: no one listens
+            self._wake.send(b".")

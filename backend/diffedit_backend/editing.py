@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .diffedit.engine import DiffEditEngine, Subject, content_id
 from .diffedit.mask import automatic_threshold, final_mask, limit
-from .diffedit.network import OutOfMemory
+from .diffedit.memory import OutOfMemory
 from .diffedit.settings import Settings, settings_for
 from .diffedit.steps import OnStep, Step, ignore
 from .diffedit.text import words_beyond

@@ -11,7 +11,8 @@ import torch
 from diffedit_backend.diffedit.cache import ContentCache
 from diffedit_backend.diffedit.encoding import Projection
 from diffedit_backend.diffedit.engine import DiffEditEngine, Subject
-from diffedit_backend.diffedit.network import Network, OutOfMemory
+from diffedit_backend.diffedit.memory import OutOfMemory
+from diffedit_backend.diffedit.network import Network
 from diffedit_backend.diffedit.settings import FAST, REFERENCE, settings_for
 from diffedit_backend.diffedit.steps import Cancelled
 from diffedit_backend.diffedit.text import encode_text, words_beyond

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .memory import FREE_SHARE, OutOfMemory, free_bytes, give_back
 from .schedule import Level
 from .text import TextCondition
 
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 # On a CPU a larger batch gains nothing once the cores are busy; it only needs memory. Latent cells in one batch.
 _CPU_CELLS = 4096
 _CPU_SAMPLES = 8
-_FREE_SHARE = 0.8  # of the free device memory that a batch may plan with
-
-
-class OutOfMemory(RuntimeError):
-    """The device's memory was too small even for the smallest batch tried."""
 
 
 class Network:
@@ -41,13 +37,12 @@ class Network:
     def batch_size(self, latents: Tensor) -> int:
         """How many samples of the size of `latents` (..., h, w) fit at once; 1 on a GPU until one was measured."""
         cells = latents.shape[-2] * latents.shape[-1]
-        if self.model.device.type != "cuda":
+        free = free_bytes(self.model.device)
+        if free is None:
             return max(1, min(_CPU_SAMPLES, _CPU_CELLS // cells))
         if self._bytes_per_cell == 0:
             return 1
-        free, _ = torch.cuda.mem_get_info(self.model.device)
-        free += torch.cuda.memory_reserved(self.model.device) - torch.cuda.memory_allocated(self.model.device)
-        return max(1, int(free * _FREE_SHARE / (self._bytes_per_cell * cells)))
+        return max(1, int(free * FREE_SHARE / (self._bytes_per_cell * cells)))
 
     @torch.inference_mode()
     def predict(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
@@ -65,7 +60,7 @@ class Network:
             return self._forward(x, level, texts)
         except torch.OutOfMemoryError:
             pass  # leave the handler first: the exception holds the batch's tensors
-        torch.cuda.empty_cache()
+        give_back(self.model.device)
         half = max(1, len(x) // 2)
         try:
             pieces = [self._forward(x[i : i + half], level, texts[i : i + half]) for i in range(0, len(x), half)]

@@ -11,6 +11,7 @@ from .translation import tr
 # The share of a job that each stage usually takes. Only the pace of the bar depends on it.
 WEIGHTS = {
     "mask": {"loading": 0.05, "encoding": 0.05, "finding": 0.9},
+    "describe": {"loading": 0.3, "encoding": 0.7},
     "edit": {"loading": 0.02, "encoding": 0.03, "finding": 0.25, "inverting": 0.3, "editing": 0.35, "decoding": 0.05},
 }
 MINUTE = 60.0
@@ -37,7 +38,8 @@ class Activity:
     @property
     def title(self) -> str:
         """What is being done: "Editing · inverting 14/20 · 6 s left"."""
-        parts = [tr("Finding the mask") if self.task == "mask" else tr("Editing"), self._detail()]
+        names = {"mask": tr("Finding the mask"), "edit": tr("Editing"), "describe": tr("Describing the layer")}
+        parts = [names[self.task], self._detail()]
         if self.seconds_left is not None and self.phase == "working":
             parts.append(time_left(self.seconds_left))
         return " · ".join(part for part in parts if part)

@@ -128,6 +128,10 @@ class Studio(QtCore.QObject):
     def edit_selection(self) -> None:
         self._begin("edit", mask_of="selection")
 
+    def describe(self) -> None:
+        """Asks the backend what the layer, or what is selected of it, shows: the answer becomes the first text."""
+        self._begin("describe", mask_of="none")
+
     def repeat(self) -> None:
         """The last edit of this document once more, with its seed."""
         if not self.session.history:
@@ -192,7 +196,7 @@ class Studio(QtCore.QObject):
         inputs = session.inputs
         if task == "edit" and not (inputs.seed_locked or keep_seed):
             inputs = inputs.with_new_seed()
-        complaint = inputs.complaint()
+        complaint = "" if task == "describe" else inputs.complaint()
         try:
             document, node = layers.active_layer()
         except CanvasRefusal as refusal:
@@ -227,6 +231,9 @@ class Studio(QtCore.QObject):
     def _arrived(self, ticket: Ticket, arrival) -> None:
         if ticket.task == "mask":
             self.masks.take(ticket, arrival)
+        elif ticket.task == "describe":
+            prompts.remember(self.store, ticket.session.inputs)  # what stood there can be had again
+            ticket.session.change_inputs(source=arrival.manifest.words[0])
         else:
             self.masks.note(ticket, arrival)
             self.results.take(ticket, arrival)

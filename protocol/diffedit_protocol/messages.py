@@ -14,7 +14,7 @@ from typing import Any
 from .errors import DiffEditError, SchemaError
 from .schema import from_map, to_map
 
-TASKS = ("mask", "edit")
+TASKS = ("mask", "edit", "describe")
 QUALITIES = ("draft", "normal", "fine")
 METHODS = ("fast", "paper", "reference")
 STAGES = ("loading", "encoding", "finding", "inverting", "editing", "decoding")
@@ -108,8 +108,9 @@ class EditRequest:
     """Everything that matters to one edit. Lengths are px of the sent picture.
 
     `picture` is None until the pixels are known to the client. `selection` limits search and edit; `mask` is used as it
-    is, with no search. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the
-    encoding ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
+    is, with no search. The task "describe" asks for words on the picture, or on what is selected; its texts may be
+    empty. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
+    ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     """
 
     source: str
@@ -180,7 +181,8 @@ class Manifest:
     """What a finished job left. `mask` and `soft_map` have the sent picture's size; `bounds` is where mask > 0.
 
     `soft_map` is None when the caller's own mask was used. `evaluations` counts samples through the UNet; `seconds` are
-    by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...).
+    by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...). A description has `words`; its
+    `mask` is what was looked at.
     """
 
     mask: PlaneRef
@@ -192,6 +194,7 @@ class Manifest:
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
+    words: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)

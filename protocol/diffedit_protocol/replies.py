@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from .schema import PAYLOAD
 
 KIB, MIB = 1024, 1024 * 1024
+DESCRIBE = "describe"  # a capability: jobs of the task "describe" are taken
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from backends import client_of, last_event, scripted_backend, scripted_edit
 from diffedit_backend.cli import main
+from diffedit_backend.library.folders import kept_captioner
 from diffedit_backend.models.captioning import load_captioner
-from diffedit_protocol.errors import ModelError
+from diffedit_backend.worker.edit_bench import EditBench
+from diffedit_backend.worker.loop import Finished
+from diffedit_protocol.blobs import pack_picture, pack_plane
+from diffedit_protocol.errors import BadInputError, ModelError
+from diffedit_protocol.messages import Bounds, Done, EditRequest
+from diffedit_protocol.replies import DESCRIBE
 from PIL import Image
 from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
 
@@ -103,3 +111,53 @@ def test_pickled_weights_and_other_models_are_refused(captioner: Path, tmp_path:
 def test_a_count_below_one_is_refused(picture: Path, captioner: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["describe", str(picture), "--captioner", str(captioner), "--count", "0"]) == 1
     assert "--count must be at least 1, not 0" in capsys.readouterr().err
+
+
+def described(bench: EditBench, pixels: np.ndarray, selection: np.ndarray | None = None) -> Finished:
+    height, width, channels = pixels.shape
+    picture, raw = pack_picture(pixels.tobytes(), width, height, channels)
+    blobs, plane = {picture.blob: raw}, None
+    if selection is not None:
+        plane, packed = pack_plane(selection.tobytes(), width, height)
+        blobs[plane.blob] = packed
+    request = EditRequest("", "", "describe", picture=picture, selection=plane)
+    return bench.run(request, blobs, lambda event: None)
+
+
+def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected(captioner: Path) -> None:
+    bench = EditBench({}, "cpu", 0, captioner=str(captioner))
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
+    model = load_captioner(str(captioner), "cpu")
+    whole = described(bench, pixels).manifest
+    assert (whole.words, whole.bounds) == (tuple(model.describe(pixels)), Bounds(0, 0, 30, 24))
+    selection = np.zeros((24, 30), np.uint8)
+    selection[4:20, 6:16] = 128
+    part = described(bench, pixels, selection)
+    assert part.manifest.words == tuple(model.describe(pixels[4:20, 6:16]))
+    assert part.manifest.bounds == Bounds(6, 4, 10, 16)
+    assert zlib.decompress(part.blobs[part.manifest.mask.blob]) == selection.tobytes()
+    with pytest.raises(BadInputError, match="Nothing is selected"):
+        described(bench, pixels, np.zeros((24, 30), np.uint8))
+
+
+def test_a_backend_without_a_captioning_model_refuses_at_once_and_says_what_to_do(tmp_path: Path) -> None:
+    request, blobs = scripted_edit(task="describe")
+    with scripted_backend(tmp_path) as backend, client_of(backend.connection) as client:
+        assert DESCRIBE not in client.hello.capabilities
+        with pytest.raises(ModelError, match=r"no captioning model.*--captioner FOLDER"):
+            last_event(client, client.submit(request, blobs))
+
+
+def test_a_backend_with_one_says_so_and_takes_the_job(tmp_path: Path) -> None:
+    request, blobs = scripted_edit(task="describe")
+    with scripted_backend(tmp_path, describes=True) as backend, client_of(backend.connection) as client:
+        assert DESCRIBE in client.hello.capabilities
+        assert isinstance(last_event(client, client.submit(request, blobs)), Done)
+
+
+def test_a_captioning_model_in_the_data_folder_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path))
+    assert kept_captioner() is None
+    (tmp_path / "captioner").mkdir()
+    (tmp_path / "captioner" / "config.json").write_text("{}")
+    assert kept_captioner() == str(tmp_path / "captioner")

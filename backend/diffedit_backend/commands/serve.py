@@ -66,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not use the checker of a model that has one",
     )
+    parser.add_argument(
+        "--captioner",
+        metavar="NAME",
+        help="a BLIP folder or hub id, to describe pictures with (default: the one in your data folder)",
+    )
     parser.add_argument("--verbose", action="store_true", help="log more")
 
 
@@ -75,25 +80,27 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Patience
-    from ..library.folders import BUNDLED, kept_adapters, kept_models
+    from ..library.folders import BUNDLED, kept_adapters, kept_captioner, kept_models
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
     from ..server.state_folder import StateFolder
 
     models = _named(args.model or [BUNDLED, *map(str, kept_models().values())])
+    captioner = args.captioner or kept_captioner()
     settings = ServerSettings(
         state=args.state or StateFolder.default().root,
         listen=tuple(args.listen or ["local"]),
         models=tuple(_info(name, place) for name, place in models.items()),
         adapters=tuple(kept_adapters()),
+        describes=captioner is not None,
         limits=Limits(result_seconds=args.keep * 3600),
         queue=args.queue,
         disk_bytes=int(args.disk * GIB),
         grace=args.grace,
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
-    configuration["safety"] = args.safety
+    configuration |= {"safety": args.safety, "captioner": captioner}
     patience = Patience(step=args.step_timeout)
     pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)
 

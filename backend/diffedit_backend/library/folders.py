@@ -3,6 +3,7 @@
     <data>/models/NAME/              a model in diffusers' folder layout
     <data>/models/NAME.safetensors   a checkpoint in Stable Diffusion's original layout
     <data>/adapters/NAME.safetensors a LoRA or a textual inversion; NAME/ with one .safetensors file in it is the same
+    <data>/captioner/                a BLIP model that describes pictures
 
 <data> is $DIFFEDIT_HOME, or `diffedit` in the user's data folder.
 """
@@ -28,6 +29,12 @@ def models_folder() -> Path:
 
 def adapters_folder() -> Path:
     return data_folder() / "adapters"
+
+
+def kept_captioner() -> str | None:
+    """Where a person has put a captioning model, None without one."""
+    folder = data_folder() / "captioner"
+    return str(folder) if (folder / "config.json").is_file() else None
 
 
 def kept_models() -> dict[str, Path]:

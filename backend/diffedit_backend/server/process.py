@@ -17,7 +17,7 @@ import zmq
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import AuthError, BadInputError, BusyError
 from diffedit_protocol.messages import Event
-from diffedit_protocol.replies import ServerInfo
+from diffedit_protocol.replies import DESCRIBE, ServerInfo
 from diffedit_protocol.server_session import ServerSession
 
 from .. import __version__
@@ -105,7 +105,7 @@ class Server:
             self.settings.models,
             device,
             self.settings.limits,
-            CAPABILITIES,
+            CAPABILITIES + ((DESCRIBE,) if self.settings.describes else ()),
             self.settings.adapters,
         )
 

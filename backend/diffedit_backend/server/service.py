@@ -44,6 +44,7 @@ class Service:
         self._results = results
         self._jobs = jobs
         self._limits = settings.limits
+        self._describes = settings.describes
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
@@ -116,6 +117,11 @@ class Service:
             )
         if request.model and request.model not in self._models:
             raise ModelError(f"The backend has no model {request.model!r:.80}. It has: {', '.join(self._models)}.")
+        if request.task == "describe" and not self._describes:
+            raise ModelError(
+                "This backend has no captioning model, so it cannot describe a picture. "
+                "Start it with 'diffedit serve --captioner FOLDER' (a BLIP model), or write the words yourself."
+            )
         planes = [("selection", request.selection), ("mask", request.mask)]
         for name, plane in planes:
             if plane is not None and (plane.width, plane.height) != (picture.width, picture.height):

@@ -17,13 +17,14 @@ class ServerSettings:
     """`listen`: "local", or tcp://HOST:PORT. `queue`: jobs that may wait. `upload_bytes`, `result_bytes`: memory for
     all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
     its running jobs. `models`: what a request may name, the first is the default; `adapters`: those of the
-    adapters folder, told to clients.
+    adapters folder, told to clients; `describes`: workers have a captioning model.
     """
 
     state: Path
     listen: tuple[str, ...] = ("local",)
     models: tuple[ModelInfo, ...] = (ModelInfo("bundled"),)
     adapters: tuple[str, ...] = ()
+    describes: bool = False
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     queue: int = 64

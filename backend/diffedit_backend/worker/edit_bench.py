@@ -18,6 +18,7 @@ from ..diffedit.engine import DiffEditEngine
 from ..diffedit.steps import Step
 from ..editing import edit_picture
 from ..models import load_model
+from .description import Describer
 from .device_errors import is_device_lost, is_out_of_memory
 from .loop import DeviceLost, Finished, Tell
 from .pace import Pace
@@ -29,9 +30,20 @@ PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 
 
 class EditBench:
-    """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there."""
+    """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there.
 
-    def __init__(self, models: Mapping[str, str], device: str | None, cache_bytes: int, *, safety: bool = True) -> None:
+    `captioner`: path or hub id of the model that describes pictures, loaded when it is first asked.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, str],
+        device: str | None,
+        cache_bytes: int,
+        *,
+        safety: bool = True,
+        captioner: str | None = None,
+    ) -> None:
         self._models = dict(models)
         self._safety = safety
         self._device = device
@@ -39,6 +51,7 @@ class EditBench:
         self._name = ""
         self._engine: DiffEditEngine | None = None
         self._pace = Pace()
+        self._describer = Describer(captioner, device)
 
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
@@ -50,6 +63,7 @@ class EditBench:
             None if device == "auto" else device,
             fields["cache_bytes"],
             safety=fields.get("safety", True),
+            captioner=fields.get("captioner"),
         )
 
     def load(self) -> dict[str, Any]:
@@ -86,6 +100,8 @@ class EditBench:
     def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
         if request.picture is None:
             raise BadInputError("The request names no picture.")
+        if request.task == "describe":
+            return self._describer.run(request, request.picture, blobs, tell)
         if request.model not in ("", self._name):
             tell(Progress("loading", 0, 1))
         engine = self._engine_for(request.model)

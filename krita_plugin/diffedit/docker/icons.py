@@ -50,7 +50,7 @@ class LineIcon(QtGui.QIconEngine):
 
 
 def icon(name: str) -> QtGui.QIcon:
-    """The icon `name`: swap, clock, again, lock, unlock, plus, tick, cross, save, menu, dice."""
+    """The icon `name`: swap, clock, again, lock, unlock, plus, tick, cross, save, menu, dice, pen."""
     return QtGui.QIcon(LineIcon(_DRAWINGS[name]))
 
 
@@ -117,6 +117,11 @@ def _dice(path: QtGui.QPainterPath) -> None:
         path.addEllipse(QtCore.QPointF(x, y), 0.5, 0.5)
 
 
+def _pen(path: QtGui.QPainterPath) -> None:
+    _lines(path, (2.5, 13.5), (3.5, 9.8), (10.8, 2.5), (13.5, 5.2), (6.2, 12.5), (2.5, 13.5))
+    _lines(path, (9, 4.3), (11.7, 7))
+
+
 _DRAWINGS: dict[str, Callable[[QtGui.QPainterPath], None]] = {
     "swap": _swap,
     "clock": _clock,
@@ -129,4 +134,5 @@ _DRAWINGS: dict[str, Callable[[QtGui.QPainterPath], None]] = {
     "save": _save,
     "menu": _menu,
     "dice": _dice,
+    "pen": _pen,
 }

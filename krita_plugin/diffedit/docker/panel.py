@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffedit_protocol.replies import DESCRIBE
+
 from .. import prompts
 from ..model import EditSession
 from ..qt import QShortcut, QtCore, QtGui, QtWidgets
@@ -46,11 +48,14 @@ class EditPanel(QtWidgets.QScrollArea):
         self.status = StatusLine()
         swap = tool_button("swap", tr("Swap the two texts"), studio.swap)
         swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), studio.describe)
+        self.describe.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.source = PromptField(
             tr("There is"),
             tr("a horse"),
             tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
             lambda: prompts.earlier(studio.store, "source"),
+            self.describe,
         )
         self.target = PromptField(
             tr("There should be"),
@@ -139,6 +144,8 @@ class EditPanel(QtWidgets.QScrollArea):
 
     def _show_link(self) -> None:
         studio = self._studio
+        info = studio.link.state.info
+        self.describe.setVisible(info is not None and DESCRIBE in info.capabilities)
         self.status.show_state(studio.link.state, studio.settings.model, studio.backend.started_here)
 
     def _refresh(self, aspect: str) -> None:
@@ -148,6 +155,7 @@ class EditPanel(QtWidgets.QScrollArea):
             self.target.edit.set_text(session.inputs.target)
         elif aspect == "activity":
             self.run.show_activity(session.activity)
+            self.describe.setEnabled(session.activity is None)
         elif aspect == "preview":
             self.run.preview.show_image(session.preview)
         elif aspect == "notice":

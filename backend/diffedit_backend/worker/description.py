@@ -1,0 +1,54 @@
+"""Says what a picture shows, or what is selected of it: the first words of an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from diffedit_protocol.blobs import pack_plane
+from diffedit_protocol.errors import BadInputError, ModelError
+from diffedit_protocol.messages import Bounds, EditRequest, Manifest, PictureRef, Progress
+
+from ..imaging.alpha import laid_on_paper
+from ..imaging.area import cut
+from ..models.captioning import Captioner, load_captioner
+from .loop import Finished, Tell
+from .pixels import Pixels, picture_of, plane_of
+
+
+class Describer:
+    """`name`: folder or hub id of the captioning model, None for a backend without one; loaded when first asked."""
+
+    def __init__(self, name: str | None, device: str | None) -> None:
+        self._name = name
+        self._device = device
+        self._captioner: Captioner | None = None
+
+    def run(self, request: EditRequest, ref: PictureRef, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+        """The `words` of a request's picture, as many as it wants variations. Raises ModelError, BadInputError."""
+        if self._name is None:
+            raise ModelError("This worker has no captioning model. Start the backend with --captioner.")
+        tell(Progress("loading", 0, 1))
+        if self._captioner is None:
+            self._captioner = load_captioner(self._name, self._device)
+        picture = picture_of(ref, blobs)
+        selected = plane_of(request.selection, blobs)
+        looked_at = np.full(picture.shape[:2], 255, np.uint8) if selected is None else selected
+        bounds = _bounds(looked_at)
+        if bounds.empty:
+            raise BadInputError("Nothing is selected, so there is nothing to describe.")
+        tell(Progress("encoding", 0, 1))
+        words = self._captioner.describe(laid_on_paper(cut(picture, bounds)), request.variations, request.seed)
+        tell(Progress("encoding", 1, 1))
+        plane, packed = pack_plane(np.ascontiguousarray(looked_at).tobytes(), ref.width, ref.height)
+        manifest = Manifest(plane, bounds, 0.5, model=self._name, words=tuple(words))
+        return Finished(manifest, {plane.blob: packed})
+
+
+def _bounds(plane: Pixels) -> Bounds:
+    """Where `plane` (H, W) is not 0."""
+    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    if not rows.size:
+        return Bounds(0, 0, 0, 0)
+    left, top = int(columns[0]), int(rows[0])
+    return Bounds(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)

@@ -1,0 +1,71 @@
+"""The pen beside the first text: the backend says what the layer shows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import fake_krita
+import pytest
+from diffedit import prompts
+from diffedit.docker.panel import EditPanel
+from diffedit.errand import Arrival
+from diffedit.settings import Store
+from diffedit_protocol.blobs import pack_plane
+from diffedit_protocol.errors import ModelError
+from diffedit_protocol.messages import Bounds, Failed, Manifest, Progress
+from diffedit_protocol.replies import DESCRIBE
+from studios import READY, make_studio, open_picture
+
+DESCRIBES = dataclasses.replace(READY, info=dataclasses.replace(READY.info, capabilities=(DESCRIBE,)))
+
+
+@pytest.fixture
+def desk(store: Store, krita: fake_krita.Krita):
+    studio, link = make_studio(store)
+    panel = EditPanel(studio)
+    open_picture()
+    studio.look()
+    link.become(DESCRIBES)
+    return studio, link, panel
+
+
+def test_the_pen_is_there_only_where_the_backend_has_a_captioning_model(desk) -> None:
+    _, link, panel = desk
+    assert not panel.describe.isHidden()
+    link.become(READY)
+    assert panel.describe.isHidden()
+
+
+def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(desk, until) -> None:
+    studio, link, panel = desk
+    studio.session.change_inputs(source="something", target="a zebra")
+    panel.describe.click()
+    until(lambda: link.errands)
+    assert link.last.request.task == "describe"
+    assert not panel.describe.isEnabled()
+    link.tell(Progress("encoding", 0, 1))
+    assert studio.session.activity.title.startswith("Describing the layer")
+    plane, _ = pack_plane(bytes(64 * 48), 64, 48)
+    manifest = Manifest(plane, Bounds(0, 0, 64, 48), 0.5, words=("a horse on grass",))
+    link.arrived.emit(link.last.job, Arrival(manifest, bytes(64 * 48), None, ()))
+    assert panel.source.edit.toPlainText() == "a horse on grass"
+    assert studio.session.inputs.target == "a zebra"
+    assert prompts.earlier(studio.store, "source") == ["something"]
+    assert panel.describe.isEnabled()
+
+
+def test_no_words_are_needed_to_be_given_some(desk, until) -> None:
+    _, link, panel = desk
+    panel.describe.click()
+    until(lambda: link.errands)
+    assert (link.last.request.source, link.last.request.mask) == ("", None)
+
+
+def test_a_description_that_fails_leaves_the_words_and_says_why(desk, until) -> None:
+    studio, link, panel = desk
+    studio.session.change_inputs(source="something")
+    panel.describe.click()
+    until(lambda: link.errands)
+    link.tell(Failed(ModelError("The captioning model is damaged. Download it again.")))
+    assert studio.session.notice.sentence == "The captioning model is damaged. Download it again."
+    assert panel.source.edit.toPlainText() == "something"

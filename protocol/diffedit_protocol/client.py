@@ -178,6 +178,7 @@ class Client:
             ref.blob,
             ref.size + PLANE_OVERHEAD,
             channels=ref.channels if isinstance(ref, PictureRef) else None,
+            expected=ref.size if isinstance(ref, PictureRef) or not ref.packed else None,
         )
         self._perform(
             download,

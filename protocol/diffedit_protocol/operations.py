@@ -94,12 +94,15 @@ class Download(Operation):
     """Fetches one blob in chunks, several in flight, and checks its hash.
 
     `limit`: most bytes that it may have. `channels`: 3 or 4 where it holds such pixels, so that slow links pack it.
+    `expected`: bytes that it has if all is well, where that is known; the whole window is then asked for at once,
+    which saves the round trip that would tell the size. Another size than that is refused by whoever reads the blob.
     """
 
-    def __init__(self, blob: str, limit: int, channels: int | None = None) -> None:
+    def __init__(self, blob: str, limit: int, channels: int | None = None, expected: int | None = None) -> None:
         super().__init__()
         self.blob = blob
         self.limit = limit
+        self._expected = expected
         self.size: int | None = None
         self.received = 0
         self._channels = channels
@@ -164,16 +167,17 @@ class Download(Operation):
             raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
 
     def _pump(self, desk: Desk) -> None:
-        """Ask for more while the window has room: at first one chunk, which tells the size."""
+        """Ask for more while the window has room; of a blob of unknown size at first one chunk, which tells it."""
         limits = desk.server.limits
-        window = desk.speed.window(limits) if self.size is not None else 1
+        size = self._expected if self.size is None else self.size
+        window = desk.speed.window(limits) if size is not None else 1
         while not self.finished and len(self._asked) < window:
             if self._holes:
                 offset, length = self._holes.popleft()
-            elif self.size is None or self._next < self.size:
+            elif size is None or self._next < size:
                 offset, length = self._next, desk.speed.chunk_bytes(limits)
-                if self.size is not None:
-                    length = min(length, self.size - offset)
+                if size is not None:
+                    length = min(length, size - offset)
                 self._next += length
             else:
                 return

@@ -85,9 +85,9 @@ class Transport:
         self._context.destroy(linger=0)
 
     def send(self, frames: Frames) -> bool:
-        """Hands a message to the socket; False when it can take none now."""
+        """Hands a message to the socket; False when it can take none now. A chunk is not copied; small frames are."""
         try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT)
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
         except Again:
             return False
         return True

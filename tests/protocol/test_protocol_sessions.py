@@ -278,6 +278,34 @@ def test_a_blob_whose_size_changes_is_not_taken() -> None:
     assert isinstance(download.error, SchemaError)
 
 
+def test_a_download_of_known_size_asks_for_its_chunks_without_waiting_for_the_first() -> None:
+    data = bytes(range(30))
+    chunk = Peer().session.speed.chunk_bytes(INFO.limits)
+    size = 2 * chunk + len(data)
+    blob = bytes(2 * chunk) + data
+    peer = Peer()
+    download = Download(blob_id(blob), size, expected=size)
+    asked = [peer.start(download), peer.asked(), peer.asked()]
+    assert [(message.fields["offset"], message.fields["length"]) for message in asked] == [
+        (0, chunk),
+        (chunk, chunk),
+        (2 * chunk, len(data)),
+    ]
+    assert peer.session.outgoing() is None
+    for message in reversed(asked):  # any order will do
+        offset, length = message.fields["offset"], message.fields["length"]
+        peer.answer(message, replies.Chunk(size, offset, length, data=blob[offset : offset + length]))
+    assert (download.error, download.data) == (None, blob)
+
+
+def test_a_blob_that_is_larger_than_expected_is_taken_up_to_the_limit() -> None:
+    peer = Peer()
+    download = Download(blob_id(bytes(200)), 200, expected=100)
+    peer.answer(peer.start(download), replies.Chunk(200, 0, 100, data=bytes(100)))
+    peer.answer(peer.asked(), replies.Chunk(200, 100, 100, data=bytes(100)))
+    assert (download.error, download.data) == (None, bytes(200))
+
+
 def test_a_job_answered_by_something_else_fails() -> None:
     peer = Peer()
     run = JobRun(JOB, EditRequest("a", "b"), {}, accepted=False)

@@ -203,8 +203,7 @@ def _port(socket: zmq.Socket[bytes]) -> str:
 
 
 def _receive(socket: zmq.Socket[bytes]) -> tuple[list[zmq.Frame], int, int]:
-    """One message: its first LAST_WORDS_MS = 500  # for the last messages to leave when the server stops
-    MAX_PARTS frames, the bytes and the number of all of them. Raises zmq.Again."""
+    """One message: its first MAX_PARTS frames, the bytes and the number of all of them. Raises zmq.Again."""
     parts: list[zmq.Frame] = []
     size = count = 0
     more = True

@@ -6,6 +6,7 @@ The worker calls it for a job, `diffedit edit` in its own process. All lengths a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -44,18 +45,22 @@ def edit_picture(
     *,
     selection: Plane | None = None,
     mask: Plane | None = None,
+    attention: float | None = None,
     on_step: OnStep = ignore,
 ) -> EditOutcome:
     """Find what the two texts disagree on and, unless `request.task` is "mask", change it.
 
     picture: (H, W, 3) RGB or (H, W, 4) straight RGBA, uint8, sRGB. selection: (H, W) uint8, limits search and edit.
-    mask: (H, W) uint8, used as it is instead of a search. The request's own references to pixels are not looked at.
+    mask: (H, W) uint8, used as it is instead of a search. attention: share, 0 to 1, of the soft map that is weighed by
+    where the changed words look; None takes the method's. The request's own references to pixels are not looked at.
     Raises BadInputError, ModelError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
     """
     _check(request, picture, selection, mask)
+    if attention is not None and not 0 <= attention <= 1:
+        raise BadInputError(f"The share of the attention must be 0 to 1, not {attention}.")
     try:
         engine = engine.dressed(dressed(engine.model, request.adapters))
-        return _Job(engine, request, picture, selection, mask, on_step).run()
+        return _Job(engine, request, picture, selection, mask, on_step, attention).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         engine.cache.clear()
         height, width = picture.shape[:2]
@@ -102,6 +107,7 @@ class _Job:
         selection: Plane | None,
         mask: Plane | None,
         on_step: OnStep,
+        attention: float | None,
     ) -> None:
         self.engine = engine
         self.request = request
@@ -109,6 +115,8 @@ class _Job:
         self.selection = selection
         self.given_mask = mask
         self.settings: Settings = settings_for(request.method, request.quality)
+        if attention is not None:
+            self.settings = replace(self.settings, attention=attention)
         self.colours = laid_on_paper(picture)
         self.area = self._choose_area()
         self.content = (engine.model.key, content_id(self.colours), self.area)
@@ -160,7 +168,9 @@ class _Job:
 
         def compute() -> Plane:
             difference = engine.difference(self.subject, request.source, request.target, settings, self.on_step)
-            return soft_map_of(difference, self.colours, self.area, engine.model.factor, settings, self.selection)
+            attention = engine.attention(self.subject, request.source, request.target, settings)
+            factor = engine.model.factor
+            return soft_map_of(difference, self.colours, self.area, factor, settings, self.selection, attention)
 
         with self.watch.measure("finding"):
             key = ("soft map", *self.content, limits, request.source, request.target, settings)

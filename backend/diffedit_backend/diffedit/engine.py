@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
 from .denoise import guide, masked_denoise, strength_masks
 from .difference import prediction_difference
@@ -25,7 +27,7 @@ from .schedule import Level
 from .settings import Settings
 from .solvers import Solver, seeded_noise
 from .steps import OnStep, Step, ignore
-from .text import TextCondition, encode_text
+from .text import TextCondition, encode_text, token_ids
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -56,6 +58,18 @@ class Subject:
 def content_id(array: NDArray[np.uint8]) -> str:
     """A name for an array's shape and content."""
     return digest(repr(array.shape).encode(), np.ascontiguousarray(array).data)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """`noise`: (n, C, h, w) under one text. `attention`: (L, h, w), where each of its tokens looks, if asked for."""
+
+    noise: Tensor
+    attention: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.noise.nbytes + (self.attention.nbytes if self.attention is not None else 0)
 
 
 class DiffEditEngine:
@@ -107,27 +121,47 @@ class DiffEditEngine:
             done += 1
             on_step(Step("finding", done, max(done, per_text * len(missing))))
 
-        predictions = [self._predictions(subject, text, settings, batch_done) for text in (source, target)]
+        predictions = [self._predictions(subject, text, settings, batch_done).noise for text in (source, target)]
         return prediction_difference(*predictions).float().cpu()
 
+    def attention(self, subject: Subject, source: str, target: str, settings: Settings) -> Tensor | None:
+        """Where the words that differ look, (h, w) in [0, 1], at no evaluation beyond the difference map's.
+
+        None where the settings do not ask, or no token differs. Of several sides the stronger counts.
+        """
+        if settings.attention == 0:
+            return None
+        places = changed_tokens(token_ids(self.model, source), token_ids(self.model, target))
+        maps = []
+        for text, changed in zip((source, target), places, strict=True):
+            heard = self._predictions(subject, text, settings, lambda: None).attention
+            if changed and heard is not None:
+                maps.append(words_map(heard, changed))
+        return torch.stack(maps).amax(0) if maps else None
+
     def _predictions_key(self, subject: Subject, text: str, settings: Settings) -> tuple[object, ...]:
-        return ("predictions", self.model.key, subject.id, text, settings.maps, settings.map_ratio)
+        listens = settings.attention > 0
+        return ("predictions", self.model.key, subject.id, text, settings.maps, settings.map_ratio, listens)
 
-    def _predictions(self, subject: Subject, text: str, settings: Settings, batch_done: Callable[[], None]) -> Tensor:
-        """Noise predictions (n, C, h, w) under one text for the picture noised n times to the map's level."""
+    def _predictions(
+        self, subject: Subject, text: str, settings: Settings, batch_done: Callable[[], None]
+    ) -> Predictions:
+        """What the network says under one text of the picture noised n times to the map's level."""
 
-        def compute() -> Tensor:
+        def compute() -> Predictions:
             x0 = self.encode(subject)
             level = self._level(settings.map_ratio)
             noise = seeded_noise((settings.maps, *x0.shape[1:]), _MAP_SEED, x0)
             x = level.alpha * x0 + level.sigma * noise
             condition = self.text(text)
+            record = AttentionRecord((x.shape[-2], x.shape[-1])) if settings.attention > 0 else None
             parts = []
             for rows in self.network.batches(x, len(x)):
-                output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
+                with self.network.heard_by(record) if record is not None else nullcontext():
+                    output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
                 parts.append(self.model.schedule.data_and_noise(output, x[rows], level)[1])
                 batch_done()
-            return torch.cat(parts)
+            return Predictions(torch.cat(parts), None if record is None else record.maps)
 
         return self.cache.get(self._predictions_key(subject, text, settings), compute)
 

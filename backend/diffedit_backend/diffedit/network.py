@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .attention_map import AttentionRecord, listening
 from .memory import FREE_SHARE, OutOfMemory, free_bytes, give_back
 from .schedule import Level
 from .text import TextCondition
@@ -26,6 +28,7 @@ class Network:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self.evaluations = 0
+        self._plain_unet: Any = None  # in use while its attention is heard: hooks do not reach a compiled one
         self._bytes_per_cell = 0.0  # of activations, measured at the first batch on a GPU
 
     def batches(self, latents: Tensor, rows: int) -> Iterator[slice]:
@@ -43,6 +46,16 @@ class Network:
         if self._bytes_per_cell == 0:
             return 1
         return max(1, int(free * FREE_SHARE / (self._bytes_per_cell * cells)))
+
+    @contextmanager
+    def heard_by(self, record: AttentionRecord) -> Iterator[None]:
+        """Within, predictions add their cross-attention to the record. A compiled UNet runs as it was written."""
+        self._plain_unet = getattr(self.model.unet, "_orig_mod", self.model.unet)
+        try:
+            with listening(self._plain_unet, record):
+                yield
+        finally:
+            self._plain_unet = None
 
     @torch.inference_mode()
     def predict(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
@@ -77,7 +90,7 @@ class Network:
         padded = _next_power_of_two(rows) if self.model.compiled else rows  # few shapes, so few compilations
         index = torch.arange(padded).clamp(max=rows - 1).tolist()
         tokens = torch.stack([texts[i].tokens for i in index])
-        output: Tensor = self.model.unet(
+        output: Tensor = (self._plain_unet or self.model.unet)(
             x[index].to(self.model.dtype).contiguous(memory_format=torch.channels_last),
             level.t,
             encoder_hidden_states=tokens,

@@ -13,6 +13,7 @@ class Settings:
     order: 1 DDIM, 2 DPM-Solver++ 2M, for inversion and edit alike.
     maps, map_ratio: how many noises the difference map averages, and how far they noise the picture.
     map_rule: "peak" scales the smoothed map between its lowest value and its peak; "mean" is the reference's clamp.
+    attention: share, 0 to 1, of the map that is weighed by where the changed words look; 0 does not ask.
     smoothing: sigma in cells of the map's Gaussian. refine: guided filter at full resolution.
     fixed_threshold: what "automatic" stands for; None looks for the most stable mask.
     inversion_text: "empty" (the paper) or "source"; inversion_guidance applies to "source" only.
@@ -25,6 +26,7 @@ class Settings:
     maps: int
     map_ratio: float = 0.5
     map_rule: str = "peak"
+    attention: float = 0.0
     smoothing: float = 0.7
     refine: bool = True
     fixed_threshold: float | None = None

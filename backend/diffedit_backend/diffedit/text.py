@@ -46,6 +46,12 @@ def words_beyond(model: LoadedModel, text: str) -> str:
     return str(tokenizer.decode(ids[room - 1 : -1])).strip() if len(ids) > room else ""
 
 
+def token_ids(model: LoadedModel, text: str) -> list[int]:
+    """The ids of a text in the first tokenizer, which for SDXL cuts as the second does; padded to its length."""
+    ids: list[int] = _token_ids(model.tokenizers[0], model.words.spelled(text))[0].tolist()
+    return ids
+
+
 def _encoded(model: LoadedModel, index: int, text: str, **options: Any) -> Any:
     """What text encoder `index` makes of a text, learned words included."""
     ids = _token_ids(model.tokenizers[index], model.words.spelled(text)).to(model.device)

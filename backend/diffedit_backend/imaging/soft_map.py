@@ -31,12 +31,13 @@ def soft_map_of(
     factor: int,
     settings: Settings,
     selection: Plane | None,
+    attention: torch.Tensor | None = None,
 ) -> Plane:
     """The soft map (H, W) uint8 of a picture (H, W, 3): 0 outside of the crop, 128 and more where the texts disagree.
 
     difference: (h, w) float in latent cells of the padded crop. Where a selection is given the peak is that of the
     selected cells, so that the strongest difference inside counts, whatever happens elsewhere. Black where there is no
-    difference worth the name.
+    difference worth the name. attention: (h, w) in [0, 1], where the changed words look; multiplied in by its share.
     """
     height, width = picture.shape[:2]
     soft_map = np.zeros((height, width), np.uint8)
@@ -45,6 +46,8 @@ def soft_map_of(
     searched = content if selection is None else content & torch.from_numpy(to_cells(selection, area, factor) > 0)
     if cells[searched].max() < _NO_DIFFERENCE:
         return soft_map
+    if attention is not None:
+        cells = cells * smooth(1 - settings.attention * (1 - attention), settings.smoothing)
     scaled = clamp_to_mean(cells) if settings.map_rule == "mean" else scale_to_peak(cells, content, searched)
     frame = (area.padded_height, area.padded_width)
     work = torch.nn.functional.interpolate(scaled[None, None], frame, mode="bilinear")[

@@ -3,7 +3,8 @@
     .venv/bin/python -m build --outdir dist . && python3 docs/make_walk_through.py dist/krita_diffedit-*.whl
 
 Everything happens in an empty folder with a HOME, an environment and a Krita profile of its own. Nothing of the
-checkout is on the path. The first edit runs in a network namespace without any network (Linux, root, or user namespaces). Any
+checkout is on the path. The first edit runs in a network namespace without any network (Linux, as root or with user
+namespaces). Any
 step with another exit code than 0 ends the walk, and the page stays as it was.
 """
 
@@ -24,7 +25,7 @@ PORT = 7861
 HEAD = """# Walk-through: from an empty machine to an edit in Krita
 
 Made by `docs/make_walk_through.py`, which ran every command below in an empty folder with a home folder and an
-environment of its own. What stands under a command is what it printed; only folders, key and duration are replaced.
+environment of its own. What stands under a command is what it printed; folders and the key are replaced, pip's warnings and long outputs cut.
 """
 # Runs in the installed environment, not in the checkout: a real Krita on a virtual screen, as install-plugin left it.
 KRITA = '''

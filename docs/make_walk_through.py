@@ -25,7 +25,8 @@ PORT = 7861
 HEAD = """# Walk-through: from an empty machine to an edit in Krita
 
 Made by `docs/make_walk_through.py`, which ran every command below in an empty folder with a home folder and an
-environment of its own. What stands under a command is what it printed; folders and the key are replaced, pip's warnings and long outputs cut.
+environment of its own. What stands under a command is what it printed; folders and the key are replaced,
+pip's warnings and long outputs cut.
 """
 # Runs in the installed environment, not in the checkout: a real Krita on a virtual screen, as install-plugin left it.
 KRITA = '''

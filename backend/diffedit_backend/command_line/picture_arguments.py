@@ -48,6 +48,11 @@ def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bo
     place.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best)")
     place.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="(default: fp16 on a GPU, else fp32)")
     place.add_argument(
+        "--offload",
+        choices=("none", "model", "sequential"),
+        help="bring one network, or one layer, to the GPU at a time (default: as its free memory asks for)",
+    )
+    place.add_argument(
         "--no-safety-checker",
         dest="safety",
         action="store_false",

@@ -44,6 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", type=Path, help="folder for keys, results and the log (default: in your data folder)"
     )
     parser.add_argument("--cache", type=float, default=2.0, metavar="GIB", help="memory for cached stages (default: 2)")
+    parser.add_argument(
+        "--models-memory",
+        type=float,
+        metavar="GIB",
+        help="of the models that are kept loaded, the one in use always (default: as much as is free)",
+    )
+    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="(default: fp16 on a GPU, else fp32)")
+    parser.add_argument(
+        "--offload",
+        choices=("none", "model", "sequential"),
+        help="keep weights in the machine's memory and bring one network, or one layer, to the GPU at a time "
+        "(default: as the GPU's free memory asks for)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of a worker (default: all but one)")
     parser.add_argument("--queue", type=int, default=64, help="jobs that may wait (default: 64)")
     parser.add_argument(
@@ -101,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
     configuration |= {"safety": args.safety, "captioner": captioner}
+    configuration |= {"dtype": args.precision, "offload": args.offload}
+    configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     patience = Patience(step=args.step_timeout)
     pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)
 

@@ -25,7 +25,8 @@ from torch import Tensor
 from ..diffedit.words import LearnedWords
 from ..library.folders import adapter_file
 from .loaded import LoadedModel
-from .lora import add_lora, wear_loras
+from .lora import add_lora, holds_lora, wear_loras
+from .offload import lifted
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ def dressed(model: LoadedModel, adapters: Sequence[Adapter]) -> LoadedModel:
     loras = [one for one in chosen if one.is_lora]
     if loras and model.compiled:
         raise ModelError("A compiled model takes no LoRA. Load the model without compiling it.")
-    for one in loras:
-        add_lora(model, one.name, one.id, one.tensors)
+    new = [one for one in loras if not holds_lora(model, one.id)]
+    if new:
+        with lifted(model):
+            for one in new:
+                add_lora(model, one.name, one.id, one.tensors)
     wear_loras(model, {one.id: one.weight for one in loras})
     if not chosen:
         return model

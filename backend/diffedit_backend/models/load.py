@@ -15,6 +15,9 @@ from ..diffedit.schedule import NoiseSchedule
 from ..library.folders import BUNDLED, model_place
 from .device import choose_device, choose_dtype
 from .loaded import DEFAULT_GUIDANCE, LoadedModel
+from .memory import free_bytes
+from .offload import NONE, bytes_of, choose_offload
+from .offload import offload as place_by_need
 from .parts import Parts
 from .prediction import mistaken_prediction
 from .sources import load_parts
@@ -31,12 +34,14 @@ def load_model(
     *,
     compiled: bool = False,
     safety: bool = True,
+    offload: str | None = None,
 ) -> LoadedModel:
     """Load `name`: "bundled", a name in the models folder, a diffusers folder, a .safetensors file of Stable Diffusion
     1, 2 or XL, or a hub id.
 
     `dtype` is "fp32", "fp16", "bf16" or a torch dtype. `compiled` compiles the UNet (slow first run, CUDA only).
     `safety`: use the safety checker of a model that has one.
+    `offload`: "none", "model" or "sequential"; None chooses by the device's free memory.
     Raises ModelError with a sentence that says what is missing and what to do.
     """
     place = model_place(str(name))
@@ -45,28 +50,36 @@ def load_model(
     quiet_libraries()
     parts = load_parts(str(name), place, precision, safety=safety)
     _check(str(name), parts)
-    unet = _placed(parts.unet, chosen, channels_last=True)
-    if compiled and chosen.type == "cuda":
-        unet = torch.compile(unet, mode="reduce-overhead", dynamic=False)
     # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
     overflows = len(parts.text_encoders) == 2 and bool(getattr(parts.vae.config, "force_upcast", False))
     vae = parts.vae.to(torch.float32) if overflows else parts.vae
+    networks = [parts.unet, vae, *parts.text_encoders]
+    way = choose_offload(offload, chosen, free_bytes(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
+    home = chosen if way == NONE else torch.device("cpu")
+    unet = _placed(parts.unet, home, channels_last=True)
+    if compiled and chosen.type == "cuda":
+        if way != NONE:
+            raise ModelError(f"A compiled model cannot be offloaded, and {str(name)!r} does not fit the GPU whole.")
+        unet = torch.compile(unet, mode="reduce-overhead", dynamic=False)
     facts = _facts(place)
     model = LoadedModel(
         name=BUNDLED if name == BUNDLED else place.name,
         key=_key(str(name), place),
         unet=unet,
-        vae=_placed(vae, chosen, channels_last=True),
+        vae=_placed(vae, home, channels_last=True),
         tokenizers=parts.tokenizers,
-        text_encoders=tuple(_placed(encoder, chosen) for encoder in parts.text_encoders),
+        text_encoders=tuple(_placed(encoder, home) for encoder in parts.text_encoders),
         schedule=_schedule(str(name), parts, facts),
         device=chosen,
         dtype=precision,
         guidance=float(facts.get("guidance", DEFAULT_GUIDANCE)),
         zero_empty_text=parts.zero_empty_text,
         compiled=compiled and chosen.type == "cuda",
-        safety=parts.safety.to(chosen) if parts.safety is not None else None,
+        # A checker looks at one picture in an edit: where memory is short, it does so on the CPU.
+        safety=parts.safety.to(home) if parts.safety is not None else None,
+        offload=way,
     )
+    place_by_need(networks, chosen, way)
     return model if model.compiled else dataclasses.replace(model, remark=mistaken_prediction(model))
 
 
@@ -78,6 +91,12 @@ def quiet_libraries() -> None:
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
+
+
+def _cells(unet: Any) -> int:
+    """Latent cells of the pictures that the model was trained on."""
+    size = unet.config.sample_size
+    return int(size * size if isinstance(size, int) else size[0] * size[1])
 
 
 def _placed(network: Any, device: torch.device, channels_last: bool = False) -> Any:

@@ -9,6 +9,7 @@ import torch
 
 from ..diffedit.schedule import NoiseSchedule
 from ..diffedit.words import LearnedWords
+from .offload import NONE, bytes_of
 from .safety import SafetyChecker
 
 DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
@@ -21,6 +22,7 @@ class LoadedModel:
     tokenizers, text_encoders: one pair for Stable Diffusion 1 and 2, two for XL. key: names the weights, for caches.
     zero_empty_text: whether the empty text stands for zeros instead of for its embedding (SDXL base).
     words: those of textual inversions. safety: None where the model has no checker or its owner switched it off.
+    offload: "none", "model" or "sequential". `device` is where the networks compute, not where they wait.
     remark: what an artist should know of this model, "" when nothing.
     """
 
@@ -38,7 +40,13 @@ class LoadedModel:
     compiled: bool = False
     words: LearnedWords = field(default_factory=LearnedWords)
     safety: SafetyChecker | None = None
+    offload: str = NONE
     remark: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the networks' weights, wherever they are."""
+        return sum(map(bytes_of, (self.unet, self.vae, *self.text_encoders)))
 
     @property
     def is_xl(self) -> bool:

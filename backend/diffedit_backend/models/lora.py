@@ -20,14 +20,17 @@ from .loaded import LoadedModel
 _PEFT = "base_model.model."  # what peft itself puts before every key when it saves a UNet's LoRA
 
 
+def holds_lora(model: LoadedModel, key: str) -> bool:
+    """Whether the networks hold a LoRA already, in force or not."""
+    return any(key in _keys(network) for network in _parts(model).values())
+
+
 def add_lora(model: LoadedModel, name: str, key: str, tensors: Mapping[str, Tensor]) -> None:
-    """Put a LoRA's layers into the networks under `key`, unless they are there. Raises ModelError when it does not fit.
+    """Put a LoRA's layers into the networks under `key`. Raises ModelError when it does not fit.
 
     Formats: diffusers' ("unet.…lora_A.weight", or "lora.down" of old), kohya's ("lora_unet_…lora_down.weight" with
     alphas), peft's own ("base_model.model.…").
     """
-    if key in _keys(model.unet) or any(key in _keys(encoder) for encoder in model.text_encoders):
-        return
     loader = StableDiffusionXLLoraLoaderMixin if model.is_xl else StableDiffusionLoraLoaderMixin
     given = {f"unet.{k.removeprefix(_PEFT)}" if k.startswith(_PEFT) else k: tensor for k, tensor in tensors.items()}
     try:

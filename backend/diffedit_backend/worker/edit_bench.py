@@ -1,8 +1,7 @@
-"""Does a worker's work: keeps one model's engine on the device and runs edits on it."""
+"""Does a worker's work: keeps models on the device, as many as fit, and runs edits on them."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import platform
@@ -11,16 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffedit_protocol.errors import BadInputError, OutOfMemoryError
+from diffedit_protocol.errors import BadInputError, ModelError, OutOfMemoryError
 from diffedit_protocol.messages import EditRequest, Progress
 
 from ..diffedit.engine import DiffEditEngine
 from ..diffedit.steps import Step
 from ..editing import edit_picture
-from ..models import load_model
+from ..models import LoadedModel, load_model
+from ..models.device import choose_device, choose_dtype
+from ..models.memory import expected_bytes, free_bytes, give_back
 from .description import Describer
 from .device_errors import is_device_lost, is_out_of_memory
 from .loop import DeviceLost, Finished, Tell
+from .model_shelf import ModelShelf
 from .pace import Pace
 from .pixels import finished, picture_of, plane_of, preview_of
 
@@ -33,6 +35,7 @@ class EditBench:
     """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there.
 
     `captioner`: path or hub id of the model that describes pictures, loaded when it is first asked.
+    dtype, offload: None chooses by the device. models_bytes: limit of the weights that are kept, None for what fits.
     """
 
     def __init__(
@@ -43,15 +46,16 @@ class EditBench:
         *,
         safety: bool = True,
         captioner: str | None = None,
+        dtype: str | None = None,
+        offload: str | None = None,
+        models_bytes: int | None = None,
     ) -> None:
         self._models = dict(models)
         self._safety = safety
-        self._device = device
-        self._cache_bytes = cache_bytes
-        self._name = ""
-        self._engine: DiffEditEngine | None = None
+        self._wishes = (device, dtype, offload)
         self._pace = Pace()
         self._describer = Describer(captioner, device)
+        self._shelf = ModelShelf(self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes)
 
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
@@ -64,6 +68,9 @@ class EditBench:
             fields["cache_bytes"],
             safety=fields.get("safety", True),
             captioner=fields.get("captioner"),
+            dtype=fields.get("dtype"),
+            offload=fields.get("offload"),
+            models_bytes=fields.get("models_bytes"),
         )
 
     def load(self) -> dict[str, Any]:
@@ -71,9 +78,8 @@ class EditBench:
         return {"device": str(engine.model.device), "device_name": _device_name(engine.model.device), **self.gauge()}
 
     def gauge(self) -> dict[str, Any]:
-        if self._engine is None or self._engine.model.device.type != "cuda":
-            return {"device_memory": 0}
-        return {"device_memory": torch.cuda.memory_allocated(self._engine.model.device)}
+        device = choose_device(self._wishes[0])
+        return {"device_memory": torch.cuda.memory_allocated(device) if device.type == "cuda" else 0}
 
     def run(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
         try:
@@ -102,9 +108,10 @@ class EditBench:
             raise BadInputError("The request names no picture.")
         if request.task == "describe":
             return self._describer.run(request, request.picture, blobs, tell)
-        if request.model not in ("", self._name):
+        name = request.model or next(iter(self._models))
+        if name in self._models and name not in self._shelf:
             tell(Progress("loading", 0, 1))
-        engine = self._engine_for(request.model)
+        engine = self._engine_for(name)
         pace = self._pace.watch(_kind(request), STAGES[request.task])
         shown = 0.0
 
@@ -123,26 +130,28 @@ class EditBench:
             mask=plane_of(request.mask, blobs),
             on_step=on_step,
         )
-        return finished(outcome, self._name)
+        return finished(outcome, name)
 
     def _engine_for(self, name: str) -> DiffEditEngine:
-        """The engine of a model; the one before gives its memory back first."""
+        """The engine of a model, "" for the default. Raises ModelError for one that the owner did not allow."""
         name = name or next(iter(self._models))
-        if self._engine is None or name != self._name:
-            self._engine = None
-            gc.collect()
-            _give_back()
-            self._engine = DiffEditEngine(
-                load_model(self._models[name], self._device, safety=self._safety), self._cache_bytes
-            )
-            self._name = name
-        return self._engine
+        if name not in self._models:
+            raise ModelError(f"The backend has no model {name!r:.80}. It has: {', '.join(self._models)}.")
+        return self._shelf.take(name)
+
+    def _load(self, name: str) -> LoadedModel:
+        device, dtype, offload = self._wishes
+        return load_model(self._models[name], device, dtype, safety=self._safety, offload=offload)
+
+    def _expected(self, name: str) -> int:
+        device, dtype, _ = self._wishes
+        return expected_bytes(self._models[name], choose_dtype(dtype, choose_device(device)))
+
+    def _free_bytes(self) -> int:
+        return free_bytes(choose_device(self._wishes[0]))
 
     def _free(self) -> None:
-        if self._engine is not None:
-            self._engine.cache.clear()
-        gc.collect()
-        _give_back()
+        self._shelf.keep_only_newest()
 
 
 def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:
@@ -152,11 +161,6 @@ def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:
         "A selection, or the draft quality, needs less.",
         detail=str(error),
     )
-
-
-def _give_back() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _kind(request: EditRequest) -> str:

@@ -1,0 +1,148 @@
+"""Several models in memory under a limit: loads are counted, and the least recently used goes first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diffedit_backend.models.loaded import LoadedModel
+from diffedit_backend.worker import edit_bench
+from diffedit_backend.worker.edit_bench import EditBench
+from diffedit_backend.worker.model_shelf import ModelShelf
+from diffedit_protocol.blobs import pack_picture
+from diffedit_protocol.errors import ModelError
+from diffedit_protocol.messages import EditRequest, Progress
+from model_files import parts, write_folder
+from tiny_models import tiny_model
+
+SIZE = tiny_model().nbytes
+
+
+class Shop:
+    """A shelf of small models with memory that is counted instead of measured."""
+
+    def __init__(self, free: int, limit: int | None = None, expected: int = SIZE) -> None:
+        self.loads: Counter[str] = Counter()
+        self._memory = free
+        self.shelf = ModelShelf(self._load, lambda _: expected, self._free, lambda: None, 1 << 20, limit)
+
+    def _load(self, name: str) -> LoadedModel:
+        self.loads[name] += 1
+        return tiny_model()
+
+    def _free(self) -> int:
+        return self._memory - self.shelf.nbytes
+
+
+def test_a_model_that_is_still_there_is_not_loaded_again() -> None:
+    shop = Shop(free=100 * SIZE)
+    first = shop.shelf.take("a")
+    shop.shelf.take("b")
+    assert shop.shelf.take("a") is first
+    assert shop.loads == {"a": 1, "b": 1}
+    assert shop.shelf.nbytes == 2 * SIZE
+
+
+def test_beyond_the_limit_the_least_recently_used_goes() -> None:
+    shop = Shop(free=100 * SIZE, limit=2 * SIZE)
+    for name in ("a", "b", "a", "c"):
+        shop.shelf.take(name)
+    assert shop.shelf.names == ("a", "c")
+    shop.shelf.take("a")
+    shop.shelf.take("b")
+    assert shop.loads == {"a": 1, "b": 2, "c": 1}
+
+
+def test_where_memory_is_short_room_is_made_before_the_next_model_is_loaded() -> None:
+    shop = Shop(free=int(2.2 * SIZE))
+    most = 0
+    for name in ("a", "b", "a"):
+        shop.shelf.take(name)
+        most = max(most, shop.shelf.nbytes)
+    assert most == SIZE
+    assert shop.loads == {"a": 2, "b": 1}
+
+
+def test_a_model_of_unknown_size_obeys_the_limit_once_it_is_loaded() -> None:
+    shop = Shop(free=100 * SIZE, limit=SIZE, expected=0)
+    shop.shelf.take("a")
+    shop.shelf.take("b")
+    assert shop.shelf.names == ("b",)
+
+
+def test_a_model_larger_than_the_limit_is_kept_while_it_is_used() -> None:
+    shop = Shop(free=100 * SIZE, limit=SIZE // 2)
+    assert shop.shelf.take("a") is shop.shelf.take("a")
+    assert shop.loads == {"a": 1}
+
+
+def test_models_share_one_cache_and_giving_way_empties_it() -> None:
+    shop = Shop(free=100 * SIZE)
+    a, b = shop.shelf.take("a"), shop.shelf.take("b")
+    assert a.cache is b.cache
+    a.text("horse")
+    assert a.cache.used_bytes > 0
+    shop.shelf.keep_only_newest()
+    assert (shop.shelf.names, a.cache.used_bytes) == (("b",), 0)
+
+
+@pytest.fixture
+def two_models(tmp_path: Path) -> dict[str, str]:
+    return {name: str(write_folder(tmp_path / name, parts(name))) for name in ("sd1", "xl")}
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each place was loaded by a bench."""
+    counted: Counter[str] = Counter()
+    real: Callable[..., LoadedModel] = edit_bench.load_model
+
+    def load(place: str, *args: Any, **options: Any) -> LoadedModel:
+        counted[Path(place).name] += 1
+        return real(place, *args, **options)
+
+    monkeypatch.setattr(edit_bench, "load_model", load)
+    return counted
+
+
+def edit(bench: EditBench, model: str) -> list[str]:
+    """Edit a picture with a model of the bench; the stages that were told."""
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    picture, raw = pack_picture(pixels.tobytes(), 32, 32, 3)
+    request = EditRequest(
+        "a horse", "a zebra", picture=picture, model=model, quality="draft", strength=0.5, threshold=0.3
+    )
+    told: list[str] = []
+    done = bench.run(
+        request, {picture.blob: raw}, lambda event: told.append(event.stage) if isinstance(event, Progress) else None
+    )
+    assert done.manifest.model == (model or "sd1")
+    return told
+
+
+def test_a_request_switches_the_model_and_going_back_loads_nothing(
+    two_models: dict[str, str], loads: Counter[str]
+) -> None:
+    bench = EditBench(two_models, "cpu", 1 << 24)
+    bench.load()
+    assert "loading" not in edit(bench, "")
+    assert "loading" in edit(bench, "xl")
+    assert "loading" not in edit(bench, "sd1")
+    assert "loading" not in edit(bench, "xl")
+    assert loads == {"sd1": 1, "xl": 1}
+
+
+def test_under_a_small_limit_only_the_model_in_use_is_kept(two_models: dict[str, str], loads: Counter[str]) -> None:
+    bench = EditBench(two_models, "cpu", 1 << 24, models_bytes=1)
+    for model in ("sd1", "sd1", "xl", "sd1"):
+        edit(bench, model)
+    assert loads == {"sd1": 2, "xl": 1}
+
+
+def test_a_model_that_the_owner_did_not_allow_is_refused_with_those_that_are(two_models: dict[str, str]) -> None:
+    with pytest.raises(ModelError, match=r"has no model 'flux'\. It has: sd1, xl"):
+        edit(EditBench(two_models, "cpu", 0), "flux")

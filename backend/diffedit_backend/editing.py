@@ -14,6 +14,7 @@ from diffedit_protocol.errors import BadInputError, ModelError, NothingFoundErro
 from diffedit_protocol.messages import Bounds, EditRequest
 from numpy.typing import NDArray
 
+from .detail import Detail
 from .diffedit.engine import DiffEditEngine, Subject, content_id
 from .diffedit.mask import automatic_threshold, final_mask, limit
 from .diffedit.memory import OutOfMemory
@@ -199,13 +200,27 @@ class _Job:
                 on_step=self.on_step,
             )
         with self.watch.measure("decoding"):
-            pictures = dict(zip(seeds, engine.decode(latents, self.on_step), strict=True))
+            pictures = self._decoded(latents, seeds, mask)
             shown = self._shown(pictures)
             edits = tuple(Edit(seed, self._pixels(pictures[seed], mask, bounds)) for seed in shown)
         if len(shown) == len(seeds):
             return edits, ()
         sentence = f"The model's safety checker flagged {len(seeds) - len(shown)} of {len(seeds)} results; kept back."
         return edits, (Note("FLAGGED", sentence),)
+
+    def _decoded(self, latents: torch.Tensor, seeds: tuple[int, ...], mask: Plane) -> dict[int, Pixels]:
+        """The edited crops (h, w, 3) at their own size, by seed; with detail where that is asked for."""
+        detail = Detail(self.engine, self.request, self.settings, self.colours, mask, self.area)
+        each = 1 + (detail.steps if self.request.detail else 0)
+        pictures = {}
+        for index, seed in enumerate(seeds):
+            done, total = index * each + 1, len(seeds) * each
+            picture = from_work(self.engine.decode(latents[index : index + 1])[0], self.area)
+            self.on_step(Step("decoding", done, total))
+            if self.request.detail:
+                picture = detail.drawn(picture, seed, _shifted(self.on_step, done, total))
+            pictures[seed] = picture
+        return pictures
 
     def _shown(self, pictures: Mapping[int, Pixels]) -> list[int]:
         """The seeds of the pictures that the model's safety checker lets pass. Raises ModelError when it lets none."""
@@ -220,10 +235,10 @@ class _Job:
         return shown
 
     def _pixels(self, decoded: Pixels, mask: Plane, bounds: Bounds) -> Pixels:
-        """The RGBA pixels within bounds of a picture at the model's size."""
+        """The RGBA pixels within bounds of an edited crop."""
         crop = self.area.crop
         inside = Bounds(bounds.x - crop.x, bounds.y - crop.y, bounds.width, bounds.height)
-        colours = cut(from_work(decoded, self.area), inside)
+        colours = cut(decoded, inside)
         alpha = cut(mask, bounds)
         if self.picture.shape[2] == 4:
             own = cut(self.picture, bounds)[..., 3]
@@ -283,3 +298,8 @@ class _Job:
             on_step(step)
 
         return listener
+
+
+def _shifted(on_step: OnStep, done: int, total: int) -> OnStep:
+    """Tells steps as those that follow the first `done` of `total`."""
+    return lambda step: on_step(Step(step.stage, done + step.step, total, step.preview))

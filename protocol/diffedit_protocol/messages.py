@@ -111,6 +111,7 @@ class EditRequest:
     is, with no search. The task "describe" asks for words on the picture, or on what is selected; its texts may be
     empty. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
     ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
+    `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
     """
 
     source: str
@@ -132,6 +133,7 @@ class EditRequest:
     model: str = ""
     adapters: tuple[Adapter, ...] = ()
     preview: bool = True
+    detail: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -161,6 +163,8 @@ class EditRequest:
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)
+        if not self.detail:
+            del fields["detail"]  # a backend from before it knows no such field, and need not
         return fields
 
     @classmethod

@@ -23,6 +23,7 @@ from .table import BulkEdit, edits_of, parameters_of, pictures_of
 
 _FIELDS = ("source", "target", "negative", "threshold", "grow", "feather", "strength", "guidance", "quality", "method")
 _COUNTS = ("seed", "variations")
+_SWITCHES = ("detail",)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Ended:
 
 def run_bulk(args: argparse.Namespace) -> int:
     """Edit many pictures. Returns 0 when every edit is done or was before, 1 when one failed."""
-    defaults: dict[str, Any] = {name: getattr(args, name) for name in (*_FIELDS, *_COUNTS, "mask", "selection")}
+    defaults: dict[str, Any] = {
+        name: getattr(args, name) for name in (*_FIELDS, *_COUNTS, *_SWITCHES, "mask", "selection")
+    }
     defaults |= {"adapters": tuple(args.adapter), "preview": False}
     args.result.mkdir(parents=True, exist_ok=True)
     edits = edits_of(pictures_of(args.picture), args.result, defaults, args.csv)

@@ -76,6 +76,11 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
         "--strength", type=float, default=0.8, metavar="R", help="encoding ratio, 0 to 1 (default: 0.8)"
     )
     parser.add_argument("--guidance", type=float, metavar="G", help="weight of the words (default: the model's)")
+    parser.add_argument(
+        "--detail",
+        action="store_true",
+        help="draw an edit that is larger than the model's pictures at the picture's own resolution, in windows; slow",
+    )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument(
         "--variations", type=int, default=1, metavar="N", help=f"1 to {MAX_VARIATIONS} results: OUT-1, OUT-2, ..."

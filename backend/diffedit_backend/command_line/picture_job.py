@@ -34,6 +34,7 @@ def run_edit(args: argparse.Namespace) -> int:
         guidance=args.guidance,
         seed=args.seed,
         variations=args.variations,
+        detail=args.detail,
     )
     outcome = _outcome(args, request, file, _plane(args.mask, file))
     paths = _result_paths(args.result, len(outcome.edits))

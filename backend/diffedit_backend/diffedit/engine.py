@@ -28,6 +28,7 @@ from .settings import Settings
 from .solvers import Solver, seeded_noise
 from .steps import OnStep, Step, ignore
 from .text import TextCondition, encode_text, token_ids
+from .windows import in_windows, windows_over
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -187,6 +188,16 @@ class DiffEditEngine:
         key = ("trajectory", self.model.key, subject.id, text, scale, ratio, settings.steps, settings.order)
         return self.cache.get(key, compute)
 
+    def noised(self, subject: Subject, ratio: float, settings: Settings, seed: int) -> Tensor:
+        """A trajectory (T + 1, 1, C, h, w) as `trajectory` gives, but of the picture under one noise at every level.
+
+        It costs no evaluation and holds no detail that the picture lacks, so an edit from it draws new detail.
+        """
+        x0 = self.encode(subject)
+        noise = seeded_noise(x0.shape, seed, x0)
+        levels = self.model.schedule.levels(settings.steps, ratio)
+        return torch.stack([x0, *(level.alpha * x0 + level.sigma * noise for level in levels[1:])])
+
     def edit(
         self,
         subject: Subject,
@@ -199,12 +210,14 @@ class DiffEditEngine:
         *,
         negative: str = "",
         seeds: Sequence[int] = (0,),
+        windowed: bool = False,
         preview: bool = False,
         on_step: OnStep = ignore,
     ) -> Tensor:
         """Latents (B, C, h, w) of the picture edited inside `mask`, one for each seed.
 
         mask: (h, w) float in [0, 1], 1 = edited. `ratio` and `settings` are those that the trajectory was made with.
+        windowed: the picture may be larger than the model's; it is predicted in windows of the model's own size.
         """
         levels = self.model.schedule.levels(settings.steps, ratio)[::-1]
         total = len(levels) - 1
@@ -219,6 +232,8 @@ class DiffEditEngine:
             on_step(Step("editing", index + 1, total, shown))
 
         predict = self._predictor(target, negative, guidance)
+        if windowed:
+            predict = in_windows(predict, windows_over(mask, self.model.native_size // self.model.factor))
         return masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
 
     def decode(self, latents: Tensor, on_step: OnStep = ignore) -> list[Pixels]:

@@ -19,6 +19,10 @@ _CONTEXT = 0.35
 _WORTH_A_CROP = 0.75
 # The longer side may be this many native sides: beyond it, models repeat their subject.
 _LONGEST = 2.0
+# Detail is drawn where it is this much finer than the edit itself,
+_WORTH_DETAIL = 1.25
+# over a region of at most this many native sides: 8 are some 200 windows, and 4096 px with Stable Diffusion 1.
+_LONGEST_DETAILED = 8.0
 _ROUNDING = 1e-6  # px: a border that misses a pixel by less does not touch it
 
 
@@ -56,6 +60,26 @@ def choose_area(width: int, height: int, region: Bounds | None, native: int, mul
     scale = min(native / math.sqrt(crop.width * crop.height), _LONGEST * native / max(crop.width, crop.height))
     work_width, work_height = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))
     return WorkArea(crop, work_width, work_height, _up(work_width, multiple), _up(work_height, multiple))
+
+
+def detailed_area(area: WorkArea, region: Bounds, native: int, multiple: int) -> WorkArea | None:
+    """The area of `region`, inside of `area`'s crop, at the picture's own resolution or as near to it as is bounded.
+
+    None where that is hardly finer than `area` is already. Around the region there is half a native side of context.
+    """
+    scale = min(1.0, _LONGEST_DETAILED * native / max(region.width, region.height))
+    if scale < _WORTH_DETAIL * area.scale:
+        return None
+    x, width = _widened(region.x - area.crop.x, region.width, native / 2 / scale, area.crop.width)
+    y, height = _widened(region.y - area.crop.y, region.height, native / 2 / scale, area.crop.height)
+    crop = Bounds(area.crop.x + x, area.crop.y + y, width, height)
+    work_width, work_height = max(1, round(width * scale)), max(1, round(height * scale))
+    return WorkArea(crop, work_width, work_height, _up(work_width, multiple), _up(work_height, multiple))
+
+
+def _widened(start: int, length: int, by: float, limit: int) -> tuple[int, int]:
+    first, last = max(0, math.floor(start - by)), min(limit, math.ceil(start + length + by))
+    return first, last - first
 
 
 def _up(length: int, multiple: int) -> int:

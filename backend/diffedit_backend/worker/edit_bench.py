@@ -164,9 +164,10 @@ def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:
 
 
 def _kind(request: EditRequest) -> str:
-    """What makes edits take equally long; a picture's size does not, as each is brought to the model's."""
+    """What makes edits take equally long; a picture's size does so for detail only: else it is the model's."""
     own_mask = request.mask is not None
-    return f"{request.task}:{request.method}:{request.quality}:{request.variations}:{request.strength}:{own_mask}"
+    length = f"{request.variations}:{request.strength}:{own_mask}:{request.detail}"
+    return f"{request.task}:{request.method}:{request.quality}:{length}"
 
 
 def _device_name(device: torch.device) -> str:

@@ -21,6 +21,7 @@ from .diffedit.memory import OutOfMemory
 from .diffedit.settings import Settings, settings_for
 from .diffedit.steps import OnStep, Step, ignore
 from .diffedit.text import words_beyond
+from .diffedit.wordings import wordings
 from .imaging.alpha import laid_on_paper, taken_off_paper
 from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
 from .imaging.soft_map import soft_map_of
@@ -59,6 +60,8 @@ def edit_picture(
     _check(request, picture, selection, mask)
     if attention is not None and not 0 <= attention <= 1:
         raise BadInputError(f"The share of the attention must be 0 to 1, not {attention}.")
+    if attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
+        raise BadInputError("The attention is that of the words of one text, but a text here has several wordings.")
     try:
         engine = engine.dressed(dressed(engine.model, request.adapters))
         return _Job(engine, request, picture, selection, mask, on_step, attention).run()
@@ -87,7 +90,7 @@ def _check(request: EditRequest, picture: Pixels, selection: Plane | None, mask:
             raise BadInputError(f"The {name} is empty. Select the place to be changed, or use no {name}.")
     if picture.shape[2] == 4 and not picture[..., 3].any():
         raise BadInputError("The layer is empty: every pixel is transparent. Choose a layer with something on it.")
-    if not request.target.strip():
+    if not any(map(str.strip, wordings(request.target))):
         raise BadInputError("Say what there should be: the second text is empty.")
     if _folded(request.source) == _folded(request.target):
         raise BadInputError("Both texts are the same, so there is nothing to change.")
@@ -246,7 +249,7 @@ class _Job:
         return np.ascontiguousarray(np.dstack((colours, alpha)))
 
     def _nothing_found(self) -> NothingFoundError:
-        source, target = self.request.source.strip(), self.request.target.strip()
+        source, target = (wordings(text)[0].strip() for text in (self.request.source, self.request.target))
         return NothingFoundError(
             f"No region differs clearly between '{source}' and '{target}'. "
             "Lower the threshold, or select the place yourself."

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .wordings import SEPARATOR, wordings
+
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
@@ -26,7 +28,17 @@ class TextCondition:
 
 @torch.inference_mode()
 def encode_text(model: LoadedModel, text: str) -> TextCondition:
-    """Encode one text: by the last layer for SD 1 and 2, by the last but one of both encoders for SDXL."""
+    """Encode one text; of several wordings (see `wordings`) the mean."""
+    conditions = [_encode_wording(model, wording) for wording in wordings(text)]
+    if len(conditions) == 1:
+        return conditions[0]
+    pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
+    tokens = torch.stack([condition.tokens for condition in conditions]).mean(0)
+    return TextCondition(tokens, torch.stack(pooled).mean(0) if pooled else None)
+
+
+def _encode_wording(model: LoadedModel, text: str) -> TextCondition:
+    """Encode by the last layer for SD 1 and 2, by the last but one of both encoders for SDXL."""
     if not model.is_xl:
         return TextCondition(_encoded(model, 0, text).last_hidden_state[0].to(model.dtype))
     tokens, pooled = [], torch.empty(0)
@@ -39,7 +51,11 @@ def encode_text(model: LoadedModel, text: str) -> TextCondition:
 
 
 def words_beyond(model: LoadedModel, text: str) -> str:
-    """The end of a text beyond the number of tokens that the text encoder reads; mostly ""."""
+    """The ends of a text's wordings beyond the number of tokens that the text encoder reads; mostly ""."""
+    return SEPARATOR.join(filter(None, (_beyond(model, wording) for wording in wordings(text))))
+
+
+def _beyond(model: LoadedModel, text: str) -> str:
     tokenizer = model.tokenizers[0]
     ids = tokenizer(model.words.spelled(text), truncation=False, verbose=False).input_ids
     room = tokenizer.model_max_length

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffedit_backend.bench.krita_inside import drag_threshold
 from diffedit_backend.diffedit import mask as engine
 from diffedit_backend.krita_host.remote import RemoteKrita
 from numpy.typing import NDArray
@@ -81,35 +82,9 @@ def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita,
 
 
 def test_the_threshold_moves_at_thirty_updates_a_second_on_2048_px(krita: RemoteKrita) -> None:
-    def drag(stage, feather):
-        import time
-
-        from diffedit.canvas.area import Area
-        from diffedit.canvas.layers import place_of
-        from diffedit.canvas.live_mask import LiveMask
-        from diffedit.canvas.mask_shape import plane_of
-        from PyQt5.QtGui import QImage
-
-        document = yield from stage.new(2048, 2048)
-        layer = document.activeNode()
-        hills = bytes((x * y) % 251 for y in range(64) for x in range(64))
-        soft = plane_of(QImage(hills, 64, 64, 64, QImage.Format_Grayscale8).scaled(2048, 2048, 0, 1))
-        live = LiveMask(place_of(document, layer), Area(0, 0, 2048, 2048), soft)
-        live.show(0.5, 0, feather)
-        yield 0.5
-        start, own, updates = time.perf_counter(), time.thread_time(), 40
-        for i in range(updates):
-            live.show(0.3 + i / 100, 0, feather)
-            yield 0  # Krita draws, and reads the pen
-        wall, own = time.perf_counter() - start, time.thread_time() - own
-        live.hide()
-        return updates / wall, updates / own
-
     for feather in (0, 12):
-        wall, own = krita.run(drag, feather=feather)
-        print(
-            f"live threshold at 2048 x 2048, feather {feather} px: {wall:.0f}/s, {own:.0f}/s of the thread's own time"
-        )
+        told = krita.run(drag_threshold, side=2048, feather=feather, as_mask=False)
+        own = told["updates a second of the thread's own time"]
         # By the main thread's own time: what else the machine does at the moment is not the mask's cost.
         assert own >= 30
 

@@ -1,0 +1,100 @@
+"""What `diffedit bench krita` and the tests run on Krita's main thread: see `RemoteKrita.run` for how it gets there."""
+
+from __future__ import annotations
+
+
+def edit_large(stage, side, model, depth, profile):  # type: ignore[no-untyped-def]
+    """Captures and answers a whole layer of side × side px; longest step and longest stall of each half, in ms."""
+    import os
+    import time
+
+    from diffedit.canvas import apply
+    from diffedit.canvas.area import Area
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.canvas.colour import DIRECT_STRIP
+    from diffedit_driver.stage import Heartbeat
+
+    document = yield from stage.new(side, side, model, depth, profile)
+    layer = document.activeNode()
+    if depth == "U8":
+        layer.setPixelData(os.urandom(side * 4) * side, 0, 0, side, side)
+    yield from stage.settle()
+    yield 0.5
+    unsplittable = []
+
+    def timed_add(document, node, layer):  # type: ignore[no-untyped-def]
+        wall, own = time.perf_counter(), time.thread_time()
+        original(document, node, layer)
+        unsplittable.append((time.perf_counter() - wall, time.thread_time() - own))
+
+    def run(steps):  # type: ignore[no-untyped-def]
+        beat, longest, value, turns = Heartbeat(), 0.0, None, 0
+        while value is None:
+            turns += 1
+            begun = time.thread_time()
+            try:
+                next(steps)
+            except StopIteration as stop:
+                value = stop.value
+            own = time.thread_time() - begun
+            if unsplittable and value is not None:
+                own -= unsplittable[0][1]
+            longest = max(longest, own)
+            yield 0
+        return value, longest * 1000, beat.stop(), turns
+
+    captured, capture_step, capture_stall, capture_turns = yield from run(capture_steps(document, layer))
+    area = Area(0, 0, side, side)
+    pixels, mask = os.urandom(side * 4) * side, b"\xff" * side * side
+    original, apply.add = apply.add, timed_add
+    try:
+        addition = apply.Addition("result", area, pixels, mask, area)
+        _, apply_step, apply_stall, apply_turns = yield from run(apply.apply_steps(captured.place, addition))
+    finally:
+        apply.add = original
+    return {
+        "capture step": capture_step,
+        "capture stall": capture_stall,
+        "apply step": apply_step,
+        "apply stall": apply_stall,
+        "addChildNode": unsplittable[0][0] * 1000,
+        "strips": -(-side * side // DIRECT_STRIP),
+        "capture turns": capture_turns,
+        "apply turns": apply_turns,
+    }
+
+
+def drag_threshold(stage, side, feather, as_mask):  # type: ignore[no-untyped-def]
+    """Moves the live threshold over a side × side px layer; updates a second by the clock and by the thread's time."""
+    import time
+
+    from diffedit.canvas.area import Area
+    from diffedit.canvas.layers import place_of
+    from diffedit.canvas.live_mask import LiveMask
+    from diffedit.canvas.mask_shape import plane_of
+    from diffedit_driver.stage import Heartbeat
+    from PyQt5.QtGui import QImage
+
+    document = yield from stage.new(side, side)
+    layer = document.activeNode()
+    hills = bytes((x * y) % 251 for y in range(64) for x in range(64))
+    soft = plane_of(QImage(hills, 64, 64, 64, QImage.Format_Grayscale8).scaled(side, side, 0, 1))
+    live = LiveMask(place_of(document, layer), Area(0, 0, side, side), soft, as_mask=as_mask)
+    live.show(0.5, 0, feather)
+    yield 0.5
+    beat, updates, shows = Heartbeat(), 40, []
+    start, own = time.perf_counter(), time.thread_time()
+    for i in range(updates):
+        begun = time.perf_counter()
+        live.show(0.3 + i / 100, 0, feather)
+        shows.append(1000 * (time.perf_counter() - begun))
+        yield 0  # Krita draws, and reads the pen
+    wall, own = time.perf_counter() - start, time.thread_time() - own
+    stall = beat.stop()
+    live.hide()
+    return {
+        "updates a second": updates / wall,
+        "updates a second of the thread's own time": updates / own,
+        "show, median ms": sorted(shows)[len(shows) // 2],
+        "longest stall ms": stall,
+    }

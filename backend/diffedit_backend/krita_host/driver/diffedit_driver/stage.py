@@ -1,6 +1,7 @@
 """What a task gets: Krita, ways to wait for it, and a stopwatch for its main thread."""
 
 import time
+from itertools import pairwise
 
 from krita import Krita
 from PyQt5.QtCore import QTimer
@@ -13,23 +14,28 @@ class Heartbeat:
     """Measures how long the main thread was away: the longest time between two beats that are due every millisecond."""
 
     def __init__(self):
-        self.last = time.perf_counter()
-        self.gaps = []
+        self.beats = [time.perf_counter()]
         self.timer = QTimer()
         self.timer.setInterval(1)
         self.timer.timeout.connect(self.beat)
         self.timer.start()
 
     def beat(self):
-        now = time.perf_counter()
-        self.gaps.append((now - self.last) * 1000)
-        self.last = now
+        self.beats.append(time.perf_counter())
 
     def stop(self):
         """-> the longest stall in ms since the start."""
         self.beat()
         self.timer.stop()
-        return max(self.gaps)
+        return self.longest()
+
+    def longest(self, start=0.0, end=0.0):
+        """-> the longest stall in ms, of each only what lies outside `start` to `end`, in seconds of perf_counter."""
+
+        def outside(before, after):
+            return after - before - max(0.0, min(after, end) - max(before, start))
+
+        return 1000 * max(outside(*gap) for gap in pairwise(self.beats))
 
 
 class Stage:

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A job that was handed to the link, with what its result needs."""
+    """A job that was handed to the link, with what its result needs. `own_mask`: its mask is the artist's."""
 
     session: EditSession
     inputs: EditInputs
     capture: Capture
     errand: Errand
     surroundings: Surroundings
+    own_mask: bool = False
 
     @property
     def task(self) -> str:
@@ -93,7 +94,8 @@ class JobDesk(QtCore.QObject):
                 mask,
             )
             base = Surroundings(capture.pixels, capture.area, capture.channels)
-            self._submit(Ticket(session, inputs, capture, errand, base))
+            own_mask = mask_of == "kept" and mask is not None
+            self._submit(Ticket(session, inputs, capture, errand, base, own_mask))
 
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
@@ -122,7 +124,7 @@ class JobDesk(QtCore.QObject):
 
     def _submit(self, ticket: Ticket) -> None:
         self._tickets[ticket.errand.job] = ticket
-        ticket.session.activity = Activity(ticket.task, "sending", ticket.errand.job)
+        ticket.session.activity = Activity(ticket.task, "sending", ticket.errand.job, own_mask=ticket.own_mask)
         self._link.submit(ticket.errand)
         self._link_changed()
 

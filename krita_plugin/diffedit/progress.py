@@ -22,7 +22,8 @@ class Activity:
     """What is being done for one document.
 
     `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "waiting" (in the queue), "working",
-    "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told.
+    "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told. `own_mask`: the artist's mask
+    is used, nothing is searched.
     """
 
     task: str
@@ -34,12 +35,13 @@ class Activity:
     ahead: int = 0
     seconds_left: float | None = None
     fraction: float | None = None
+    own_mask: bool = False
 
     @property
     def title(self) -> str:
         """What is being done: "Editing · inverting 14/20 · 6 s left"."""
         names = {"mask": tr("Finding the mask"), "edit": tr("Editing"), "describe": tr("Describing the layer")}
-        parts = [names[self.task], self._detail()]
+        parts = [tr("Using your mask") if self.own_mask else names[self.task], self._detail()]
         if self.seconds_left is not None and self.phase == "working":
             parts.append(time_left(self.seconds_left))
         return " · ".join(part for part in parts if part)

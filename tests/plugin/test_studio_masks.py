@@ -90,6 +90,7 @@ def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend
     until(lambda: link.last.request.task == "edit")
     assert link.last.mask is None
     assert link.last.selection is None
+    assert studio.session.activity.title == "Editing · sending the picture"
     assert link.last.request.threshold == 0.3
     assert (link.last.width, link.last.height) == (64, 48)
     link.finish(square())
@@ -108,6 +109,7 @@ def test_an_edit_uses_the_mask_as_the_artist_changed_it(desk, until) -> None:
     assert mask[35, 45] == 255
     assert mask[14, 12] == 255
     assert mask.sum() == 255 * (20 * 16 + 100)
+    assert studio.session.activity.title == "Using your mask · sending the picture"
     link.finish(None)
     until(lambda: len(document.topLevelNodes()) == 2)
     assert document.selection() is None

@@ -33,6 +33,7 @@ PUBLIC = {
     "diffedit_backend.outcome": ("EditOutcome", "Edit", "Note"),
     "diffedit_backend.models": ("load_model", "dressed", "LoadedModel"),
     "diffedit_backend.models.captioning": ("load_captioner", "Captioner"),
+    "diffedit_backend.models.suggesting": ("load_suggester", "Suggester"),
     "diffedit_backend.diffedit.engine": ("DiffEditEngine", "Subject"),
     "diffedit_backend.diffedit.pipeline": ("DiffEditPipeline",),
     "diffedit_backend.diffedit.steps": ("Step",),

@@ -103,8 +103,14 @@ def test_pickled_weights_and_other_models_are_refused(captioner: Path, tmp_path:
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ModelError, match=r"has no \.safetensors weights here"):
         load_captioner(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="is incomplete or damaged"):
+        load_captioner(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({**settings, "model_type": "bert"}))
     with pytest.raises(ModelError, match="no BLIP captioning model"):
+        load_captioner(str(tmp_path))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"is no captioning model: its folder has no config\.json"):
         load_captioner(str(tmp_path))
 
 

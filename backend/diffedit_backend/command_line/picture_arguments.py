@@ -8,6 +8,8 @@ from pathlib import Path
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, Adapter
 
+DEFAULT_SUGGESTIONS = 16  # as many as the library's removed guide for DiffEdit averaged
+
 
 def adapter(text: str) -> Adapter:
     """NAME or NAME=WEIGHT. Raises ArgumentTypeError."""
@@ -81,6 +83,16 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw an edit that is larger than the model's pictures at the picture's own resolution, in windows; slow",
     )
+    parser.add_argument(
+        "--suggest",
+        type=int,
+        nargs="?",
+        const=DEFAULT_SUGGESTIONS,
+        metavar="N",
+        help="average each text with N wordings that a language model suggests for it, see `diffedit suggest` "
+        f"(N: {DEFAULT_SUGGESTIONS})",
+    )
+    parser.add_argument("--suggester", metavar="NAME", help="the language model of --suggest: a folder or hub id")
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument(
         "--variations", type=int, default=1, metavar="N", help=f"1 to {MAX_VARIATIONS} results: OUT-1, OUT-2, ..."

@@ -27,6 +27,8 @@ Plane = NDArray[np.uint8]
 def run_edit(args: argparse.Namespace) -> int:
     """Edit a file; one result file for each variation."""
     file = read_picture(args.picture)
+    if args.suggest is not None:
+        _take_suggestions(args)
     request = EditRequest(
         **_shared(args),
         negative=args.negative,
@@ -59,6 +61,17 @@ def run_edit(args: argparse.Namespace) -> int:
     else:
         _finish(outcome, file)
     return 0
+
+
+def _take_suggestions(args: argparse.Namespace) -> None:
+    """Give both texts further wordings, and say them."""
+    from .suggestions import suggested_texts
+
+    args.source, args.target = suggested_texts(
+        (args.source, args.target), args.suggest, args.suggester, args.seed, args.device
+    )
+    if not args.json:
+        print(f"source: {args.source}\ntarget: {args.target}")
 
 
 def _record(

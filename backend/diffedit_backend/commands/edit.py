@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         for name in ("mask_out", "soft_map_out"):
             if getattr(args, name) is not None:
                 args.wrong_usage(f"--{name.replace('_', '-')} is for one picture only")
+        if args.suggest is not None:
+            args.wrong_usage("--suggest is for one picture only; `diffedit suggest --line` writes texts for the table")
         return run_bulk(args)
     if args.source is None or args.target is None:
         args.wrong_usage("--source and --target are needed: what is there, and what should be there")

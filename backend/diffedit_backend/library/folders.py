@@ -4,6 +4,7 @@
     <data>/models/NAME.safetensors   a checkpoint in Stable Diffusion's original layout
     <data>/adapters/NAME.safetensors a LoRA or a textual inversion; NAME/ with one .safetensors file in it is the same
     <data>/captioner/                a BLIP model that describes pictures
+    <data>/suggester/                a T5 or FLAN-T5 model that suggests wordings
 
 <data> is $DIFFEDIT_HOME, or `diffedit` in the user's data folder.
 """
@@ -33,7 +34,16 @@ def adapters_folder() -> Path:
 
 def kept_captioner() -> str | None:
     """Where a person has put a captioning model, None without one."""
-    folder = data_folder() / "captioner"
+    return _kept_network("captioner")
+
+
+def kept_suggester() -> str | None:
+    """Where a person has put a model that suggests wordings, None without one."""
+    return _kept_network("suggester")
+
+
+def _kept_network(name: str) -> str | None:
+    folder = data_folder() / name
     return str(folder) if (folder / "config.json").is_file() else None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +9,11 @@ import torch
 from diffedit_protocol.errors import ModelError
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 
 from .device import choose_device
 from .load import quiet_libraries
-from .sources import fetched
+from .sources import network_folder
 
 DEFAULT_CAPTIONER = "Salesforce/blip-image-captioning-base"
 _FROM_HUB = ["*.json", "*.safetensors", "*.txt"]
@@ -43,11 +42,11 @@ class Captioner:
 def load_captioner(name: str = DEFAULT_CAPTIONER, device: str | None = None) -> Captioner:
     """BLIP from a folder in transformers' layout or a hub id. Raises ModelError when its weights are not to be had."""
     quiet_libraries()
-    place = Path(name).expanduser()
-    folder = place if place.is_dir() else fetched(name, _FROM_HUB) if name.count("/") == 1 else None
-    if folder is None:
-        raise ModelError(f"There is no captioning model {name!r}: it is no folder here, and a hub id is 'owner/model'.")
-    _check(name, folder)
+    folder, settings = network_folder(name, "captioning model", _FROM_HUB)
+    if (kind := settings.get("model_type")) != "blip":
+        raise ModelError(
+            f"{name!r} is no BLIP captioning model (its kind is {kind!r}), for example {DEFAULT_CAPTIONER}."
+        )
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     try:
@@ -56,21 +55,7 @@ def load_captioner(name: str = DEFAULT_CAPTIONER, device: str | None = None) -> 
             BlipProcessor.from_pretrained(str(folder), local_files_only=True),
             choose_device(device),
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"The captioning model {name!r} is incomplete or damaged. Download it again.", detail=f"{error!r:.500}"
         ) from error
-
-
-def _check(name: str, folder: Path) -> None:
-    file = folder / "config.json"
-    kind = json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.is_file() else None
-    if kind != "blip":
-        raise ModelError(
-            f"{name!r} is no BLIP captioning model (its kind is {kind!r}), for example {DEFAULT_CAPTIONER}."
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"The captioning model {name!r} has no .safetensors weights here. Pickled weights can run any program, so "
-            "they are not loaded: take a version with .safetensors files."
-        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffedit_protocol.errors import ModelError
@@ -65,3 +67,23 @@ def fetched(name: str, patterns: list[str]) -> Path:
             "Check the name and the connection, or give the folder of a downloaded model.",
             detail=str(error),
         ) from error
+
+
+def network_folder(name: str, what: str, patterns: list[str]) -> tuple[Path, dict[str, Any]]:
+    """Folder and settings of one network of the transformers library: `name` is its folder, or a hub id.
+
+    what: the kind of network, for the sentences of a ModelError: when it is not to be had, or has no safe weights.
+    """
+    place = Path(name).expanduser()
+    folder = place if place.is_dir() else fetched(name, patterns) if name.count("/") == 1 else None
+    if folder is None:
+        raise ModelError(f"There is no {what} {name!r}: it is no folder here, and a hub id is 'owner/model'.")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ModelError(f"{name!r} is no {what}: its folder has no config.json.")
+    if not any(folder.glob(f"*{SAFE}")):
+        raise ModelError(
+            f"The {what} {name!r} has no {SAFE} weights here. Pickled weights can run any program, so they are not "
+            f"loaded: take a version with {SAFE} files."
+        )
+    return folder, dict(json.loads(file.read_text(encoding="utf-8")))

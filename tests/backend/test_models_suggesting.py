@@ -1,0 +1,147 @@
+"""Wordings that a language model suggests, by a T5 with random weights: it writes its words, if not wisely."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffedit_backend.bulk.record import read_record
+from diffedit_backend.bundled.samples import samples_folder
+from diffedit_backend.cli import main
+from diffedit_backend.library.folders import kept_suggester
+from diffedit_backend.models.suggesting import load_suggester
+from diffedit_protocol.errors import ModelError
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+WORDS = ["<pad>", "</s>", "<unk>", "a", "horse", "zebra", "on", "grass", "brown", "mare"]
+TEXTS = ["--source", "a horse on grass", "--target", "a zebra on grass", "--quality", "draft"]
+
+
+@pytest.fixture(autouse=True)
+def the_thread_count_is_put_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def suggester(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("t5")
+    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "model_max_length": 64}
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(WORDS),
+        d_model=16,
+        d_kv=8,
+        d_ff=20,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def suggested(suggester: Path, *options: str) -> list[str]:
+    return ["suggest", "a horse", "--suggester", str(suggester), "--device", "cpu", *options]
+
+
+def test_wordings_are_suggested_in_the_models_words_after_the_persons_own(
+    suggester: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(suggested(suggester, "--count", "4", "--json")) == 0
+    own, *more = json.loads(capsys.readouterr().out)
+    assert own == "a horse"
+    assert 1 <= len(more) <= 4
+    assert {word for text in more for word in text.split()} <= set(WORDS)
+    assert main(suggested(suggester, "--count", "4")) == 0
+    assert capsys.readouterr().out.splitlines() == [own, *more]
+    assert main(suggested(suggester, "--count", "4", "--line")) == 0
+    assert capsys.readouterr().out.splitlines() == [" | ".join([own, *more])]
+
+
+def test_suggestions_repeat_with_their_seed_and_leave_the_random_numbers_of_others_alone(suggester: Path) -> None:
+    model = load_suggester(str(suggester), "cpu")
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = model.suggest("a horse", 4, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+    assert len(first) == 4
+    assert model.suggest("a horse", 4, seed=1) == first
+    assert model.suggest("a horse", 4, seed=2) != first
+
+
+def test_an_edit_with_suggestions_is_the_edit_with_the_texts_that_it_tells(
+    suggester: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, first, second = str(samples_folder() / "horse.png"), tmp_path / "1.png", tmp_path / "2.png"
+    suggest = ["--suggest", "2", "--suggester", str(suggester)]
+    assert main(["edit", picture, str(first), *TEXTS, *suggest]) == 0
+    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines()[:2])
+    assert told["source"].startswith("a horse on grass | ")
+    assert told["target"].startswith("a zebra on grass | ")
+    texts = ["--source", told["source"], "--target", told["target"], "--quality", "draft"]
+    assert main(["edit", picture, str(second), *texts]) == 0
+    assert first.read_bytes() == second.read_bytes()
+    made_by: Any = read_record(first)
+    assert made_by["made_by"]["source"] == told["source"]
+
+
+def test_weights_that_are_not_here_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ModelError, match="is not on this machine and could not be fetched from the hub"):
+        load_suggester()
+    with pytest.raises(ModelError, match="There is no language model 'nothing'"):
+        load_suggester("nothing")
+
+
+def test_pickled_weights_other_models_and_damaged_ones_are_refused(suggester: Path, tmp_path: Path) -> None:
+    settings = json.loads((suggester / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"has no \.safetensors weights here"):
+        load_suggester(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="is incomplete or damaged"):
+        load_suggester(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(ModelError, match="no sequence-to-sequence language model \\(its kind is 'gpt2'\\)"):
+        load_suggester(str(tmp_path))
+
+
+def test_a_model_in_the_data_folder_is_taken(
+    suggester: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path))
+    assert kept_suggester() is None
+    (tmp_path / "suggester").symlink_to(suggester)
+    assert kept_suggester() == str(tmp_path / "suggester")
+    assert main(["suggest", "a horse", "--count", "2", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("a horse\n")
+
+
+def test_what_cannot_be_suggested_is_refused_with_a_sentence(
+    suggester: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(suggested(suggester, "--count", "0")) == 1
+    assert "The number of suggestions must be at least 1, not 0." in capsys.readouterr().err
+    assert main(["suggest", " ", "--suggester", str(suggester)]) == 1
+    assert "the text is empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["edit", str(tmp_path), str(tmp_path / "out"), *TEXTS, "--suggest"])
+    assert ended.value.code == 2
+    assert "--suggest is for one picture only" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to compare: time on the wall, or this process's processor time, steadier on a busy machine without"
         " a GPU (default: wall)",
     )
-    parser.add_argument("--compile", action="store_true", help="compile our UNet (CUDA only; a slow first run)")
+    parser.add_argument("--compile", action="store_true", help="compile our UNet (a slow first run)")
 
 
 def run(args: argparse.Namespace) -> int:

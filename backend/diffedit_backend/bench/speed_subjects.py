@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..diffedit.schedule import NoiseSchedule
 from ..models import LoadedModel, load_model, use_threads
+from ..models.compiling import compiled_unet
 from ..models.device import choose_device, choose_dtype
 
 if TYPE_CHECKING:
@@ -120,16 +121,15 @@ def _random_model(size: str, wished_device: str | None, wished_dtype: str | None
     dtype = choose_dtype(wished_dtype, device)
     parts: dict[str, Any] = random_components(size, dtype, device)
     unet = parts["unet"].to(memory_format=torch.channels_last)
-    on_cuda = compiled and device.type == "cuda"
     return LoadedModel(
         name=f"random {size}",
         key=f"random-{size}",
-        unet=torch.compile(unet, mode="reduce-overhead", dynamic=False) if on_cuda else unet,
+        unet=compiled_unet(unet, device) if compiled else unet,
         vae=parts["vae"].to(memory_format=torch.channels_last),
         tokenizers=tuple(parts[name] for name in ("tokenizer", "tokenizer_2") if name in parts),
         text_encoders=tuple(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts),
         schedule=NoiseSchedule.from_scheduler(parts["scheduler"]),
         device=device,
         dtype=dtype,
-        compiled=on_cuda,
+        compiled=compiled,
     )

@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep weights in the machine's memory and bring one network, or one layer, to the GPU at a time "
         "(default: as the GPU's free memory asks for)",
     )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network: quicker steps, but the first of every size takes minutes, and no LoRA can be used",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of a worker (default: all but one)")
     parser.add_argument("--queue", type=int, default=64, help="jobs that may wait (default: 64)")
     parser.add_argument(
@@ -114,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
     configuration |= {"safety": args.safety, "captioner": captioner}
-    configuration |= {"dtype": args.precision, "offload": args.offload}
+    configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     patience = Patience(step=args.step_timeout)
     pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)

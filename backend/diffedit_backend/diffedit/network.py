@@ -90,9 +90,13 @@ class Network:
         padded = _next_power_of_two(rows) if self.model.compiled else rows  # few shapes, so few compilations
         index = torch.arange(padded).clamp(max=rows - 1).tolist()
         tokens = torch.stack([texts[i].tokens for i in index])
+        time: int | Tensor = level.t
+        if self.model.compiled:
+            time = torch.tensor(level.t, device=x.device)  # a number would be compiled in: once for every level
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         output: Tensor = (self._plain_unet or self.model.unet)(
             x[index].to(self.model.dtype).contiguous(memory_format=torch.channels_last),
-            level.t,
+            time,
             encoder_hidden_states=tokens,
             added_cond_kwargs=self._added(x, [texts[i] for i in index]),
             return_dict=False,

@@ -13,6 +13,7 @@ from diffedit_protocol.errors import ModelError
 
 from ..diffedit.schedule import NoiseSchedule
 from ..library.folders import BUNDLED, model_place
+from .compiling import compiled_unet
 from .device import choose_device, choose_dtype
 from .loaded import DEFAULT_GUIDANCE, LoadedModel
 from .memory import free_bytes
@@ -39,7 +40,7 @@ def load_model(
     """Load `name`: "bundled", a name in the models folder, a diffusers folder, a .safetensors file of Stable Diffusion
     1, 2 or XL, or a hub id.
 
-    `dtype` is "fp32", "fp16", "bf16" or a torch dtype. `compiled` compiles the UNet (slow first run, CUDA only).
+    `dtype` is "fp32", "fp16", "bf16" or a torch dtype. `compiled` compiles the UNet: every new shape is slow once.
     `safety`: use the safety checker of a model that has one.
     `offload`: "none", "model" or "sequential"; None chooses by the device's free memory.
     Raises ModelError with a sentence that says what is missing and what to do.
@@ -57,10 +58,10 @@ def load_model(
     way = choose_offload(offload, chosen, free_bytes(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
     home = chosen if way == NONE else torch.device("cpu")
     unet = _placed(parts.unet, home, channels_last=True)
-    if compiled and chosen.type == "cuda":
+    if compiled:
         if way != NONE:
             raise ModelError(f"A compiled model cannot be offloaded, and {str(name)!r} does not fit the GPU whole.")
-        unet = torch.compile(unet, mode="reduce-overhead", dynamic=False)
+        unet = compiled_unet(unet, chosen)
     facts = _facts(place)
     model = LoadedModel(
         name=BUNDLED if name == BUNDLED else place.name,
@@ -74,7 +75,7 @@ def load_model(
         dtype=precision,
         guidance=float(facts.get("guidance", DEFAULT_GUIDANCE)),
         zero_empty_text=parts.zero_empty_text,
-        compiled=compiled and chosen.type == "cuda",
+        compiled=compiled,
         # A checker looks at one picture in an edit: where memory is short, it does so on the CPU.
         safety=parts.safety.to(home) if parts.safety is not None else None,
         offload=way,

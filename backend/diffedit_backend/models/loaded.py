@@ -60,8 +60,11 @@ class LoadedModel:
 
     @property
     def multiple(self) -> int:
-        """Picture sides must be multiples of this many px, so that every level of the UNet halves evenly."""
-        return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+        """Picture sides must be multiples of this many px, so that every level of the UNet halves evenly; of a compiled
+        one, so that its shapes are few.
+        """
+        evenly = int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+        return -(-self.native_size // 8 // evenly) * evenly if self.compiled else evenly
 
     @property
     def native_size(self) -> int:

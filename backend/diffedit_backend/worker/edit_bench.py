@@ -48,11 +48,13 @@ class EditBench:
         captioner: str | None = None,
         dtype: str | None = None,
         offload: str | None = None,
+        compiled: bool = False,
         models_bytes: int | None = None,
     ) -> None:
         self._models = dict(models)
         self._safety = safety
         self._wishes = (device, dtype, offload)
+        self._compiled = compiled
         self._pace = Pace()
         self._describer = Describer(captioner, device)
         self._shelf = ModelShelf(self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes)
@@ -70,6 +72,7 @@ class EditBench:
             captioner=fields.get("captioner"),
             dtype=fields.get("dtype"),
             offload=fields.get("offload"),
+            compiled=fields.get("compiled", False),
             models_bytes=fields.get("models_bytes"),
         )
 
@@ -141,7 +144,9 @@ class EditBench:
 
     def _load(self, name: str) -> LoadedModel:
         device, dtype, offload = self._wishes
-        return load_model(self._models[name], device, dtype, safety=self._safety, offload=offload)
+        return load_model(
+            self._models[name], device, dtype, safety=self._safety, offload=offload, compiled=self._compiled
+        )
 
     def _expected(self, name: str) -> int:
         device, dtype, _ = self._wishes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .weighting import weighted_tokens, weights_in, without_weights
 from .wordings import SEPARATOR, wordings
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ class TextCondition:
 
 @torch.inference_mode()
 def encode_text(model: LoadedModel, text: str) -> TextCondition:
-    """Encode one text; of several wordings (see `wordings`) the mean."""
+    """Encode one text; of several wordings (see `wordings`) the mean.
+
+    Raises ModelError, BadInputError for weights that cannot be heard (see `weighting`).
+    """
     conditions = [_encode_wording(model, wording) for wording in wordings(text)]
     if len(conditions) == 1:
         return conditions[0]
@@ -38,6 +42,15 @@ def encode_text(model: LoadedModel, text: str) -> TextCondition:
 
 
 def _encode_wording(model: LoadedModel, text: str) -> TextCondition:
+    weighted = weights_in(text)
+    if weighted is None:
+        return _encode_plain(model, text)
+    # Pooled embeddings are those of one token, the text's last: weights of others have no place there.
+    plain = _encode_plain(model, weighted.unweighted)
+    return replace(plain, tokens=weighted_tokens(model, weighted))
+
+
+def _encode_plain(model: LoadedModel, text: str) -> TextCondition:
     """Encode by the last layer for SD 1 and 2, by the last but one of both encoders for SDXL."""
     if not model.is_xl:
         return TextCondition(_encoded(model, 0, text).last_hidden_state[0].to(model.dtype))
@@ -57,14 +70,15 @@ def words_beyond(model: LoadedModel, text: str) -> str:
 
 def _beyond(model: LoadedModel, text: str) -> str:
     tokenizer = model.tokenizers[0]
-    ids = tokenizer(model.words.spelled(text), truncation=False, verbose=False).input_ids
+    ids = tokenizer(model.words.spelled(without_weights(text)), truncation=False, verbose=False).input_ids
     room = tokenizer.model_max_length
     return str(tokenizer.decode(ids[room - 1 : -1])).strip() if len(ids) > room else ""
 
 
 def token_ids(model: LoadedModel, text: str) -> list[int]:
     """The ids of a text in the first tokenizer, which for SDXL cuts as the second does; padded to its length."""
-    ids: list[int] = _token_ids(model.tokenizers[0], model.words.spelled(text))[0].tolist()
+    spelled = model.words.spelled(without_weights(text))
+    ids: list[int] = _token_ids(model.tokenizers[0], spelled)[0].tolist()
     return ids
 
 

@@ -22,13 +22,22 @@ from tiny_models import tiny_model
 SIZE = tiny_model().nbytes
 
 
+class Visitor:
+    """What is kept beside the models, as large as one of them while it is there."""
+
+    nbytes = SIZE
+
+    def give_up(self) -> None:
+        self.nbytes = 0
+
+
 class Shop:
     """A shelf of small models with memory that is counted instead of measured."""
 
-    def __init__(self, free: int, limit: int | None = None, expected: int = SIZE) -> None:
+    def __init__(self, free: int, limit: int | None = None, expected: int = SIZE, guest: Visitor | None = None) -> None:
         self.loads: Counter[str] = Counter()
         self._memory = free
-        self.shelf = ModelShelf(self._load, lambda _: expected, self._free, lambda: None, 1 << 20, limit)
+        self.shelf = ModelShelf(self._load, lambda _: expected, self._free, lambda: None, 1 << 20, limit, guest)
 
     def _load(self, name: str) -> LoadedModel:
         self.loads[name] += 1
@@ -88,6 +97,47 @@ def test_models_share_one_cache_and_giving_way_empties_it() -> None:
     assert a.cache.used_bytes > 0
     shop.shelf.keep_only_newest()
     assert (shop.shelf.names, a.cache.used_bytes) == (("b",), 0)
+
+
+def test_a_guest_counts_and_goes_before_any_model() -> None:
+    guest = Visitor()
+    shop = Shop(free=100 * SIZE, limit=3 * SIZE, guest=guest)
+    shop.shelf.take("a")
+    shop.shelf.take("b")
+    assert shop.shelf.nbytes == 3 * SIZE
+    shop.shelf.take("c")
+    assert (guest.nbytes, shop.shelf.names) == (0, ("a", "b", "c"))
+
+
+def test_a_guest_that_comes_sends_the_oldest_models_away_but_not_the_last() -> None:
+    guest = Visitor()
+    guest.nbytes = 0
+    shop = Shop(free=100 * SIZE, limit=2 * SIZE, guest=guest)
+    shop.shelf.take("a")
+    shop.shelf.take("b")
+    guest.nbytes = SIZE
+    shop.shelf.make_room_for_guest()
+    assert shop.shelf.names == ("b",)
+    guest.nbytes = 9 * SIZE
+    shop.shelf.make_room_for_guest()
+    assert shop.shelf.names == ("b",)
+
+
+def test_a_model_of_unknown_size_sends_the_guest_away_once_it_is_loaded() -> None:
+    guest = Visitor()
+    shop = Shop(free=100 * SIZE, limit=SIZE, expected=0, guest=guest)
+    shop.shelf.take("a")
+    assert (guest.nbytes, shop.shelf.names) == (0, ("a",))
+
+
+def test_where_memory_is_short_the_guest_goes_and_with_it_all_that_can() -> None:
+    guest = Visitor()
+    shop = Shop(free=int(2.2 * SIZE), guest=guest)
+    shop.shelf.take("a")
+    assert guest.nbytes == 0
+    guest.nbytes = SIZE
+    shop.shelf.keep_only_newest()
+    assert (guest.nbytes, shop.shelf.names) == (0, ("a",))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import torch
 from backends import client_of, last_event, scripted_backend, scripted_edit
 from diffedit_backend.cli import main
 from diffedit_backend.library.folders import kept_captioner
-from diffedit_backend.models.captioning import load_captioner
+from diffedit_backend.models.captioning import Captioner, load_captioner
+from diffedit_backend.worker import description
 from diffedit_backend.worker.edit_bench import EditBench
 from diffedit_backend.worker.loop import Finished
 from diffedit_protocol.blobs import pack_picture, pack_plane
@@ -144,6 +145,29 @@ def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected
     assert zlib.decompress(part.blobs[part.manifest.mask.blob]) == selection.tobytes()
     with pytest.raises(BadInputError, match="Nothing is selected"):
         described(bench, pixels, np.zeros((24, 30), np.uint8))
+
+
+def test_on_out_of_memory_the_captioning_model_is_given_up_and_loaded_again_for_the_next_picture(
+    captioner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = EditBench({}, "cpu", 0, captioner=str(captioner))
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
+    words = described(bench, pixels).manifest.words
+    loads, real = [], description.load_captioner
+
+    def load(name: str, device: str | None) -> Captioner:
+        loads.append(name)
+        return real(name, device)
+
+    def too_large(*_: Any) -> list[str]:
+        monkeypatch.undo()
+        monkeypatch.setattr(description, "load_captioner", load)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Captioner, "describe", too_large)
+    assert described(bench, pixels).manifest.words == words
+    assert described(bench, pixels).manifest.words == words
+    assert loads == [str(captioner)]
 
 
 def test_a_backend_without_a_captioning_model_refuses_at_once_and_says_what_to_do(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from .device import choose_device
 from .load import quiet_libraries
+from .offload import bytes_of
 from .sources import network_folder
 
 DEFAULT_CAPTIONER = "Salesforce/blip-image-captioning-base"
@@ -27,6 +28,11 @@ class Captioner:
         self._network = network.to(device).eval().requires_grad_(False)
         self._processor = processor
         self._device = device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the weights."""
+        return bytes_of(self._network)
 
     @torch.inference_mode()
     def describe(self, pixels: NDArray[np.uint8], count: int = 1, seed: int = 0) -> list[str]:

@@ -24,12 +24,21 @@ class Describer:
         self._device = device
         self._captioner: Captioner | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the weights, 0 while they are not loaded."""
+        return self._captioner.nbytes if self._captioner is not None else 0
+
+    def give_up(self) -> None:
+        """Let go of the weights; they are loaded again when the next picture is to be described."""
+        self._captioner = None
+
     def run(self, request: EditRequest, ref: PictureRef, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
         """The `words` of a request's picture, as many as it wants variations. Raises ModelError, BadInputError."""
         if self._name is None:
             raise ModelError("This worker has no captioning model. Start the backend with --captioner.")
-        tell(Progress("loading", 0, 1))
         if self._captioner is None:
+            tell(Progress("loading", 0, 1))
             self._captioner = load_captioner(self._name, self._device)
         picture = picture_of(ref, blobs)
         selected = plane_of(request.selection, blobs)

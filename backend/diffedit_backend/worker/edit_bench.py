@@ -57,7 +57,9 @@ class EditBench:
         self._compiled = compiled
         self._pace = Pace()
         self._describer = Describer(captioner, device)
-        self._shelf = ModelShelf(self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes)
+        self._shelf = ModelShelf(
+            self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes, self._describer
+        )
 
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
@@ -110,7 +112,9 @@ class EditBench:
         if request.picture is None:
             raise BadInputError("The request names no picture.")
         if request.task == "describe":
-            return self._describer.run(request, request.picture, blobs, tell)
+            done = self._describer.run(request, request.picture, blobs, tell)
+            self._shelf.make_room_for_guest()
+            return done
         name = request.model or next(iter(self._models))
         if name in self._models and name not in self._shelf:
             tell(Progress("loading", 0, 1))

@@ -48,13 +48,16 @@ def edit_picture(
     selection: Plane | None = None,
     mask: Plane | None = None,
     attention: float | None = None,
+    inversion: str | None = None,
     on_step: OnStep = ignore,
 ) -> EditOutcome:
     """Find what the two texts disagree on and, unless `request.task` is "mask", change it.
 
     picture: (H, W, 3) RGB or (H, W, 4) straight RGBA, uint8, sRGB. selection: (H, W) uint8, limits search and edit.
     mask: (H, W) uint8, used as it is instead of a search. attention: share, 0 to 1, of the soft map that is weighed by
-    where the changed words look; None takes the method's. The request's own references to pixels are not looked at.
+    where the changed words look; None takes the method's. inversion: a text under which the picture is inverted, such
+    as its caption; None takes the method's: no words, or the source's in "reference".
+    The request's own references to pixels are not looked at.
     Raises BadInputError, ModelError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
     """
     _check(request, picture, selection, mask)
@@ -64,7 +67,7 @@ def edit_picture(
         raise BadInputError("The attention is that of the words of one text, but a text here has several wordings.")
     try:
         engine = engine.dressed(dressed(engine.model, request.adapters))
-        return _Job(engine, request, picture, selection, mask, on_step, attention).run()
+        return _Job(engine, request, picture, selection, mask, on_step, attention, inversion).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         engine.cache.clear()
         height, width = picture.shape[:2]
@@ -112,12 +115,14 @@ class _Job:
         mask: Plane | None,
         on_step: OnStep,
         attention: float | None,
+        inversion: str | None,
     ) -> None:
         self.engine = engine
         self.request = request
         self.picture = picture
         self.selection = selection
         self.given_mask = mask
+        self.inversion = inversion
         self.settings: Settings = settings_for(request.method, request.quality)
         if attention is not None:
             self.settings = replace(self.settings, attention=attention)
@@ -184,7 +189,9 @@ class _Job:
         """The results, and what is to be said of those that the model's safety checker withholds."""
         request, engine, settings = self.request, self.engine, self.settings
         with self.watch.measure("inverting"):
-            trajectory = engine.trajectory(self.subject, request.source, request.strength, settings, self.on_step)
+            told = settings if self.inversion is None else replace(settings, inversion_text="source")
+            text = request.source if self.inversion is None else self.inversion
+            trajectory = engine.trajectory(self.subject, text, request.strength, told, self.on_step)
         # A method without fresh noise gives one result whatever the seed.
         count = request.variations if settings.eta > 0 else 1
         seeds = tuple((request.seed + i) % 2**32 for i in range(count))
@@ -265,7 +272,8 @@ class _Job:
                     "NEARLY_ALL", f"{share:.0%} was found: nearly everything. Raise the threshold, or select the place."
                 )
             )
-        model, texts = self.engine.model, (self.request.source, self.request.target, self.request.negative)
+        request, model = self.request, self.engine.model
+        texts = (request.source, request.target, request.negative, self.inversion or "")
         if model.remark:
             notes.append(Note("MODEL", model.remark))
         if unsaid := self._unsaid_words(texts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.bulk.record import read_record
 from diffedit_backend.bundled.samples import samples_folder
 from diffedit_backend.cli import main
 from PIL import Image
@@ -27,6 +28,19 @@ def horse():
 def opened(path):
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def test_an_inversion_text_is_heard_and_recorded_and_refused_over_a_link(horse, tmp_path, capsys):
+    plain, own = tmp_path / "plain.png", tmp_path / "own.png"
+    assert main(["edit", str(horse), str(plain), *TEXTS]) == 0
+    assert main(["edit", str(horse), str(own), *TEXTS, "--inversion", "a brown horse on grass"]) == 0
+    assert not np.array_equal(opened(plain), opened(own))
+    assert read_record(own)["made_by"]["inversion"] == "a brown horse on grass"
+    assert "inversion" not in read_record(plain)["made_by"]
+    with pytest.raises(SystemExit) as ended:
+        main(["edit", str(horse), str(own), *TEXTS, "--inversion", "a horse", "--connect"])
+    assert ended.value.code == 2
+    assert "--inversion is for edits in this process" in capsys.readouterr().err
 
 
 def test_an_edit_changes_the_horse_and_nothing_else(horse, tmp_path, capsys):

@@ -210,6 +210,22 @@ def test_a_mask_outside_of_the_selection_is_refused(engine):
         edit_picture(engine, REQUEST, picture_of(40, 40), selection=left, mask=right)
 
 
+def test_a_picture_is_inverted_under_its_own_text_where_one_is_given(engine):
+    picture, mask = picture_of(32, 32), square(32, 32, (8, 8, 24, 24))
+
+    def pixels(method: str, inversion: str | None) -> bytes:
+        request = replace(REQUEST, method=method, strength=0.5)
+        outcome = edit_picture(engine, request, picture, mask=mask, inversion=inversion)
+        return outcome.edits[0].pixels.tobytes()
+
+    assert pixels("paper", "") == pixels("paper", None)
+    assert pixels("paper", "a horse on grass") != pixels("paper", None)
+    assert pixels("reference", "a horse") == pixels("reference", None)
+    assert pixels("reference", "") != pixels("reference", None)
+    cut = edit_picture(engine, REQUEST, picture, mask=mask, inversion="abcdefghijklmnopqrst")
+    assert [note.code for note in cut.notes] == ["TEXT_CUT"]
+
+
 def test_texts_that_mean_the_same_to_the_model_find_nothing(engine):
     """To a tokenizer of letters, punctuation says nothing."""
     with pytest.raises(NothingFoundError, match="No region differs clearly between 'a horse' and 'a horse!'"):

@@ -30,9 +30,10 @@ class Editor:
         *,
         selection: Pixels | None = None,
         mask: Pixels | None = None,
+        inversion: str | None = None,
         on_step: OnStep = ignore,
     ) -> EditOutcome:
-        """Raises every DiffEditError that an edit may end in."""
+        """`inversion`: not for a running backend. Raises every DiffEditError that an edit may end in."""
         if self._args.connect is not None:
             from ..server.remote_edit import edit_over_link
 
@@ -41,7 +42,9 @@ class Editor:
 
         if self._engine is None:
             self._engine = self._loaded()
-        return edit_picture(self._engine, request, pixels, selection=selection, mask=mask, on_step=on_step)
+        return edit_picture(
+            self._engine, request, pixels, selection=selection, mask=mask, inversion=inversion, on_step=on_step
+        )
 
     def _loaded(self) -> Any:
         from ..diffedit.engine import DiffEditEngine

@@ -84,6 +84,11 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw an edit that is larger than the model's pictures at the picture's own resolution, in windows; slow",
     )
     parser.add_argument(
+        "--inversion",
+        metavar="TEXT",
+        help="invert the picture under this text, such as its caption by `diffedit describe`; not with --connect",
+    )
+    parser.add_argument(
         "--suggest",
         type=int,
         nargs="?",

@@ -38,7 +38,7 @@ def run_edit(args: argparse.Namespace) -> int:
         variations=args.variations,
         detail=args.detail,
     )
-    outcome = _outcome(args, request, file, _plane(args.mask, file))
+    outcome = _outcome(args, request, file, _plane(args.mask, file), args.inversion)
     paths = _result_paths(args.result, len(outcome.edits))
     for index, (edit, path) in enumerate(zip(outcome.edits, paths, strict=True)):
         write_picture(path, file, lay_in(file, paste(file.pixels, outcome, index), outcome.mask))
@@ -79,6 +79,8 @@ def _record(
 ) -> dict[str, object]:
     """What made a result, to be written into it."""
     made_by = {**parameters_of(request), **made_with(args)}
+    if args.inversion is not None:
+        made_by["inversion"] = args.inversion
     own = {"seed": seed, "threshold": outcome.threshold, "count": count, "picture": args.picture.name}
     return {"made_by": made_by, **own}
 
@@ -104,10 +106,12 @@ def _plane(path: Path | None, file: PictureFile) -> Plane | None:
     return None if path is None else read_plane(path, width, height)
 
 
-def _outcome(args: argparse.Namespace, request: EditRequest, file: PictureFile, mask: Plane | None) -> EditOutcome:
+def _outcome(
+    args: argparse.Namespace, request: EditRequest, file: PictureFile, mask: Plane | None, inversion: str | None = None
+) -> EditOutcome:
     selection = _plane(args.selection, file)
     report = _progress_line()
-    return Editor(args).edit(request, file.pixels, selection=selection, mask=mask, on_step=report)
+    return Editor(args).edit(request, file.pixels, selection=selection, mask=mask, inversion=inversion, on_step=report)
 
 
 def _progress_line() -> Callable[[Step], None]:

@@ -35,12 +35,14 @@ def run(args: argparse.Namespace) -> int:
     if args.csv is not None or args.picture.is_dir() or _is_glob(args.picture):
         from ..bulk.run import run_bulk
 
-        for name in ("mask_out", "soft_map_out"):
+        for name in ("mask_out", "soft_map_out", "inversion"):
             if getattr(args, name) is not None:
                 args.wrong_usage(f"--{name.replace('_', '-')} is for one picture only")
         if args.suggest is not None:
             args.wrong_usage("--suggest is for one picture only; `diffedit suggest --line` writes texts for the table")
         return run_bulk(args)
+    if args.inversion is not None and args.connect is not None:
+        args.wrong_usage("--inversion is for edits in this process: leave --connect out")
     if args.source is None or args.target is None:
         args.wrong_usage("--source and --target are needed: what is there, and what should be there")
     from ..command_line.picture_job import run_edit

@@ -2,8 +2,10 @@
 
     asking -> uploading -> submitting -> watching -> ended
 
-A link that was cut goes on where it was. A server that was restarted (its boot id changed) is asked and given
-everything anew under the same id: events then begin at 1 again, and a result that the server had kept comes at once.
+The submit follows the last chunk without waiting for its answer, since the server takes both in order; should a chunk
+get lost, the submit is refused and sent again once all is there. A link that was cut goes on where it was. A server
+that was restarted (its boot id changed) is asked and given everything anew under the same id: events then begin at 1
+again, and a result that the server had kept comes at once.
 """
 
 from __future__ import annotations
@@ -43,29 +45,39 @@ class Upload:
         self._next = offset
         self._in_flight: dict[int, tuple[int, int]] = {}
 
+    @property
+    def all_sent(self) -> bool:
+        """Whether no chunk is left to send; some may still be unanswered."""
+        return self._next >= self.size
+
     def pump(self, run: Operation, desk: Desk) -> None:
         """Send chunks while the window has room."""
         limits = desk.server.limits
         while self._next < self.size and len(self._in_flight) < desk.speed.window(limits):
             offset = self._next
-            plain = self._data[offset : offset + desk.speed.chunk_bytes(limits)]
+            plain = self._data[offset : offset + desk.speed.chunk_bytes(limits, self.size)]
             encoding, data = encode_chunk(plain, desk.speed.encoding(self._channels))
             number = desk.ask(run, Put(self.blob, self.size, offset, len(plain), encoding, data))
             self._next = offset + len(plain)
             self._in_flight[number] = (self._next, len(data))
 
-    def answer(self, run: Operation, desk: Desk, number: int, reply: Stored) -> None:
-        """The server tells how much it holds. Raises SchemaError for what cannot be."""
+    def answer(self, run: Operation, desk: Desk, number: int, reply: Stored) -> bool:
+        """The server tells how much it holds; whether everything else that `run` had asked was dropped for that.
+
+        Raises SchemaError for what cannot be.
+        """
         if not 0 <= reply.received <= self.size or reply.complete != (reply.received == self.size):
             raise SchemaError(f"The backend says that it holds {reply.received} of {self.size} bytes of a blob.")
         end, size = self._in_flight.pop(number)
         self._meter.answered(desk.speed, size, desk.now)
         self.stored = reply.received
         self.complete = reply.complete
-        if self.complete or reply.received < end:
+        useless = bool(self._in_flight) if self.complete else reply.received < end
+        if useless:
             desk.drop(run)
             self._in_flight.clear()
             self._next = reply.received
+        return useless
 
 
 class JobRun(Operation):
@@ -93,6 +105,7 @@ class JobRun(Operation):
         self._waiting: deque[tuple[str, int]] = deque()
         self._meter = TransferMeter()
         self._rounds = 0
+        self._submitting = False
         self._subscribing = False
         self._heard = 0.0
 
@@ -126,7 +139,7 @@ class JobRun(Operation):
         self.cancelling = True
         if self.accepted and desk.ready:
             desk.ask(self, Cancel(self.job))
-        elif self._upload is not None:
+        elif self._upload is not None and not self._submitting:
             self._end_unsubmitted(desk)
 
     def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
@@ -141,13 +154,15 @@ class JobRun(Operation):
             self._waiting = deque((blob, reply.received[blob]) for blob in self._blobs if blob in reply.received)
             self._next_upload(desk)
         elif isinstance(reply, Stored) and self._upload is not None:
-            self._upload.answer(self, desk, number, reply)
+            if self._upload.answer(self, desk, number, reply):
+                self._submitting = False
             if self._upload.complete:
                 self._next_upload(desk)
             else:
-                self._upload.pump(self, desk)
+                self._go_on(desk, self._upload)
         elif isinstance(reply, Accepted):
-            self.accepted = True
+            desk.drop(self)  # chunks whose answers got lost
+            self._upload, self._submitting, self.accepted = None, False, True
             self._watch(desk)
         elif isinstance(reply, Subscribed):
             self._subscribing = False
@@ -157,8 +172,12 @@ class JobRun(Operation):
     def refused(self, desk: Desk, number: int, request: Request, error: DiffEditError) -> None:
         lost = isinstance(request, Submit) and isinstance(error, NoBlobError)
         forgotten = isinstance(request, (Subscribe, Cancel)) and isinstance(error, UnknownJobError)
-        if forgotten and self.cancelling:
+        if isinstance(request, Submit):
+            self._submitting = False
+        if self.cancelling and (lost or forgotten):
             self._end_unsubmitted(desk)
+        elif lost and self._upload is not None:
+            pass  # a chunk got lost: it will be asked for or repeated, and the submit follows it
         elif (lost or forgotten) and self._request is not None and self._rounds < MOST_ROUNDS:
             self.accepted = False
             self.last = 0
@@ -196,7 +215,7 @@ class JobRun(Operation):
         """Ask what is missing, then upload it and submit."""
         desk.drop(self)
         self._rounds += 1
-        self._subscribing = False
+        self._submitting = self._subscribing = False
         self._upload = None
         self._waiting.clear()
         self._meter = TransferMeter()
@@ -212,12 +231,24 @@ class JobRun(Operation):
         if self._waiting:
             blob, offset = self._waiting.popleft()
             self._upload = Upload(blob, self._blobs[blob], offset, self._channels(blob), self._meter)
-            self._upload.pump(self, desk)
+            self._go_on(desk, self._upload)
+        elif self._submitting:
+            pass  # its answer tells
         elif self.cancelling:
             self._end_unsubmitted(desk)
         else:
-            assert self._request is not None  # a job that is only watched is never brought
-            desk.ask(self, Submit(self.job, self._request))
+            self._submit(desk)
+
+    def _go_on(self, desk: Desk, upload: Upload) -> None:
+        """Send what there is room for; behind the last chunk of all, the submit."""
+        upload.pump(self, desk)
+        if upload.all_sent and not (self._waiting or self._submitting or self.cancelling):
+            self._submit(desk)
+
+    def _submit(self, desk: Desk) -> None:
+        assert self._request is not None  # a job that is only watched is never brought
+        self._submitting = True
+        desk.ask(self, Submit(self.job, self._request))
 
     def _end_unsubmitted(self, desk: Desk) -> None:
         """Cancelled before the server had the job, or after it forgot it: nobody else will tell so."""

@@ -10,7 +10,8 @@ from .replies import KIB, MIB, Limits
 
 SMALLEST_CHUNK = 256 * KIB
 LARGEST_CHUNK = MIB
-LOOPBACK_WINDOW = 4
+LOOPBACK_WINDOW = 8
+PARTS = 8  # of a blob on loopback, so that the one end hashes what it has while the other still sends
 SMALLEST_WINDOW = 2  # one chunk on the wire while the other is being answered
 IN_FLIGHT_SECONDS = 0.2
 CHUNK_SECONDS = 0.1
@@ -46,9 +47,12 @@ class LinkSpeed:
             return self.round_trip is None or self.round_trip > NEAR_SECONDS
         return self.bytes_per_second < RAW_FROM
 
-    def chunk_bytes(self, limits: Limits) -> int:
-        """Bytes of the next chunk, before encoding."""
-        wanted = LARGEST_CHUNK if self.loopback else int((self.bytes_per_second or 0) * CHUNK_SECONDS)
+    def chunk_bytes(self, limits: Limits, blob_bytes: int | None = None) -> int:
+        """Bytes of the next chunk, before encoding; `blob_bytes`: of the whole blob, where that is known."""
+        if self.loopback:
+            wanted = LARGEST_CHUNK if blob_bytes is None else -(-blob_bytes // PARTS)
+        else:
+            wanted = int((self.bytes_per_second or 0) * CHUNK_SECONDS)
         return min(max(SMALLEST_CHUNK, min(wanted, LARGEST_CHUNK)), limits.chunk_bytes)
 
     def window(self, limits: Limits) -> int:

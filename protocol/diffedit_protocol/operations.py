@@ -175,7 +175,7 @@ class Download(Operation):
             if self._holes:
                 offset, length = self._holes.popleft()
             elif size is None or self._next < size:
-                offset, length = self._next, desk.speed.chunk_bytes(limits)
+                offset, length = self._next, desk.speed.chunk_bytes(limits, size)
                 if size is not None:
                     length = min(length, size - offset)
                 self._next += length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from diffedit_protocol.blobs import blob_id, pack_plane
@@ -15,6 +16,7 @@ from diffedit_protocol.errors import (
     UnknownJobError,
     VersionError,
 )
+from diffedit_protocol.frames import Frames, decode
 from diffedit_protocol.job_run import MOST_ROUNDS, REFRESH_SECONDS, JobRun
 from diffedit_protocol.messages import (
     Bounds,
@@ -248,6 +250,67 @@ def test_a_blob_that_the_server_dropped_before_submit_is_sent_again(edit: Edit) 
     world.run(lambda: run.accepted, each=drop_once)
     assert dropped
     assert world.server.bytes_put == 2 * run.total
+
+
+def _kinds_to_server(world: World, lose: Callable[[str], bool] = lambda kind: False) -> list[str]:
+    """The types of the messages that go to the server from now on; those that `lose` picks never arrive."""
+    kinds: list[str] = []
+    launch = world._launch
+
+    def watched(frames: Frames, *, to_server: bool) -> None:
+        if to_server:
+            kinds.append(decode(frames).type)
+            if lose(kinds[-1]):
+                return
+        launch(frames, to_server=to_server)
+
+    world._launch = watched  # type: ignore[method-assign]
+    return kinds
+
+
+def test_the_submit_follows_the_last_chunk_without_waiting_for_its_answer(edit: Edit) -> None:
+    request, blobs = edit
+    picture = {request.picture.blob: blobs[request.picture.blob]}
+    world = World(faults=Faults(delay=0.01))  # no answer comes in the turn in which a request is sent
+    sent = _kinds_to_server(world)
+    run = JobRun(new_job_id(), EditRequest("a", "b", picture=request.picture), picture, accepted=False)
+    world.client.start(run, world.now)
+    world.run(lambda: "submit" in sent)
+    assert request.picture.blob not in world.server.blobs  # its last chunk is still on its way
+    world.run(lambda: run.accepted)
+    assert [kind for kind in sent if kind in ("put", "submit")] == ["put"] * sent.count("put") + ["submit"]
+
+
+def test_a_submit_whose_chunk_was_lost_is_sent_again_once_all_is_there(edit: Edit) -> None:
+    world = World()
+    lost: list[str] = []
+
+    def lose_one(kind: str) -> bool:
+        if kind == "put" and not lost:
+            lost.append(kind)
+            return True
+        return False
+
+    sent = _kinds_to_server(world, lose_one)
+    run = JobRun(new_job_id(), *edit, accepted=False)
+    world.client.start(run, world.now)
+    world.run(lambda: run.accepted)
+    assert lost
+    assert list(world.server.jobs) == [run.job]
+    assert world.server.bytes_put == run.total
+    assert sent.count("have") == 1
+
+
+def test_cancel_while_the_submit_follows_its_chunks_reaches_the_job(edit: Edit) -> None:
+    world = World(faults=Faults(delay=0.2))
+    sent = _kinds_to_server(world)
+    run = JobRun(new_job_id(), *edit, accepted=False)
+    world.client.start(run, world.now)
+    world.run(lambda: "submit" in sent)
+    run.cancel(world.client)
+    world.run(lambda: run.finished)
+    assert drain(run)[-1] == Cancelled()
+    assert all(job.ended for job in world.server.jobs.values())
 
 
 def test_a_server_that_keeps_dropping_blobs_ends_the_run_with_its_error(edit: Edit) -> None:

@@ -309,8 +309,14 @@ LIMITS = Limits()
 def test_loopback_is_never_packed_and_takes_the_largest_chunks() -> None:
     speed = LinkSpeed(loopback=True)
     speed.saw_transfer(1000, 1.0)
-    assert (speed.chunk_bytes(LIMITS), speed.window(LIMITS)) == (MIB, 4)
+    assert (speed.chunk_bytes(LIMITS), speed.window(LIMITS)) == (MIB, 8)
     assert (speed.encoding(3), speed.encoding(None), speed.previews) == ("raw", "raw", "raw")
+
+
+def test_a_small_blob_on_loopback_is_split_so_that_both_ends_work_at_once() -> None:
+    speed = LinkSpeed(loopback=True)
+    sizes = [MIB, 3 * MIB, 8 * MIB, 48 * MIB]
+    assert [speed.chunk_bytes(LIMITS, size) for size in sizes] == [256 * 1024, 384 * 1024, MIB, MIB]
 
 
 @pytest.mark.parametrize(

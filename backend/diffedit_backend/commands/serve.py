@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.replies import ModelInfo
+
+if TYPE_CHECKING:
+    from ..executors.ray_pool import RayPool
+    from ..executors.worker_slot import Patience
 
 # The libraries' progress bars and advice would fill the log.
 QUIET = {
@@ -38,8 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", action="append", help="cuda:0, mps, cpu, ...; again for one more worker (default: every GPU)"
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="workers on each device (default: 1; on a CPU, each takes a core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="workers on each device (default: 1; on a CPU, each takes a core); with Ray: actors",
     )
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where edits run (default: local; see docs/studio.md)",
+    )
+    parser.add_argument(
+        "--ray-address", default="", metavar="HOST:PORT", help="head of the Ray cluster (default: one of its own, here)"
+    )
+    parser.add_argument(
+        "--ray-node-ip", default="127.0.0.1", metavar="IP", help="this machine's address for Ray (default: 127.0.0.1)"
+    )
+    parser.add_argument("--ray-cpu-only", action="store_true", help="actors without a GPU")
     parser.add_argument(
         "--state", type=Path, help="folder for keys, results and the log (default: in your data folder)"
     )
@@ -95,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.replies import Limits
 
+    from ..executors.base import Executor
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Patience
@@ -122,7 +145,11 @@ def run(args: argparse.Namespace) -> int:
     configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     patience = Patience(step=args.step_timeout)
-    pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)
+    pool: Executor
+    if args.executor == "ray":
+        pool = _ray_pool(args, configuration, patience)
+    else:
+        pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)
 
     def announce(server: Server) -> None:
         device = server.info().device
@@ -159,6 +186,30 @@ def _info(name: str, model: str) -> ModelInfo:
         return ModelInfo(name)
     entry = entry_of(name, place)
     return ModelInfo(name, entry.family, entry.size)
+
+
+def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience: Patience) -> RayPool:
+    """Raises BadInputError for what no Ray cluster can be asked."""
+    from ..executors.ray_pool import RayPool, RaySetup
+
+    if importlib.util.find_spec("ray") is None:
+        raise BadInputError("Ray is not installed here. Install it: pip install 'krita-diffedit[ray]'.")
+    if "://" in args.ray_address:
+        raise BadInputError(
+            f"--ray-address is {args.ray_address!r}; give HOST:PORT of the head, and run `ray start --address` "
+            "with it on this machine first."
+        )
+    if args.workers is not None and args.workers < 1:
+        raise BadInputError(f"--workers is {args.workers}; there must be at least one.")
+    setup = RaySetup(
+        address=args.ray_address,
+        node_ip=args.ray_node_ip,
+        gpus=0 if args.ray_cpu_only else 1,
+        configuration={**configuration, "device": "cpu" if args.ray_cpu_only else "auto"},
+        environment=QUIET,
+        options={} if args.ray_address else {"include_dashboard": False},
+    )
+    return RayPool(setup, args.workers or len(_devices()), patience)
 
 
 def _places(args: argparse.Namespace) -> list[str]:

@@ -9,6 +9,7 @@ Nothing is pickled: a header holds numbers, strings, lists and maps only.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import sys
@@ -67,6 +68,18 @@ class Pipe:
         if len(data) < size:
             raise EOFError(f"The pipe ended after {len(data)} of {size} bytes.")
         return data
+
+
+def note_to_bytes(type_: str, payloads: Sequence[bytes | memoryview] = (), **fields: Any) -> bytes:
+    """A note as one piece, for links that carry messages."""
+    whole = io.BytesIO()
+    Pipe(io.BytesIO(), whole).send(type_, payloads, **fields)
+    return whole.getvalue()
+
+
+def note_from_bytes(data: bytes) -> Note:
+    """Raises EOFError or ValueError when the bytes hold no note."""
+    return Pipe(io.BytesIO(data), io.BytesIO()).receive()
 
 
 def claim_standard_streams() -> Pipe:

@@ -1,0 +1,64 @@
+"""The Ray actor that owns one GPU: the worker's own loop, spoken to by notes in place of a pipe.
+
+Only bytes cross Ray, which sends them as they are; a note is read by msgpack, so nothing of a job is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+
+from ..worker.loop import work
+from ..worker.pipe import Note, Pipe, note_from_bytes, note_to_bytes
+
+
+class NotePipe(Pipe):
+    """What the worker's loop takes for its pipe."""
+
+    def __init__(self) -> None:
+        self.inward: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.outward: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def send(self, type_: str, payloads: Sequence[bytes | memoryview] = (), **fields: Any) -> None:
+        self.outward.put(note_to_bytes(type_, payloads, **fields))
+
+    def receive(self) -> Note:
+        return note_from_bytes(self.inward.get())
+
+
+class WorkerActor:
+    """`bench`: "module:attribute" that makes the bench; `environment` is added before anything heavy is imported."""
+
+    def __init__(self, bench: str, environment: Mapping[str, str]) -> None:
+        os.environ.update(environment)
+        self._pipe = NotePipe()
+        self._bench = bench
+        threading.Thread(target=self._work, name="work", daemon=True).start()
+
+    @ray.method(concurrency_group="control")
+    def tell(self, note: bytes) -> None:
+        """Hand a note to the worker; it is read at once, also while a job computes."""
+        self._pipe.inward.put(note)
+
+    def notes(self) -> Iterator[bytes]:
+        """Everything that the worker says; the last is exit {code}."""
+        while (note := self._pipe.outward.get()) is not None:
+            yield note
+
+    def _work(self) -> None:
+        self._pipe.send("born", pid=os.getpid(), node=ray.get_runtime_context().get_node_id())
+        module, _, attribute = self._bench.partition(":")
+
+        def make(fields: dict[str, Any]) -> Any:
+            return operator.attrgetter(attribute)(importlib.import_module(module))(fields)
+
+        code = work(self._pipe, make)
+        self._pipe.send("exit", code=code)
+        self._pipe.outward.put(None)

@@ -1,0 +1,129 @@
+"""`python -m diffedit_backend.executors.ray_driver`: speaks with a Ray cluster for the server, started by it.
+
+Ray ends the process of a driver whose head is gone; so the driver is a process of its own, and the server lives on.
+
+to the driver    configure {address, node_ip, options, bench, environment, gpus, cpus}     first
+                 start {actor},  tell {actor} + note,  kill {actor},  stop
+from the driver  joined {address}                          or  refused {reason}, and the process ends
+                 said {actor} + note,  gone {actor, code, reason}
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from ..worker.loop import EXIT_DONE, EXIT_UNUSABLE
+from ..worker.pipe import Pipe, claim_standard_streams, note_from_bytes
+
+log = logging.getLogger(__name__)
+ACTOR_LOST = -1  # no exit code is known of an actor whose process or node went away
+
+
+class Driver:
+    """Starts actors and hands notes between them and the server. One thread per actor waits for what it says."""
+
+    def __init__(self, pipe: Pipe, fields: dict[str, Any]) -> None:
+        self._pipe = pipe
+        self._fields = fields
+        self._actors: dict[str, Any] = {}
+
+    def join(self) -> None:
+        """Raises ConnectionError, RuntimeError or ValueError when there is no cluster to join."""
+        import ray
+
+        fields = self._fields
+        ray.init(
+            address=fields["address"] or "local",
+            _node_ip_address=fields["node_ip"] or None,
+            log_to_driver=False,
+            logging_level="warning",
+            **fields["options"],
+        )
+        self._pipe.send("joined", address=ray.get_runtime_context().gcs_address)
+
+    def start(self, actor: str) -> None:
+        import ray
+
+        from .ray_actor import WorkerActor
+
+        fields = self._fields
+        remote = ray.remote(
+            num_gpus=fields["gpus"],
+            num_cpus=fields["cpus"],
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={"control": 1},
+        )(WorkerActor)
+        handle = remote.remote(fields["bench"], fields["environment"])
+        self._actors[actor] = handle
+        stream = handle.notes.options(num_returns="streaming").remote()
+        threading.Thread(target=self._listen, args=(actor, handle, stream), name=actor, daemon=True).start()
+
+    def tell(self, actor: str, note: bytes) -> None:
+        if actor in self._actors:
+            self._actors[actor].tell.remote(note)
+
+    def kill(self, actor: str) -> None:
+        import ray
+
+        if actor in self._actors:
+            ray.kill(self._actors[actor])
+
+    def _listen(self, actor: str, handle: Any, stream: Any) -> None:
+        import ray
+
+        code, reason = ACTOR_LOST, ""
+        try:
+            for reference in stream:
+                said: bytes = ray.get(reference)
+                note = note_from_bytes(said)
+                if note.type == "exit":
+                    code = note.fields["code"]
+                else:
+                    self._pipe.send("said", [said], actor=actor)
+        except ray.exceptions.RayError as error:
+            reason = str(error)
+        self._actors.pop(actor, None)
+        ray.kill(handle)
+        self._pipe.send("gone", actor=actor, code=code, reason=reason[:2000])
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe = claim_standard_streams()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    driver = Driver(pipe, pipe.receive().fields)
+    try:
+        driver.join()
+    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+        pipe.send("refused", reason=str(error)[:2000])
+        return EXIT_UNUSABLE
+    while True:
+        try:
+            note = pipe.receive()
+        except EOFError:
+            break
+        if note.type == "stop":
+            break
+        if note.type == "start":
+            driver.start(note.fields["actor"])
+        elif note.type == "kill":
+            driver.kill(note.fields["actor"])
+        else:
+            driver.tell(note.fields["actor"], note.payloads[0])
+    import ray
+
+    ray.shutdown()
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,199 @@
+"""Workers on a Ray cluster: one actor per GPU, behind a driver process. See docs/studio.md.
+
+A worker that is lost costs its job a delay: the server runs it again. While the cluster itself is away, jobs wait for
+`CLUSTER_PATIENCE`; after that they are refused with a sentence that says so, until it is back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from diffedit_protocol.errors import BusyError, DiffEditError
+
+from ..worker.pipe import Note, note_from_bytes, note_to_bytes
+from .pool import Pool
+from .worker_process import WorkerProcess
+from .worker_slot import EXIT_WAIT, Patience, Worker, WorkerSlot
+
+log = logging.getLogger("diffedit.ray")
+DRIVER = (sys.executable, "-m", "diffedit_backend.executors.ray_driver")
+BENCH = "diffedit_backend.worker.edit_bench:EditBench.from_configuration"
+CLUSTER_PATIENCE = 30.0  # seconds that jobs wait for a cluster that is away
+REJOIN = 5.0  # seconds between two attempts to join it
+# Ray reads these when it starts: no statistics sent, nobody without the token, a head that is gone noticed soon.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True)
+class RaySetup:
+    """`address`: HOST:PORT of the head, "" for a cluster of our own on this machine, on `node_ip`. `gpus`, `cpus`: of
+    one actor. `configuration`, `environment`, `bench`: what each worker is told. `options`: more for ray.init."""
+
+    address: str = ""
+    node_ip: str = ""
+    gpus: float = 1
+    cpus: float = 1
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bench: str = BENCH
+
+
+class RayActor:
+    """An actor as WorkerSlot sees a worker. Only the driver's notes change it."""
+
+    def __init__(self, name: str, driver: WorkerProcess, configuration: Mapping[str, Any]) -> None:
+        self.name = name
+        self.pid = 0
+        self.last_lines: deque[str] = deque(maxlen=20)
+        self.gone = threading.Event()
+        self._code: int | None = None
+        self._driver = driver
+        driver.send("start", actor=name)
+        self.send("configure", **configuration)
+
+    def send(self, type_: str, payloads: Sequence[bytes] = (), **fields: Any) -> None:
+        self._driver.send("tell", [note_to_bytes(type_, payloads, **fields)], actor=self.name)
+
+    def kill(self) -> None:
+        self._driver.send("kill", actor=self.name)
+
+    def join(self, seconds: float) -> bool:
+        return self.gone.wait(seconds)
+
+    def exit_code(self) -> int | None:
+        return self._code
+
+    def end(self, code: int, reason: str) -> None:
+        self._code = code
+        self.last_lines.extend(reason.splitlines())
+        self.gone.set()
+
+
+class RayPool(Pool):
+    """`workers` actors on a Ray cluster."""
+
+    def __init__(self, setup: RaySetup, workers: int, patience: Patience) -> None:
+        super().__init__()
+        self._setup = setup
+        self._actors: dict[str, RayActor] = {}
+        self._numbers = itertools.count()
+        self._driver: WorkerProcess | None = None
+        self._joined = self._ever_joined = False
+        self._away_since = self._start_again = time.monotonic()
+        self._reason = ""
+        self.slots = [
+            WorkerSlot(f"ray-{index}", partial(self._spawn, f"ray-{index}"), patience, lossless=True)
+            for index in range(workers)
+        ]
+
+    def start(self) -> None:
+        self._start_driver()
+
+    def trouble(self) -> DiffEditError | None:
+        away = not self._joined and time.monotonic() - self._away_since > CLUSTER_PATIENCE
+        if self._reason and (away or not self._ever_joined):
+            where = self._setup.address or "on this machine"
+            return BusyError(
+                f"The Ray cluster {where} does not answer, so no edit can run now. "
+                "Results that are ready can still be fetched.",
+                detail=self._reason,
+                retry_after=REJOIN,
+            )
+        return super().trouble()
+
+    def heard(self) -> Iterable[tuple[Worker, Note | None]]:
+        for process, note in super().heard():
+            if process is self._driver:
+                yield from self._hear_driver(note)
+
+    def tick(self) -> None:
+        if self._driver is None and self._ever_joined and time.monotonic() >= self._start_again:
+            self._start_driver()
+        if self._joined:
+            super().tick()
+
+    def close(self, grace: float) -> None:
+        super().close(grace)
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.send("stop")
+            if not driver.join(EXIT_WAIT):
+                driver.kill()
+                driver.join(EXIT_WAIT)
+
+    def on_note(self, process: Worker, note: Note | None) -> None:
+        if note is not None and note.type == "gone" and (actor := self._actors.get(note.fields["actor"])):
+            actor.end(note.fields["code"], note.fields["reason"])  # here, as close() waits for it without polling
+        super().on_note(process, note)
+
+    def _start_driver(self) -> None:
+        setup = self._setup
+        self._driver = WorkerProcess(
+            "ray-driver",
+            DRIVER,
+            {**ENVIRONMENT, **setup.environment},
+            {
+                "address": setup.address,
+                "node_ip": setup.node_ip,
+                "options": dict(setup.options),
+                "bench": setup.bench,
+                "environment": dict(setup.environment),
+                "gpus": setup.gpus,
+                "cpus": setup.cpus,
+            },
+            self.on_note,
+        )
+
+    def _spawn(self, slot: str) -> RayActor:
+        assert self._driver is not None
+        actor = RayActor(f"{slot}.{next(self._numbers)}", self._driver, self._setup.configuration)
+        self._actors[actor.name] = actor
+        return actor
+
+    def _hear_driver(self, note: Note | None) -> Iterable[tuple[Worker, Note | None]]:
+        if note is None:
+            yield from self._driver_ended()
+        elif note.type == "joined":
+            log.info("joined", extra={"fields": note.fields})
+            self._joined = self._ever_joined = True
+            self._reason = ""
+        elif note.type == "refused":
+            self._reason = note.fields["reason"]
+        elif (actor := self._actors.get(note.fields["actor"])) is not None:
+            if note.type == "gone":
+                del self._actors[actor.name]
+                yield actor, None
+                return
+            said = note_from_bytes(note.payloads[0])
+            if said.type == "born":
+                actor.pid = said.fields["pid"]
+            else:
+                yield actor, said
+
+    def _driver_ended(self) -> Iterable[tuple[Worker, Note | None]]:
+        assert self._driver is not None
+        self._driver.join(EXIT_WAIT)
+        if self._joined:
+            self._joined, self._away_since = False, time.monotonic()
+        self._reason = self._reason or "\n".join(self._driver.last_lines) or "The driver's process ended."
+        log.error("cluster lost", extra={"fields": {"why": self._reason[-500:]}})
+        self._driver, self._start_again = None, time.monotonic() + REJOIN
+        for actor in self._actors.values():
+            actor.end(-1, "The Ray cluster went away.")
+            yield actor, None
+        self._actors.clear()

@@ -28,7 +28,7 @@ Edit = tuple[EditRequest, dict[str, bytes]]
 
 def scripted_backend(folder: Path, **settings: Any) -> PrivateBackend:
     """The real server with scripted workers; see scripted_server.py for `settings`. To be used with `with`."""
-    paths = os.pathsep.join((str(ROOT / "protocol"), str(ROOT / "backend")))
+    paths = os.pathsep.join((str(ROOT / "protocol"), str(ROOT / "backend"), str(SCRIPTED_SERVER.parent)))
     command = (sys.executable, str(SCRIPTED_SERVER), json.dumps(settings))
     return PrivateBackend(folder, command=command, environment={"PYTHONPATH": paths})
 

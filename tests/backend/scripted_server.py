@@ -1,7 +1,8 @@
 """The real server with scripted workers: `python scripted_server.py SETTINGS`, a JSON map.
 
 Keys of the map: those of ServerSettings (limits and patience as maps), "workers" (a number), "script" (what a worker is
-configured with), "memory_mib" and "file_mib" (caps on the process's address space and on the size of a file).
+configured with), "ray" (a map of RaySetup's fields: actors on a Ray cluster in place of processes), "memory_mib" and
+"file_mib" (caps on the process's address space and on the size of a file).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import resource
 import sys
 from pathlib import Path
 
+from diffedit_backend.executors.base import Executor
 from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.ray_pool import RayPool, RaySetup
 from diffedit_backend.executors.worker_process import WorkerSetup
 from diffedit_backend.executors.worker_slot import Patience
 from diffedit_backend.server.process import Server
@@ -31,7 +34,7 @@ def main() -> int:
     if "file_mib" in wishes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (wishes.pop("file_mib") << 20,) * 2)
     patience = Patience(**wishes.pop("patience", {}))
-    workers, script = wishes.pop("workers", 1), wishes.pop("script", {})
+    workers, script, ray = wishes.pop("workers", 1), wishes.pop("script", {}), wishes.pop("ray", None)
     settings = ServerSettings(
         state=Path(os.environ["DIFFEDIT_HOME"]) / "server",
         listen=tuple(wishes.pop("listen", ["local"])),
@@ -40,7 +43,12 @@ def main() -> int:
         patience=patience,
         **wishes,
     )
-    pool = LocalPool(WorkerSetup(command=WORKER, configuration=script), ["script"] * workers, patience)
+    pool: Executor
+    if ray is not None:
+        setup = RaySetup(gpus=0, configuration=script, bench="scripted_worker:ScriptedBench", **ray)
+        pool = RayPool(setup, workers, patience)
+    else:
+        pool = LocalPool(WorkerSetup(command=WORKER, configuration=script), ["script"] * workers, patience)
 
     def announce(server: Server) -> None:
         print("ready", *server.endpoints, flush=True)

@@ -191,6 +191,7 @@ def _info(name: str, model: str) -> ModelInfo:
 def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience: Patience) -> RayPool:
     """Raises BadInputError for what no Ray cluster can be asked."""
     from ..executors.ray_pool import RayPool, RaySetup
+    from ..server.settings import GIB
 
     if importlib.util.find_spec("ray") is None:
         raise BadInputError("Ray is not installed here. Install it: pip install 'krita-diffedit[ray]'.")
@@ -207,7 +208,8 @@ def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience:
         gpus=0 if args.ray_cpu_only else 1,
         configuration={**configuration, "device": "cpu" if args.ray_cpu_only else "auto"},
         environment=QUIET,
-        options={} if args.ray_address else {"include_dashboard": False},
+        # 512 MiB of shared memory hold the pictures on their way; what is more goes to the disk.
+        options={} if args.ray_address else {"include_dashboard": False, "object_store_memory": GIB // 2},
     )
     return RayPool(setup, args.workers or len(_devices()), patience)
 

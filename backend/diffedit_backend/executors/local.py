@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .pool import Pool
+from .routing import Router
 from .worker_process import WorkerProcess, WorkerSetup
 from .worker_slot import Patience, WorkerSlot
 
@@ -14,9 +15,13 @@ class LocalPool(Pool):
     """One worker per entry of `devices` ("cuda:0", "mps", "cpu", or "auto": the best that the worker finds)."""
 
     def __init__(
-        self, setup: WorkerSetup, devices: Sequence[str] = ("auto",), patience: Patience | None = None
+        self,
+        setup: WorkerSetup,
+        devices: Sequence[str] = ("auto",),
+        patience: Patience | None = None,
+        router: Router | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(router)
         slots = []
         for index, device in enumerate(devices):
             name = f"worker-{index}"

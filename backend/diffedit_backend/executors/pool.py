@@ -22,12 +22,12 @@ class Pool(Executor):
 
     slots: Sequence[WorkerSlot]
 
-    def __init__(self) -> None:
+    def __init__(self, router: Router | None = None) -> None:
         self._notes: queue.SimpleQueue[tuple[Worker, Note | None]] = queue.SimpleQueue()
         self._readable, self._wake = socket.socketpair()  # a pair of sockets: what every platform can poll
         self._readable.setblocking(False)
         self._wake.setblocking(False)
-        self._router = Router()
+        self._router = router or Router()
 
     def start(self) -> None:
         for slot in self.slots:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import secrets
 import sys
 import threading
 import time
@@ -143,10 +144,12 @@ class RayPool(Pool):
 
     def _start_driver(self) -> None:
         setup = self._setup
+        # A cluster of our own has a token of its own; that of a studio's is where Ray looks for it (docs/studio.md).
+        token = {} if setup.address else {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._driver = WorkerProcess(
             "ray-driver",
             DRIVER,
-            {**ENVIRONMENT, **setup.environment},
+            {**ENVIRONMENT, **token, **setup.environment},
             {
                 "address": setup.address,
                 "node_ip": setup.node_ip,
@@ -181,7 +184,8 @@ class RayPool(Pool):
                 return
             said = note_from_bytes(note.payloads[0])
             if said.type == "born":
-                actor.pid = said.fields["pid"]
+                if not self._setup.address:  # elsewhere, the number means another process here
+                    actor.pid = said.fields["pid"]
             else:
                 yield actor, said
 

@@ -1,0 +1,147 @@
+"""Workers on a real Ray cluster of CPU actors: the same jobs, and what the loss of an actor or of the head costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from backends import client_of, failure, last_event, run_edit, scripted_backend, scripted_edit, told, wait_until
+from diffedit_backend.executors.base import Job, Lost, Report
+from diffedit_backend.executors.ray_pool import RayPool, RaySetup
+from diffedit_backend.executors.worker_slot import Patience
+from diffedit_backend.server.job_table import MOST_LOSSES
+from diffedit_backend.server.private_backend import PrivateBackend
+from diffedit_protocol.client import Client
+from diffedit_protocol.errors import BusyError
+from diffedit_protocol.messages import Cancelled, Done, Failed, Progress, Started
+from ray_clusters import OWN, PATHS, TOKEN, ray_head, ray_processes
+
+pytestmark = pytest.mark.slow
+SLOW = "steps=150 pause=0.02"  # three seconds
+PATIENCE = {"loading": 60.0, "step": 20.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
+
+
+def collect(pool: RayPool, enough: Callable[[list[Report]], bool], seconds: float = 90.0) -> list[Report]:
+    """The reports until there are enough; fails the test when that takes too long."""
+    reports: list[Report] = []
+    until = time.monotonic() + seconds
+    while not enough(reports):
+        assert time.monotonic() < until, f"{reports[-3:]}, {pool.workers()}, {pool.trouble()}"
+        reports += pool.poll(0.05)
+    return reports
+
+
+def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_process_when_it_is_closed() -> None:
+    before = ray_processes()
+    pool = RayPool(
+        RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, bench="scripted_worker:ScriptedBench", **OWN),
+        2,
+        Patience(**PATIENCE),
+    )
+
+    def run(script: str, until: type) -> Report:
+        collect(pool, lambda _: pool.room() == 2)
+        request, blobs = scripted_edit(script)
+        job = Job("job", "anna", request, blobs)
+        place = pool.place([job.affinity])
+        assert place is not None
+        pool.submit(job, place[1])
+        if until is Cancelled:
+            collect(pool, lambda reports: any(isinstance(report.event, Progress) for report in reports))
+            pool.cancel("job")
+        return collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, until))[-1]
+
+    pool.start()
+    try:
+        done = run("", Done)
+        assert isinstance(done.event, Done)
+        assert set(done.blobs) == {done.event.manifest.mask.blob, done.event.manifest.edits[0].pixels.blob}
+        pids = {worker.pid for worker in pool.workers()}
+        run("steps=2000 pause=0.02", Cancelled)
+        assert {worker.pid for worker in pool.workers()} == pids  # cancelled at a step, with the actor alive
+        lost = run("die=2", Lost)
+        assert isinstance(lost.event, Lost)
+        assert lost.event.error.code == "WORKER_DIED"
+        assert isinstance(run("", Done).event, Done)
+        assert len({worker.pid for worker in pool.workers()} & pids) == 1  # the other went on
+        assert ray_processes() - before
+    finally:
+        pool.close(5.0)
+    wait_until(lambda: not ray_processes() - before, what="the end of Ray's processes")
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
+    with scripted_backend(tmp_path_factory.mktemp("ray"), ray=OWN, workers=2, patience=PATIENCE) as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(backend: PrivateBackend) -> Iterator[Client]:
+    with client_of(backend.connection) as client:
+        yield client
+
+
+def test_an_actor_killed_in_the_middle_of_a_job_costs_a_delay_and_no_error(client: Client) -> None:
+    job = client.submit(*scripted_edit(SLOW))
+    killed = False
+    for event in client.events(job):
+        if isinstance(event, Progress) and event.stage == "editing" and not killed:
+            busy = next(worker for worker in client.status()["workers"] if worker["job"])
+            os.kill(busy["pid"], signal.SIGKILL)
+            killed = True
+        if isinstance(event, (Done, Failed, Cancelled)):
+            break
+    assert isinstance(event, Done)
+    started = sum(isinstance(event, Started) for event in told(client, job, since=0))
+    assert started == 2
+
+
+def test_a_job_that_kills_every_actor_that_runs_it_is_ended_and_the_next_job_works(client: Client) -> None:
+    before = sum(worker["restarts"] for worker in client.status()["workers"])
+    job = client.submit(*scripted_edit("die=2"))
+    assert failure(last_event(client, job, 90)) == "WORKER_DIED"
+    started = sum(isinstance(event, Started) for event in told(client, job, since=0))
+    assert started == MOST_LOSSES
+    run_edit(client, scripted_edit())
+    assert sum(worker["restarts"] for worker in client.status()["workers"]) >= before + MOST_LOSSES - 1
+
+
+def test_a_job_whose_actor_was_lost_can_still_be_cancelled(client: Client) -> None:
+    job = client.submit(*scripted_edit("steps=2000 pause=0.02"))
+    for event in client.events(job):
+        if isinstance(event, Progress) and event.stage == "editing":
+            os.kill(next(worker for worker in client.status()["workers"] if worker["job"])["pid"], signal.SIGKILL)
+            break
+    client.cancel(job)
+    assert isinstance(last_event(client, job), Cancelled)
+
+
+def test_a_stopped_head_is_told_clearly_and_results_that_were_made_can_still_be_fetched(tmp_path: Path) -> None:
+    with ray_head() as head:
+        # The driver learns the token from its own environment, as from a studio's ~/.ray/auth_token.
+        ray = {"address": head.address, "environment": TOKEN}
+        with (
+            scripted_backend(tmp_path, ray=ray, workers=1, patience=PATIENCE) as backend,
+            client_of(backend.connection) as client,
+        ):
+            assert [worker["pid"] for worker in client.status()["workers"]] == [0]  # its number says nothing here
+            finished = client.submit(*scripted_edit())
+            done = last_event(client, finished)
+            assert isinstance(done, Done)
+            running = client.submit(*scripted_edit("steps=2000 pause=0.02"))
+            assert isinstance(next(iter(client.events(running))), Started)
+            assert psutil.pid_exists(head.process.pid)
+            head.stop()
+            event = last_event(client, running, 150)
+            assert isinstance(event, Failed)
+            assert event.error.sentence.startswith(f"The Ray cluster {head.address} does not answer")
+            with pytest.raises(BusyError, match="can still be fetched"):
+                client.submit(*scripted_edit())
+            raw = client.fetch(done.manifest.edits[0].pixels)
+            assert bytes(raw) == bytes([100]) * (16 * 16 * 3)

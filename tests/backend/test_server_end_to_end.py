@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,19 @@ def test_words_that_cannot_work_are_told_in_the_engines_sentence(client: Client)
     event = last_event(client, client.submit(same, blobs), 60)
     assert failure(event) == "BAD_INPUT"
     assert event.error.sentence == "Both texts are the same, so there is nothing to change."  # type: ignore[union-attr]
+
+
+def test_wordings_and_weights_travel_in_the_texts_and_weights_that_cannot_be_read_are_told(client: Client) -> None:
+    request, blobs = sample_edit(SIDE)
+    shown = set()
+    for target in ("a zebra on grass", "a zebra on grass | a striped zebra", "a (zebra)1.5 on grass"):
+        done = last_event(client, client.submit(replace(request, target=target), blobs), 120)
+        assert isinstance(done, Done)
+        shown.add(done.manifest.edits[0].pixels.blob)
+    assert len(shown) == 3
+    event = last_event(client, client.submit(replace(request, target="()1.5"), blobs), 60)
+    assert failure(event) == "BAD_INPUT"
+    assert "The weights in '()1.5' cannot be read." in event.error.sentence  # type: ignore[union-attr]
 
 
 def test_the_command_line_edits_on_the_running_backend(backend: PrivateBackend, tmp_path: Path) -> None:

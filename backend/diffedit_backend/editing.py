@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .detail import Detail
 from .diffedit.engine import DiffEditEngine, Subject, content_id
-from .diffedit.mask import automatic_threshold, final_mask, limit
+from .diffedit.mask import automatic_threshold, final_mask, limit, unchanged
 from .diffedit.memory import OutOfMemory
 from .diffedit.settings import Settings, settings_for
 from .diffedit.steps import OnStep, Step, ignore
@@ -24,6 +24,7 @@ from .diffedit.text import words_beyond
 from .diffedit.wordings import wordings
 from .imaging.alpha import laid_on_paper, taken_off_paper
 from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
+from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
 from .imaging.thumbnail import Thumbnail
 from .models import dressed
@@ -37,6 +38,7 @@ __all__ = ["Edit", "EditOutcome", "Note", "edit_picture", "paste"]
 
 SMALLEST_SIDE = 8  # px: below, a picture shows nothing that words could name
 HALF = 0.5  # told as the threshold of a mask that was given
+_LEAST_BAND = 4  # px to either side of an edge that matting looks at
 _NEARLY_ALL = 0.9  # share of the searched place
 
 
@@ -93,6 +95,8 @@ def _check(request: EditRequest, picture: Pixels, selection: Plane | None, mask:
             raise BadInputError(f"The {name} is empty. Select the place to be changed, or use no {name}.")
     if picture.shape[2] == 4 and not picture[..., 3].any():
         raise BadInputError("The layer is empty: every pixel is transparent. Choose a layer with something on it.")
+    if request.matting:
+        check_matting()
     if not any(map(str.strip, wordings(request.target))):
         raise BadInputError("Say what there should be: the second text is empty.")
     if _folded(request.source) == _folded(request.target):
@@ -143,7 +147,8 @@ class _Job:
             soft_map = self._soft_map()
             if threshold is None:
                 threshold = self.settings.fixed_threshold or automatic_threshold(soft_map, self.selection)
-            mask = final_mask(soft_map, threshold, request.grow, request.feather, self.selection)
+            edge = self._matted if request.matting else unchanged
+            mask = final_mask(soft_map, threshold, request.grow, request.feather, self.selection, edge)
         else:
             mask = limit(self.given_mask, self.selection)
         bounds = bounds_of(mask)
@@ -184,6 +189,13 @@ class _Job:
         with self.watch.measure("finding"):
             key = ("soft map", *self.content, limits, request.source, request.target, settings)
             return engine.cache.get(key, compute)
+
+    def _matted(self, mask: Plane) -> Plane:
+        """The mask with its edge as a matte; the band is a latent cell wide to either side."""
+        key = ("matte", *self.content, content_id(mask))
+        band = max(_LEAST_BAND, round(self.engine.model.factor / self.area.scale))
+        with self.watch.measure("finding"):
+            return self.engine.cache.get(key, lambda: matted(self.colours, mask, band))
 
     def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[Note, ...]]:
         """The results, and what is to be said of those that the model's safety checker withholds."""

@@ -112,6 +112,7 @@ class EditRequest:
     empty. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
     ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
+    `matting` makes the edge of a mask that is searched an alpha matte.
     """
 
     source: str
@@ -134,6 +135,7 @@ class EditRequest:
     adapters: tuple[Adapter, ...] = ()
     preview: bool = True
     detail: bool = False
+    matting: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -163,8 +165,9 @@ class EditRequest:
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)
-        if not self.detail:
-            del fields["detail"]  # a backend from before it knows no such field, and need not
+        for name in ("detail", "matting"):
+            if not fields[name]:
+                del fields[name]  # a backend from before it knows no such field, and need not
         return fields
 
     @classmethod

@@ -34,6 +34,9 @@ def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bo
     parser.add_argument("--threshold", type=float, metavar="T", help="0 to 1, lower finds more (default: automatic)")
     parser.add_argument("--grow", type=int, default=0, metavar="PX", help="grow the mask, negative shrinks it")
     parser.add_argument("--feather", type=int, default=0, metavar="PX", help="soften the mask's edge")
+    parser.add_argument(
+        "--matting", action="store_true", help="make the edge of the found mask an alpha matte, for hair and fur"
+    )
     parser.add_argument("--soft-map-out", type=Path, metavar="PNG", help="write the map that the threshold cuts")
     parser.add_argument("--method", choices=METHODS, default="fast", help="(default: fast)")
     parser.add_argument("--quality", choices=QUALITIES, default="normal", help="(default: normal)")

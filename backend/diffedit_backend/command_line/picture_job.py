@@ -97,7 +97,7 @@ def run_mask(args: argparse.Namespace) -> int:
 
 
 def _shared(args: argparse.Namespace) -> dict[str, object]:
-    names = ("source", "target", "threshold", "grow", "feather", "method", "quality")
+    names = ("source", "target", "threshold", "grow", "feather", "method", "quality", "matting")
     return {name: getattr(args, name) for name in names} | {"preview": False, "adapters": tuple(args.adapter)}
 
 

@@ -9,6 +9,8 @@ this asks the network anything. A client may draw the thresholded map live with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -111,6 +113,20 @@ def limit(mask: Plane, selection: Plane | None) -> Plane:
     return ((product + 127) // 255).astype(np.uint8)
 
 
-def final_mask(soft_map: Plane, threshold: float, grow_by: int, feather_by: int, selection: Plane | None) -> Plane:
-    """The mask that an edit uses, by the formula of this module's docstring."""
-    return limit(feather(grow(hard_mask(soft_map, threshold), grow_by), feather_by), selection)
+def unchanged(mask: Plane) -> Plane:
+    """The `edge` of a mask that is not refined."""
+    return mask
+
+
+def final_mask(
+    soft_map: Plane,
+    threshold: float,
+    grow_by: int,
+    feather_by: int,
+    selection: Plane | None,
+    edge: Callable[[Plane], Plane] = unchanged,
+) -> Plane:
+    """The mask that an edit uses, by the formula of this module's docstring; `edge` may refine it before it is
+    feathered.
+    """
+    return limit(feather(edge(grow(hard_mask(soft_map, threshold), grow_by)), feather_by), selection)

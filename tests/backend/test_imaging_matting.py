@@ -1,0 +1,79 @@
+"""The mask's edge as an alpha matte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from diffedit_backend.diffedit.engine import DiffEditEngine
+from diffedit_backend.diffedit.mask import grow
+from diffedit_backend.editing import edit_picture, paste
+from diffedit_backend.imaging.matting import matted
+from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.messages import EditRequest
+from test_editing_pictures import REQUEST, picture_of, square
+from tiny_models import tiny_model
+
+
+def hairy(side: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    """A dark disk with hairs on a light ground, and its true alpha in [0, 1]."""
+    y, x = np.mgrid[:side, :side] - side / 2
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    alpha = np.clip(side / 4 + (side / 20) * np.cos(40 * angle) - radius, 0, 1)
+    colours = alpha[..., None] * np.array([60, 30, 20]) + (1 - alpha[..., None]) * np.array([230, 240, 250])
+    return colours.round().astype(np.uint8), alpha
+
+
+def disk(side: int = 120) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - side / 2
+    return np.where(np.hypot(x, y) < side / 4, np.uint8(255), np.uint8(0))
+
+
+def test_hairs_that_a_hard_mask_cuts_off_come_back_as_alpha():
+    picture, truth = hairy()
+    mask = disk()
+    matte = matted(picture, mask, 9)
+    before, after = (np.abs(plane / 255 - truth).mean() for plane in (mask, matte))
+    assert after < 0.3 * before
+    assert ((matte > 20) & (matte < 235)).any()
+
+
+def test_only_the_band_changes():
+    picture, _ = hairy()
+    mask = disk()
+    matte = matted(picture, mask, 5)
+    deep, far = grow(mask, -5) == 255, grow(mask, 5) == 0
+    assert (matte[deep] == 255).all()
+    assert (matte[far] == 0).all()
+    assert not np.array_equal(matte, mask)
+
+
+def test_in_blocks_the_matte_is_nearly_that_of_one_piece(monkeypatch):
+    picture, _ = hairy()
+    whole = matted(picture, disk(), 9).astype(int)
+    monkeypatch.setattr("diffedit_backend.imaging.matting._BLOCK", 40)
+    assert np.abs(matted(picture, disk(), 9) - whole).mean() < 1
+
+
+def test_a_mask_with_nothing_surely_inside_stays_as_it_is():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[30, 10:50] = 255
+    assert np.array_equal(matted(picture_of(60, 60), mask, 5), mask)
+
+
+def test_an_edit_with_matting_leaves_what_is_outside_of_its_matte_exact():
+    engine, picture = DiffEditEngine(tiny_model()), picture_of(96, 80)
+    request = replace(REQUEST, matting=True)
+    outcome = edit_picture(engine, request, picture, selection=square(96, 80, (0, 0, 96, 60)))
+    assert ((outcome.mask > 0) & (outcome.mask < 255)).any()
+    assert not outcome.mask[60:].any()
+    assert np.array_equal(paste(picture, outcome)[outcome.mask == 0], picture[outcome.mask == 0])
+    assert EditRequest.from_wire(request.to_wire()) == request
+    assert "matting" not in REQUEST.to_wire()
+
+
+def test_matting_without_pymatting_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BadInputError, match=r"pip install 'krita-diffedit\[matting\]'"):
+        edit_picture(DiffEditEngine(tiny_model()), replace(REQUEST, matting=True), picture_of(40, 40))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from .studio import Studio
 
+WATCH_MS = 150  # Krita has no signal for another active layer or a moved one
+
 
 class MaskDesk(QtCore.QObject):
     """Takes the masks that jobs bring and shows them live: a moved slider costs no message to the backend."""
@@ -41,6 +43,9 @@ class MaskDesk(QtCore.QObject):
         self._timer = QtCore.QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._show_due)
+        self._watch = QtCore.QTimer(self)  # runs while a mask is drawn over the canvas
+        self._watch.setInterval(WATCH_MS)
+        self._watch.timeout.connect(self._follow)
 
     def take(self, ticket: Ticket, arrival: Arrival) -> None:
         """Shows the mask of a search."""
@@ -56,7 +61,7 @@ class MaskDesk(QtCore.QObject):
             found = FoundMask(
                 capture.place, capture.area, arrival.soft_map, arrival.manifest.threshold, capture.selection
             )
-            self._live[session] = self._live_mask(found)
+            self._live[session] = self._live_mask(session, found)
             session.found = found
 
     def adjust(self, session: EditSession) -> None:
@@ -74,7 +79,9 @@ class MaskDesk(QtCore.QObject):
 
     def forget(self, session: EditSession) -> None:
         """The session ends."""
-        self._live.pop(session, None)
+        live = self._live.pop(session, None)
+        if live is not None:
+            live.hide()
 
     def keep(self, session: EditSession) -> None:
         """Adds the mask to its layer as a selection mask, for the artist to paint on."""
@@ -115,6 +122,8 @@ class MaskDesk(QtCore.QObject):
         live = self._live.get(session)
         if live is None or not session.mask_shown:
             return (yield from capture_steps(document, node, context))
+        if not live.in_document:
+            return (yield from capture_steps(document, node, context))
         painted = live.painted()
         self.hide(session)  # else it would be captured as the artist's selection
         capture = yield from capture_steps(document, node, context)
@@ -127,9 +136,21 @@ class MaskDesk(QtCore.QObject):
         session.mask_shown = True
         return dataclasses.replace(capture, mask=mask, selection=selection)
 
-    def _live_mask(self, found: FoundMask) -> LiveMask:
-        as_mask = self._studio.settings.mask_form == "selectionmask"
-        return LiveMask(found.place, found.area, found.soft_map, found.selection, as_mask)
+    def _live_mask(self, session: EditSession, found: FoundMask) -> LiveMask:
+        def leave() -> None:
+            self.hide(session)
+
+        return LiveMask(
+            found.place, found.area, found.soft_map, found.selection, self._studio.settings.mask_form, leave
+        )
+
+    def _follow(self) -> None:
+        drawn = [s for s, live in self._live.items() if s.mask_shown and not live.in_document]
+        for session in drawn:
+            if not self._live[session].follow():
+                self.hide(session)
+        if not drawn:
+            self._watch.stop()
 
     def _settings_changed(self, settings: Settings) -> None:
         """Shows masks in the form that is wanted now, what the artist painted on them included."""
@@ -141,7 +162,7 @@ class MaskDesk(QtCore.QObject):
             try:
                 painted = live.painted() if shown else None
                 self.hide(session)
-                self._live[session] = self._live_mask(session.found)
+                self._live[session] = self._live_mask(session, session.found)
                 if painted is not None:
                     self._live[session].show_painted(painted)
                     session.mask_shown = True
@@ -169,6 +190,8 @@ class MaskDesk(QtCore.QObject):
             self._refused(session)(refusal)
             return
         session.mask_shown = True
+        if not live.in_document:
+            self._watch.start()
 
     def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
         def tell(refusal: CanvasRefusal) -> None:

@@ -91,6 +91,7 @@ class ResultDesk(QtCore.QObject):
         if index < 0 or session.activity is not None:
             return
         chosen = session.variations[index]
+        self._studio.masks.hide(session)
         if chosen.state == "shown":
             session.replace_variation(index, state="added")
         elif chosen.state == "waiting" and _index_of(session, "shown") < 0:

@@ -14,7 +14,7 @@ from diffedit_protocol.private_files import data_folder, read_private, write_pri
 
 SETTINGS_FILE = "plugin.json"
 REMOTE_FILE = "remote.json"  # the pasted connection: a secret, so a private file of its own
-MASK_FORMS = ("selection", "selectionmask")
+MASK_FORMS = ("overlay", "selection", "selectionmask")
 RESULT_FORMS = ("layer", "group")
 BACKENDS = ("local", "remote")
 

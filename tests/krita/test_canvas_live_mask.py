@@ -22,7 +22,7 @@ def soft_map() -> NDArray[np.uint8]:
     return np.maximum(first, second).astype(np.uint8)
 
 
-def shown_planes(stage, soft, settings, folder, as_mask=False):
+def shown_planes(stage, soft, settings, folder, form="selection"):
     """Shows the map with each of `settings`, writes what Krita then has as its selection; -> the state afterwards."""
     from diffedit.canvas.area import Area
     from diffedit.canvas.layers import place_of
@@ -35,11 +35,11 @@ def shown_planes(stage, soft, settings, folder, as_mask=False):
     before.select(5, 6, 7, 8, 255)
     document.setSelection(before)
     yield from stage.settle()
-    live = LiveMask(place_of(document, layer), Area(30, 20, 192, 192), Path(soft).read_bytes(), as_mask=as_mask)
+    live = LiveMask(place_of(document, layer), Area(30, 20, 192, 192), Path(soft).read_bytes(), form=form)
     for i, (threshold, grow, feather) in enumerate(settings):
         live.show(threshold, grow, feather)
         yield 0.05
-        shown = layer.childNodes()[0].selection() if as_mask else document.selection()
+        shown = layer.childNodes()[0].selection() if form == "selectionmask" else document.selection()
         (Path(folder) / f"{i}.raw").write_bytes(bytes(shown.pixelData(30, 20, 192, 192)))
     undo = stage.app.action("edit_undo").text()
     live.hide()
@@ -48,19 +48,19 @@ def shown_planes(stage, soft, settings, folder, as_mask=False):
     return {"selection": [now.x(), now.y(), now.width(), now.height()], "masks": len(layer.childNodes()), "undo": undo}
 
 
-@pytest.mark.parametrize("as_mask", [False, True])
-def test_every_threshold_shows_the_backends_own_mask(krita: RemoteKrita, tmp_path: Path, as_mask: bool) -> None:
+@pytest.mark.parametrize("form", ["selection", "selectionmask"])
+def test_every_threshold_shows_the_backends_own_mask(krita: RemoteKrita, tmp_path: Path, form: str) -> None:
     soft = soft_map()
     (tmp_path / "soft").write_bytes(soft.tobytes())
     settings = [(t, 0, 0) for t in (0.5, 0.1, 0.9, 0.301)]
-    told = krita.run(shown_planes, soft=tmp_path / "soft", settings=settings, folder=tmp_path, as_mask=as_mask)
+    told = krita.run(shown_planes, soft=tmp_path / "soft", settings=settings, folder=tmp_path, form=form)
     for i, (threshold, _, _) in enumerate(settings):
         shown = np.frombuffer((tmp_path / f"{i}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE)
         assert np.array_equal(shown, engine.hard_mask(soft, threshold))
     assert told["selection"] == [5, 6, 7, 8]
     assert told["masks"] == 0
     # Showing it is at most one step, the adding of the mask; moving it is none.
-    assert told["undo"] == ("Undo Add Layer" if as_mask else "Undo ")
+    assert told["undo"] == ("Undo Add Layer" if form == "selectionmask" else "Undo ")
 
 
 def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for Krita's Python module: documents of 8-bit sRGB, layers, selection masks, selections, and no canvas.
+"""A stand-in for Krita's Python module: documents of 8-bit sRGB, layers, selection masks, selections, an empty canvas.
 
 What it does is what Krita 5.1.5 does: `krita_behaviours.py` is run against both. What the plugin does not use is not
 here, and asking for it fails loudly.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 from diffedit.qt import QtCore, QtWidgets, Signal
+from fake_canvas import KisCanvasController, View
 from numpy.typing import NDArray
 
 SRGB = ("RGBA", "U8", "sRGB-elle-V2-srgbtrc.icc")
@@ -229,6 +230,12 @@ class Document(QtCore.QObject):
     def height(self) -> int:
         return self._size[1]
 
+    def xRes(self) -> float:
+        return 72.0
+
+    def yRes(self) -> float:
+        return 72.0
+
     def name(self) -> str:
         return self._name
 
@@ -332,10 +339,17 @@ class Window(QtCore.QObject):
     def __init__(self) -> None:
         super().__init__()
         self._window = QtWidgets.QMainWindow()
+        self._views = QtWidgets.QMdiArea()
+        self._view, self.controller = View(), KisCanvasController()
+        self._views.addSubWindow(self.controller).showMaximized()
+        self._window.setCentralWidget(self._views)
         self._actions: dict[str, QtCore.QObject] = {}
 
     def qwindow(self) -> QtWidgets.QMainWindow:
         return self._window
+
+    def activeView(self) -> View:
+        return self._view
 
     def createAction(self, name: str, text: str, menu: str) -> QtCore.QObject:
         from diffedit.qt import QAction

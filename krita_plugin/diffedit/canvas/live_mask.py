@@ -1,15 +1,20 @@
-"""The found mask over the picture, moving under the sliders: as Krita's own selection, or as a selection mask of the
-layer.
+"""The found mask over the picture, moving under the sliders: in red over the canvas, as Krita's own selection, or as a
+selection mask of the layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from krita import Document, Node, Selection
 
+from ..qt import sip
 from .area import Area
-from .layers import Place, drift, find_again, node_with_id
+from .documents import active_document, id_of
+from .layers import Place, drift, find_again, layer_of, node_with_id
 from .mask_shape import INVERTED, feathered, threshold_table
 from .outline import outdate_outline
+from .overlay import MaskOverlay
 from .refusal import CanvasRefusal
 
 
@@ -17,18 +22,29 @@ class LiveMask:
     """Shows `soft_map`, a plane of `area`, cut at a threshold, as often as it is asked to.
 
     `selection`, a plane of `area` or None, limits it; the lesser of both counts, where the backend multiplies them.
-    `as_mask` shows it as a selection mask of the layer (one undo step when it first comes) instead of as the artist's
-    selection, which `hide` brings back.
+    `form`: "overlay" draws it over the canvas and changes nothing; `leave` is called when the artist wants it away.
+    "selection" makes it the artist's selection; `hide` brings his own back. "selectionmask" makes it a selection mask
+    of the layer, one undo step when it first comes.
     """
 
     def __init__(
-        self, place: Place, area: Area, soft_map: bytes, selection: bytes | None = None, as_mask: bool = False
+        self,
+        place: Place,
+        area: Area,
+        soft_map: bytes,
+        selection: bytes | None = None,
+        form: str = "selection",
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         self._place = place
         self._area = area
         self._soft_map = soft_map
         self._selection = selection
-        self._as_mask = as_mask
+        self._as_mask = form == "selectionmask"
+        self._leave = leave
+        self._overlay: MaskOverlay | None = None
+        self._active_layer = ""  # when the overlay was last drawn
+        self.in_document = form != "overlay"
         self._grown = (0, soft_map)
         self._before: Selection | None = None
         self._shown = False
@@ -49,9 +65,11 @@ class LiveMask:
         """Shows it with these values. CanvasRefusal when document or layer are gone."""
         document, layer = find_again(self._place)
         area = self._area.moved(*drift(self._place, layer))
-        shape = _selection_of(self.plane(threshold, grow, feather), area)
-        if self._selection is not None:
-            shape.intersect(_selection_of(self._selection, area))
+        plane = self.plane(threshold, grow, feather)
+        if not self.in_document:
+            self._draw(document, self._limited(plane), area)
+            return
+        shape = self._limited_selection(plane, area)
         outdate_outline(document, shape)
         self._shape = shape.duplicate()
         self._put(document, layer, shape)
@@ -61,6 +79,8 @@ class LiveMask:
 
         CanvasRefusal when document or layer are gone.
         """
+        if not self.in_document:
+            return None
         document, layer = find_again(self._place)
         if self._as_mask:
             mask = node_with_id(layer, self._mask_id)
@@ -90,6 +110,9 @@ class LiveMask:
 
     def hide(self) -> None:
         """Takes it away: the artist's selection is as it was before; a selection mask goes (one undo step)."""
+        if self._overlay is not None and not sip.isdeleted(self._overlay):
+            self._overlay.take_away()
+        self._overlay = None
         if not self._shown:
             return
         self._shown = False
@@ -102,6 +125,38 @@ class LiveMask:
             mask.remove()
         if not self._as_mask:
             document.setSelection(self._before)
+
+    def follow(self) -> bool:
+        """Moves the overlay with its layer; False when it should go: its view was closed or left, its layer deleted, or
+        another layer was chosen since it was drawn."""
+        if self._overlay is None or sip.isdeleted(self._overlay) or not self._overlay.isVisible():
+            return False
+        try:
+            document, layer = find_again(self._place)
+            if id_of(active_document()) != self._place.document_id or _active_layer(document) != self._active_layer:
+                return False
+        except CanvasRefusal:
+            return False
+        self._overlay.move_to(self._area.moved(*drift(self._place, layer)))
+        return True
+
+    def _draw(self, document: Document, plane: bytes, area: Area) -> None:
+        if self._overlay is None or sip.isdeleted(self._overlay):
+            self._overlay = MaskOverlay(document, self._leave)
+        self._active_layer = _active_layer(document)
+        self._overlay.show_plane(plane, area)
+
+    def _limited(self, plane: bytes) -> bytes:
+        if self._selection is None:
+            return plane
+        area = Area(0, 0, self._area.width, self._area.height)
+        return bytes(self._limited_selection(plane, area).pixelData(0, 0, area.width, area.height))
+
+    def _limited_selection(self, plane: bytes, area: Area) -> Selection:
+        shape = _selection_of(plane, area)
+        if self._selection is not None:
+            shape.intersect(_selection_of(self._selection, area))
+        return shape
 
     def _show_as_mask(self, document: Document, layer: Node, shape: Selection) -> None:
         mask = node_with_id(layer, self._mask_id)
@@ -145,6 +200,12 @@ def area_around(*selections: Selection) -> tuple[int, int, int, int]:
     right = max(s.x() + s.width() for s in selections)
     bottom = max(s.y() + s.height() for s in selections)
     return left, top, max(1, right - left), max(1, bottom - top)
+
+
+def _active_layer(document: Document) -> str:
+    """The id of the layer that is chosen, of a mask the id of its layer; "" without one."""
+    node = document.activeNode()
+    return "" if node is None or node.parentNode() is None else str(layer_of(node).uniqueId().toString())
 
 
 def _selection_of(plane: bytes, area: Area) -> Selection:

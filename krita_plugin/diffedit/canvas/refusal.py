@@ -8,7 +8,8 @@ class CanvasRefusal(Exception):
 
     NO_DOCUMENT, NO_LAYER: nothing is open or no layer active · LAYER_KIND, LOCKED, HIDDEN, EMPTY: the layer cannot be
     worked with · NOTHING_SELECTED: it has nothing inside the selection · DOCUMENT_GONE, LAYER_GONE: closed or deleted
-    meanwhile · NOT_ADDED: Krita did not add the layer · HISTORY_TOO_LARGE: not kept in the file.
+    meanwhile · NOT_ADDED: Krita did not add the layer · HISTORY_TOO_LARGE: not kept in the file ·
+    NO_CANVAS: the active view shows none that is known.
     """
 
     def __init__(self, code: str, sentence: str) -> None:

@@ -160,7 +160,14 @@ class SettingsDialog(QtWidgets.QDialog):
         form = QtWidgets.QFormLayout(page)
         form.addRow(
             tr("A found mask is shown as"),
-            self._combo("mask_form", {"selection": tr("Krita's selection"), "selectionmask": tr("a selection mask")}),
+            self._combo(
+                "mask_form",
+                {
+                    "overlay": tr("an overlay in red"),
+                    "selection": tr("Krita's selection"),
+                    "selectionmask": tr("a selection mask"),
+                },
+            ),
         )
         form.addRow(
             tr("A result becomes"),

@@ -34,6 +34,7 @@ class MaskPart(QtWidgets.QWidget):
         self.feather.changed.connect(lambda value: self._change(feather=int(value)))
         self.form = Choice(
             {
+                "overlay": (tr("Red"), tr("Show the mask in red over the canvas; nothing in the picture changes")),
                 "selection": (tr("Selection"), tr("Show the mask as Krita's selection")),
                 "selectionmask": (tr("Mask"), tr("Show it as a selection mask on the layer, to paint on")),
             }

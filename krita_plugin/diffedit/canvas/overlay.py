@@ -1,0 +1,79 @@
+"""A mask drawn in red over the canvas: no part of the document, so there is nothing to undo, to save or to clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from krita import Document
+
+from ..qt import QtCore, QtGui, QtWidgets
+from .area import Area
+from .canvas_view import CanvasView
+
+COLOUR = (255, 0, 40)
+OPACITY = 140  # of 255, where the mask is full
+_COLOURS = [QtGui.qRgba(*COLOUR, OPACITY * value // 255) for value in range(256)]
+_INDEXED, _PREMULTIPLIED = QtGui.QImage.Format.Format_Indexed8, QtGui.QImage.Format.Format_ARGB32_Premultiplied
+
+
+class MaskOverlay(QtWidgets.QWidget):
+    """A transparent child of the canvas, below Krita's own palettes there; pen and mouse go through it.
+
+    Krita draws the canvas anew when the view moves, and a child is drawn with its parent: the overlay asks where the
+    picture lies each time it is drawn, and so is never behind. `leave` is called for Esc on the canvas.
+    """
+
+    def __init__(self, document: Document, leave: Callable[[], None]) -> None:
+        """CanvasRefusal NO_CANVAS when the active view has no canvas that is known."""
+        self._canvas_view = CanvasView(document)
+        self._canvas = self._canvas_view.widget
+        super().__init__(self._canvas)
+        self._leave = leave
+        self._image = QtGui.QImage()
+        self._area = Area(0, 0, 0, 0)
+        self.setObjectName("diffedit_mask_overlay")
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_NoSystemBackground)
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        self.setGeometry(self._canvas.rect())
+        self.lower()
+        self._canvas.installEventFilter(self)
+        self.show()
+
+    def show_plane(self, plane: bytes, area: Area) -> None:
+        """Draws `plane`, 0..255, row by row, over `area` of the image."""
+        indexed = QtGui.QImage(plane, area.width, area.height, area.width, _INDEXED)
+        indexed.setColorTable(_COLOURS)
+        self._image = indexed.convertToFormat(_PREMULTIPLIED)
+        self._area = area
+        self.update()
+
+    def move_to(self, area: Area) -> None:
+        """The layer was moved, and its mask with it."""
+        if area != self._area:
+            self._area = area
+            self.update()
+
+    def take_away(self) -> None:
+        self._canvas.removeEventFilter(self)
+        self.hide()
+        self.deleteLater()
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        transform = self._canvas_view.image_to_widget()
+        painter = QtGui.QPainter(self)
+        painter.setTransform(transform)
+        painter.setClipRect(QtCore.QRect(QtCore.QPoint(0, 0), self._canvas_view.image_size()))
+        # Enlarged, its pixels are as sharp as the picture's.
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform, abs(transform.determinant()) < 1)
+        painter.drawImage(self._area.x, self._area.y, self._image)
+        painter.end()
+
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        kind = event.type()
+        if kind == QtCore.QEvent.Type.Resize:
+            self.setGeometry(self._canvas.rect())
+        elif kind == QtCore.QEvent.Type.ShortcutOverride and event.key() == QtCore.Qt.Key.Key_Escape:
+            # One turn later: this filter goes with the overlay, and is in use now.
+            QtCore.QTimer.singleShot(0, self._leave)
+        return False

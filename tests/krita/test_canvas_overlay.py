@@ -1,0 +1,185 @@
+"""The mask drawn over the canvas: on the picture to the pixel, and no part of the document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffedit_backend.krita_host.remote import RemoteKrita
+from numpy.typing import NDArray
+from PIL import Image
+
+# zoom, how far it is scrolled (px), turned (degrees), mirrored; and by how many px the edge may be off
+VIEWS = [
+    (1.0, (0, 0), 0, False, 0),
+    (2.0, (37, -21), 0, False, 0),
+    (4.0, (-60, 33), 0, False, 0),
+    (0.5, (11, 7), 0, False, 1),
+    (0.7, (0, 0), 0, False, 1),
+    (1.0, (-40, 12), 0, True, 0),
+    (1.0, (5, 5), 90, False, 1),
+    (1.5, (0, 0), 30, True, 2),
+]
+
+
+def photographed(stage, folder, views):
+    """A sheet with a blue block, and a mask of just that block; the canvas without and with it in every view."""
+    from diffedit.canvas.area import Area
+    from diffedit.canvas.canvas_view import CanvasView
+    from diffedit.canvas.layers import place_of
+    from diffedit.canvas.live_mask import LiveMask
+
+    document = yield from stage.new(400, 300)
+    layer = document.activeNode()
+    block = [[80 <= x < 200 and 100 <= y < 150 for x in range(400)] for y in range(300)]
+    pixels = b"".join(b"\xff\x00\x00\xff" if inside else b"\xff\xff\xff\xff" for line in block for inside in line)
+    layer.setPixelData(pixels, 0, 0, 400, 300)
+    yield from stage.settle()
+    document.setModified(False)
+    soft = bytes(200 if inside else 20 for line in block for inside in line)
+    # Of a part of the layer, so that the mask's own corner is tried as well.
+    part = b"".join(soft[y * 400 + 10 : y * 400 + 390] for y in range(20, 300))
+    live = LiveMask(place_of(document, layer), Area(10, 20, 380, 280), part, form="overlay")
+    canvas = stage.app.activeWindow().activeView().canvas()
+    view = CanvasView(document)
+    for i, (zoom, (dx, dy), turn, mirrored, _) in enumerate(views):
+        canvas.setZoomLevel(zoom)
+        canvas.setMirror(mirrored)
+        canvas.setRotation(float(turn))
+        yield 0.3
+        for bar, step in (
+            (view._controller.horizontalScrollBar(), dx),
+            (view._controller.verticalScrollBar(), dy),
+        ):
+            bar.setValue(bar.value() + step)
+        yield 0.3
+        stage.grab(f"{folder}/{i}-bare.png", view.widget)
+        live.show(0.5)
+        yield 0.1
+        stage.grab(f"{folder}/{i}-masked.png", view.widget)
+        live.hide()
+        yield 0.1
+    canvas.setMirror(False)
+    canvas.setRotation(0.0)
+    canvas.setZoomLevel(1.0)
+    live.show(0.5)
+    yield 0.3
+    # The view moves while the mask is shown: nobody asks for it to be drawn again.
+    canvas.setZoomLevel(2.0)
+    yield 0.5
+    stage.grab(f"{folder}/followed-masked.png", view.widget)
+    live.hide()
+    yield 0.1
+    stage.grab(f"{folder}/followed-bare.png", view.widget)
+    live.show(0.5)
+    yield 0.1
+    told = {
+        "modified": document.modified(),
+        "undo": stage.app.action("edit_undo").text(),
+        "nodes": len(document.topLevelNodes()) + len(layer.childNodes()),
+        "selection": document.selection() is None,
+        "pixels": bytes(layer.pixelData(0, 0, 400, 300)) == pixels,
+    }
+    live.hide()
+    return told
+
+
+def load(path: Path) -> NDArray[np.int16]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"), np.int16)
+
+
+def check(folder: Path, name: str, off: int) -> None:
+    """The pixels that the mask changed are those of the block; each became redder and less blue."""
+    bare, masked = load(folder / f"{name}-bare.png"), load(folder / f"{name}-masked.png")
+    block = (bare[..., 2] > 200) & (bare[..., 0] < 128)
+    red = np.abs(masked - bare).max(2) > 60
+    assert block.sum() > 1000, name
+    if off == 0:
+        assert np.array_equal(red, block), (name, int((red ^ block).sum()))
+    else:
+        assert not (red & ~thick(block, off)).any(), name
+        assert not (block & ~thick(red, off)).any(), name
+    assert (masked[..., 0] - bare[..., 0])[red & block].min() > 60, name
+    assert (bare[..., 2] - masked[..., 2])[red & block].min() > 60, name
+
+
+def thick(mask: NDArray[np.bool_], px: int) -> NDArray[np.bool_]:
+    """`mask` with a margin of `px` on every side."""
+    for _ in range(px):
+        padded = np.pad(mask, 1)
+        mask = np.any(
+            [
+                padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x]
+                for y in (-1, 0, 1)
+                for x in (-1, 0, 1)
+            ],
+            axis=0,
+        )
+    return mask
+
+
+def test_the_overlay_lies_on_the_picture_to_the_pixel_and_leaves_the_document_alone(
+    krita: RemoteKrita, tmp_path: Path
+) -> None:
+    told = krita.run(photographed, folder=tmp_path, views=VIEWS, limit=60)
+    for i, (*_, off) in enumerate(VIEWS):
+        check(tmp_path, str(i), off)
+    check(tmp_path, "followed", 0)
+    assert told == {"modified": False, "undo": "Undo ", "nodes": 1, "selection": True, "pixels": True}
+
+
+def left_by(stage, way, folder):
+    """Shows an overlay through the plugin's desk, and leaves it in one of the ways that an artist has."""
+    from types import SimpleNamespace
+
+    from diffedit.canvas.area import Area
+    from diffedit.canvas.canvas_view import CanvasView
+    from diffedit.canvas.layers import place_of
+    from diffedit.extension import extension
+    from PyQt5.QtCore import QEvent, Qt
+    from PyQt5.QtGui import QKeyEvent
+    from PyQt5.QtWidgets import QApplication
+
+    studio = extension().studio
+    studio.store.change(mask_form="overlay")
+    document = yield from stage.new(200, 150)
+    layer = document.activeNode()
+    other = document.createNode("other", "paintlayer")
+    document.rootNode().addChildNode(other, None)
+    yield from stage.settle()
+    yield 0.2
+    document.setActiveNode(layer)
+    yield lambda: document.activeNode().name() == layer.name()
+    studio.look()
+    session = studio.session
+    capture = SimpleNamespace(place=place_of(document, layer), area=Area(0, 0, 200, 150), selection=None)
+    arrival = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
+    studio.masks.take(SimpleNamespace(session=session, capture=capture), arrival)
+    yield 0.5  # longer than the desk waits between two looks: it stays while nothing changes
+    canvas = CanvasView(document).widget
+    name = "diffedit_mask_overlay"
+    drawn = [w for w in canvas.children() if w.objectName() == name]
+    if not (session.mask_shown and len(drawn) == 1 and drawn[0].isVisible()):
+        return "it was not shown"
+    if way == "esc":
+        QApplication.sendEvent(canvas, QKeyEvent(QEvent.ShortcutOverride, Qt.Key_Escape, Qt.NoModifier))
+    elif way == "hide":
+        studio.cancel()
+    elif way == "another layer":
+        document.setActiveNode(other)
+    elif way == "layer deleted":
+        layer.remove()
+    elif way == "another document":
+        yield from stage.new(60, 40)
+    elif way == "keep":
+        studio.masks.keep(session)
+    yield lambda: not session.mask_shown, 5
+    yield 0.1
+    return [w.objectName() for w in canvas.children() if w.objectName() == name]
+
+
+@pytest.mark.parametrize("way", ["esc", "hide", "another layer", "layer deleted", "another document", "keep"])
+def test_the_overlay_goes_with(krita: RemoteKrita, way: str, tmp_path: Path) -> None:
+    assert krita.run(left_by, way=way, folder=tmp_path) == []

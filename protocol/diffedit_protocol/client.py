@@ -125,18 +125,25 @@ class Client:
         """Uploads what the server lacks of `blobs` and submits; returns the job's id.
 
         The same `job_id` is the same job. `on_upload(sent, total)` in bytes is called at least every 50 ms; what it
-        raises ends the upload. After a restart of the server, `events` uploads and submits again under the same id.
+        raises ends the upload, and the job if the server has it by then. After a restart of the server, `events`
+        uploads and submits again under the same id.
         Raises TooLargeError before anything is sent, SchemaError for a blob that the request needs and `blobs` lacks,
         BusyError (with `retry_after`), and what else the server refuses with.
         """
         self._check(request, blobs)
         run = JobRun(job_id or new_job_id(), request, blobs, accepted=False)
-        self._perform(
-            run,
-            self.timeouts.lost,
-            until=lambda: run.accepted,
-            on_turn=None if on_upload is None else lambda: on_upload(run.sent, run.total),
-        )
+        try:
+            self._perform(
+                run,
+                self.timeouts.lost,
+                until=lambda: run.accepted,
+                on_turn=None if on_upload is None else lambda: on_upload(run.sent, run.total),
+            )
+        except BaseException:
+            if (run.submitting or run.accepted) and self._session.ready and self._transport is not None:
+                self._session.start(Call(CancelRequest(run.job)), time.monotonic())  # nobody would fetch its result
+                self._flush(self._transport)
+            raise
         self._runs[run.job] = run
         return run.job
 

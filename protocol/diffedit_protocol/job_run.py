@@ -83,8 +83,9 @@ class Upload:
 class JobRun(Operation):
     """A job that is being brought to the server, or watched there. `events` fills while the session is fed.
 
-    `request` None: the job is there already, and only watched; it cannot be submitted again. `last` is the number of
-    the last event that came, `given` that of the last that the reader took from `events`: (number, event) pairs.
+    `request` None: the job is there already, and only watched; it cannot be submitted again. `submitting`: the submit
+    has no answer yet. `last` is the number of the last event that came, `given` that of the last that the reader took
+    from `events`: (number, event) pairs.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class JobRun(Operation):
         self._waiting: deque[tuple[str, int]] = deque()
         self._meter = TransferMeter()
         self._rounds = 0
-        self._submitting = False
+        self.submitting = False
         self._subscribing = False
         self._heard = 0.0
 
@@ -139,7 +140,7 @@ class JobRun(Operation):
         self.cancelling = True
         if self.accepted and desk.ready:
             desk.ask(self, Cancel(self.job))
-        elif self._upload is not None and not self._submitting:
+        elif self._upload is not None and not self.submitting:
             self._end_unsubmitted(desk)
 
     def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
@@ -155,14 +156,14 @@ class JobRun(Operation):
             self._next_upload(desk)
         elif isinstance(reply, Stored) and self._upload is not None:
             if self._upload.answer(self, desk, number, reply):
-                self._submitting = False
+                self.submitting = False
             if self._upload.complete:
                 self._next_upload(desk)
             else:
                 self._go_on(desk, self._upload)
         elif isinstance(reply, Accepted):
             desk.drop(self)  # chunks whose answers got lost
-            self._upload, self._submitting, self.accepted = None, False, True
+            self._upload, self.submitting, self.accepted = None, False, True
             self._watch(desk)
         elif isinstance(reply, Subscribed):
             self._subscribing = False
@@ -173,7 +174,7 @@ class JobRun(Operation):
         lost = isinstance(request, Submit) and isinstance(error, NoBlobError)
         forgotten = isinstance(request, (Subscribe, Cancel)) and isinstance(error, UnknownJobError)
         if isinstance(request, Submit):
-            self._submitting = False
+            self.submitting = False
         if self.cancelling and (lost or forgotten):
             self._end_unsubmitted(desk)
         elif lost and self._upload is not None:
@@ -215,7 +216,7 @@ class JobRun(Operation):
         """Ask what is missing, then upload it and submit."""
         desk.drop(self)
         self._rounds += 1
-        self._submitting = self._subscribing = False
+        self.submitting = self._subscribing = False
         self._upload = None
         self._waiting.clear()
         self._meter = TransferMeter()
@@ -232,7 +233,7 @@ class JobRun(Operation):
             blob, offset = self._waiting.popleft()
             self._upload = Upload(blob, self._blobs[blob], offset, self._channels(blob), self._meter)
             self._go_on(desk, self._upload)
-        elif self._submitting:
+        elif self.submitting:
             pass  # its answer tells
         elif self.cancelling:
             self._end_unsubmitted(desk)
@@ -242,12 +243,12 @@ class JobRun(Operation):
     def _go_on(self, desk: Desk, upload: Upload) -> None:
         """Send what there is room for; behind the last chunk of all, the submit."""
         upload.pump(self, desk)
-        if upload.all_sent and not (self._waiting or self._submitting or self.cancelling):
+        if upload.all_sent and not (self._waiting or self.submitting or self.cancelling):
             self._submit(desk)
 
     def _submit(self, desk: Desk) -> None:
         assert self._request is not None  # a job that is only watched is never brought
-        self._submitting = True
+        self.submitting = True
         desk.ask(self, Submit(self.job, self._request))
 
     def _end_unsubmitted(self, desk: Desk) -> None:

@@ -208,9 +208,12 @@ def test_doctor_tells_what_is_there_and_the_times_of_an_edit_and_no_secret(backe
 def test_the_wire_benchmark_reports_every_figure(backend: PrivateBackend) -> None:
     report = measure(backend, [64, 128], rounds=2, edits=1)
     for rates in report["throughput_MB_per_s"].values():
-        assert set(rates) == {"memcpy", "raw_tcp", "plain", "curve"}
+        assert set(rates) == {"memcpy", "raw_tcp", "plain", "curve", "bare_plain", "bare_curve"}
         assert all(rate > 0 for way in rates.values() for rate in way.values())
-    assert set(report["share_of_raw_tcp"]["curve"]) == {"64", "128"}
+    for shares in report["share_of_raw_tcp"].values():
+        assert set(shares) == {"64", "128"}
+        assert all(0 < share["lowest"] <= share["highest"] for share in shares.values())
+    assert report["sha256_MB_per_s"] > 0
     assert 0 < report["small_request_p50_ms"]["plain"] < 1000
     assert 0 < report["edit"]["transport_share"] < 1
     assert report["edit"]["seconds_in_worker"] < report["edit"]["seconds"]

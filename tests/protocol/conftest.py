@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import socket
+from collections.abc import Iterator
 
 import pytest
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.messages import EditRequest
+from diffedit_protocol.replies import Limits
+from reference_server import ReferenceServer, SocketServer
 
 
 @pytest.fixture
@@ -17,3 +21,17 @@ def edit() -> tuple[EditRequest, dict[str, bytes]]:
     selection, plane = pack_plane(noise.randbytes(200), 20, 10)
     request = EditRequest("a horse", "a zebra", picture=picture, selection=selection)
     return request, {picture.blob: pixels, selection.blob: plane}
+
+
+@pytest.fixture
+def server() -> Iterator[SocketServer]:
+    running = SocketServer(ReferenceServer(Limits()))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def closed_endpoint() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

@@ -1,41 +1,30 @@
-"""The blocking client on real sockets on loopback: an edit's way, refusals in the artist's words, broken links."""
+"""The blocking client on real sockets on loopback: an edit's way, its events, its limits."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cutting_proxy import CuttingProxy
-from diffedit_protocol import transport
-from diffedit_protocol.blobs import blob_id, pack_picture, pack_plane
+from diffedit_protocol.blobs import blob_id, pack_picture
 from diffedit_protocol.client import Client, Timeouts
 from diffedit_protocol.connection import Connection, KeyPair
 from diffedit_protocol.errors import (
     AuthError,
     BusyError,
-    DiffEditError,
     LinkError,
     NoBlobError,
     SchemaError,
     TooLargeError,
     UnknownJobError,
-    VersionError,
 )
 from diffedit_protocol.messages import (
-    Bounds,
     Cancelled,
-    Done,
     EditRequest,
-    EditResult,
     Event,
-    Manifest,
     PictureRef,
     PlaneRef,
     Preview,
@@ -43,49 +32,22 @@ from diffedit_protocol.messages import (
     Queued,
     Started,
 )
-from diffedit_protocol.probe import mechanism_behind
 from diffedit_protocol.replies import Limits, Okay
 from diffedit_protocol.requests import new_job_id
 from reference_server import ReferenceLink, ReferenceServer, SocketServer
-
-QUICK = Timeouts(connect=10.0, answer=10.0, lost=30.0)
-PLANE = bytes(range(200))
-MASK, MASK_BLOB = pack_plane(PLANE, 20, 10)
-RESULT, RESULT_BLOB = pack_picture(os.urandom(20 * 10 * 4), 20, 10, 4)
-DONE = Done(Manifest(MASK, Bounds(0, 0, 20, 10), 0.5, edits=(EditResult(1, RESULT),)))
-Edit = tuple[EditRequest, dict[str, bytes]]
-
-
-@pytest.fixture
-def server() -> Iterator[SocketServer]:
-    running = SocketServer(ReferenceServer(Limits()))
-    yield running
-    running.stop()
-
-
-def finish(server: SocketServer, job: str) -> None:
-    """The worker does the job."""
-    server.server.blobs[MASK.blob], server.server.blobs[RESULT.blob] = MASK_BLOB, RESULT_BLOB
-    for event in (Started(), Progress("finding", 1, 1), Preview(1, 1, b"rgb"), DONE):
-        server.tell(job, event)
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
-
-
-def told(client: Client, job: str, since: int | None = None) -> list[Event]:
-    """The job's events to its end, without previews."""
-    return [e for e in client.events(job, since) if e is not None and not isinstance(e, Preview)]
-
-
-def refusal(connection: Connection, timeouts: Timeouts = QUICK) -> DiffEditError:
-    with pytest.raises(DiffEditError) as caught, Client(connection, timeouts):
-        pass
-    return caught.value
+from socket_client import (
+    DONE,
+    MASK,
+    MASK_BLOB,
+    PLANE,
+    RESULT,
+    RESULT_BLOB,
+    Edit,
+    finish,
+    refusal,
+    told,
+    wait_for,
+)
 
 
 def test_an_edit_goes_there_and_back(server: SocketServer, edit: Edit) -> None:
@@ -247,269 +209,6 @@ def test_an_upload_that_the_caller_ends_submits_nothing_and_is_taken_up_again(se
     assert server.server.bytes_put == len(blob)
 
 
-def test_an_unknown_key_is_told(server: SocketServer) -> None:
-    connection = Connection.invite(server.endpoint, server.keys.public, "stranger")
-    error = refusal(connection)
-    assert isinstance(error, AuthError)
-    assert error.sentence == "The backend on this machine does not know this Krita. Stop it and start it again."
-
-
-def test_an_unknown_key_of_a_remote_box_is_told_with_its_name(
-    server: SocketServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Connection, "local", property(lambda self: False))
-    monkeypatch.setattr(Connection, "host", property(lambda self: "gpu1"))
-    error = refusal(Connection.invite(server.endpoint, server.keys.public, "stranger"))
-    assert error.sentence == "The box at gpu1 does not know this Krita. Ask for a new invitation."
-
-
-def test_another_server_behind_the_address_is_told_and_nothing_was_sent(server: SocketServer) -> None:
-    error = refusal(replace(server.connection(), server_key=KeyPair.generate().public))
-    assert isinstance(error, AuthError)
-    assert error.sentence == (
-        "This machine answers with another identity than the one you were invited to. Nothing was sent."
-    )
-    assert not server.server.links
-
-
-def test_a_server_without_encryption_is_not_trusted() -> None:
-    plain = SocketServer(ReferenceServer(), encrypted=False)
-    try:
-        error = refusal(Connection.invite(plain.endpoint, KeyPair.generate().public, "x"))
-        assert isinstance(error, AuthError)
-        assert "answers without encryption, so it is not trusted. Nothing was sent." in error.sentence
-        assert not plain.server.links
-    finally:
-        plain.stop()
-
-
-@contextlib.contextmanager
-def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """An address where something else than a backend answers."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                answer(listener.accept()[0])
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join()
-
-
-def say_http(link: socket.socket) -> None:
-    with link:
-        link.recv(10)
-        link.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-
-
-def test_something_else_behind_the_address_is_told() -> None:
-    with listening(say_http) as endpoint:
-        error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
-    assert isinstance(error, AuthError)
-    assert error.sentence.startswith("Something else than a DiffEdit backend answers at 127.0.0.1:")
-
-
-def test_a_peer_that_is_gone_when_it_is_looked_at_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str | None] = []
-
-    def gone_at_first(host: str, port: int, timeout: float) -> str | None:
-        looks.append(mechanism_behind(host, port, timeout) if looks else None)
-        return looks[-1]
-
-    monkeypatch.setattr(transport, "mechanism_behind", gone_at_first)
-    with listening(say_http) as endpoint:
-        error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
-    assert looks == [None, ""]
-    assert isinstance(error, AuthError)
-
-
-def test_an_address_that_accepts_and_stays_silent_is_told() -> None:
-    kept: list[socket.socket] = []
-    with listening(kept.append) as endpoint:
-        error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"), Timeouts(connect=10.0))
-    for link in kept:
-        link.close()
-    assert isinstance(error, LinkError)
-    assert "accepts the link but does not answer" in error.sentence
-
-
-@pytest.fixture
-def closed_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def test_no_backend_on_this_machine_is_told_soon(closed_endpoint: str) -> None:
-    begin = time.monotonic()
-    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=60.0))
-    assert isinstance(error, LinkError)
-    assert error.sentence == "No backend is running. Start it here, or paste a connection line in Settings."
-    assert time.monotonic() - begin < 30.0
-
-
-def test_no_backend_at_a_remote_address_is_told_with_the_address(
-    closed_endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Connection, "local", property(lambda self: False))
-    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=0.5))
-    assert error.sentence == f"No backend answers at {closed_endpoint[6:]}. Is it running there?"
-
-
-def test_the_probe_tells_what_is_behind_an_address(server: SocketServer, closed_endpoint: str) -> None:
-    port = int(server.endpoint.rpartition(":")[2])
-    assert mechanism_behind("127.0.0.1", port, 1.0) == "CURVE"
-    assert mechanism_behind("127.0.0.1", int(closed_endpoint.rpartition(":")[2]), 1.0) is None
-    with listening(say_http) as endpoint:
-        assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 1.0) == ""
-    with listening(lambda link: link.close()) as endpoint:
-        assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 1.0) is None
-
-
-def test_versions_that_do_not_meet_are_told() -> None:
-    future = SocketServer(ReferenceServer(versions=(2, 2)))
-    try:
-        error = refusal(future.connection())
-    finally:
-        future.stop()
-    assert isinstance(error, VersionError)
-    assert error.sentence == "The backend speaks version 2, this plugin 1. Update the plugin."
-
-
-def test_a_revoked_key_ends_what_is_running_with_its_sentence(server: SocketServer, edit: Edit) -> None:
-    connection = server.connection()
-    with Client(connection, QUICK) as client:
-        events = client.events(client.submit(*edit))
-        next(events)
-        server.stop()
-        server.allowed.clear()
-        server.start()
-        with pytest.raises(AuthError, match="does not know this Krita"):
-            list(events)
-        server.allowed.add(connection.client_public)
-        client.ping()  # the next call tries anew
-
-
-def test_a_restarted_server_is_given_the_running_job_again(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), QUICK) as client:
-        job = client.submit(*edit)
-        events = client.events(job)
-        assert next(e for e in events if e is not None) == Queued(0)
-        boot_id = client.hello.boot_id
-        server.stop()
-        server.server.boot()
-        server.start()
-        assert next(e for e in events if e is not None) == Queued(0)
-        assert client.hello.boot_id != boot_id
-        finish(server, job)
-        assert [e for e in events if e is not None][-1] == DONE
-
-
-def test_a_finished_result_is_fetched_from_a_restarted_server(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), QUICK) as client:
-        job = client.submit(*edit)
-        server.stop()
-        server.server.links.clear()
-        finish(server, job)
-        server.server.boot(keep=True)
-        server.start()
-        assert told(client, job)[-1] == DONE
-        assert client.fetch(MASK) == PLANE
-    assert server.server.jobs[job].submissions == 2
-
-
-def test_a_lost_link_is_told_while_it_lasts_and_then_nothing_was_lost(server: SocketServer, edit: Edit) -> None:
-    proxy = CuttingProxy(int(server.endpoint.rpartition(":")[2]))
-    connection = replace(server.connection(), endpoint=f"tcp://127.0.0.1:{proxy.port}")
-    try:
-        with Client(connection, QUICK) as client:
-            job = client.submit(*edit)
-            events = client.events(job)
-            assert next(e for e in events if e is not None) == Queued(0)
-            proxy.cut()
-            for event in events:
-                assert event is None
-                if client.trouble is not None:
-                    break
-            assert isinstance(client.trouble, LinkError)
-            finish(server, job)
-            proxy.mend()
-            assert [e for e in events if e is not None] == [Started(), Progress("finding", 1, 1), DONE]
-            assert client.trouble is None
-    finally:
-        proxy.close()
-
-
-def test_a_link_cut_in_upload_and_download_costs_only_what_was_in_flight(server: SocketServer) -> None:
-    proxy = CuttingProxy(int(server.endpoint.rpartition(":")[2]))
-    connection = replace(server.connection(), endpoint=f"tcp://127.0.0.1:{proxy.port}")
-    picture, blob = pack_picture(os.urandom(4000 * 2000 * 3), 4000, 2000, 3)
-    cuts = 0
-
-    def cut_once(done: int, total: int) -> None:
-        nonlocal cuts
-        if done > total * 0.6 and cuts < limit:
-            cuts += 1
-            proxy.cut()
-            proxy.mend()
-
-    try:
-        with Client(connection, QUICK) as client:
-            limit = 1
-            client.submit(EditRequest("a", "b", picture=picture), {picture.blob: blob}, on_upload=cut_once)
-            limit = 2
-            assert client.fetch(picture, on_bytes=cut_once) == blob
-    finally:
-        proxy.close()
-    assert cuts == 2
-    assert server.server.bytes_put == len(blob)
-    assert server.server.bytes_got <= len(blob) + 5 * (1 << 20)
-    assert proxy.to_target < len(blob) * 1.3
-
-
-def test_a_link_that_stays_lost_ends_in_a_link_error(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), Timeouts(lost=0.7)) as client:
-        events = client.events(client.submit(*edit))
-        next(events)
-        server.stop()
-        with pytest.raises(LinkError):
-            list(events)
-        server.start()
-
-
-def test_a_server_that_hangs_is_told_apart_from_a_lost_link(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), Timeouts(answer=0.5, lost=60.0)) as client:
-        job = client.submit(*edit)
-        events = client.events(job)
-        next(events)
-        with server.lock:  # the application answers nobody; libzmq's thread still keeps the link alive
-            with pytest.raises(LinkError, match="has not answered for"):
-                client.ping()
-            while client.trouble is None:
-                next(events)
-            assert "has not answered for" in client.trouble.sentence
-        finish(server, job)
-        assert [e for e in events if e is not None][-1] == DONE
-        assert client.trouble is None
-
-
-def test_a_reader_who_was_elsewhere_does_not_take_his_own_absence_for_silence(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), Timeouts(lost=1.1)) as client:
-        job = client.submit(*edit)
-        events = client.events(job)
-        next(events)
-        finish(server, job)
-        time.sleep(1.5)
-        assert [e for e in events if e is not None][-1] == DONE
-
-
 def test_two_jobs_can_be_read_in_turns(server: SocketServer, edit: Edit) -> None:
     with Client(server.connection()) as client:
         jobs = [client.submit(*edit) for _ in range(2)]
@@ -579,3 +278,18 @@ def test_a_plane_that_does_not_hold_what_its_reference_says_is_refused(server: S
     server.server.blobs[MASK.blob] = MASK_BLOB
     with Client(server.connection()) as client, pytest.raises(SchemaError):
         client.fetch(PlaneRef(MASK.blob, 20, 11))
+
+
+def test_a_job_that_the_server_has_when_the_caller_ends_its_upload_is_cancelled(
+    server: SocketServer, edit: Edit
+) -> None:
+    def stop(sent: int, total: int) -> None:
+        if server.server.jobs:
+            raise Stop
+
+    job = new_job_id()
+    with Client(server.connection()) as client:
+        with pytest.raises(Stop):
+            client.submit(*edit, job_id=job, on_upload=stop)
+        wait_for(lambda: server.server.jobs[job].cancels == 1)
+        client.ping()

@@ -2,6 +2,9 @@
 
 The server is the real one in a process of its own, the client the plugin's. A layer goes up with a submit for a model
 that the server does not have: every byte is sent and its hash checked, and nothing is run. Then it is fetched again.
+Beside it stand the same frames over bare ZeroMQ, the most that any protocol on it could reach, and the rate of sha256,
+which every layer passes once on each way. All ways take turns within each round; medians count, and the spread of the
+rounds' own shares is told.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, PictureRef
 
+from .wire_bare import BareZmq
 from .wire_raw import RawTcp, copy_seconds
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ HELP = "measure the link to a backend on this machine beside raw TCP and a copy 
 SIDES = (1024, 2048, 4096)
 CHANNELS = 3
 PINGS = 2000
+HASHED = 32 << 20  # bytes
+SHARED = ("plain", "curve", "bare_plain", "bare_curve")
 EDIT_SIDE = 1024
 NOWHERE = "no such model"
 MEGABYTE = 1e6
@@ -44,18 +50,29 @@ Way = Callable[[bytes, int], tuple[float, float]]  # a layer's bytes and its sid
 
 
 @dataclass(frozen=True)
-class Trip:
-    """Median seconds of a layer of `size` bytes there, and back."""
+class Trips:
+    """Seconds of layers of `size` bytes, each round's (there, back)."""
 
     size: int
-    there: float
-    back: float
+    seconds: list[tuple[float, float]]
 
     def rates(self) -> dict[str, float]:
-        """MB/s there, back, and of both ways together."""
-        rates = {"there": self.size / self.there, "back": self.size / self.back}
-        rates["there_and_back"] = 2 * self.size / (self.there + self.back)
+        """MB/s there, back, and of both ways together: from the medians of the seconds."""
+        there, back = map(statistics.median, zip(*self.seconds, strict=True))
+        rates = {"there": self.size / there, "back": self.size / back, "there_and_back": 2 * self.size / (there + back)}
         return {name: round(rate / MEGABYTE, 1) for name, rate in rates.items()}
+
+    def share_of(self, raw: Trips) -> dict[str, float]:
+        """The rate there and back as a share of `raw`'s; lowest and highest of the rounds, and the fastest of both."""
+        own, other = [sum(pair) for pair in self.seconds], [sum(pair) for pair in raw.seconds]
+        each = [theirs / ours for ours, theirs in zip(own, other, strict=True)]
+        shares = {
+            "median": self.rates()["there_and_back"] / raw.rates()["there_and_back"],
+            "lowest": min(each),
+            "highest": max(each),
+            "fastest_rounds": min(other) / min(own),
+        }
+        return {name: round(share, 3) for name, share in shares.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,21 +104,32 @@ def run(args: argparse.Namespace) -> int:
 def measure(backend: PrivateBackend, sides: list[int], rounds: int, edits: int) -> dict[str, Any]:
     """Every figure of the report, on a running backend that listens locally and on TCP."""
     invited = _invited(backend.state, backend.ready_line)
-    with Client(backend.connection) as plain, Client(invited) as curve, RawTcp() as raw:
+    with (
+        Client(backend.connection) as plain,
+        Client(invited) as curve,
+        RawTcp() as raw,
+        BareZmq(encrypted=False) as bare_plain,
+        BareZmq(encrypted=True) as bare_curve,
+    ):
         ways: dict[str, Way] = {
             "memcpy": lambda data, _: copy_seconds(data),
             "raw_tcp": lambda data, _: raw.seconds(data),
             "plain": lambda data, side: _layer_seconds(plain, data, side),
             "curve": lambda data, side: _layer_seconds(curve, data, side),
+            "bare_plain": lambda data, _: bare_plain.seconds(data),
+            "bare_curve": lambda data, _: bare_curve.seconds(data),
         }
-        throughput = {str(side): _rates(ways, side, rounds) for side in sides}
+        taken = {str(side): _seconds(ways, side, rounds) for side in sides}
+        throughput = {side: {name: trips.rates() for name, trips in found.items()} for side, found in taken.items()}
         return {
             "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()[0]},
             "libraries": {"python": platform.python_version(), "pyzmq": zmq.__version__, "libzmq": zmq.zmq_version()},
             "plain_endpoint": backend.connection.endpoint.partition(":")[0],
             "throughput_MB_per_s": throughput,
+            "sha256_MB_per_s": _hash_rate(),
+            "rounds": rounds,
             "share_of_raw_tcp": {
-                name: {side: _share(rates, name) for side, rates in throughput.items()} for name in ("plain", "curve")
+                name: {side: found[name].share_of(found["raw_tcp"]) for side, found in taken.items()} for name in SHARED
             },
             "small_request_p50_ms": {"plain": _ping_p50(plain), "curve": _ping_p50(curve)},
             "edit": _edit_share(plain, edits),
@@ -118,8 +146,8 @@ def _invited(state: Path, ready_line: str) -> Connection:
     return AllowList(folder.allow_list).invite("bench", endpoint, folder.server_keys().public)
 
 
-def _rates(ways: dict[str, Way], side: int, rounds: int) -> dict[str, dict[str, float]]:
-    """MB/s of each way. The ways take turns, so that whatever else the machine does falls on all of them alike.
+def _seconds(ways: dict[str, Way], side: int, rounds: int) -> dict[str, Trips]:
+    """Each way's trips. The ways take turns, so that whatever else the machine does falls on all of them alike.
 
     Every layer is a new one: a blob that the server holds would not be sent again.
     """
@@ -128,9 +156,15 @@ def _rates(ways: dict[str, Way], side: int, rounds: int) -> dict[str, dict[str, 
     for _ in range(rounds):
         for name, way in ways.items():
             taken[name].append(way(os.urandom(size), side))
-    return {
-        name: Trip(size, *map(statistics.median, zip(*times, strict=True))).rates() for name, times in taken.items()
-    }
+    return {name: Trips(size, seconds) for name, seconds in taken.items()}
+
+
+def _hash_rate() -> float:
+    """MB/s of sha256 on one core."""
+    data = bytes(HASHED)
+    begun = time.perf_counter()
+    blob_id(data)
+    return round(HASHED / (time.perf_counter() - begun) / MEGABYTE, 1)
 
 
 def _layer_seconds(client: Client, data: bytes, side: int) -> tuple[float, float]:
@@ -170,17 +204,18 @@ def _edit_share(client: Client, edits: int) -> dict[str, float]:
     }
 
 
-def _share(rates: dict[str, dict[str, float]], name: str) -> float:
-    return round(rates[name]["there_and_back"] / rates["raw_tcp"]["there_and_back"], 3)
-
-
 def _lines(report: dict[str, Any]) -> list[str]:
-    lines = ["MB/s there and back  " + "".join(f"{name:>10}" for name in ("memcpy", "raw_tcp", "plain", "curve"))]
+    lines = ["MB/s there and back  " + "".join(f"{name:>12}" for name in ("memcpy", "raw_tcp", *SHARED))]
     for side, rates in report["throughput_MB_per_s"].items():
-        lines.append(f"{side + ' px':<20} " + "".join(f"{way['there_and_back']:>10.0f}" for way in rates.values()))
-    for name, target in (("plain", PLAIN_SHARE), ("curve", CURVE_SHARE)):
-        shares = ", ".join(f"{side}: {share:.0%}" for side, share in report["share_of_raw_tcp"][name].items())
-        lines.append(f"{name} of raw TCP: {shares} (aim: {target:.0%})")
+        lines.append(f"{side + ' px':<20} " + "".join(f"{way['there_and_back']:>12.0f}" for way in rates.values()))
+    aims = {"plain": f" (aim: {PLAIN_SHARE:.0%})", "curve": f" (aim: {CURVE_SHARE:.0%})"}
+    for name in SHARED:
+        shares = ", ".join(
+            f"{side}: {share['median']:.0%} ({share['lowest']:.0%} to {share['highest']:.0%})"
+            for side, share in report["share_of_raw_tcp"][name].items()
+        )
+        lines.append(f"{name} of raw TCP: {shares}{aims.get(name, '')}")
+    lines.append(f"sha256: {report['sha256_MB_per_s']:.0f} MB/s")
     pings = report["small_request_p50_ms"]
     lines.append(f"small request p50: plain {pings['plain']} ms, curve {pings['curve']} ms")
     edit = report["edit"]

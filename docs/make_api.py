@@ -46,13 +46,18 @@ PUBLIC = {
 
 def main() -> None:
     """Write the document."""
+    OUT.write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The document; a test compares it with what is written."""
     lines = [HEAD]
     for module_name, names in PUBLIC.items():
         module = importlib.import_module(module_name)
         lines.append(f"## `{module_name}`\n\n{_text(module)}\n")
         for name in names:
             lines += _described(name, getattr(module, name))
-    OUT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _described(name: str, thing: Any) -> list[str]:

@@ -1,0 +1,52 @@
+"""The pages of docs/ beside what they speak of."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+_CODE = re.compile(r"```.*?```|`[^`\n]*`", re.S)
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.M)
+
+
+def anchor(heading: str) -> str:
+    """What a forge makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_api_page_says_what_the_docstrings_say() -> None:
+    spec = spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make_api = module_from_spec(spec)
+    spec.loader.exec_module(make_api)
+    assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == make_api.page(), (
+        "docs/api.md is older than the docstrings: run .venv/bin/python docs/make_api.py"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    lost = []
+    for link in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue  # the web's
+        name, _, fragment = link.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        if not there.exists() or (
+            fragment and fragment not in map(anchor, _HEADING.findall(there.read_text(encoding="utf-8")))
+        ):
+            lost.append(link)
+    assert not lost, f"{page.name} links to what is not there: {', '.join(lost)}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = {link.partition("#")[0] for link in _LINK.findall(readme)}
+    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= linked

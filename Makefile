@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each installs what it needs and can be run again.
-.PHONY: help setup setup-krita demo test test-fast lint format bench plugin wheel clean
+.PHONY: help setup setup-krita demo test test-fast coverage lint format bench plugin wheel clean
 PYTEST = .venv/bin/python -m pytest
 
 help:        ## what there is to make
@@ -19,6 +19,9 @@ test: setup-krita ## every test, the real-Krita ones included
 
 test-fast: setup ## the tests that need no Krita
 	@$(PYTEST) -m 'not krita and not slow' tests/protocol tests/backend tests/plugin $(ARGS)
+
+coverage: setup ## what the tests that need no Krita reach, line by line in coverage-html/
+	@$(PYTEST) tests/protocol tests/backend tests/plugin --cov --cov-report=term:skip-covered --cov-report=html:coverage-html $(ARGS)
 
 lint: setup  ## format check, lint, strict types
 	@.venv/bin/ruff format --check .
@@ -41,4 +44,4 @@ wheel: setup ## dist/*.whl
 	@.venv/bin/python -m build --wheel --outdir dist .
 
 clean:       ## what was built, not the environment
-	@rm -rf build dist demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf build dist demo-output bench-output coverage-html .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

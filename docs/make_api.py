@@ -78,7 +78,16 @@ def _described(name: str, thing: Any) -> list[str]:
 
 
 def _signature(thing: Any) -> str:
-    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(thing)))  # annotations are kept as text
+    signature = inspect.signature(thing)
+    short = [
+        # "Pil" names transformers' stand-in where torchvision is not installed.
+        p.replace(annotation=p.annotation.__name__.removesuffix("Pil"))
+        if inspect.isclass(p.annotation) and p.annotation is not p.empty
+        else p
+        for p in signature.parameters.values()
+    ]
+    # Annotations that are kept as text come in quotes.
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=short)))
     return re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text).removesuffix(" -> None")
 
 

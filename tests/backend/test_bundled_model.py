@@ -17,13 +17,15 @@ from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.bundled.scenes import KINDS, Scenes
 from diffusers import StableDiffusionPipeline
 from PIL import Image
+from transformers import CLIPTokenizerFast
 
 LIMIT = 40 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> StableDiffusionPipeline:
-    loaded = StableDiffusionPipeline.from_pretrained(weights_folder()).to(torch.float32)
+    tokenizer = CLIPTokenizerFast.from_pretrained(weights_folder(), subfolder="tokenizer")
+    loaded = StableDiffusionPipeline.from_pretrained(weights_folder(), tokenizer=tokenizer).to(torch.float32)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

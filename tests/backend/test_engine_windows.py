@@ -15,7 +15,7 @@ from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import choose_area, detailed_area
 from diffedit_backend.models import load_model
 from diffedit_protocol.messages import Bounds, EditRequest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_editing_pictures import REQUEST, picture_of, square
 from tiny_models import NATIVE, tiny_model
@@ -24,6 +24,7 @@ LARGE = 4 * NATIVE
 DETAILED = replace(REQUEST, detail=True)
 
 
+@settings(deadline=None)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), side=st.integers(2, 20))
 def test_windows_see_every_cell_and_overlap_by_half(height, width, side):
     windows = windows_over(torch.ones(height, width), side)

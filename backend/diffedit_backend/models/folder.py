@@ -74,7 +74,8 @@ def _load(folder: Path, index: dict[str, Any], dtype: torch.dtype, checker: Safe
         unet=network(diffusers.UNet2DConditionModel, "unet"),
         vae=network(diffusers.AutoencoderKL, "vae"),
         tokenizers=tuple(
-            transformers.CLIPTokenizer.from_pretrained(str(folder), subfolder=part, local_files_only=True)
+            # The Fast one reads tokenizer.json; CLIPTokenizer does so from transformers 5 on only, where they are one.
+            transformers.CLIPTokenizerFast.from_pretrained(str(folder), subfolder=part, local_files_only=True)
             for part, _ in pairs
         ),
         text_encoders=tuple(network(getattr(transformers, str(_kind(index, part))), part) for _, part in pairs),

@@ -49,9 +49,9 @@ REFERENCE = replace(
     inversion_guidance=7.5,
     soft_strength=False,
 )
-# Chosen on the bundled scenes: 20 steps of second order edit as well as 50 of DDIM; 4 maps instead of 10 cost 0.01 of
-# IoU.
-FAST = Settings(steps=20, order=2, maps=4, map_ratio=0.35, eta=0.3)
+# Chosen on bundled scenes that the benchmark does not show: 20 steps of second order edit as well as 50 of DDIM; 4 maps
+# instead of 10 cost 0.01 of IoU; maps at 0.65 find things as well as at 0.35, and grounds far better (IoU 0.95, 0.62).
+FAST = Settings(steps=20, order=2, maps=4, map_ratio=0.65, eta=0.3)
 
 _BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE}
 # (share of the steps, share of the maps)

@@ -143,12 +143,15 @@ class TestServer:
             assert failure(last_event(client, waiting)) == "BUSY"
             with pytest.raises(BusyError, match="being stopped"):
                 client.submit(*scripted_edit())
-            assert isinstance(last_event(client, running), Done)
+            done = last_event(client, running)
+            assert isinstance(done, Done)
             assert backend.process.wait(20) == 0
             assert not (tmp_path / "local.json").exists()
             backend.start()
             with client_of(backend.connection) as later:
                 assert [(info.job, info.state) for info in later.jobs()] == [(running, "done")]
+                assert last_event(later, running) == done
+                later.fetch(done.manifest.edits[0].pixels)  # checks the hash
 
     def test_asked_to_stop_it_ends_a_job_that_takes_longer_than_its_grace(self, tmp_path: Path) -> None:
         with scripted_backend(tmp_path, grace=0.5) as backend, client_of(backend.connection) as client:

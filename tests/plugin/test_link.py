@@ -163,7 +163,9 @@ def test_two_errands_are_carried_side_by_side(home, make_link, until) -> None:
     backend = Backend(workers=2)
     try:
         link, listener = make_link()
-        slow, quick = errand("steps=60 pause=0.05"), errand("steps=2")
+        slow = errand("steps=60 pause=0.05")
+        other = PICTURE[::-1]  # the same picture would wait for the worker that holds it
+        quick = Errand(new_job_id(), EditRequest("steps=2", "a zebra"), WIDTH, HEIGHT, 3, other)
         link.submit(slow)
         until(lambda: isinstance(listener.last(slow.job), Progress))
         link.submit(quick)

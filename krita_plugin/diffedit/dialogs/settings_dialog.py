@@ -31,6 +31,8 @@ class SettingsDialog(QtWidgets.QDialog):
         layout = QtWidgets.QVBoxLayout(self)
         layout.addWidget(tabs)
         layout.addWidget(close)
+        for button in self.findChildren(QtWidgets.QPushButton):
+            button.setAutoDefault(False)  # else Enter after a pasted line would press the first of them as well
         self.resize(520, 520)
         studio.backend.state_changed.connect(self._show_backend)
         studio.link_changed.connect(lambda _: self._show_backend())

@@ -47,7 +47,7 @@ class EditPart(QtWidgets.QWidget):
         self.presets = QtWidgets.QComboBox()
         self.presets.setEditable(True)
         self.presets.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.presets.lineEdit().setPlaceholderText(tr("Name of a preset"))
+        self.presets.lineEdit().setPlaceholderText(tr("Name"))
         self.presets.setToolTip(tr("Choose a preset, or type a name and save the words and sliders under it"))
         self.presets.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
         self.save = tool_button("save", tr("Save as preset"), self._save_preset)

@@ -23,6 +23,7 @@ from .status_line import StatusLine
 
 NARROWEST, WIDTH = 240, 280  # px
 LOWEST = 200  # px: words and buttons, among Krita's own dockers
+TABS = (QtCore.Qt.Key.Key_Tab, QtCore.Qt.Key.Key_Backtab)
 MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
 EDIT_ASPECTS = ("inputs",)
 RESULT_ASPECTS = ("variations", "activity")
@@ -108,6 +109,13 @@ class EditPanel(QtWidgets.QScrollArea):
         self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumSize(NARROWEST, LOWEST)
+
+    def event(self, event: QtCore.QEvent) -> bool:
+        """Tab goes on to the next control, also from a button: there Krita would hide every docker."""
+        if event.type() == QtCore.QEvent.Type.ShortcutOverride and event.key() in TABS:
+            event.accept()
+            return True
+        return super().event(event)
 
     def sizeHint(self) -> QtCore.QSize:
         """What Krita gives a new docker: everything at rest without scrolling."""

@@ -91,14 +91,23 @@ class Tiles(QtWidgets.QWidget):
         super().__init__()
         self.tiles: list[Tile] = []
 
-    def replace(self, tiles: list[Tile]) -> None:
-        for tile in self.tiles:
+    def replace(self, tiles: list[Tile], following: QtWidgets.QWidget) -> None:
+        """Shows these; Tab reaches them before `following`, and the place that had the focus keeps it."""
+        focused = next((index for index, tile in enumerate(self.tiles) if tile.hasFocus()), -1)
+        old, self.tiles = self.tiles, tiles
+        before = following.previousInFocusChain()
+        while before.focusPolicy() == QtCore.Qt.FocusPolicy.NoFocus:
+            before = before.previousInFocusChain()
+        for index, tile in enumerate(tiles):
+            tile.setParent(self)  # Qt puts it at the end of the window's order
+            QtWidgets.QWidget.setTabOrder(before, tile)
+            before = tile
+            tile.show()
+            if index == focused:
+                tile.setFocus()
+        for tile in old:
             tile.hide()
             tile.deleteLater()
-        self.tiles = tiles
-        for tile in tiles:
-            tile.setParent(self)
-            tile.show()
         self._flow()
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
@@ -142,7 +151,7 @@ class ResultsPart(QtWidgets.QWidget):
             more = Tile(None, 0, False)
             more.clicked.connect(lambda: self._studio.results.more(session))
             tiles.append(more)
-        self.tiles.replace(tiles)
+        self.tiles.replace(tiles, self.accept)
         chosen = session.variations[session.selected] if session.selected >= 0 else None
         idle = session.activity is None
         self.accept.setEnabled(idle and chosen is not None and chosen.state != "added")

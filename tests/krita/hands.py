@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from diffedit_backend.krita_host.display import screenshot
 from diffedit_backend.krita_host.folders import needed_program
 from diffedit_backend.krita_host.remote import RemoteKrita
 
@@ -32,6 +33,15 @@ class Hands:
             self._do("mousemove", round(at[0] + step * (at[1] - at[0]) / 8), y)
         self._do("mouseup", 1)
 
+    def paint(self, start: tuple[float, float], end: tuple[float, float], steps: int = 12) -> None:
+        """The mouse, held down, over the canvas: places as shares of the canvas's width and height on the screen."""
+        left, top, width, height = self._krita.run(_canvas)
+        at = [(round(left + x * width), round(top + y * height)) for x, y in (start, end)]
+        self._do("mousemove", *at[0], "mousedown", 1)
+        for step in range(1, steps + 1):
+            self._do("mousemove", *(round(a + step * (b - a) / steps) for a, b in zip(*at, strict=True)))
+        self._do("mouseup", 1)
+
     def type(self, text: str) -> None:
         self._do("type", "--delay", 12, text)
 
@@ -55,7 +65,10 @@ def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 1
     """Looks until `condition(stage, ...)`, evaluated in Krita, is true, and returns what it said."""
     deadline = time.monotonic() + limit
     while not (said := krita.run(condition, **arguments)):
-        assert time.monotonic() < deadline, f"{condition.__name__} did not come true in {limit:.0f} s"
+        if time.monotonic() > deadline:
+            shot = krita.folder / f"{condition.__name__}.png"
+            screenshot(krita.process.display, shot)
+            raise AssertionError(f"{condition.__name__} {arguments} did not come true in {limit:.0f} s, see {shot}")
         time.sleep(0.1)
     return said
 
@@ -86,6 +99,15 @@ def show_docker(stage):
     window.resizeDocks([ours, layers], [620, 180], Qt.Vertical)
     window.activateWindow()
     yield 0.5
+
+
+def _canvas(stage):
+    from PyQt5.QtWidgets import QWidget
+
+    found = stage.window().centralWidget().findChildren(QWidget)
+    canvas = next(w for w in found if w.metaObject().className() == "KisQPainterCanvas" and w.isVisible())
+    place = canvas.mapToGlobal(canvas.rect().topLeft())
+    return place.x(), place.y(), canvas.width(), canvas.height()
 
 
 def _middle_of(stage, path):

@@ -69,10 +69,10 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
             for side, model, depth, profile in layers
         ]
         live = [
-            {"side": LIVE_SIDE, "feather": feather, "shown as": "selection mask" if as_mask else "selection"}
-            | repeated(drag_threshold, side=LIVE_SIDE, feather=feather, as_mask=as_mask)
+            {"side": LIVE_SIDE, "feather": feather, "shown as": form}
+            | repeated(drag_threshold, side=LIVE_SIDE, feather=feather, form=form)
             for feather in FEATHERS
-            for as_mask in (False, True)
+            for form in ("overlay", "selection", "selectionmask")
         ]
     return {
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()[0]},

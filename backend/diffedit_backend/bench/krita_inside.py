@@ -71,8 +71,11 @@ def edit_large(stage, side, model, depth, profile):  # type: ignore[no-untyped-d
     }
 
 
-def drag_threshold(stage, side, feather, as_mask):  # type: ignore[no-untyped-def]
-    """Moves the live threshold over a side × side px layer; updates a second by the clock and by the thread's time."""
+def drag_threshold(stage, side, feather, form):  # type: ignore[no-untyped-def]
+    """Moves the live threshold over a side × side px layer; updates a second by the clock and by the thread's time.
+
+    `form`: "overlay", "selection" or "selectionmask". "left behind" counts the masks and selections that remain.
+    """
     import time
 
     from diffedit.canvas.area import Area
@@ -86,7 +89,7 @@ def drag_threshold(stage, side, feather, as_mask):  # type: ignore[no-untyped-de
     layer = document.activeNode()
     hills = bytes((x * y) % 251 for y in range(64) for x in range(64))
     soft = plane_of(QImage(hills, 64, 64, 64, QImage.Format_Grayscale8).scaled(side, side, 0, 1))
-    live = LiveMask(place_of(document, layer), Area(0, 0, side, side), soft, as_mask=as_mask)
+    live = LiveMask(place_of(document, layer), Area(0, 0, side, side), soft, form=form)
     live.show(0.5, 0, feather)
     yield 0.5
     beat, updates, shows = Heartbeat(), 40, []
@@ -99,7 +102,10 @@ def drag_threshold(stage, side, feather, as_mask):  # type: ignore[no-untyped-de
     wall, own = time.perf_counter() - start, time.thread_time() - own
     stall = beat.stop()
     live.hide()
+    yield 0.2
     return {
+        "updates": len(shows),
+        "left behind": len(layer.childNodes()) + (document.selection() is not None),
         "updates a second": updates / wall,
         "updates a second of the thread's own time": updates / own,
         "show, median ms": sorted(shows)[len(shows) // 2],

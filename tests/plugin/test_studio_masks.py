@@ -12,7 +12,6 @@ from studios import layer_names, make_studio, open_picture, square
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    store.change(mask_form="selection")
     return make_studio(store)
 
 

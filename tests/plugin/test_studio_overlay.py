@@ -29,7 +29,8 @@ def window(krita: fake_krita.Krita) -> Iterator[fake_krita.Window]:
 
 @pytest.fixture
 def desk(store: Store, window: fake_krita.Window) -> tuple[Studio, ScriptedLink]:
-    return make_studio(store)  # an overlay is what a new installation shows
+    store.change(mask_form="overlay")
+    return make_studio(store)
 
 
 def find(studio: Studio, link: ScriptedLink, until: Callable[..., None]) -> None:

@@ -127,9 +127,9 @@ class LiveMask:
             document.setSelection(self._before)
 
     def follow(self) -> bool:
-        """Moves the overlay with its layer; False when it should go: its view was closed, its document left, its
-        layer deleted, or another layer was chosen since it was drawn."""
-        if self._overlay is None or sip.isdeleted(self._overlay):
+        """Moves the overlay with its layer; False when it should go: its view was closed or left, its layer deleted, or
+        another layer was chosen since it was drawn."""
+        if self._overlay is None or sip.isdeleted(self._overlay) or not self._overlay.isVisible():
             return False
         try:
             document, layer = find_again(self._place)
@@ -141,9 +141,6 @@ class LiveMask:
         return True
 
     def _draw(self, document: Document, plane: bytes, area: Area) -> None:
-        if self._overlay is not None and not sip.isdeleted(self._overlay) and not self._overlay.isVisible():
-            self._overlay.take_away()  # another view of the document is in front now
-            self._overlay = None
         if self._overlay is None or sip.isdeleted(self._overlay):
             self._overlay = MaskOverlay(document, self._leave)
         self._active_layer = _active_layer(document)

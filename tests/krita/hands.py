@@ -136,3 +136,23 @@ def _span_of(stage, path):
     yield 0.1
     left, right = widget.mapToGlobal(widget.rect().topLeft()), widget.mapToGlobal(widget.rect().bottomRight())
     return left.x(), right.x(), (left.y() + right.y()) // 2
+
+
+def fresh_sheet(stage, picture):
+    """In Krita: `picture` alone is open; the docker is as at first, but for draft quality and a fixed seed."""
+    from diffedit.extension import DOCKER_ID, extension
+    from diffedit.inputs import EditInputs
+    from PyQt5.QtWidgets import QDockWidget
+
+    yield from stage.close_all()
+    yield 0.2
+    yield from stage.open(picture)
+    studio = extension().studio
+    yield lambda: studio.session.document_id != ""
+    studio.store.put("inputs", {})
+    studio.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
+    studio.session.notice = None
+    panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
+    for name, part in panel.parts.items():
+        part.fold.heading.setChecked(name == "results")
+    yield 0.2

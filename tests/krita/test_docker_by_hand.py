@@ -38,7 +38,7 @@ def painter(start_krita) -> Iterator[tuple[RemoteKrita, object]]:
 def easel(painter):
     """The sample picture freshly opened; no words, folds shut but Results, draft quality."""
     krita, hands = painter
-    krita.run(fresh_sheet, picture=samples_folder() / SAMPLE.file)
+    krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
     return krita, hands
 
 
@@ -46,25 +46,6 @@ def link_is_ready(stage):
     from diffedit.extension import extension
 
     return extension().studio.link.state.kind == "ready"
-
-
-def fresh_sheet(stage, picture):
-    from diffedit.extension import DOCKER_ID, extension
-    from diffedit.inputs import EditInputs
-    from PyQt5.QtWidgets import QDockWidget
-
-    yield from stage.close_all()
-    yield 0.2
-    yield from stage.open(picture)
-    studio = extension().studio
-    yield lambda: studio.session.document_id != ""
-    studio.store.put("inputs", {})
-    studio.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
-    studio.session.notice = None
-    panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
-    for name, part in panel.parts.items():
-        part.fold.heading.setChecked(name == "results")
-    yield 0.2
 
 
 def layers(stage):

@@ -60,7 +60,7 @@ def desk(start_krita) -> Iterator[Desk]:
 @pytest.fixture
 def easel(desk: Desk) -> Desk:
     """The sample picture freshly opened, draft quality, no words, folds shut but Results."""
-    desk.krita.run(fresh_sheet, picture=samples_folder() / SAMPLE.file)
+    desk.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
     return desk
 
 
@@ -72,25 +72,6 @@ def narrow_docker(stage, width):
     docks = {dock.objectName(): dock for dock in stage.window().findChildren(QDockWidget)}
     stage.window().resizeDocks([docks[DOCKER_ID], docks["KisLayerBox"]], [width, width], Qt.Horizontal)
     yield 0.5
-
-
-def fresh_sheet(stage, picture):
-    from diffedit.extension import DOCKER_ID, extension
-    from diffedit.inputs import EditInputs
-    from PyQt5.QtWidgets import QDockWidget
-
-    yield from stage.close_all()
-    yield 0.2
-    yield from stage.open(picture)
-    studio = extension().studio
-    yield lambda: studio.session.document_id != ""
-    studio.store.put("inputs", {})
-    studio.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
-    studio.session.notice = None
-    panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
-    for name, part in panel.parts.items():
-        part.fold.heading.setChecked(name == "results")
-    yield 0.2
 
 
 def unfold(stage, name):
@@ -369,7 +350,7 @@ def test_a_file_that_is_saved_and_opened_again_has_its_history_and_its_words_bac
     hands.key("Return")
     until(krita, layers_are, count=2)
     krita.run(save, path=tmp_path / "sketch.kra")
-    krita.run(fresh_sheet, picture=tmp_path / "sketch.kra")
+    krita.run(hands_module.fresh_sheet, picture=tmp_path / "sketch.kra")
     assert krita.run(words) == ["", "", 41]
     krita.run(change_inputs, seed=7, seed_locked=False)
     krita.run(unfold, name="history")

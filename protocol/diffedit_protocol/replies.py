@@ -34,18 +34,44 @@ class Limits:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that the server can load. `size`: side in px that it was trained at, 0 where that is not known."""
+    """A model that the server can load. `size`: side in px that it was trained at, 0 where that is not known.
+
+    `family`: "SD 1", "SD 2", "SD XL" or "other". `memory`: bytes that its weights take where the server runs models, 0
+    where that is not known. `fault`: why it cannot be loaded, "" when nothing speaks against it.
+    """
 
     name: str
     family: str = ""
     size: int = 0
+    memory: int = 0
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """A LoRA or a textual inversion that the server has.
+
+    `kind`: "LoRA", "textual inversion", "damaged", or "" from a server that does not tell. `family`: of the models that
+    it was made for, "" where its file does not say. `word`: what a text must say for a textual inversion to count.
+    """
+
+    name: str
+    kind: str = ""
+    family: str = ""
+    word: str = ""
+
+    def fits(self, model: ModelInfo | None) -> bool:
+        """False when it was made for models of another family, or cannot be read."""
+        families = {self.family, model.family if model is not None else ""}
+        return self.kind != "damaged" and ("" in families or len(families) == 1)
 
 
 @dataclass(frozen=True)
 class ServerInfo:
     """Who answers. `version` is the application's; a `boot_id` that changed means that running jobs are lost.
 
-    `models`: the first is the default. `capabilities` names optional features of this protocol version.
+    `models`: the first is the default. `capabilities` names optional features of this protocol version. `adapters`:
+    names, as from the first servers on; `adapter_details` says more of the same ones, and is empty from older servers.
     """
 
     version: str
@@ -55,6 +81,16 @@ class ServerInfo:
     limits: Limits = field(default_factory=Limits)
     capabilities: tuple[str, ...] = ()
     adapters: tuple[str, ...] = ()
+    adapter_details: tuple[AdapterInfo, ...] = ()
+
+    @property
+    def known_adapters(self) -> tuple[AdapterInfo, ...]:
+        """The adapters with what is known of them."""
+        return self.adapter_details or tuple(AdapterInfo(name) for name in self.adapters)
+
+    def model(self, name: str) -> ModelInfo | None:
+        """The model of that name, the default for ""; None when the server has no such model."""
+        return next((model for model in self.models if name in ("", model.name)), None)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import torch
 from diffedit_backend.cli import main
+from diffedit_backend.library.adapters import adapters
 from diffedit_backend.library.headers import tensors_in
+from diffedit_backend.server.offered import told
 from diffedit_protocol.errors import ModelError
+from diffedit_protocol.frames import MAX_HEADER_BYTES
+from diffedit_protocol.replies import AdapterInfo, ServerInfo
+from diffedit_protocol.schema import to_map
 from model_files import parts, write_folder, write_single_file
 from safetensors.torch import save_file
 
@@ -90,6 +96,55 @@ def test_adapters_are_listed_with_their_kind(home: Path, listed: Callable[[], di
     save_file({"unet.a.lora_A.weight": torch.zeros(1, 1)}, home / "adapters" / "oils.safetensors")
     save_file({"emb_params": torch.zeros(1, 4)}, home / "adapters" / "toy.safetensors")
     assert {name: a["kind"] for name, a in listed()["adapters"].items()} == {"oils": "LoRA", "toy": "textual inversion"}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "family"),
+    [
+        ({"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (4, 768)}, "SD 1"),
+        ({"unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.weight": (4, 1024)}, "SD 2"),
+        ({"unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.lora.down.weight": (4, 2048)}, "SD XL"),
+        ({"lora_te2_text_model_encoder_layers_0_self_attn_k_proj.lora_down.weight": (4, 1280)}, "SD XL"),
+        ({"text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight": (4, 768)}, "SD 1"),
+        ({"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k.lora_A.weight": (4, 768)}, ""),
+        ({"emb_params": (2, 768)}, "SD 1"),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "SD XL"),
+        ({"<toy>": (2, 128)}, ""),
+    ],
+)
+def test_an_adapter_tells_which_models_it_was_made_for(
+    home: Path, listed: Callable[[], dict[str, Any]], tensors: dict[str, tuple[int, int]], family: str
+) -> None:
+    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, home / "adapters" / "ink.safetensors")
+    assert listed()["adapters"]["ink"]["family"] == family
+
+
+def test_a_textual_inversion_tells_the_word_to_say(home: Path, listed: Callable[[], dict[str, Any]]) -> None:
+    save_file({"<toy>": torch.zeros(1, 8)}, home / "adapters" / "a.safetensors")
+    save_file({"emb_params": torch.zeros(1, 8)}, home / "adapters" / "b.safetensors")
+    save_file({"unet.x.lora_A.weight": torch.zeros(1, 8)}, home / "adapters" / "c.safetensors")
+    assert {name: entry["word"] for name, entry in listed()["adapters"].items()} == {"a": "<toy>", "b": "b", "c": ""}
+
+
+def test_an_adapter_that_is_added_or_exchanged_is_told_at_the_next_look(home: Path) -> None:
+    assert adapters() == []
+    file = home / "adapters" / "ink.safetensors"
+    save_file({"emb_params": torch.zeros(1, 768)}, file)
+    assert [(entry.kind, entry.family) for entry in adapters()] == [("textual inversion", "SD 1")]
+    save_file({"emb_params": torch.zeros(3, 1024)}, file)
+    assert [entry.family for entry in adapters()] == ["SD 2"]
+    file.write_bytes(b"nothing")
+    assert [entry.kind for entry in adapters()] == ["damaged"]
+
+
+def test_more_adapters_than_a_message_holds_are_told_as_far_as_they_fit() -> None:
+    many = [AdapterInfo(f"a style of a painter, number {n}", "LoRA", "SD XL") for n in range(2000)]
+    few = told(many)
+    assert few == tuple(many[: len(few)])
+    assert 300 < len(few) < 2000
+    welcome = to_map(ServerInfo("1", "boot", adapters=tuple(a.name for a in few), adapter_details=few))
+    assert len(msgpack.packb(welcome)) < MAX_HEADER_BYTES
+    assert told(many[:10]) == tuple(many[:10])
 
 
 def test_the_list_for_people_names_the_folders_to_fill(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

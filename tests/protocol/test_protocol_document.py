@@ -19,6 +19,7 @@ VALUES = (
     replies.ServerInfo,
     replies.Limits,
     replies.ModelInfo,
+    replies.AdapterInfo,
     replies.JobInfo,
     messages.EditRequest,
     messages.Manifest,

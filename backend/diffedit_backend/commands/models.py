@@ -14,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..library.adapters import adapters
     from ..library.folders import adapters_folder, models_folder
-    from ..library.listing import adapters, models
+    from ..library.listing import models
 
     entries, additions = models(), adapters()
     if args.json:
@@ -35,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
                         }
                         for entry in entries
                     ],
-                    "adapters": [{"name": a.name, "kind": a.kind, "file": str(a.file)} for a in additions],
+                    "adapters": [
+                        {"name": a.name, "kind": a.kind, "family": a.family, "word": a.word, "file": str(a.file)}
+                        for a in additions
+                    ],
                 },
                 indent=2,
             )
@@ -52,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{entry.name:{width}}  {entry.family:5}  {size:8}  {gpu:>16}  {cpu:>8}")
     print(f"\nPut more into {models_folder()}: diffusers folders, or .safetensors files of Stable Diffusion.")
     for addition in additions:
-        print(f"{addition.name}  {addition.kind}")
+        about = (addition.kind, addition.family, f"say {addition.word!r}" if addition.word else "")
+        print("  ".join(part for part in (addition.name, *about) if part))
     print(f"LoRAs and textual inversions go into {adapters_folder()}.")
     return 0
 

@@ -6,11 +6,12 @@ import argparse
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffedit_protocol.errors import BadInputError
-from diffedit_protocol.replies import ModelInfo
+from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Patience
-    from ..library.folders import BUNDLED, kept_adapters, kept_captioner, kept_models
+    from ..library.folders import BUNDLED, kept_captioner, kept_models
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
@@ -132,8 +133,8 @@ def run(args: argparse.Namespace) -> int:
     settings = ServerSettings(
         state=args.state or StateFolder.default().root,
         listen=tuple(args.listen or ["local"]),
-        models=tuple(_info(name, place) for name, place in models.items()),
-        adapters=tuple(kept_adapters()),
+        models=tuple(_info(name, place, _bytes_per_parameter(args)) for name, place in models.items()),
+        adapters=_adapters,
         describes=captioner is not None,
         limits=Limits(result_seconds=args.keep * 3600),
         queue=args.queue,
@@ -176,7 +177,7 @@ def _named(models: list[str]) -> dict[str, str]:
     return named
 
 
-def _info(name: str, model: str) -> ModelInfo:
+def _info(name: str, model: str, bytes_per_parameter: int) -> ModelInfo:
     """What clients are told of a model, read from its settings; of one on the hub only its name is known yet."""
     from ..library.folders import model_place
     from ..library.listing import entry_of
@@ -185,7 +186,24 @@ def _info(name: str, model: str) -> ModelInfo:
     if not place.exists():
         return ModelInfo(name)
     entry = entry_of(name, place)
-    return ModelInfo(name, entry.family, entry.size)
+    return ModelInfo(name, entry.family, entry.size, entry.bytes_in_memory(bytes_per_parameter), entry.fault)
+
+
+def _bytes_per_parameter(args: argparse.Namespace) -> int:
+    """Of the workers' precision: half on a GPU, single on a CPU, unless the owner says otherwise."""
+    single, half = 4, 2
+    if args.precision is not None:
+        return single if args.precision == "fp32" else half
+    devices = args.device or _devices()
+    on_gpu = any(device.startswith(("cuda", "mps")) for device in devices) or sys.platform == "darwin"
+    return half if on_gpu else single
+
+
+def _adapters() -> tuple[AdapterInfo, ...]:
+    """What lies in the adapters folder at this moment."""
+    from ..library.adapters import adapters
+
+    return tuple(AdapterInfo(entry.name, entry.kind, entry.family, entry.word) for entry in adapters())
 
 
 def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience: Patience) -> RayPool:

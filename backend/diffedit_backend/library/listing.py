@@ -12,14 +12,13 @@ from typing import Any
 from diffedit_protocol.errors import ModelError
 
 from ..bundled import weights_folder
-from .folders import BUNDLED, SAFE, kept_adapters, kept_models
+from .families import OTHER, SD1, SD2, XL, family_of_width
+from .folders import BUNDLED, SAFE, kept_models
 from .headers import TensorFact, tensors_in
 
 # The networks that an edit needs; a safety checker comes on top where there is one.
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _IN_ORIGINAL = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
-SD1, SD2, XL, OTHER = "SD 1", "SD 2", "SD XL", "other"
-_BY_WIDTH = {768: SD1, 1024: SD2}  # of the text embeddings that the UNet looks at
 
 
 @dataclass(frozen=True)
@@ -41,23 +40,10 @@ class ModelEntry:
         return self.parameters * bytes_per_parameter
 
 
-@dataclass(frozen=True)
-class AdapterEntry:
-    """A LoRA or a textual inversion of the adapters folder."""
-
-    name: str
-    kind: str
-    file: Path
-
-
 def models() -> list[ModelEntry]:
     """The bundled model, those of the models folder, those in the hub's cache."""
     places = {BUNDLED: weights_folder(), **kept_models(), **dict(_in_hub_cache())}
     return [entry_of(name, place) for name, place in places.items()]
-
-
-def adapters() -> list[AdapterEntry]:
-    return [AdapterEntry(name, _adapter_kind(file), file) for name, file in kept_adapters().items()]
 
 
 def entry_of(name: str, place: Path) -> ModelEntry:
@@ -80,7 +66,7 @@ def _folder_entry(name: str, folder: Path) -> ModelEntry:
     text_time = unet.get("addition_embed_type") == "text_time"
     fault = "" if any((folder / "unet").glob(f"*{SAFE}")) else "It has no .safetensors weights."
     parameters = sum(fact.elements for part in _PARTS for file in _one_variant(folder / part) for fact in _facts(file))
-    family = XL if text_time else _BY_WIDTH.get(unet["cross_attention_dim"], OTHER)
+    family = XL if text_time else family_of_width(unet["cross_attention_dim"]) or OTHER
     return ModelEntry(name, family, folder, parameters, cells * 2 ** (vae_levels - 1), fault)
 
 
@@ -101,14 +87,6 @@ def _file_entry(name: str, file: Path) -> ModelEntry:
         family = SD2 if any(key.startswith("cond_stage_model.model.") for key in tensors) else SD1
     parameters = sum(fact.elements for key, fact in tensors.items() if key.startswith(_IN_ORIGINAL))
     return ModelEntry(name, family, file, parameters)
-
-
-def _adapter_kind(file: Path) -> str:
-    try:
-        names = tensors_in(file)
-    except ModelError:
-        return "damaged"
-    return "LoRA" if any("lora" in name for name in names) else "textual inversion"
 
 
 def _in_hub_cache() -> Iterator[tuple[str, Path]]:

@@ -28,6 +28,7 @@ from .gate import Gate
 from .job_table import JobTable
 from .links import Links
 from .listening import LOCAL_SOCKET, Address, has_local_socket
+from .offered import told
 from .results import Key, ResultStore
 from .service import Service
 from .settings import ServerSettings
@@ -99,6 +100,7 @@ class Server:
     def info(self) -> ServerInfo:
         """What hello tells."""
         device = next((worker.device for worker in self.executor.workers() if worker.device), "")
+        adapters = told(self.settings.adapters())
         return ServerInfo(
             __version__,
             self.boot_id,
@@ -106,7 +108,8 @@ class Server:
             device,
             self.settings.limits,
             CAPABILITIES + ((DESCRIBE,) if self.settings.describes else ()),
-            self.settings.adapters,
+            tuple(adapter.name for adapter in adapters),
+            adapters,
         )
 
     def local_connection(self) -> Connection:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffedit_protocol.replies import Limits, ModelInfo
+from diffedit_protocol.replies import AdapterInfo, Limits, ModelInfo
 
 from ..executors.worker_slot import Patience
 
@@ -16,14 +17,14 @@ GIB = 1 << 30
 class ServerSettings:
     """`listen`: "local", or tcp://HOST:PORT. `queue`: jobs that may wait. `upload_bytes`, `result_bytes`: memory for
     all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
-    its running jobs. `models`: what a request may name, the first is the default; `adapters`: those of the
-    adapters folder, told to clients; `describes`: workers have a captioning model.
+    its running jobs. `models`: what a request may name, the first is the default; `adapters` looks
+    what lies in the adapters folder whenever a client says hello; `describes`: workers have a captioning model.
     """
 
     state: Path
     listen: tuple[str, ...] = ("local",)
     models: tuple[ModelInfo, ...] = (ModelInfo("bundled"),)
-    adapters: tuple[str, ...] = ()
+    adapters: Callable[[], Sequence[AdapterInfo]] = tuple
     describes: bool = False
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)

@@ -7,7 +7,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, EditRequest
+from diffedit_protocol.errors import SchemaError
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Adapter, EditRequest
 
 from .translation import tr
 
@@ -20,6 +21,7 @@ class EditInputs:
 
     `threshold` in (0, 1), None for the automatic one. `grow` (may be negative) and `feather` in px of the picture.
     `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
+    `adapters`: LoRAs and textual inversions of the backend, by name with their weights.
     """
 
     source: str = ""
@@ -33,6 +35,7 @@ class EditInputs:
     seed: int = 0
     seed_locked: bool = False
     variations: int = 1
+    adapters: tuple[Adapter, ...] = ()
 
     def swapped(self) -> EditInputs:
         """The other direction: what should be there is there, and the other way round."""
@@ -55,7 +58,7 @@ class EditInputs:
         return ""
 
     def request(self, task: str, *, model: str = "", preview: bool = True) -> EditRequest:
-        """The request without pixels; `task` is "mask" or "edit"."""
+        """The request without pixels; `task` is "mask", "edit" or "describe"."""
         return EditRequest(
             source=self.source.strip(),
             target=self.target.strip(),
@@ -69,6 +72,7 @@ class EditInputs:
             seed=self.seed,
             variations=self.variations if task == "edit" else 1,
             model=model,
+            adapters=self.adapters if task != "describe" else (),
             preview=preview,
         )
 
@@ -80,7 +84,12 @@ class EditInputs:
     def from_map(cls, values: dict[str, Any]) -> EditInputs:
         """The inputs of `as_map`, also of another version: unknown names are left out. TypeError if it is no map."""
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in dict(values).items() if name in known})
+        kept = {name: value for name, value in dict(values).items() if name in known}
+        try:
+            adapters = tuple(Adapter(str(entry["name"]), float(entry["weight"])) for entry in kept.pop("adapters", ()))
+        except (SchemaError, KeyError, ValueError) as error:
+            raise TypeError(f"adapters are names with weights: {error}") from error
+        return cls(**kept, adapters=adapters)
 
 
 def describe(source: str, target: str, seed: int | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffedit_protocol.errors import DiffEditError
@@ -13,7 +14,7 @@ from .translation import tr
 @dataclass(frozen=True)
 class Notice:
     """`kind`: "info" or "error". `detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
-    "settings", "retry", "log"."""
+    "settings", "retry", "log", "look"."""
 
     kind: str
     sentence: str
@@ -79,11 +80,58 @@ def of_link(state: LinkState) -> Notice | None:
     return Notice("error", tr("{host} does not answer. It is tried again.", host=state.host), detail, ("settings",))
 
 
+def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | None:
+    """The notice for an edit that asks for what the backend of the moment does not have; None when it has all.
+
+    `model`: the artist's choice, "" for the backend's own; `adapters`: names. Nothing is known of a backend that is not
+    there: it will say itself.
+    """
+    info = state.info
+    if info is None:
+        return None
+    where = tr("this machine") if state.local else state.host
+    chosen = info.model(model)
+    if info.models and chosen is None:
+        sentence = tr(
+            "The backend on {where} has no model '{name}'. Choose one that it has, behind ☰.", where=where, name=model
+        )
+        return Notice("error", sentence, "", ("look",))
+    there = {adapter.name: adapter for adapter in info.known_adapters}
+    for name in adapters:
+        if name not in there:
+            if state.local:
+                sentence = tr(
+                    "'{name}' is not in the adapters folder. Put its file there, or take it off the list.", name=name
+                )
+            else:
+                sentence = tr(
+                    "{where} has no '{name}'. Its owner can put the file there; or take it off the list.",
+                    where=where,
+                    name=name,
+                )
+            return Notice("error", sentence, "", ("look",))
+        if chosen is not None and not there[name].fits(chosen):
+            if there[name].kind == "damaged":
+                sentence = tr("The file of '{name}' is damaged. Copy it anew, or take it off the list.", name=name)
+            else:
+                sentence = tr(
+                    "'{name}' was made for {family} and does not fit the model '{model}'. Take it off the list, or "
+                    "choose another model.",
+                    name=name,
+                    family=there[name].family,
+                    model=chosen.name,
+                )
+            return Notice("error", sentence)
+    return None
+
+
 def status_line(state: LinkState, chosen_model: str = "") -> str:
     """One line on how the backend is. `chosen_model`: the artist's, "" for the backend's own."""
     where = tr("this machine") if state.local else state.host
     if state.kind == "ready" and state.info is not None:
         model = chosen_model or (state.info.models[0].name if state.info.models else "")
+        if state.info.models and state.info.model(chosen_model) is None:
+            model = tr("without the model '{name}'", name=chosen_model)
         return " · ".join(part for part in (tr("Ready"), model, where) if part)
     if state.kind == "connecting":
         return tr("Connecting to {where} …", where=where)

@@ -161,13 +161,19 @@ class Studio(QtCore.QObject):
         self.masks.to_selection(self.session)
 
     def remedy(self, name: str) -> None:
-        """A button of a notice: "start", "settings", "retry" or "log"."""
+        """A button of a notice: "start", "settings", "retry", "log" or "look"."""
         {
             "start": self.start_backend,
             "settings": self.settings_wanted.emit,
             "log": self.settings_wanted.emit,
             "retry": self._retry,
+            "look": self.look_again,
         }[name]()
+
+    def look_again(self) -> None:
+        """Asks the backend anew what it has; jobs that run are not disturbed."""
+        self.session.notice = None
+        self.link.reconnect()
 
     def _retry(self) -> None:
         task, mask_of = self._last_begun
@@ -204,6 +210,11 @@ class Studio(QtCore.QObject):
         if complaint:
             self._say(complaint, "error")
             return
+        if task != "describe":
+            names = [adapter.name for adapter in inputs.adapters]
+            session.notice = sentences.of_lack(self.link.state, self.settings.model, names)
+            if session.notice is not None:
+                return
         session.inputs = inputs
         self._last_begun = (task, mask_of)
         self.store.put("inputs", inputs.as_map())

@@ -8,7 +8,7 @@ from ..model import EditSession
 from ..qt import QtCore, QtWidgets
 from ..studio import Studio
 from ..translation import tr
-from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, tool_button
+from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, scrolls_past, tool_button
 from .prompt import PromptField
 
 MOST_VARIATIONS = 8
@@ -50,6 +50,8 @@ class EditPart(QtWidgets.QWidget):
         self.presets.lineEdit().setPlaceholderText(tr("Name"))
         self.presets.setToolTip(tr("Choose a preset, or type a name and save the words and sliders under it"))
         self.presets.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
+        for control in (self.seed, self.presets):
+            scrolls_past(control)
         self.save = tool_button("save", tr("Save as preset"), self._save_preset)
         self.delete = tool_button("cross", tr("Delete this preset"), self._delete_preset)
 

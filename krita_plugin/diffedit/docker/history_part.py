@@ -46,7 +46,9 @@ class HistoryPart(QtWidgets.QWidget):
         for record in self._records:
             item = QtWidgets.QListWidgetItem(record.name)
             day, _, time = record.when.partition("T")
-            item.setToolTip(f"{record.name}\n{record.layer} · {day} {time[:5]}\n{record.model}".strip())
+            worn = [f"{adapter.name} {adapter.weight:g}" for adapter in record.inputs.adapters]
+            made_with = " · ".join(part for part in (record.model, *worn) if part)
+            item.setToolTip(f"{record.name}\n{record.layer} · {day} {time[:5]}\n{made_with}".strip())
             if record.thumbnail:
                 item.setIcon(QtGui.QIcon(QtGui.QPixmap.fromImage(thumbnails.from_text(record.thumbnail))))
             self.list.addItem(item)

@@ -50,7 +50,7 @@ class LineIcon(QtGui.QIconEngine):
 
 
 def icon(name: str) -> QtGui.QIcon:
-    """The icon `name`: swap, clock, again, lock, unlock, plus, tick, cross, save, menu, dice, pen."""
+    """The icon `name`: swap, clock, again, lock, unlock, plus, tick, cross, save, menu, dice, pen, folder."""
     return QtGui.QIcon(LineIcon(_DRAWINGS[name]))
 
 
@@ -122,6 +122,10 @@ def _pen(path: QtGui.QPainterPath) -> None:
     _lines(path, (9, 4.3), (11.7, 7))
 
 
+def _folder(path: QtGui.QPainterPath) -> None:
+    _lines(path, (2, 4), (2, 13), (14, 13), (14, 5.5), (7.8, 5.5), (6.3, 3.5), (2, 3.5), (2, 4))
+
+
 _DRAWINGS: dict[str, Callable[[QtGui.QPainterPath], None]] = {
     "swap": _swap,
     "clock": _clock,
@@ -135,4 +139,5 @@ _DRAWINGS: dict[str, Callable[[QtGui.QPainterPath], None]] = {
     "menu": _menu,
     "dice": _dice,
     "pen": _pen,
+    "folder": _folder,
 }

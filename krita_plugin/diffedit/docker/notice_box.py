@@ -12,7 +12,7 @@ ERROR, INFO = QtGui.QColor(0xD0, 0x50, 0x40), QtGui.QColor(0x40, 0x80, 0xC0)
 
 
 class NoticeBox(QtWidgets.QWidget):
-    """`remedy_wanted(name)`: "start", "settings", "retry" or "log"; `dismissed()`."""
+    """`remedy_wanted(name)`: "start", "settings", "retry", "log" or "look"; `dismissed()`."""
 
     remedy_wanted = Signal(str)
     dismissed = Signal()
@@ -27,6 +27,7 @@ class NoticeBox(QtWidgets.QWidget):
             "retry": tr("Try again"),
             "settings": tr("Settings"),
             "log": tr("Show log"),
+            "look": tr("Look again"),
         }
         self.buttons: dict[str, QtWidgets.QToolButton] = {}
         for name, text in names.items():

@@ -11,6 +11,7 @@ from ..model import EditSession
 from ..qt import QShortcut, QtCore, QtGui, QtWidgets
 from ..studio import Studio
 from ..translation import tr
+from .adapters_part import AdaptersPart
 from .edit_part import EditPart
 from .history_part import HistoryPart
 from .mask_part import MaskPart
@@ -27,6 +28,7 @@ TABS = (QtCore.Qt.Key.Key_Tab, QtCore.Qt.Key.Key_Backtab)
 MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
 EDIT_ASPECTS = ("inputs",)
 RESULT_ASPECTS = ("variations", "activity")
+ADAPTER_ASPECTS = ("inputs",)
 HISTORY_ASPECTS = ("history",)
 
 
@@ -35,7 +37,7 @@ class Part:
     """A part that can be folded away, and the aspects of a session that it shows."""
 
     fold: Fold
-    body: MaskPart | EditPart | ResultsPart | HistoryPart
+    body: MaskPart | EditPart | AdaptersPart | ResultsPart | HistoryPart
     aspects: tuple[str, ...]
 
 
@@ -68,11 +70,13 @@ class EditPanel(QtWidgets.QScrollArea):
         self.run = RunRow()
         self.notice = NoticeBox()
         self.mask, self.edit = MaskPart(studio), EditPart(studio)
+        self.adapters = AdaptersPart(studio)
         self.results, self.history = ResultsPart(studio), HistoryPart(studio)
         self.parts = {
             "results": self._part("results", tr("Results"), self.results, RESULT_ASPECTS),
             "mask": self._part("mask", tr("Mask"), self.mask, MASK_ASPECTS),
             "edit": self._part("edit", tr("Options"), self.edit, EDIT_ASPECTS),
+            "adapters": self._part("adapters", tr("LoRA"), self.adapters, ADAPTER_ASPECTS),
             "history": self._part("history", tr("History"), self.history, HISTORY_ASPECTS),
         }
         self._arrange()
@@ -154,6 +158,7 @@ class EditPanel(QtWidgets.QScrollArea):
         studio = self._studio
         info = studio.link.state.info
         self.describe.setVisible(info is not None and DESCRIBE in info.capabilities)
+        self.adapters.show_offer(studio.link.state, studio.settings.model)
         self.status.show_state(studio.link.state, studio.settings.model, studio.backend.started_here)
 
     def _refresh(self, aspect: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from .icons import icon
@@ -57,6 +57,11 @@ class ElidedLabel(QtWidgets.QLabel):
         super().__init__()
         self._whole = text
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+
+    @property
+    def text_whole(self) -> str:
+        """The text without the …"""
+        return self._whole
 
     def set_text(self, text: str, tip: str = "") -> None:
         self._whole = text
@@ -116,6 +121,32 @@ class Fold(QtWidgets.QWidget):
         self._body.setVisible(unfolded)
 
 
+def tab_before(following: QtWidgets.QWidget, widgets: Sequence[QtWidgets.QWidget]) -> None:
+    """Lets Tab reach `widgets`, in their order, before `following`: Qt puts new ones at the window's end."""
+    before = following.previousInFocusChain()
+    while before.focusPolicy() == QtCore.Qt.FocusPolicy.NoFocus:
+        before = before.previousInFocusChain()
+    for widget in widgets:
+        QtWidgets.QWidget.setTabOrder(before, widget)
+        before = widget
+
+
+class _WheelScrolls(QtCore.QObject):
+    """Hands the wheel on to what scrolls, unless the widget under the mouse has the focus."""
+
+    def eventFilter(self, widget: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        if event.type() != QtCore.QEvent.Type.Wheel or widget.hasFocus():
+            return False
+        event.ignore()
+        return True
+
+
+def scrolls_past(widget: QtWidgets.QWidget) -> None:
+    """Scrolling the docker over this slider, box or list does not change it; one that was clicked takes the wheel."""
+    widget.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+    widget.installEventFilter(_WheelScrolls(widget))
+
+
 class JumpingSlider(QtWidgets.QSlider):
     """A horizontal slider whose handle comes to where the mouse is pressed, and can be dragged on from there."""
 
@@ -136,31 +167,43 @@ class JumpingSlider(QtWidgets.QSlider):
 class SliderRow(QtWidgets.QWidget):
     """A named number with a slider and a box to type it. `changed(value)` only when the artist changes it.
 
-    `step`: what one notch of the slider is worth; numbers are float, whole ones when `decimals` is 0.
+    `step`: what one notch of the slider is worth; numbers are float, whole ones when `decimals` is 0. `typed`: the
+    range of the box, where more can be typed than the slider shows.
     """
 
     changed = Signal(float)
 
     def __init__(
-        self, name: str, low: float, high: float, step: float, tip: str, decimals: int = 0, suffix: str = ""
+        self,
+        name: str,
+        low: float,
+        high: float,
+        step: float,
+        tip: str,
+        decimals: int = 0,
+        suffix: str = "",
+        typed: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         self._step = step
         label = QtWidgets.QLabel(name)
         label.setMinimumWidth(LABEL_WIDTH)
+        lowest, highest = typed or (low, high)
         self.slider = JumpingSlider(QtCore.Qt.Orientation.Horizontal)
         self.slider.setRange(round(low / step), round(high / step))
         self.slider.setMinimumWidth(40)
         self.box = QtWidgets.QDoubleSpinBox()
         self.box.setDecimals(decimals)
-        self.box.setRange(low, high)
+        self.box.setRange(lowest, highest)
         self.box.setSingleStep(step)
         self.box.setSuffix(suffix)
         self.box.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.box.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
         self.box.setKeyboardTracking(False)
-        widest = max((self.box.textFromValue(value) + suffix for value in (low, high)), key=len)
+        widest = max((self.box.textFromValue(value) + suffix for value in (lowest, highest)), key=len)
         self.box.setFixedWidth(self.box.fontMetrics().horizontalAdvance(widest) + BOX_MARGIN)
+        for control in (self.slider, self.box):
+            scrolls_past(control)
         label.setBuddy(self.box)
         for widget in (self, self.slider, self.box):
             widget.setToolTip(tip)

@@ -8,7 +8,7 @@ from ..results import Variation
 from ..studio import Studio
 from ..translation import tr
 from .icons import icon
-from .pieces import SPACING, ElidedLabel, quiet, row
+from .pieces import SPACING, ElidedLabel, quiet, row, tab_before
 
 TILE = 58  # px; four in a row of 260
 GAP = 4
@@ -95,13 +95,10 @@ class Tiles(QtWidgets.QWidget):
         """Shows these; Tab reaches them before `following`, and the place that had the focus keeps it."""
         focused = next((index for index, tile in enumerate(self.tiles) if tile.hasFocus()), -1)
         old, self.tiles = self.tiles, tiles
-        before = following.previousInFocusChain()
-        while before.focusPolicy() == QtCore.Qt.FocusPolicy.NoFocus:
-            before = before.previousInFocusChain()
+        for tile in tiles:
+            tile.setParent(self)
+        tab_before(following, tiles)
         for index, tile in enumerate(tiles):
-            tile.setParent(self)  # Qt puts it at the end of the window's order
-            QtWidgets.QWidget.setTabOrder(before, tile)
-            before = tile
             tile.show()
             if index == focused:
                 tile.setFocus()

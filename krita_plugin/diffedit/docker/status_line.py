@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from diffedit_protocol.replies import ModelInfo
+
 from ..errand import LinkState
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..sentences import status_line
@@ -9,8 +11,25 @@ from ..translation import tr
 from .pieces import ElidedLabel, row, tool_button
 
 DOT = 9  # px
+MB, GB = 10**6, 10**9
 GREEN, AMBER, RED = QtGui.QColor(0x4C, 0xAF, 0x50), QtGui.QColor(0xE0, 0xA0, 0x30), QtGui.QColor(0xD0, 0x50, 0x40)
 COLOURS = {"ready": GREEN, "connecting": AMBER, "lost": AMBER, "down": RED, "refused": RED}
+
+
+def _shown(name: str) -> str:
+    """A name as a menu shows it: there, & marks a key."""
+    return name.replace("&", "&&")
+
+
+def _entry(model: ModelInfo) -> str:
+    """A model in the menu: its name, and at the right its kind and the memory that it takes."""
+    if model.fault:
+        return _shown(model.name) + "\t" + tr("cannot be loaded")
+    memory = ""
+    if model.memory:
+        memory = f"{model.memory / GB:.1f} GB" if model.memory >= GB else f"{model.memory / MB:.0f} MB"
+    facts = " · ".join(part for part in (model.family if model.family != "other" else "", memory) if part)
+    return _shown(model.name) + (f"\t{facts}" if facts else "")
 
 
 class Dot(QtWidgets.QWidget):
@@ -67,10 +86,18 @@ class StatusLine(QtWidgets.QWidget):
             menu.addSection(tr("Model"))
             current = self._model or info.models[0].name
             for model in info.models:
-                action = menu.addAction(model.name)
+                action = menu.addAction(_entry(model))
                 action.setCheckable(True)
                 action.setChecked(model.name == current)
+                action.setEnabled(not model.fault)
+                action.setToolTip(model.fault)
                 action.triggered.connect(lambda _=False, name=model.name: self.chosen.emit(f"model:{name}"))
+            if info.model(current) is None:
+                absent = menu.addAction(_shown(current) + "\t" + tr("not there"))
+                absent.setCheckable(True)
+                absent.setChecked(True)
+                absent.setEnabled(False)
+            menu.setToolTipsVisible(True)
             menu.addSeparator()
         entries = [("reconnect", tr("Connect anew"))]
         if self._started_here:

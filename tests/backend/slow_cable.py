@@ -9,6 +9,7 @@ carries each IP packet across when its time has come. A line on standard input c
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import heapq
 import os
@@ -58,6 +59,15 @@ class Direction:
         return self._under_way[0][0] if self._under_way else float("inf")
 
 
+def deliver(end: int, packet: bytes) -> None:
+    """A packet for a device that is not up yet is lost, as at the socket of a host that is switched off."""
+    try:
+        os.write(end, packet)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 def carry(near: int, far: int, make: list[Direction]) -> None:
     """Until standard input ends."""
     ways = {near: (far, make[0]), far: (near, make[1])}
@@ -78,7 +88,7 @@ def carry(near: int, far: int, make: list[Direction]) -> None:
                     direction.take(packet, now)
             for packet in direction.arrived(now):
                 if not is_cut:
-                    os.write(other, packet)
+                    deliver(other, packet)
 
 
 def main() -> None:

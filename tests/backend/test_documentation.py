@@ -7,6 +7,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -50,3 +52,14 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = {link.partition("#")[0] for link in _LINK.findall(readme)}
     assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= linked
+
+
+def test_the_cluster_file_of_a_studio_is_one_that_ray_takes_and_it_has_its_workers_started() -> None:
+    found = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "studio.md").read_text(encoding="utf-8"), re.S)
+    assert found is not None
+    prepared = prepare_config(yaml.safe_load(found[1]))
+    validate_config(prepared)
+    workers = prepared["available_node_types"]["local.cluster.node"]
+    assert workers["min_workers"] == workers["max_workers"] == len(prepared["provider"]["worker_ips"])
+    # Without its own copy of this file the head starts no other box.
+    assert "--autoscaling-config ~/ray_bootstrap_config.yaml" in prepared["head_start_ray_commands"][-1]

@@ -1,11 +1,10 @@
-"""A floor of real worker processes with a real model, its service times, and what an executor adds to a job."""
+"""A floor of real worker processes with the bundled model, in real time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from ..executors.base import Executor, Job
 from ..executors.local import LocalPool
 from ..executors.routing import BEHIND, Router
 from ..executors.worker_process import WorkerSetup
-from .load_artists import FIRST, KINDS, MASK, TARGET, Ask
-from .load_simulation import Services
+from .load_artists import MASK, TARGET, Ask
 
 QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}
 READY_SECONDS = 300.0
+SILENT_SECONDS = 300.0  # without a word of any worker, while jobs run: they will not end any more
 _SCENE = 710_000_000  # where this benchmark begins to count held-out scenes
 
 
@@ -56,7 +55,7 @@ class Pictures:
 
 
 class MeasuredFloor:
-    """Real workers, in real time."""
+    """Real workers, in real time. wait() raises what keeps all of them from working."""
 
     def __init__(self, pool: Executor, router: Router, pictures: Pictures) -> None:
         self._pool = pool
@@ -80,15 +79,22 @@ class MeasuredFloor:
         return warm
 
     def wait(self, until: float) -> list[tuple[Ask, bool]]:
+        heard = self.now()
         while True:
             ended = []
             for report in self._pool.poll(max(0.0, min(0.2, until - self.now()))):
+                heard = self.now()
                 if isinstance(report.event, (Done, Failed, Cancelled)):
                     ask = next(ask for ask, job in self._jobs.items() if job.id == report.job)
                     del self._jobs[ask]
                     ended.append((ask, not isinstance(report.event, Done)))
             if ended or self.now() >= until:
                 return ended
+            trouble = self._pool.trouble()
+            if trouble is not None:
+                raise trouble
+            if self.now() - heard > SILENT_SECONDS:
+                raise TimeoutError(f"No worker said anything for {SILENT_SECONDS:.0f} s: {self._pool.workers()}")
 
 
 def configuration() -> dict[str, Any]:
@@ -121,83 +127,3 @@ def started(pool: Executor, workers: int) -> Iterator[Executor]:
         yield pool
     finally:
         pool.close(5.0)
-
-
-def measure_services(quality: str, samples: int) -> dict[tuple[str, bool], list[float]]:
-    """Seconds of each kind of job on one worker, with the picture's stages in its cache and without.
-
-    A second target on a worker that never saw the picture is a first edit there.
-    """
-    services: dict[tuple[str, bool], list[float]] = {(kind, warm): [] for kind in KINDS for warm in (False, True)}
-    with local_floor(1, quality) as floor:
-
-        def timed(kind: str, number: int, picture: str) -> float:
-            ask = Ask(picture, number, kind, 0, 0.0)
-            place = floor.place([ask])
-            assert place is not None
-            begun = time.perf_counter()
-            floor.begin(ask, place[1])
-            floor.wait(float("inf"))
-            return time.perf_counter() - begun
-
-        timed(FIRST, 1, "warming up")
-        for sample in range(samples):
-            services[FIRST, False].append(timed(FIRST, 1, f"edited-{sample}"))
-            services[TARGET, True].append(timed(TARGET, 2, f"edited-{sample}"))
-            services[MASK, True].append(timed(MASK, 3, f"edited-{sample}"))
-            services[MASK, False].append(timed(MASK, 1, f"sought-{sample}"))
-    services[TARGET, False] = list(services[FIRST, False])
-    services[FIRST, True] = list(services[FIRST, False])  # a picture that another artist has opened: new words
-    return services
-
-
-def measure_overhead(quality: str, rounds: int, pools: Mapping[str, Executor]) -> dict[str, dict[str, float]]:
-    """Median seconds of a mask move whose stages are cached, directly in this process and through each executor."""
-    from ..worker.edit_bench import EditBench
-
-    job = Pictures(quality).job(Ask("overhead", 1, MASK, 0, 0.0))
-    bench = EditBench.from_configuration(configuration())
-    found = {"direct": {"seconds": _median(lambda: bench.run(job.request, job.blobs, lambda event: None), rounds)}}
-    for name, pool in pools.items():
-        with started(pool, 1):
-
-            def through(pool: Executor = pool) -> None:
-                place = pool.place([job.affinity])
-                assert place is not None
-                pool.submit(job, place[1])
-                while not any(isinstance(report.event, (Done, Failed)) for report in pool.poll(1.0)):
-                    pass
-
-            seconds = _median(through, rounds)
-        found[name] = {"seconds": seconds, "overhead": seconds - found["direct"]["seconds"]}
-    return found
-
-
-def overhead_pools(with_ray: bool) -> dict[str, Executor]:
-    """One worker of each executor, with the bundled model on the CPU."""
-    pools: dict[str, Executor] = {
-        "local": LocalPool(WorkerSetup(environment=QUIET, configuration=configuration()), ["cpu"])
-    }
-    if with_ray:
-        from ..executors.ray_pool import RayPool, RaySetup
-        from ..executors.worker_slot import Patience
-
-        options = {"include_dashboard": False, "object_store_memory": 128 << 20}
-        setup = RaySetup(node_ip="127.0.0.1", gpus=0, configuration=configuration(), environment=QUIET, options=options)
-        pools["ray"] = RayPool(setup, 1, Patience())
-    return pools
-
-
-def _median(call: Callable[[], object], rounds: int) -> float:
-    call()  # fills the cache
-    times = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begun)
-    return median(times)
-
-
-def as_lists(services: Services) -> dict[str, list[float]]:
-    """For JSON: "kind, warm" and "kind, cold"."""
-    return {f"{kind}, {'warm' if warm else 'cold'}": list(found) for (kind, warm), found in services.items()}

@@ -265,6 +265,8 @@ class Courier:
 
 def _packed(errand: Errand) -> tuple[EditRequest, dict[str, bytes]]:
     """The request that names the errand's pixels, and the pixels by name."""
+    if errand.picture is None:
+        return errand.request, {}
     width, height = errand.width, errand.height
     picture, data = pack_picture(errand.picture, width, height, errand.channels)
     blobs = {picture.blob: data}

@@ -33,15 +33,16 @@ class LinkState:
 class Errand:
     """One job to be done: the request without pixels, and the pixels, which the courier packs on its own thread.
 
-    `picture`: RGB or RGBA by `channels`, sRGB 8-bit, straight alpha; `selection` and `mask`: 8-bit planes of its size.
+    `picture`: RGB or RGBA by `channels`, sRGB 8-bit, straight alpha, None for a job on words alone; `selection` and
+    `mask`: 8-bit planes of its size.
     """
 
     job: str
     request: EditRequest
-    width: int
-    height: int
-    channels: int
-    picture: bytes
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    picture: bytes | None = None
     selection: bytes | None = None
     mask: bytes | None = None
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diffedit_protocol.messages import Cancelled, Event, Failed, Preview, Progress, Queued, Started
+from diffedit_protocol.messages import Cancelled, EditRequest, Event, Failed, Preview, Progress, Queued, Started
 from diffedit_protocol.requests import new_job_id
 
 from . import progress, sentences
 from .canvas.refusal import CanvasRefusal
 from .canvas.steps import StepRunner
 from .errand import Arrival, Errand
-from .inputs import EditInputs
+from .inputs import MAX_SEED, EditInputs
 from .link import Link
 from .model import EditSession
 from .progress import Activity
@@ -28,14 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A job that was handed to the link, with what its result needs. `own_mask`: its mask is the artist's."""
+    """A job that was handed to the link, with what its result needs. `own_mask`: its mask is the artist's.
+
+    `capture` and `surroundings` are None for a job on words alone. `field`: of the inputs, that its words are for.
+    """
 
     session: EditSession
     inputs: EditInputs
-    capture: Capture
+    capture: Capture | None
     errand: Errand
-    surroundings: Surroundings
+    surroundings: Surroundings | None
     own_mask: bool = False
+    field: str = ""
 
     @property
     def task(self) -> str:
@@ -70,9 +75,11 @@ class JobDesk(QtCore.QObject):
         model: str = "",
         preview: bool = True,
         mask_of: str = "kept",
+        captions: int = 0,
     ) -> None:
         """Captures and submits. `mask_of`: "kept" uses a mask that the capture found on the layer, "selection" uses the
-        selection as the mask, "none" lets the backend search."""
+        selection as the mask, "none" lets the backend search. `captions`: of a description, how many to choose from; 0
+        for one that becomes the first text."""
         session.notice = None
         session.activity = Activity(task, "reading")
 
@@ -83,9 +90,12 @@ class JobDesk(QtCore.QObject):
                 sentence = tr("Select something first: Edit Selection repaints exactly what is selected.")
                 refused(CanvasRefusal("NO_SELECTION", sentence))
                 return
+            request = inputs.request(task, model=model, preview=preview)
+            if captions:
+                request = dataclasses.replace(request, variations=captions)
             errand = Errand(
                 new_job_id(),
-                inputs.request(task, model=model, preview=preview),
+                request,
                 capture.area.width,
                 capture.area.height,
                 capture.channels,
@@ -95,7 +105,7 @@ class JobDesk(QtCore.QObject):
             )
             base = Surroundings(capture.pixels, capture.area, capture.channels)
             own_mask = mask_of == "kept" and mask is not None
-            self._submit(Ticket(session, inputs, capture, errand, base, own_mask))
+            self._submit(Ticket(session, inputs, capture, errand, base, own_mask, "source" if captions else ""))
 
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
@@ -103,6 +113,13 @@ class JobDesk(QtCore.QObject):
             session.notice = sentences.of_refusal(refusal.sentence)
 
         self._captures[session] = StepRunner(capture_steps, captured, refused, self)
+
+    def suggest(self, session: EditSession, inputs: EditInputs, field: str, count: int) -> None:
+        """Asks for up to `count` wordings of the inputs' text `field`."""
+        session.notice = None
+        text = getattr(inputs, field).strip()
+        request = EditRequest(text, "", "suggest", seed=secrets.randbelow(MAX_SEED), variations=count)
+        self._submit(Ticket(session, inputs, None, Errand(new_job_id(), request), None, field=field))
 
     def again(self, ticket: Ticket, inputs: EditInputs) -> None:
         """Submits the pixels and the mask of `ticket` with another seed: the backend has all but the edit itself."""

@@ -8,6 +8,7 @@ from typing import Any
 from .history import Record
 from .inputs import EditInputs
 from .progress import Activity
+from .prompts import Suggestions
 from .qt import QtCore, QtGui, Signal
 from .results import FoundMask, Variation
 from .sentences import Notice
@@ -32,6 +33,7 @@ class EditSession(QtCore.QObject):
         self._variations: tuple[Variation, ...] = ()
         self._selected = -1
         self._history: tuple[Record, ...] = ()
+        self._suggestions: Suggestions | None = None
 
     @property
     def inputs(self) -> EditInputs:
@@ -73,6 +75,15 @@ class EditSession(QtCore.QObject):
     @notice.setter
     def notice(self, notice: Notice | None) -> None:
         self._set("notice", notice)
+
+    @property
+    def suggestions(self) -> Suggestions | None:
+        """Words to choose from for one of the texts; None when none are offered."""
+        return self._suggestions
+
+    @suggestions.setter
+    def suggestions(self, suggestions: Suggestions | None) -> None:
+        self._set("suggestions", suggestions)
 
     @property
     def found(self) -> FoundMask | None:

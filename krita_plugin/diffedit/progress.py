@@ -12,6 +12,7 @@ from .translation import tr
 WEIGHTS = {
     "mask": {"loading": 0.05, "encoding": 0.05, "finding": 0.9},
     "describe": {"loading": 0.3, "encoding": 0.7},
+    "suggest": {"loading": 0.3, "encoding": 0.7},
     "edit": {"loading": 0.02, "encoding": 0.03, "finding": 0.25, "inverting": 0.3, "editing": 0.35, "decoding": 0.05},
 }
 MINUTE = 60.0
@@ -40,7 +41,12 @@ class Activity:
     @property
     def title(self) -> str:
         """What is being done: "Editing · inverting 14/20 · 6 s left"."""
-        names = {"mask": tr("Finding the mask"), "edit": tr("Editing"), "describe": tr("Describing the layer")}
+        names = {
+            "mask": tr("Finding the mask"),
+            "edit": tr("Editing"),
+            "describe": tr("Describing the layer"),
+            "suggest": tr("Suggesting words"),
+        }
         parts = [tr("Using your mask") if self.own_mask else names[self.task], self._detail()]
         if self.seconds_left is not None and self.phase == "working":
             parts.append(time_left(self.seconds_left))
@@ -52,12 +58,12 @@ class Activity:
         if self.phase == "working":
             if not self.stage:
                 return tr("about to begin")
-            name = stage_name(self.stage)
+            name = tr("writing") if self.task == "suggest" and self.stage == "encoding" else stage_name(self.stage)
             return f"{name} {self.step}/{self.total}" if self.total > 1 else name
         return {
             "reading": tr("reading the layer"),
             "linking": tr("waiting for the backend"),
-            "sending": tr("sending the picture"),
+            "sending": tr("sending the text") if self.task == "suggest" else tr("sending the picture"),
             "adding": tr("adding the layer"),
             "cancelling": tr("cancelling"),
         }[self.phase]

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
 from .inputs import EditInputs
 from .settings import Store
 
 MOST_PROMPTS = 50
+MOST_SUGGESTIONS = 6  # asked for; equal ones are shown once
+BETWEEN = " | "  # wordings of one text, whose meanings are averaged
 PROMPTS, PRESETS = "prompts", "presets"
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Words to choose from for the text `field` of the inputs. `averaged`: they are wordings of `own`, so they can be
+    taken together."""
+
+    field: str
+    texts: tuple[str, ...]
+    own: str = ""
+    averaged: bool = False
+
+    @property
+    def together(self) -> str:
+        """The artist's own words and as many of the suggested ones as a text has room for."""
+        text = self.own
+        for wording in self.texts:
+            longer = f"{text}{BETWEEN}{wording}"
+            if len(longer) <= MAX_PROMPT_CHARACTERS:
+                text = longer
+        return text
 
 
 def earlier(store: Store, kind: str) -> list[str]:

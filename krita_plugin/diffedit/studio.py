@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from diffedit_protocol.connection import Connection
+from diffedit_protocol.replies import DESCRIBE, SUGGEST
 
 from . import prompts, sentences
 from .canvas import documents, layers
@@ -132,6 +133,35 @@ class Studio(QtCore.QObject):
         """Asks the backend what the layer, or what is selected of it, shows: the answer becomes the first text."""
         self._begin("describe", mask_of="none")
 
+    def suggest(self, field: str) -> None:
+        """Asks for words to choose from for the text `field` ("source" or "target"): wordings of what stands there;
+        while the first text is empty, captions of the layer."""
+        self.look()
+        session, info = self.session, self.link.state.info
+        capabilities = info.capabilities if info is not None else ()
+        text = getattr(session.inputs, field).strip().partition(prompts.BETWEEN)[0]
+        if session.activity is not None:
+            self._say(tr("An edit of this picture is under way. Wait for it, or cancel it."))
+        elif info is None:
+            session.notice = sentences.of_link(self.link.state)
+        elif field == "source" and DESCRIBE in capabilities and not (text and SUGGEST in capabilities):
+            session.suggestions = None
+            self._begin("describe", mask_of="none", captions=prompts.MOST_SUGGESTIONS)
+        elif SUGGEST not in capabilities:
+            self._say(
+                tr(
+                    "This backend has no language model to suggest words with. Its owner can put a FLAN-T5 model into "
+                    "the folder 'suggester'; the manual says how."
+                )
+            )
+        elif not text:
+            self._say(tr("Write a word or two first: they are said in other words then."))
+        else:
+            session.suggestions = None
+            prompts.remember(self.store, session.inputs)
+            inputs = dataclasses.replace(session.inputs, **{field: text})
+            self.jobs.suggest(session, inputs, field, prompts.MOST_SUGGESTIONS)
+
     def repeat(self) -> None:
         """The last edit of this document once more, with its seed."""
         if not self.session.history:
@@ -193,7 +223,7 @@ class Studio(QtCore.QObject):
             "diagnostics": self.diagnostics_wanted.emit,
         }[kind]()
 
-    def _begin(self, task: str, *, mask_of: str, keep_seed: bool = False) -> None:
+    def _begin(self, task: str, *, mask_of: str, keep_seed: bool = False, captions: int = 0) -> None:
         self.look()
         session = self.session
         if session.activity is not None:
@@ -234,6 +264,7 @@ class Studio(QtCore.QObject):
             model=settings.model,
             preview=settings.show_preview,
             mask_of=mask_of,
+            captions=captions,
         )
 
     def _say(self, sentence: str, kind: str = "info") -> None:
@@ -242,12 +273,23 @@ class Studio(QtCore.QObject):
     def _arrived(self, ticket: Ticket, arrival) -> None:
         if ticket.task == "mask":
             self.masks.take(ticket, arrival)
+        elif ticket.field:
+            self._offer_words(ticket, arrival.manifest.words)
         elif ticket.task == "describe":
             prompts.remember(self.store, ticket.session.inputs)  # what stood there can be had again
             ticket.session.change_inputs(source=arrival.manifest.words[0])
         else:
             self.masks.note(ticket, arrival)
             self.results.take(ticket, arrival)
+
+    def _offer_words(self, ticket: Ticket, words: tuple[str, ...]) -> None:
+        texts = tuple(dict.fromkeys(text for text in words if text))
+        if texts:
+            own = getattr(ticket.inputs, ticket.field)
+            averaged = ticket.task == "suggest"
+            ticket.session.suggestions = prompts.Suggestions(ticket.field, texts, own, averaged)
+        else:
+            ticket.session.notice = sentences.Notice("info", tr("No other words came to the model. Try again."))
 
     # -- the backend ------------------------------------------------------------------------------------------------
 

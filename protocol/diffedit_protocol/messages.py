@@ -14,7 +14,7 @@ from typing import Any
 from .errors import DiffEditError, SchemaError
 from .schema import from_map, to_map
 
-TASKS = ("mask", "edit", "describe")
+TASKS = ("mask", "edit", "describe", "suggest")
 QUALITIES = ("draft", "normal", "fine")
 METHODS = ("fast", "paper", "reference")
 STAGES = ("loading", "encoding", "finding", "inverting", "editing", "decoding")
@@ -109,7 +109,8 @@ class EditRequest:
 
     `picture` is None until the pixels are known to the client. `selection` limits search and edit; `mask` is used as it
     is, with no search. The task "describe" asks for words on the picture, or on what is selected; its texts may be
-    empty. `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
+    empty. The task "suggest" needs no picture: it asks for as many further wordings of `source` as `variations` says.
+    `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
     ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
     `matting` makes the edge of a mask that is searched an alpha matte.
@@ -188,8 +189,8 @@ class Manifest:
     """What a finished job left. `mask` and `soft_map` have the sent picture's size; `bounds` is where mask > 0.
 
     `soft_map` is None when the caller's own mask was used. `evaluations` counts samples through the UNet; `seconds` are
-    by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...). A description has `words`; its
-    `mask` is what was looked at.
+    by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...). A description and suggestions
+    have `words`; the `mask` is what was looked at, one black px for suggestions.
     """
 
     mask: PlaneRef

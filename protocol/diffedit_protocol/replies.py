@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 from .schema import PAYLOAD
 
 KIB, MIB = 1024, 1024 * 1024
-DESCRIBE = "describe"  # a capability: jobs of the task "describe" are taken
+# Capabilities: jobs of the task of that name are taken.
+DESCRIBE = "describe"
+SUGGEST = "suggest"
 
 
 @dataclass(frozen=True)

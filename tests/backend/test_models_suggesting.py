@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from backends import client_of, last_event, scripted_backend
 from diffedit_backend.bulk.record import read_record
 from diffedit_backend.bundled.samples import samples_folder
 from diffedit_backend.cli import main
 from diffedit_backend.library.folders import kept_suggester
-from diffedit_backend.models.suggesting import load_suggester
-from diffedit_protocol.errors import ModelError
+from diffedit_backend.models.suggesting import Suggester, load_suggester
+from diffedit_backend.worker.edit_bench import EditBench
+from diffedit_protocol.errors import BadInputError, ModelError
+from diffedit_protocol.messages import EditRequest
+from diffedit_protocol.replies import SUGGEST
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -145,3 +149,47 @@ def test_what_cannot_be_suggested_is_refused_with_a_sentence(
         main(["edit", str(tmp_path), str(tmp_path / "out"), *TEXTS, "--suggest"])
     assert ended.value.code == 2
     assert "--suggest is for one picture only" in capsys.readouterr().err
+
+
+def suggest_job(text: str, **fields: Any) -> EditRequest:
+    return EditRequest(text, "", "suggest", **fields)
+
+
+def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_with_their_seed(suggester: Path) -> None:
+    bench = EditBench({}, "cpu", 0, suggester=str(suggester))
+    told: list[Any] = []
+    manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest
+    assert 1 <= len(manifest.words) == len(set(manifest.words)) <= 6
+    assert "a horse" not in manifest.words
+    assert {word for text in manifest.words for word in text.split()} <= set(WORDS)
+    assert [progress.stage for progress in told] == ["loading", "encoding", "encoding"]
+    assert bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest.words == manifest.words
+    with pytest.raises(BadInputError, match="the text is empty"):
+        bench.run(suggest_job(" "), {}, told.append)
+    with pytest.raises(ModelError, match="Start the backend with --suggester"):
+        EditBench({}, "cpu", 0).run(suggest_job("a horse"), {}, told.append)
+
+
+def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
+    suggester: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = EditBench({}, "cpu", 0, suggester=str(suggester))
+    words = bench.run(suggest_job("a horse", variations=4), {}, lambda event: None).manifest.words
+    told: list[Any] = []
+
+    def too_large(*_: Any) -> list[str]:
+        monkeypatch.undo()
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Suggester, "suggest", too_large)
+    assert bench.run(suggest_job("a horse", variations=4), {}, told.append).manifest.words == words
+    assert [progress.stage for progress in told] == ["encoding", "loading", "encoding", "encoding"]
+
+
+def test_a_backend_takes_the_job_where_it_has_a_language_model_and_says_what_to_do_where_not(tmp_path: Path) -> None:
+    with scripted_backend(tmp_path / "a") as backend, client_of(backend.connection) as client:
+        assert SUGGEST not in client.hello.capabilities
+        with pytest.raises(ModelError, match=r"no language model.*--suggester FOLDER"):
+            last_event(client, client.submit(suggest_job("a horse"), {}))
+    with scripted_backend(tmp_path / "b", suggests=True) as backend, client_of(backend.connection) as client:
+        assert SUGGEST in client.hello.capabilities

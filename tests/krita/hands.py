@@ -116,7 +116,10 @@ def _middle_of(stage, path):
 
     widget = panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
     for name in path.split("."):
-        widget = widget[int(name)] if name.isdigit() else getattr(widget, name)
+        if isinstance(widget, dict):
+            widget = widget[name]
+        else:
+            widget = widget[int(name)] if name.isdigit() else getattr(widget, name)
     panel.ensureWidgetVisible(widget)
     yield 0.1
     if not (widget.isVisible() and widget.isEnabled()):
@@ -131,7 +134,7 @@ def _span_of(stage, path):
 
     widget = panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
     for name in path.split("."):
-        widget = getattr(widget, name)
+        widget = widget[int(name)] if name.isdigit() else getattr(widget, name)
     panel.ensureWidgetVisible(widget)
     yield 0.1
     left, right = widget.mapToGlobal(widget.rect().topLeft()), widget.mapToGlobal(widget.rect().bottomRight())

@@ -112,6 +112,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a BLIP folder or hub id, to describe pictures with (default: the one in your data folder)",
     )
+    parser.add_argument(
+        "--suggester",
+        metavar="NAME",
+        help="a T5 or FLAN-T5 folder or hub id, to suggest words with (default: the one in your data folder)",
+    )
     parser.add_argument("--verbose", action="store_true", help="log more")
 
 
@@ -122,27 +127,28 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Patience
-    from ..library.folders import BUNDLED, kept_captioner, kept_models
+    from ..library.folders import BUNDLED, kept_captioner, kept_models, kept_suggester
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
     from ..server.state_folder import StateFolder
 
     models = _named(args.model or [BUNDLED, *map(str, kept_models().values())])
-    captioner = args.captioner or kept_captioner()
+    captioner, suggester = args.captioner or kept_captioner(), args.suggester or kept_suggester()
     settings = ServerSettings(
         state=args.state or StateFolder.default().root,
         listen=tuple(args.listen or ["local"]),
         models=tuple(_info(name, place, _bytes_per_parameter(args)) for name, place in models.items()),
         adapters=_adapters,
         describes=captioner is not None,
+        suggests=suggester is not None,
         limits=Limits(result_seconds=args.keep * 3600),
         queue=args.queue,
         disk_bytes=int(args.disk * GIB),
         grace=args.grace,
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
-    configuration |= {"safety": args.safety, "captioner": captioner}
+    configuration |= {"safety": args.safety, "captioner": captioner, "suggester": suggester}
     configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     patience = Patience(step=args.step_timeout)

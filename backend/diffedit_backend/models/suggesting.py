@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from .device import choose_device
 from .load import quiet_libraries
+from .offload import bytes_of
 from .sources import network_folder
 
 DEFAULT_SUGGESTER = "google/flan-t5-large"
@@ -28,6 +29,11 @@ class Suggester:
         self._network = network.to(device).eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._device = device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the weights."""
+        return bytes_of(self._network)
 
     @torch.inference_mode()
     def suggest(self, text: str, count: int, seed: int = 0) -> list[str]:

@@ -17,7 +17,7 @@ import zmq
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import AuthError, BadInputError, BusyError
 from diffedit_protocol.messages import Event
-from diffedit_protocol.replies import DESCRIBE, ServerInfo
+from diffedit_protocol.replies import DESCRIBE, SUGGEST, ServerInfo
 from diffedit_protocol.server_session import ServerSession
 
 from .. import __version__
@@ -100,6 +100,7 @@ class Server:
     def info(self) -> ServerInfo:
         """What hello tells."""
         device = next((worker.device for worker in self.executor.workers() if worker.device), "")
+        optional = {DESCRIBE: self.settings.describes, SUGGEST: self.settings.suggests}
         adapters = told(self.settings.adapters())
         return ServerInfo(
             __version__,
@@ -107,7 +108,7 @@ class Server:
             self.settings.models,
             device,
             self.settings.limits,
-            CAPABILITIES + ((DESCRIBE,) if self.settings.describes else ()),
+            CAPABILITIES + tuple(name for name, has in optional.items() if has),
             tuple(adapter.name for adapter in adapters),
             adapters,
         )

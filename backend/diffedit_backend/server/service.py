@@ -44,7 +44,7 @@ class Service:
         self._results = results
         self._jobs = jobs
         self._limits = settings.limits
-        self._describes = settings.describes
+        self._describes, self._suggests = settings.describes, settings.suggests
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
@@ -107,6 +107,13 @@ class Service:
 
     def _check(self, request: EditRequest) -> tuple[str, ...]:
         """The blobs that a request needs. Raises for what no worker could run."""
+        if request.task == "suggest":
+            if not self._suggests:
+                raise ModelError(
+                    "This backend has no language model, so it cannot suggest words. "
+                    "Start it with 'diffedit serve --suggester FOLDER' (a T5 or FLAN-T5 model), or write them yourself."
+                )
+            return ()
         picture = request.picture
         if picture is None:
             raise BadInputError("The request names no picture.")

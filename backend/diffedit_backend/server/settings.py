@@ -17,8 +17,9 @@ GIB = 1 << 30
 class ServerSettings:
     """`listen`: "local", or tcp://HOST:PORT. `queue`: jobs that may wait. `upload_bytes`, `result_bytes`: memory for
     all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
-    its running jobs. `models`: what a request may name, the first is the default; `adapters` looks
-    what lies in the adapters folder whenever a client says hello; `describes`: workers have a captioning model.
+    its running jobs. `models`: what a request may name, the first is the default; `adapters` looks what lies in the
+    adapters folder whenever a client says hello; `describes`: workers have a captioning model; `suggests`: they have
+    one that writes wordings.
     """
 
     state: Path
@@ -26,6 +27,7 @@ class ServerSettings:
     models: tuple[ModelInfo, ...] = (ModelInfo("bundled"),)
     adapters: Callable[[], Sequence[AdapterInfo]] = tuple
     describes: bool = False
+    suggests: bool = False
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     queue: int = 64

@@ -22,9 +22,10 @@ from ..models.memory import expected_bytes, free_bytes, give_back
 from .description import Describer
 from .device_errors import is_device_lost, is_out_of_memory
 from .loop import DeviceLost, Finished, Tell
-from .model_shelf import ModelShelf
+from .model_shelf import Guests, ModelShelf
 from .pace import Pace
 from .pixels import finished, picture_of, plane_of, preview_of
+from .suggestion import Wordsmith
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
@@ -34,7 +35,8 @@ PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 class EditBench:
     """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there.
 
-    `captioner`: path or hub id of the model that describes pictures, loaded when it is first asked.
+    `captioner`, `suggester`: path or hub id of the models that describe pictures and suggest words, loaded when they
+    are first asked.
     dtype, offload: None chooses by the device. models_bytes: limit of the weights that are kept, None for what fits.
     """
 
@@ -46,6 +48,7 @@ class EditBench:
         *,
         safety: bool = True,
         captioner: str | None = None,
+        suggester: str | None = None,
         dtype: str | None = None,
         offload: str | None = None,
         compiled: bool = False,
@@ -57,8 +60,10 @@ class EditBench:
         self._compiled = compiled
         self._pace = Pace()
         self._describer = Describer(captioner, device)
+        self._wordsmith = Wordsmith(suggester, device)
+        guests = Guests(self._describer, self._wordsmith)
         self._shelf = ModelShelf(
-            self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes, self._describer
+            self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes, guests
         )
 
     @classmethod
@@ -72,6 +77,7 @@ class EditBench:
             fields["cache_bytes"],
             safety=fields.get("safety", True),
             captioner=fields.get("captioner"),
+            suggester=fields.get("suggester"),
             dtype=fields.get("dtype"),
             offload=fields.get("offload"),
             compiled=fields.get("compiled", False),
@@ -109,6 +115,10 @@ class EditBench:
         raise told
 
     def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+        if request.task == "suggest":
+            done = self._wordsmith.run(request, tell)
+            self._shelf.make_room_for_guest()
+            return done
         if request.picture is None:
             raise BadInputError("The request names no picture.")
         if request.task == "describe":
@@ -164,7 +174,8 @@ class EditBench:
 
 
 def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:
-    assert request.picture is not None
+    if request.picture is None:
+        return OutOfMemoryError("The memory was too small for the model that suggests words.", detail=str(error))
     return OutOfMemoryError(
         f"The memory was too small at {request.picture.width} × {request.picture.height}. "
         "A selection, or the draft quality, needs less.",

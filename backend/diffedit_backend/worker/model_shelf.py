@@ -26,6 +26,21 @@ class Guest(Protocol):
     def give_up(self) -> None: ...
 
 
+class Guests:
+    """Several guests as one."""
+
+    def __init__(self, *guests: Guest) -> None:
+        self._guests = guests
+
+    @property
+    def nbytes(self) -> int:
+        return sum(guest.nbytes for guest in self._guests)
+
+    def give_up(self) -> None:
+        for guest in self._guests:
+            guest.give_up()
+
+
 class ModelShelf:
     """Engines by their model's name, all with one cache, whose keys tell models apart.
 

@@ -50,7 +50,7 @@ class LineIcon(QtGui.QIconEngine):
 
 
 def icon(name: str) -> QtGui.QIcon:
-    """The icon `name`: swap, clock, again, lock, unlock, plus, tick, cross, save, menu, dice, pen, folder."""
+    """The icon `name`: swap, clock, again, lock, unlock, plus, tick, cross, save, menu, dice, pen, folder, words."""
     return QtGui.QIcon(LineIcon(_DRAWINGS[name]))
 
 
@@ -126,6 +126,13 @@ def _folder(path: QtGui.QPainterPath) -> None:
     _lines(path, (2, 4), (2, 13), (14, 13), (14, 5.5), (7.8, 5.5), (6.3, 3.5), (2, 3.5), (2, 4))
 
 
+def _words(path: QtGui.QPainterPath) -> None:
+    path.addRoundedRect(QtCore.QRectF(2, 2.5, 12, 8.5), 2, 2)
+    _lines(path, (4.5, 11), (4.5, 14), (7.5, 11))
+    for x in (5, 8, 11):
+        path.addEllipse(QtCore.QPointF(x, 6.8), 0.4, 0.4)
+
+
 _DRAWINGS: dict[str, Callable[[QtGui.QPainterPath], None]] = {
     "swap": _swap,
     "clock": _clock,
@@ -140,4 +147,5 @@ _DRAWINGS: dict[str, Callable[[QtGui.QPainterPath], None]] = {
     "dice": _dice,
     "pen": _pen,
     "folder": _folder,
+    "words": _words,
 }

@@ -16,11 +16,12 @@ from .edit_part import EditPart
 from .history_part import HistoryPart
 from .mask_part import MaskPart
 from .notice_box import NoticeBox
-from .pieces import SPACING, Fold, tool_button
+from .pieces import SPACING, Fold, tab_before, tool_button
 from .prompt import PromptField
 from .results_part import ResultsPart
 from .run_row import RunRow
 from .status_line import StatusLine
+from .word_choice import WordChoice
 
 NARROWEST, WIDTH = 240, 280  # px
 LOWEST = 200  # px: words and buttons, among Krita's own dockers
@@ -53,12 +54,21 @@ class EditPanel(QtWidgets.QScrollArea):
         swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), studio.describe)
         self.describe.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        self.suggest_source, self.suggest_target = (
+            tool_button(
+                "words", tr("Suggest words for this text (Ctrl+Space)"), lambda field=field: studio.suggest(field)
+            )
+            for field in ("source", "target")
+        )
+        for button in (self.suggest_source, self.suggest_target):
+            button.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.source = PromptField(
             tr("There is"),
             tr("a horse"),
             tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
             lambda: prompts.earlier(studio.store, "source"),
             self.describe,
+            self.suggest_source,
         )
         self.target = PromptField(
             tr("There should be"),
@@ -66,7 +76,9 @@ class EditPanel(QtWidgets.QScrollArea):
             tr("What should be in its place. Enter: Edit, Shift+Enter: Find mask"),
             lambda: prompts.earlier(studio.store, "target"),
             swap,
+            self.suggest_target,
         )
+        self.words = {"source": WordChoice(), "target": WordChoice()}
         self.run = RunRow()
         self.notice = NoticeBox()
         self.mask, self.edit = MaskPart(studio), EditPart(studio)
@@ -95,7 +107,7 @@ class EditPanel(QtWidgets.QScrollArea):
             self._session.changed.disconnect(self._refresh)
         self._session = session
         session.changed.connect(self._refresh)
-        for aspect in ("inputs", "activity", "preview", "notice", "found", "variations", "history"):
+        for aspect in ("inputs", "activity", "preview", "notice", "suggestions", "found", "variations", "history"):
             self._refresh(aspect)
 
     def _arrange(self) -> None:
@@ -103,11 +115,21 @@ class EditPanel(QtWidgets.QScrollArea):
         layout = QtWidgets.QVBoxLayout(inside)
         layout.setContentsMargins(SPACING, SPACING, SPACING, SPACING)
         layout.setSpacing(SPACING)
-        for widget in (self.status, self.source, self.target, self.run, self.notice):
+        for widget in (
+            self.status,
+            self.source,
+            self.words["source"],
+            self.target,
+            self.words["target"],
+            self.run,
+            self.notice,
+        ):
             layout.addWidget(widget)
         for part in self.parts.values():
             layout.addWidget(part.fold)
         layout.addStretch(1)
+        tab_before(self.target.edit, self.words["source"].stops)
+        tab_before(self.run.find, self.words["target"].stops)
         self.setWidget(inside)
         self.setWidgetResizable(True)
         self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
@@ -141,7 +163,11 @@ class EditPanel(QtWidgets.QScrollArea):
         studio.backend.state_changed.connect(self._show_link)
         studio.store.listen(lambda _: self._show_link())
         for field, name in ((self.source, "source"), (self.target, "target")):
+            field.edit.words_wanted.connect(lambda name=name: studio.suggest(name))
             field.edit.edited.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
+        for name, choice in self.words.items():
+            choice.taken.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
+            choice.dismissed.connect(lambda: setattr(studio.session, "suggestions", None))
         for field in (self.source, self.target, self.edit.negative):
             field.edit.submitted.connect(lambda shift: studio.find_mask() if shift else studio.edit_layer())
         self.run.find_wanted.connect(studio.find_mask)
@@ -168,9 +194,14 @@ class EditPanel(QtWidgets.QScrollArea):
             self.target.edit.set_text(session.inputs.target)
         elif aspect == "activity":
             self.run.show_activity(session.activity)
-            self.describe.setEnabled(session.activity is None)
+            for button in (self.describe, self.suggest_source, self.suggest_target):
+                button.setEnabled(session.activity is None)
         elif aspect == "preview":
             self.run.preview.show_image(session.preview)
+        elif aspect == "suggestions":
+            for name, choice in self.words.items():
+                offered = session.suggestions
+                choice.show_suggestions(offered if offered is not None and offered.field == name else None)
         elif aspect == "notice":
             self.notice.show_notice(session.notice)
         for part in self.parts.values():

@@ -13,8 +13,10 @@ MENU_CHARACTERS = 60
 
 
 class PromptEdit(QtWidgets.QPlainTextEdit):
-    """A text of one to four lines that grows with it. `submitted(shift)`: Enter was pressed; `edited(text)`."""
+    """A text of one to four lines that grows with it. `submitted(shift)`: Enter was pressed; `edited(text)`;
+    `words_wanted()`: Ctrl+Space."""
 
+    words_wanted = Signal()
     submitted = Signal(bool)
     edited = Signal(str)
 
@@ -39,6 +41,8 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
         if event.key() in (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter):
             self.submitted.emit(bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier))
+        elif event.key() == QtCore.Qt.Key.Key_Space and event.modifiers() == QtCore.Qt.KeyboardModifier.ControlModifier:
+            self.words_wanted.emit()
         else:
             super().keyPressEvent(event)
 

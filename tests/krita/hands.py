@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from diffedit_backend.krita_host.backend_process import BackendProcess
 from diffedit_backend.krita_host.display import screenshot
 from diffedit_backend.krita_host.folders import needed_program
 from diffedit_backend.krita_host.remote import RemoteKrita
@@ -59,6 +63,36 @@ class Hands:
         environment = {**os.environ, "DISPLAY": self._krita.process.display}
         subprocess.run([self._program, *map(str, words)], env=environment, check=True, timeout=30)
         time.sleep(PATIENCE)
+        self._krita.run(_turns)
+
+
+def _turns(stage):
+    """What the hands did is in Krita's queue; on a busy machine it is not yet handled."""
+    for _ in range(4):
+        yield 0
+
+
+@contextmanager
+def held(backend: BackendProcess) -> Iterator[list[int]]:
+    """Halts the backend's workers, whose ids it gives: a job that is begun meanwhile lasts until the block is left."""
+    workers = workers_of(backend)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            if Path(f"/proc/{worker}").exists():
+                os.kill(worker, signal.SIGCONT)
+
+
+def workers_of(backend: BackendProcess) -> list[int]:
+    """The ids of the processes that hold the model; there is at least one."""
+    threads = Path(f"/proc/{backend.pid}/task").glob("*/children")
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    workers = [c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    assert workers, f"The backend {backend.pid} has no worker."
+    return workers
 
 
 def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 120.0, **arguments: object) -> object:
@@ -71,6 +105,21 @@ def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 1
             raise AssertionError(f"{condition.__name__} {arguments} did not come true in {limit:.0f} s, see {shot}")
         time.sleep(0.1)
     return said
+
+
+def is_working(stage):
+    """A worker has the job: it began, or will as soon as it is let go."""
+    from diffedit.extension import extension
+
+    activity = extension().studio.session.activity
+    return activity is not None and activity.phase == "working"
+
+
+def is_cancelling(stage):
+    from diffedit.extension import extension
+
+    activity = extension().studio.session.activity
+    return activity is not None and activity.phase == "cancelling"
 
 
 def at_rest(stage):

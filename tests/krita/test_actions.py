@@ -165,8 +165,10 @@ def test_repeat_does_it_again_and_new_seed_does_it_differently(artist: RemoteKri
 
 
 def choose_background(stage):
-    stage.document.setActiveNode(stage.document.topLevelNodes()[0])
-    yield 0.2
+    yield from stage.settle()
+    bottom = stage.document.topLevelNodes()[0]
+    stage.document.setActiveNode(bottom)
+    yield lambda: stage.document.activeNode().name() == bottom.name()
 
 
 def compare_layers(stage):
@@ -206,8 +208,9 @@ def test_edit_selection_repaints_exactly_what_is_selected(artist: RemoteKrita) -
         selection = Selection()
         selection.select(100, 120, 200, 160, 255)
         stage.document.setSelection(selection)
-        stage.document.setActiveNode(stage.document.topLevelNodes()[0])
-        yield 0.2
+        bottom = stage.document.topLevelNodes()[0]
+        stage.document.setActiveNode(bottom)
+        yield lambda: stage.document.activeNode().name() == bottom.name()
 
     def bounds(stage):
         made = next(n for n in stage.document.topLevelNodes() if n.index() == 1)

@@ -64,7 +64,7 @@ def refused(stage, case):
         wanted = names.get(case) or ("Layer 2" if document.nodeByName("Layer 2") else None)
         if wanted:
             document.setActiveNode(document.nodeByName(wanted))
-            yield 0.1
+            yield lambda: document.activeNode().name() == wanted
     try:
         yield from stage.run(capture_steps(*active_layer()))
     except CanvasRefusal as refusal:

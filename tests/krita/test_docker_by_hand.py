@@ -19,25 +19,32 @@ _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name
 hands_module = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(hands_module)
 Hands, until, at_rest, show_docker = (getattr(hands_module, n) for n in ("Hands", "until", "at_rest", "show_docker"))
+held, is_working, is_cancelling = (getattr(hands_module, n) for n in ("held", "is_working", "is_cancelling"))
 
 SAMPLE = samples()[0]
 
 
 @pytest.fixture(scope="module")
-def painter(start_krita) -> Iterator[tuple[RemoteKrita, object]]:
-    """A Krita with the sample picture open, its backend running, and hands."""
+def painter(start_krita) -> Iterator[tuple[RemoteKrita, object, BackendProcess]]:
+    """A Krita with the sample picture open, hands, and its backend running."""
     krita = start_krita()
-    with BackendProcess(krita.profile.diffedit_home):
+    with BackendProcess(krita.profile.diffedit_home) as backend:
         krita.run(show_docker)
         until(krita, link_is_ready)
-        yield krita, Hands(krita)
+        yield krita, Hands(krita), backend
         krita.stop()
+
+
+@pytest.fixture
+def backend(painter) -> BackendProcess:
+    """The one that the easel's Krita works with."""
+    return painter[2]
 
 
 @pytest.fixture
 def easel(painter):
     """The sample picture freshly opened; no words, folds shut but Results, draft quality."""
-    krita, hands = painter
+    krita, hands, _ = painter
     krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
     return krita, hands
 
@@ -124,9 +131,7 @@ def test_find_mask_draws_its_outline_the_slider_moves_it_and_escape_takes_it_awa
     bare = canvas_picture(krita, tmp_path / "bare.png")
     hands.click("run.find")
     until(krita, mask_is_shown)
-    time.sleep(1)  # Krita computes an outline in the background
-    outlined = canvas_picture(krita, tmp_path / "outlined.png")
-    assert ImageChops.difference(bare, outlined).convert("L").point(lambda value: 255 * (value > 40)).getbbox()
+    wait_for_an_outline(krita, bare, tmp_path / "outlined.png")
     found = krita.run(selected)
     krita.run(unfold, name="mask")
     hands.drag("mask.threshold.slider", 0.5, 0.95)
@@ -140,6 +145,17 @@ def test_find_mask_draws_its_outline_the_slider_moves_it_and_escape_takes_it_awa
     assert krita.run(selected) is None
     assert not krita.run(mask_is_shown)
     assert [name for name, _ in krita.run(layers)] == ["Background"]
+
+
+def wait_for_an_outline(krita: RemoteKrita, bare: Image.Image, path: Path) -> None:
+    """Krita computes it in the background."""
+    deadline = time.monotonic() + 60
+    while True:
+        difference = ImageChops.difference(bare, canvas_picture(krita, path)).convert("L")
+        if difference.point(lambda value: 255 * (value > 40)).getbbox():
+            return
+        assert time.monotonic() < deadline, f"No outline is to be seen, see {path}"
+        time.sleep(0.2)
 
 
 def unfold(stage, name):
@@ -191,13 +207,15 @@ def states_are(stage, wanted):
     return session.activity is None and [variation.state for variation in session.variations] == wanted
 
 
-def test_cancel_takes_the_place_of_edit_and_nothing_is_changed(easel) -> None:
+def test_cancel_takes_the_place_of_edit_and_nothing_is_changed(easel, backend) -> None:
     krita, hands = easel
     krita.run(want_fine)
     write_words(hands)
-    hands.click("run.edit")
-    until(krita, is_working)
-    hands.click("run.cancel")
+    with held(backend):
+        hands.click("run.edit")
+        until(krita, is_working)
+        hands.click("run.cancel")
+        until(krita, is_cancelling)
     until(krita, at_rest)
     assert krita.run(notice) == "Cancelled. Nothing was changed."
     assert len(krita.run(layers)) == 1
@@ -207,13 +225,6 @@ def want_fine(stage):
     from diffedit.extension import extension
 
     extension().studio.session.change_inputs(quality="fine", variations=4)
-
-
-def is_working(stage):
-    from diffedit.extension import extension
-
-    activity = extension().studio.session.activity
-    return activity is not None and activity.phase == "working"
 
 
 def test_the_same_words_are_told_in_the_docker(easel) -> None:

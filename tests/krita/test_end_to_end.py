@@ -114,12 +114,13 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         session.notice = None
         session.change_inputs(source=source, target=target, seed=7, seed_locked=True, quality="fine", variations=1)
         yield lambda: studio.link.state.kind == "ready", 60
-        stage.app.action("diffedit_edit_layer").trigger()
-        yield lambda: session.activity.stage in ("inverting", "editing"), 120
         threads = Path(f"/proc/{server}/task").glob("*/children")
-        children = [child for thread in threads for child in thread.read_text().split()]
-        workers = [c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
-        os.kill(int(workers[0]), signal.SIGKILL)
+        children = [int(child) for thread in threads for child in thread.read_text().split()]
+        worker = next(c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes())
+        os.kill(worker, signal.SIGSTOP)  # else it may be done before it is killed
+        stage.app.action("diffedit_edit_layer").trigger()
+        yield lambda: session.activity is None or session.activity.phase == "working", 120
+        os.kill(worker, signal.SIGKILL)
         yield lambda: session.activity is None, 120
         told = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
         session.notice = None

@@ -27,6 +27,7 @@ _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name
 hands_module = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(hands_module)
 Hands, until, at_rest, show_docker = (getattr(hands_module, n) for n in ("Hands", "until", "at_rest", "show_docker"))
+held, is_working = hands_module.held, hands_module.is_working
 
 SAMPLE = samples()[0]
 NARROW = 260  # px of the docker
@@ -122,13 +123,6 @@ def title_begins(stage, words):
     return activity is not None and activity.title.startswith(words)
 
 
-def is_painting(stage):
-    from diffedit.extension import extension
-
-    activity = extension().studio.session.activity
-    return activity is not None and activity.stage in ("inverting", "editing")
-
-
 def mask_is_shown(stage):
     from diffedit.extension import extension
 
@@ -168,6 +162,7 @@ def take_brush(stage, on):
 
     node = stage.document.nodeByName(on)
     stage.document.setActiveNode(node)
+    yield lambda: stage.document.activeNode().name() == on
     yield 0.3
     stage.app.action("KritaShape/KisToolBrush").trigger()
     stage.app.action("reset_fg_bg").trigger()
@@ -182,6 +177,10 @@ def selected_pixels(stage, of):
     width, height = stage.document.width(), stage.document.height()
     data = bytes(selection.pixelData(0, 0, width, height))
     return data.count(255)
+
+
+def settle(stage):
+    yield from stage.settle()
 
 
 def save(stage, path):
@@ -281,9 +280,11 @@ def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: Desk, 
     before = krita.run(selected_pixels, of=mask)
     krita.run(take_brush, on=mask)
     hands.paint((0.3, 0.3), (0.45, 0.3))
+    krita.run(settle)
     assert krita.run(selected_pixels, of=mask) > before + 100
-    hands.click("run.edit")
-    until(krita, title_begins, words="Using your mask")
+    with held(easel.backend):
+        hands.click("run.edit")
+        until(krita, title_begins, words="Using your mask")
     until(krita, layers_are, count=2)
     krita.run(save, path=tmp_path / "painted.kra")
     kra = Kra(tmp_path / "painted.kra")
@@ -318,13 +319,14 @@ def select_grass(stage):
 def test_painting_on_while_a_job_runs_loses_neither_the_stroke_nor_the_result(easel: Desk, tmp_path: Path) -> None:
     krita, hands = easel.krita, easel.hands
     krita.run(save, path=tmp_path / "before.kra")
-    krita.run(change_inputs, quality="fine")
     write_words(hands)
     krita.run(take_brush, on="Background")
-    hands.click("run.edit")
-    until(krita, is_painting)
-    hands.paint((0.35, 0.2), (0.65, 0.2))
-    assert not krita.run(at_rest)
+    with held(easel.backend):
+        hands.click("run.edit")
+        until(krita, is_working)
+        hands.paint((0.35, 0.2), (0.65, 0.2))
+        krita.run(settle)
+        assert not krita.run(at_rest)
     until(krita, layers_are, count=2)
     krita.run(save, path=tmp_path / "after.kra")
     before, after = Kra(tmp_path / "before.kra"), Kra(tmp_path / "after.kra")
@@ -426,12 +428,12 @@ def use_local(stage):
 
 def test_a_server_that_is_killed_in_the_middle_and_started_again_still_brings_the_result(easel: Desk) -> None:
     krita, hands = easel.krita, easel.hands
-    krita.run(change_inputs, quality="fine")
     write_words(hands)
-    hands.key("Return")
-    until(krita, is_painting)
-    os.kill(easel.backend.pid, signal.SIGKILL)
-    until(krita, notice_begins, words="The link to the backend was lost.")
+    with held(easel.backend):
+        hands.key("Return")
+        until(krita, is_working)
+        os.kill(easel.backend.pid, signal.SIGKILL)
+        until(krita, notice_begins, words="The link to the backend was lost.")
     assert krita.run(layer_names) == ["Background"]
     easel.backend.stop()
     easel.backend = BackendProcess(krita.profile.diffedit_home)

@@ -95,7 +95,7 @@ def workers_of(backend: BackendProcess) -> list[int]:
     return workers
 
 
-def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 120.0, **arguments: object) -> object:
+def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 300.0, **arguments: object) -> object:
     """Looks until `condition(stage, ...)`, evaluated in Krita, is true, and returns what it said."""
     deadline = time.monotonic() + limit
     while not (said := krita.run(condition, **arguments)):

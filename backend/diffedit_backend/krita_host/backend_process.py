@@ -12,7 +12,7 @@ from types import TracebackType
 
 from diffedit_protocol.errors import InternalError
 
-READY_SECONDS = 180.0  # 5 s on a quiet machine; the first import of torch from a cold disk takes a minute
+READY_SECONDS = 600.0  # 5 s on a quiet machine; minutes with a cold disk and many others at work
 STOP_SECONDS = 10.0
 
 

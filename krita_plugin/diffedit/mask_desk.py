@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 
     from .studio import Studio
 
-WATCH_MS = 150  # Krita has no signal for another active layer or a moved one
+WATCH_MS = 150  # Krita has no signal for another active layer, a moved or a painted one
+SETTLE_MS = 150  # after the last move of a slider the mask is made from all px
 
 
 class MaskDesk(QtCore.QObject):
-    """Takes the masks that jobs bring and shows them live: a moved slider costs no message to the backend."""
+    """Takes the masks that jobs bring and shows them live: a moved slider costs no message to the backend.
+
+    A mask whose layer was painted on since is out of date, and said to be: the red goes, and comes back when the
+    painting is undone; a selection or a selection mask, which may be the artist's by now, stays.
+    """
 
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio)
@@ -43,7 +48,12 @@ class MaskDesk(QtCore.QObject):
         self._timer = QtCore.QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._show_due)
-        self._watch = QtCore.QTimer(self)  # runs while a mask is drawn over the canvas
+        self._settle = QtCore.QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(SETTLE_MS)
+        self._settle.timeout.connect(lambda: self._show(self._due))
+        self._outdated: dict[EditSession, sentences.Notice] = {}
+        self._watch = QtCore.QTimer(self)  # runs while a mask is shown, or waits for an undo
         self._watch.setInterval(WATCH_MS)
         self._watch.timeout.connect(self._follow)
 
@@ -59,7 +69,12 @@ class MaskDesk(QtCore.QObject):
         if arrival.soft_map is not None:
             capture = ticket.capture
             found = FoundMask(
-                capture.place, capture.area, arrival.soft_map, arrival.manifest.threshold, capture.selection
+                capture.place,
+                capture.area,
+                arrival.soft_map,
+                arrival.manifest.threshold,
+                capture.fingerprint,
+                capture.selection,
             )
             self._live[session] = self._live_mask(session, found)
             session.found = found
@@ -72,6 +87,11 @@ class MaskDesk(QtCore.QObject):
 
     def hide(self, session: EditSession) -> None:
         """Takes the shown mask off the canvas; the artist's own selection is back."""
+        self._settle.stop()
+        self._current(session)
+        self._take_off(session)
+
+    def _take_off(self, session: EditSession) -> None:
         live = self._live.get(session)
         if live is not None and session.mask_shown:
             live.hide()
@@ -79,6 +99,10 @@ class MaskDesk(QtCore.QObject):
 
     def forget(self, session: EditSession) -> None:
         """The session ends."""
+        self._outdated.pop(session, None)
+        if self._due is session:
+            self._timer.stop()
+            self._settle.stop()
         live = self._live.pop(session, None)
         if live is not None:
             live.hide()
@@ -141,16 +165,54 @@ class MaskDesk(QtCore.QObject):
             self.hide(session)
 
         return LiveMask(
-            found.place, found.area, found.soft_map, found.selection, self._studio.settings.mask_form, leave
+            found.place,
+            found.area,
+            found.soft_map,
+            found.fingerprint,
+            found.selection,
+            self._studio.settings.mask_form,
+            leave,
         )
 
     def _follow(self) -> None:
-        drawn = [s for s, live in self._live.items() if s.mask_shown and not live.in_document]
-        for session in drawn:
-            if not self._live[session].follow():
+        watched = [s for s in self._live if s.mask_shown or s in self._outdated]
+        for session in watched:
+            live = self._live[session]
+            if session.mask_shown and not live.in_document and not live.follow():
                 self.hide(session)
-        if not drawn:
+            elif not self._settle.isActive():  # while a slider is dragged, its steps come first
+                self._look_for_changes(session, live)
+        if not watched:
             self._watch.stop()
+
+    def _look_for_changes(self, session: EditSession, live: LiveMask) -> None:
+        try:
+            changed = live.changed()
+        except CanvasRefusal:
+            self.hide(session)  # its document or its layer is gone
+            return
+        if changed and session not in self._outdated:
+            self._outdated[session] = self._tell_outdated(session)
+            if not live.in_document:
+                self._take_off(session)
+        elif not changed and session in self._outdated:
+            self._current(session)
+            if not session.mask_shown and live.belongs():
+                self._show(session)
+
+    def _tell_outdated(self, session: EditSession) -> sentences.Notice:
+        layer = session.found.place.layer_name
+        sentence = tr("'{layer}' was changed since its mask was found. Find the mask again, or undo.", layer=layer)
+        notice = sentences.Notice("info", sentence)
+        if session.activity is None:
+            session.notice = notice
+        return notice
+
+    def _current(self, session: EditSession) -> None:
+        """Its mask is not out of date any more, or nobody looks at it any more."""
+        notice = self._outdated.pop(session, None)
+        if notice is not None and session.notice == notice:
+            session.notice = None
 
     def _settings_changed(self, settings: Settings) -> None:
         """Shows masks in the form that is wanted now, what the artist painted on them included."""
@@ -178,20 +240,23 @@ class MaskDesk(QtCore.QObject):
         return session.threshold, session.inputs.grow, session.inputs.feather
 
     def _show_due(self) -> None:
-        self._show(self._due)
+        self._show(self._due, dragged=True)
+        self._settle.start()
 
-    def _show(self, session: EditSession) -> None:
+    def _show(self, session: EditSession, *, dragged: bool = False) -> None:
         live = self._live.get(session)
+        if session in self._outdated and not live.in_document:
+            self._tell_outdated(session)
+            return
         try:
             if live is None or documents.id_of(documents.active_document()) != session.document_id:
                 return  # the artist looks at another picture; its own selection is not touched
-            live.show(*self._values(session))
+            live.show(*self._values(session), dragged=dragged)
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
             return
         session.mask_shown = True
-        if not live.in_document:
-            self._watch.start()
+        self._watch.start()
 
     def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
         def tell(refusal: CanvasRefusal) -> None:

@@ -14,6 +14,7 @@ from .inputs import EditInputs, describe
 from .qt import QtGui
 
 if TYPE_CHECKING:
+    from .canvas.fingerprint import Fingerprint
     from .canvas.layers import Place
 
 SAMPLES = 1 << 16  # of a soft map: the share that a threshold selects is then known to a fraction of a percent
@@ -24,13 +25,15 @@ class FoundMask:
     """A mask that was found from the words, as a soft map of `area` of the image.
 
     `soft_map`: 0..255, one byte per px, row by row; a pixel is in the mask from `round(threshold × 255)` on.
-    `threshold`: what the backend chose or was told. `selection`: what limited the search, a plane of `area`, or None.
+    `threshold`: what the backend chose or was told. `fingerprint`: of the layer as it was searched. `selection`: what
+    limited the search, a plane of `area`, or None.
     """
 
     place: Place
     area: Area
     soft_map: bytes
     threshold: float
+    fingerprint: Fingerprint
     selection: bytes | None = None
 
     @cached_property

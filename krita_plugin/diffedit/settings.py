@@ -31,7 +31,7 @@ class Settings:
     start_with_krita: bool = False
     stop_with_krita: bool = True
     model: str = ""
-    mask_form: str = "selection"
+    mask_form: str = "overlay"
     result_form: str = "layer"
     add_single: bool = True
     context: int = 64

@@ -46,6 +46,11 @@ class Hands:
             self._do("mousemove", *(round(a + step * (b - a) / steps) for a, b in zip(*at, strict=True)))
         self._do("mouseup", 1)
 
+    def touch_canvas(self) -> None:
+        """A click on the canvas with the middle button: the focus goes there, and nothing is painted."""
+        left, top, width, height = self._krita.run(_canvas)
+        self._do("mousemove", round(left + 0.6 * width), round(top + 0.6 * height), "click", 2)
+
     def type(self, text: str) -> None:
         self._do("type", "--delay", 12, text)
 
@@ -202,6 +207,7 @@ def fresh_sheet(stage, picture):
     studio = extension().studio
     yield lambda: studio.session.document_id != ""
     studio.store.put("inputs", {})
+    studio.store.change(mask_form="overlay")
     studio.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
     studio.session.notice = None
     panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel

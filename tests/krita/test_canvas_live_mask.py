@@ -22,9 +22,10 @@ def soft_map() -> NDArray[np.uint8]:
     return np.maximum(first, second).astype(np.uint8)
 
 
-def shown_planes(stage, soft, settings, folder, form="selection"):
+def shown_planes(stage, soft, settings, folder, form="selection", dragged=False):
     """Shows the map with each of `settings`, writes what Krita then has as its selection; -> the state afterwards."""
     from diffedit.canvas.area import Area
+    from diffedit.canvas.fingerprint import Fingerprint
     from diffedit.canvas.layers import place_of
     from diffedit.canvas.live_mask import LiveMask
     from krita import Selection
@@ -35,9 +36,10 @@ def shown_planes(stage, soft, settings, folder, form="selection"):
     before.select(5, 6, 7, 8, 255)
     document.setSelection(before)
     yield from stage.settle()
-    live = LiveMask(place_of(document, layer), Area(30, 20, 192, 192), Path(soft).read_bytes(), form=form)
+    area = Area(30, 20, 192, 192)
+    live = LiveMask(place_of(document, layer), area, Path(soft).read_bytes(), Fingerprint(area, 1, ()), form=form)
     for i, (threshold, grow, feather) in enumerate(settings):
-        live.show(threshold, grow, feather)
+        live.show(threshold, grow, feather, dragged=dragged)
         yield 0.05
         shown = layer.childNodes()[0].selection() if form == "selectionmask" else document.selection()
         (Path(folder) / f"{i}.raw").write_bytes(bytes(shown.pixelData(30, 20, 192, 192)))
@@ -63,11 +65,12 @@ def test_every_threshold_shows_the_backends_own_mask(krita: RemoteKrita, tmp_pat
     assert told["undo"] == ("Undo Add Layer" if form == "selectionmask" else "Undo ")
 
 
-def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dragged", [False, True])
+def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita, tmp_path: Path, dragged: bool) -> None:
     soft = soft_map()
     (tmp_path / "soft").write_bytes(soft.tobytes())
     settings = [(0.5, 8, 0), (0.5, -5, 0), (0.4, 0, 12), (0.4, 0, 3), (0.4, 0, 40), (0.6, 6, 16)]
-    krita.run(shown_planes, soft=tmp_path / "soft", settings=settings, folder=tmp_path)
+    krita.run(shown_planes, soft=tmp_path / "soft", settings=settings, folder=tmp_path, dragged=dragged)
     for i, (threshold, grow, feather) in enumerate(settings):
         shown = np.frombuffer((tmp_path / f"{i}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE)
         exact = engine.final_mask(soft, threshold, grow, feather, None)
@@ -91,13 +94,15 @@ def test_a_long_drag_of_the_threshold_on_2048_px_leaves_nothing_behind(krita: Re
 def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
     def limited(stage):
         from diffedit.canvas.area import Area
+        from diffedit.canvas.fingerprint import Fingerprint
         from diffedit.canvas.layers import place_of
         from diffedit.canvas.live_mask import LiveMask
 
         document = yield from stage.new(40, 30)
         layer = document.activeNode()
         limit = bytes(255 if x < 10 else 100 if x < 20 else 0 for _ in range(30) for x in range(40))
-        live = LiveMask(place_of(document, layer), Area(0, 0, 40, 30), b"\xc8" * 1200, limit)
+        area = Area(0, 0, 40, 30)
+        live = LiveMask(place_of(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()), limit)
         live.show(0.5)
         yield 0.1
         shown = bytes(document.selection().pixelData(0, 0, 40, 30)) == limit
@@ -110,13 +115,15 @@ def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
 def test_a_document_that_is_closed_takes_the_live_mask_with_it(krita: RemoteKrita) -> None:
     def closed(stage):
         from diffedit.canvas.area import Area
+        from diffedit.canvas.fingerprint import Fingerprint
         from diffedit.canvas.layers import place_of
         from diffedit.canvas.live_mask import LiveMask
         from diffedit.canvas.refusal import CanvasRefusal
 
         document = yield from stage.new(40, 30)
         layer = document.activeNode()
-        live = LiveMask(place_of(document, layer), Area(0, 0, 40, 30), b"\xc8" * 1200)
+        area = Area(0, 0, 40, 30)
+        live = LiveMask(place_of(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()))
         live.show(0.5)
         yield from stage.close_all()
         try:

@@ -27,6 +27,7 @@ def photographed(stage, folder, views):
     """A sheet with a blue block, and a mask of just that block; the canvas without and with it in every view."""
     from diffedit.canvas.area import Area
     from diffedit.canvas.canvas_view import CanvasView
+    from diffedit.canvas.fingerprint import Fingerprint
     from diffedit.canvas.layers import place_of
     from diffedit.canvas.live_mask import LiveMask
 
@@ -40,7 +41,8 @@ def photographed(stage, folder, views):
     soft = bytes(200 if inside else 20 for line in block for inside in line)
     # Of a part of the layer, so that the mask's own corner is tried as well.
     part = b"".join(soft[y * 400 + 10 : y * 400 + 390] for y in range(20, 300))
-    live = LiveMask(place_of(document, layer), Area(10, 20, 380, 280), part, form="overlay")
+    area = Area(10, 20, 380, 280)
+    live = LiveMask(place_of(document, layer), area, part, Fingerprint(area, 1, ()), form="overlay")
     canvas = stage.app.activeWindow().activeView().canvas()
     view = CanvasView(document)
     for i, (zoom, (dx, dy), turn, mirrored, _) in enumerate(views):
@@ -134,9 +136,8 @@ def left_by(stage, way, folder):
     """Shows an overlay through the plugin's desk, and leaves it in one of the ways that an artist has."""
     from types import SimpleNamespace
 
-    from diffedit.canvas.area import Area
     from diffedit.canvas.canvas_view import CanvasView
-    from diffedit.canvas.layers import place_of
+    from diffedit.canvas.capture import capture_steps
     from diffedit.extension import extension
     from PyQt5.QtCore import QEvent, Qt
     from PyQt5.QtGui import QKeyEvent
@@ -146,6 +147,7 @@ def left_by(stage, way, folder):
     studio.store.change(mask_form="overlay")
     document = yield from stage.new(200, 150)
     layer = document.activeNode()
+    layer.setPixelData(b"\xff" * 120000, 0, 0, 200, 150)
     other = document.createNode("other", "paintlayer")
     document.rootNode().addChildNode(other, None)
     yield from stage.settle()
@@ -154,7 +156,7 @@ def left_by(stage, way, folder):
     yield lambda: document.activeNode().name() == layer.name()
     studio.look()
     session = studio.session
-    capture = SimpleNamespace(place=place_of(document, layer), area=Area(0, 0, 200, 150), selection=None)
+    capture = yield from stage.run(capture_steps(document, layer))
     arrival = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
     studio.masks.take(SimpleNamespace(session=session, capture=capture), arrival)
     yield 0.5  # longer than the desk waits between two looks: it stays while nothing changes

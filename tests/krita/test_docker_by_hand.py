@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.krita_host.backend_process import BackendProcess
@@ -125,8 +126,46 @@ def layers_are(stage, count):
     return extension().studio.session.activity is None and len(stage.document.topLevelNodes()) == count
 
 
+def show_masks_as(stage, form):
+    from diffedit.extension import extension
+
+    extension().studio.store.change(mask_form=form)
+
+
+def reddened(bare: Image.Image, now: Image.Image) -> int:
+    """How many px of the screen lost green and not red."""
+    before, after = np.asarray(bare, np.int16), np.asarray(now, np.int16)
+    return int(((before - after)[..., 1] > 25).sum() - ((before - after)[..., 0] > 25).sum())
+
+
+def test_find_mask_is_red_over_the_canvas_the_slider_moves_it_and_escape_takes_it_away(easel, tmp_path) -> None:
+    krita, hands = easel
+    write_words(hands)
+    bare = canvas_picture(krita, tmp_path / "bare.png")
+    hands.click("run.find")
+    until(krita, mask_is_shown)
+    krita.run(unfold, name="mask")
+    found = reddened(bare, canvas_picture(krita, tmp_path / "found.png"))
+    hands.drag("mask.threshold.slider", 0.5, 0.05)
+    low = reddened(bare, canvas_picture(krita, tmp_path / "low.png"))
+    assert low > found > 1000
+    assert krita.run(selected) is None
+    hands.touch_canvas()
+    hands.key("Escape")
+    until(krita, mask_is_gone)
+    assert reddened(bare, canvas_picture(krita, tmp_path / "gone.png")) < 1000
+    assert [name for name, _ in krita.run(layers)] == ["Background"]
+
+
+def mask_is_gone(stage):
+    from diffedit.extension import extension
+
+    return not extension().studio.session.mask_shown
+
+
 def test_find_mask_draws_its_outline_the_slider_moves_it_and_escape_takes_it_away(easel, tmp_path) -> None:
     krita, hands = easel
+    krita.run(show_masks_as, form="selection")
     write_words(hands)
     bare = canvas_picture(krita, tmp_path / "bare.png")
     hands.click("run.find")
@@ -171,7 +210,6 @@ def test_shift_enter_finds_the_mask(easel) -> None:
     write_words(hands)
     hands.key("shift+Return")
     until(krita, mask_is_shown)
-    assert krita.run(selected) is not None
     assert [name for name, _ in krita.run(layers)] == ["Background"]
 
 

@@ -12,6 +12,7 @@ from studios import layer_names, make_studio, open_picture, square
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
+    store.change(mask_form="selection")
     return make_studio(store)
 
 
@@ -267,3 +268,16 @@ def test_a_threshold_moved_after_an_edit_shows_the_mask_again(desk, until) -> No
     studio.masks.adjust(studio.session)
     until(lambda: document.selection() is not None)
     assert selected(document) == (7, 9, 26, 22)
+
+
+def test_a_selection_whose_layer_was_painted_on_stays_and_is_said_to_be_out_of_date(desk, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    find(studio, link, until)
+    document.activeNode().setPixelData(bytes(64), 40, 40, 4, 4)
+    until(lambda: studio.session.notice is not None)
+    assert studio.session.notice.sentence == (
+        "'Background' was changed since its mask was found. Find the mask again, or undo."
+    )
+    assert selected(document) == (10, 12, 20, 16)
+    assert studio.session.mask_shown

@@ -29,8 +29,7 @@ def window(krita: fake_krita.Krita) -> Iterator[fake_krita.Window]:
 
 @pytest.fixture
 def desk(store: Store, window: fake_krita.Window) -> tuple[Studio, ScriptedLink]:
-    store.change(mask_form="overlay")
-    return make_studio(store)
+    return make_studio(store)  # an overlay is what a new installation shows
 
 
 def find(studio: Studio, link: ScriptedLink, until: Callable[..., None]) -> None:
@@ -180,6 +179,86 @@ def test_choosing_another_layer_takes_the_overlay_away(desk, window, until) -> N
     document.setActiveNode(other)
     until(lambda: overlays(window) == [])
     assert not studio.session.mask_shown
+
+
+def repaint(document: fake_krita.Document, value: int) -> bytes:
+    """Paints a few px of the layer; gives what was there."""
+    layer = document.topLevelNodes()[0]
+    before = bytes(layer.pixelData(40, 40, 4, 4))
+    layer.setPixelData(bytes([value]) * len(before), 40, 40, 4, 4)
+    return before
+
+
+OUTDATED = "'Background' was changed since its mask was found. Find the mask again, or undo."
+
+
+def test_painting_on_the_layer_takes_the_overlay_away_and_undoing_it_brings_it_back(desk, window, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    find(studio, link, until)
+    before = repaint(document, 77)
+    until(lambda: overlays(window) == [])
+    assert not studio.session.mask_shown
+    assert studio.session.notice.sentence == OUTDATED
+    document.topLevelNodes()[0].setPixelData(before, 40, 40, 4, 4)
+    until(lambda: studio.session.mask_shown)
+    assert studio.session.notice is None
+    assert red_at(window, *INSIDE)
+
+
+def test_a_mask_that_is_out_of_date_is_not_drawn_for_a_moved_slider(desk, window, until) -> None:
+    studio, link = desk
+    find_and_outdate(studio, link, until)
+    studio.session.notice = None
+    studio.session.change_inputs(threshold=0.3)
+    studio.masks.adjust(studio.session)
+    until(lambda: studio.session.notice is not None)
+    assert studio.session.notice.sentence == OUTDATED
+    assert overlays(window) == []
+
+
+def test_an_edit_after_painting_searches_the_layer_as_it_now_is(desk, window, until) -> None:
+    studio, link = desk
+    find_and_outdate(studio, link, until)
+    searched = link.last.picture
+    studio.edit_layer()
+    until(lambda: link.last.request.task == "edit")
+    assert link.last.mask is None
+    assert link.last.picture != searched
+
+
+def test_a_mask_that_was_hidden_stays_hidden_when_the_painting_is_undone(desk, window, until) -> None:
+    studio, link = desk
+    document, before = find_and_outdate(studio, link, until)
+    studio.cancel()
+    assert studio.session.notice is None
+    document.topLevelNodes()[0].setPixelData(before, 40, 40, 4, 4)
+    until(lambda: not studio.masks._watch.isActive())
+    assert overlays(window) == []
+
+
+def find_and_outdate(studio: Studio, link: ScriptedLink, until: Callable[..., None]) -> tuple:
+    document = open_picture()
+    find(studio, link, until)
+    before = repaint(document, 77)
+    until(lambda: not studio.session.mask_shown)
+    return document, before
+
+
+def test_painting_on_another_layer_leaves_the_overlay(desk, window, until) -> None:
+    studio, link = desk
+    document = open_picture()
+    other = document.createNode("other", "paintlayer")
+    document.rootNode().addChildNode(other, None)
+    find(studio, link, until)
+    other.setPixelData(b"\xff" * 64, 40, 40, 4, 4)
+    looks = []
+    live = studio.masks._live[studio.session]
+    look = live.changed
+    live.changed = lambda: looks.append(look()) or looks[-1]
+    until(lambda: len(looks) == 3)
+    assert looks == [False] * 3
+    assert len(overlays(window)) == 1
 
 
 def test_the_overlay_moves_with_its_layer(desk, window, until) -> None:

@@ -79,6 +79,7 @@ def drag_threshold(stage, side, feather, form):  # type: ignore[no-untyped-def]
     import time
 
     from diffedit.canvas.area import Area
+    from diffedit.canvas.fingerprint import Fingerprint
     from diffedit.canvas.layers import place_of
     from diffedit.canvas.live_mask import LiveMask
     from diffedit.canvas.mask_shape import plane_of
@@ -89,14 +90,15 @@ def drag_threshold(stage, side, feather, form):  # type: ignore[no-untyped-def]
     layer = document.activeNode()
     hills = bytes((x * y) % 251 for y in range(64) for x in range(64))
     soft = plane_of(QImage(hills, 64, 64, 64, QImage.Format_Grayscale8).scaled(side, side, 0, 1))
-    live = LiveMask(place_of(document, layer), Area(0, 0, side, side), soft, form=form)
+    area = Area(0, 0, side, side)
+    live = LiveMask(place_of(document, layer), area, soft, Fingerprint(area, 1, ()), form=form)
     live.show(0.5, 0, feather)
     yield 0.5
     beat, updates, shows = Heartbeat(), 40, []
     start, own = time.perf_counter(), time.thread_time()
     for i in range(updates):
         begun = time.perf_counter()
-        live.show(0.3 + i / 100, 0, feather)
+        live.show(0.3 + i / 100, 0, feather, dragged=True)
         shows.append(1000 * (time.perf_counter() - begun))
         yield 0  # Krita draws, and reads the pen
     wall, own = time.perf_counter() - start, time.thread_time() - own

@@ -6,6 +6,7 @@ picture even if the artist paints on while the strips are read.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ from krita import Document, Node, Selection
 from ..translation import tr
 from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
+from .fingerprint import Fingerprint, reader
 from .layers import (
-    OWN_PIXELS,
     Place,
     area_of,
     canvas_area,
@@ -35,7 +36,8 @@ class Capture:
     """What is sent. `pixels`: 8-bit sRGB, RGB when `channels` is 3 (opaque) or RGBA with straight alpha, row by row.
 
     `area` is where they lie in the image. `selection` and `mask` are planes of `area`, 0..255, or None: no selection
-    (or one of everything), no selection mask on the layer. `mask_name` is that mask's name.
+    (or one of everything), no selection mask on the layer. `mask_name` is that mask's name. `fingerprint` is the
+    layer's, to notice later that it was painted on.
     """
 
     place: Place
@@ -45,6 +47,7 @@ class Capture:
     selection: bytes | None
     mask: bytes | None
     mask_name: str
+    fingerprint: Fingerprint
 
 
 def capture_steps(document: Document, node: Node, context: int = 0) -> Generator[None, None, Capture]:
@@ -62,8 +65,9 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
     mask = kept_mask(layer, node)
     copy = document.clone()
     try:
+        yield
         source = node_with_id(copy.rootNode(), place.layer_id)
-        strips, opaque, empty = yield from _read_strips(copy, source, area)
+        strips, fingerprint, opaque, empty = yield from _read_strips(copy, source, area)
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
     finally:
@@ -79,7 +83,7 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
         selected = None  # everything is selected: as good as nothing
     name = "" if mask is None else mask.name()
     yield
-    return Capture(place, area, 3 if opaque else 4, b"".join(strips), selected, painted, name)
+    return Capture(place, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint)
 
 
 def captured_area(document: Document, layer: Node, context: int = 0) -> Area:
@@ -122,16 +126,21 @@ def read_plane(selection: Selection, area: Area) -> Generator[None, None, bytes]
     return b"".join(parts)
 
 
-def _read_strips(copy: Document, source: Node, area: Area) -> Generator[None, None, tuple[list[bytes], bool, bool]]:
-    """The layer's pixels in `area` as strips of B, G, R, A; whether all of it is opaque, and whether nothing shows."""
-    read = source.pixelData if source.type() in OWN_PIXELS else source.projectionPixelData
-    strips, opaque, empty = [], True, True
+def _read_strips(
+    copy: Document, source: Node, area: Area
+) -> Generator[None, None, tuple[list[bytes], Fingerprint, bool, bool]]:
+    """The layer's pixels in `area` as strips of B, G, R, A; their fingerprint; whether all of it is opaque, and whether
+    nothing shows."""
+    read = reader(source)
+    strips, sums, opaque, empty = [], [], True, True
     with Converter(copy, space_of(source), SRGB8) as to_srgb:
         for strip in area.strips(to_srgb.strip_pixels):
-            pixels = to_srgb(bytes(read(strip.x, strip.y, strip.width, strip.height)), strip)
+            own = bytes(read(strip.x, strip.y, strip.width, strip.height))
+            sums.append(zlib.crc32(own))
+            pixels = to_srgb(own, strip)
             strips.append(pixels)
             alpha = alpha_of(pixels)
             opaque = opaque and alpha.count(255) == len(alpha)
             empty = empty and alpha.count(0) == len(alpha)
             yield
-    return strips, opaque, empty
+    return strips, Fingerprint(area, to_srgb.strip_pixels, tuple(sums)), opaque, empty

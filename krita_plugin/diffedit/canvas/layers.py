@@ -12,10 +12,10 @@ from ..qt import QtCore, sip
 from ..translation import tr
 from .area import Area
 from .documents import active_document, id_of, open_documents
+from .fingerprint import OWN_PIXELS
 from .refusal import CanvasRefusal
 
-# What is read by its own pixels, and what by what it shows: Krita gives no pixels of its own for the latter.
-OWN_PIXELS = ("paintlayer",)
+# Read by what they show: Krita gives no pixels of their own for them.
 PROJECTED = ("grouplayer", "vectorlayer", "clonelayer", "filelayer")
 
 
@@ -166,6 +166,13 @@ def idle(document: Document) -> Iterator[None]:
     """
     if document.rootNode() is None:
         raise CanvasRefusal("DOCUMENT_GONE", tr("The picture was closed before it was read."))
-    while not document.tryBarrierLock():
+    while is_busy(document):
         yield
+
+
+def is_busy(document: Document) -> bool:
+    """Whether a stroke or a transformation is under way in `document`, or something is computed."""
+    if not document.tryBarrierLock():
+        return True
     document.unlock()
+    return False

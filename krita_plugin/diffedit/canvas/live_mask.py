@@ -8,14 +8,18 @@ from collections.abc import Callable
 
 from krita import Document, Node, Selection
 
-from ..qt import sip
+from ..qt import QtGui, sip
 from .area import Area
 from .documents import active_document, id_of
-from .layers import Place, drift, find_again, layer_of, node_with_id
-from .mask_shape import INVERTED, feathered, threshold_table
+from .fingerprint import ChangeWatch, Fingerprint
+from .layers import Place, drift, find_again, is_busy, layer_of, node_with_id
+from .mask_shape import INVERTED, enlarged, feathered, grey_image, halved, threshold_table
 from .outline import outdate_outline
 from .overlay import MaskOverlay
 from .refusal import CanvasRefusal
+
+LOOK_PIXELS = 1 << 20  # of the layer, read and summed at every look: some 5 ms
+HALF_FROM = 6  # px of feather: half the px then shows the same
 
 
 class LiveMask:
@@ -24,7 +28,7 @@ class LiveMask:
     `selection`, a plane of `area` or None, limits it; the lesser of both counts, where the backend multiplies them.
     `form`: "overlay" draws it over the canvas and changes nothing; `leave` is called when the artist wants it away.
     "selection" makes it the artist's selection; `hide` brings his own back. "selectionmask" makes it a selection mask
-    of the layer, one undo step when it first comes.
+    of the layer, one undo step when it first comes. `fingerprint` is the layer's as it was searched.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class LiveMask:
         place: Place,
         area: Area,
         soft_map: bytes,
+        fingerprint: Fingerprint,
         selection: bytes | None = None,
         form: str = "selection",
         leave: Callable[[], None] = lambda: None,
@@ -39,6 +44,7 @@ class LiveMask:
         self._place = place
         self._area = area
         self._soft_map = soft_map
+        self._watch = ChangeWatch(fingerprint)
         self._selection = selection
         self._as_mask = form == "selectionmask"
         self._leave = leave
@@ -46,6 +52,7 @@ class LiveMask:
         self._active_layer = ""  # when the overlay was last drawn
         self.in_document = form != "overlay"
         self._grown = (0, soft_map)
+        self._half: tuple[int, tuple[bytes, int, int]] | None = None
         self._before: Selection | None = None
         self._shown = False
         self._shape: Selection | None = None
@@ -58,18 +65,18 @@ class LiveMask:
 
     def plane(self, threshold: float, grow: int = 0, feather: int = 0) -> bytes:
         """The mask as it looks with these values, before the selection limits it."""
-        hard = self._grow(grow).translate(threshold_table(threshold))
-        return feathered(hard, self._area.width, self._area.height, feather)
+        return self._plane_of(self._shaped(threshold, grow, feather, dragged=False))
 
-    def show(self, threshold: float, grow: int = 0, feather: int = 0) -> None:
-        """Shows it with these values. CanvasRefusal when document or layer are gone."""
+    def show(self, threshold: float, grow: int = 0, feather: int = 0, *, dragged: bool = False) -> None:
+        """Shows it with these values. `dragged`: others follow at once, so that a wide feather may be made from half
+        the px. CanvasRefusal when document or layer are gone."""
         document, layer = find_again(self._place)
         area = self._area.moved(*drift(self._place, layer))
-        plane = self.plane(threshold, grow, feather)
+        image = self._shaped(threshold, grow, feather, dragged)
         if not self.in_document:
-            self._draw(document, self._limited(plane), area)
+            self._draw(document, image if self._selection is None else self._limited(self._plane_of(image)), area)
             return
-        shape = self._limited_selection(plane, area)
+        shape = self._limited_selection(self._plane_of(image), area)
         outdate_outline(document, shape)
         self._shape = shape.duplicate()
         self._put(document, layer, shape)
@@ -127,30 +134,61 @@ class LiveMask:
             document.setSelection(self._before)
 
     def follow(self) -> bool:
-        """Moves the overlay with its layer; False when it should go: its view was closed or left, its layer deleted, or
-        another layer was chosen since it was drawn."""
-        if self._overlay is None or sip.isdeleted(self._overlay) or not self._overlay.isVisible():
+        """Moves the overlay with its layer; False when it should go: its view was closed, its document left, its
+        layer deleted, or another layer was chosen since it was drawn."""
+        if self._overlay is None or sip.isdeleted(self._overlay):
             return False
-        try:
-            document, layer = find_again(self._place)
-            if id_of(active_document()) != self._place.document_id or _active_layer(document) != self._active_layer:
-                return False
-        except CanvasRefusal:
+        if not self.belongs():
             return False
+        _, layer = find_again(self._place)
         self._overlay.move_to(self._area.moved(*drift(self._place, layer)))
         return True
 
-    def _draw(self, document: Document, plane: bytes, area: Area) -> None:
+    def belongs(self) -> bool:
+        """Whether the overlay may be drawn now: its document is in front, and no other layer was chosen since."""
+        try:
+            document, _ = find_again(self._place)
+            in_front = id_of(active_document()) == self._place.document_id
+        except CanvasRefusal:
+            return False
+        return in_front and _active_layer(document) == self._active_layer
+
+    def changed(self) -> bool:
+        """Whether the layer is known to be another than the one that was searched; looks at a part of it each time.
+
+        CanvasRefusal when document or layer are gone.
+        """
+        document, layer = find_again(self._place)
+        if is_busy(document):  # a stroke under way is looked at when it is done
+            return self._watch.known
+        return self._watch.look(layer, *drift(self._place, layer), LOOK_PIXELS)
+
+    def _shaped(self, threshold: float, grow: int, feather: int, dragged: bool) -> QtGui.QImage:
+        """The mask with these values as a grey image, which a feather leaves smaller than the area."""
+        table, width, height = threshold_table(threshold), self._area.width, self._area.height
+        if dragged and feather >= HALF_FROM:
+            if self._half is None or self._half[0] != grow:
+                self._half = (grow, halved(self._grow(grow), width, height))
+            soft, width, height = self._half[1]
+            return feathered(soft.translate(table), width, height, feather / 2)
+        return feathered(self._grow(grow).translate(table), width, height, feather)
+
+    def _plane_of(self, image: QtGui.QImage) -> bytes:
+        return enlarged(image, self._area.width, self._area.height)
+
+    def _draw(self, document: Document, mask: QtGui.QImage, area: Area) -> None:
+        if self._overlay is not None and not sip.isdeleted(self._overlay) and not self._overlay.isVisible():
+            self._overlay.take_away()  # another view of the document is in front now
+            self._overlay = None
         if self._overlay is None or sip.isdeleted(self._overlay):
             self._overlay = MaskOverlay(document, self._leave)
         self._active_layer = _active_layer(document)
-        self._overlay.show_plane(plane, area)
+        self._overlay.show_mask(mask, area)
 
-    def _limited(self, plane: bytes) -> bytes:
-        if self._selection is None:
-            return plane
-        area = Area(0, 0, self._area.width, self._area.height)
-        return bytes(self._limited_selection(plane, area).pixelData(0, 0, area.width, area.height))
+    def _limited(self, plane: bytes) -> QtGui.QImage:
+        width, height = self._area.width, self._area.height
+        shape = self._limited_selection(plane, Area(0, 0, width, height))
+        return grey_image(bytes(shape.pixelData(0, 0, width, height)), width, height)
 
     def _limited_selection(self, plane: bytes, area: Area) -> Selection:
         shape = _selection_of(plane, area)

@@ -9,18 +9,21 @@ from krita import Document
 from ..qt import QtCore, QtGui, QtWidgets
 from .area import Area
 from .canvas_view import CanvasView
+from .layers import is_busy
 
 COLOUR = (255, 0, 40)
 OPACITY = 140  # of 255, where the mask is full
 _COLOURS = [QtGui.qRgba(*COLOUR, OPACITY * value // 255) for value in range(256)]
-_INDEXED, _PREMULTIPLIED = QtGui.QImage.Format.Format_Indexed8, QtGui.QImage.Format.Format_ARGB32_Premultiplied
+_GREY, _INDEXED = QtGui.QImage.Format.Format_Grayscale8, QtGui.QImage.Format.Format_Indexed8
+_PREMULTIPLIED = QtGui.QImage.Format.Format_ARGB32_Premultiplied
 
 
 class MaskOverlay(QtWidgets.QWidget):
     """A transparent child of the canvas, below Krita's own palettes there; pen and mouse go through it.
 
     Krita draws the canvas anew when the view moves, and a child is drawn with its parent: the overlay asks where the
-    picture lies each time it is drawn, and so is never behind. `leave` is called for Esc on the canvas.
+    picture lies each time it is drawn, and so is never behind. `leave` is called for Esc on the canvas, except while a
+    stroke or a transformation is under way: then Esc is Krita's, which ends that.
     """
 
     def __init__(self, document: Document, leave: Callable[[], None]) -> None:
@@ -28,6 +31,7 @@ class MaskOverlay(QtWidgets.QWidget):
         self._canvas_view = CanvasView(document)
         self._canvas = self._canvas_view.widget
         super().__init__(self._canvas)
+        self._document = document
         self._leave = leave
         self._image = QtGui.QImage()
         self._area = Area(0, 0, 0, 0)
@@ -37,12 +41,14 @@ class MaskOverlay(QtWidgets.QWidget):
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         self.setGeometry(self._canvas.rect())
         self.lower()
-        self._canvas.installEventFilter(self)
+        self._listen_first()
+        QtWidgets.QApplication.instance().focusChanged.connect(self._focus_changed)
         self.show()
 
-    def show_plane(self, plane: bytes, area: Area) -> None:
-        """Draws `plane`, 0..255, row by row, over `area` of the image."""
-        indexed = QtGui.QImage(plane, area.width, area.height, area.width, _INDEXED)
+    def show_mask(self, mask: QtGui.QImage, area: Area) -> None:
+        """Draws `mask`, grey values, over `area` of the image; a mask with fewer px than that is drawn smoothly."""
+        indexed = mask.convertToFormat(_GREY)
+        indexed.reinterpretAsFormat(_INDEXED)
         indexed.setColorTable(_COLOURS)
         self._image = indexed.convertToFormat(_PREMULTIPLIED)
         self._area = area
@@ -55,6 +61,7 @@ class MaskOverlay(QtWidgets.QWidget):
             self.update()
 
     def take_away(self) -> None:
+        QtWidgets.QApplication.instance().focusChanged.disconnect(self._focus_changed)
         self._canvas.removeEventFilter(self)
         self.hide()
         self.deleteLater()
@@ -64,9 +71,12 @@ class MaskOverlay(QtWidgets.QWidget):
         painter = QtGui.QPainter(self)
         painter.setTransform(transform)
         painter.setClipRect(QtCore.QRect(QtCore.QPoint(0, 0), self._canvas_view.image_size()))
-        # Enlarged, its pixels are as sharp as the picture's.
-        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform, abs(transform.determinant()) < 1)
-        painter.drawImage(self._area.x, self._area.y, self._image)
+        # Enlarged, the pixels of a mask without a feather are as sharp as the picture's.
+        coarse = self._image.width() < self._area.width or self._image.height() < self._area.height
+        smooth = coarse or abs(transform.determinant()) < 1
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform, smooth)
+        area = QtCore.QRect(self._area.x, self._area.y, self._area.width, self._area.height)
+        painter.drawImage(area, self._image)
         painter.end()
 
     def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
@@ -74,6 +84,19 @@ class MaskOverlay(QtWidgets.QWidget):
         if kind == QtCore.QEvent.Type.Resize:
             self.setGeometry(self._canvas.rect())
         elif kind == QtCore.QEvent.Type.ShortcutOverride and event.key() == QtCore.Qt.Key.Key_Escape:
-            # One turn later: this filter goes with the overlay, and is in use now.
-            QtCore.QTimer.singleShot(0, self._leave)
+            self._escape()
         return False
+
+    def _escape(self) -> None:
+        if not is_busy(self._document):
+            # One turn later: the filter goes with the overlay, and is in use now.
+            QtCore.QTimer.singleShot(0, self._leave)
+
+    def _focus_changed(self, _: QtWidgets.QWidget | None, now: QtWidgets.QWidget | None) -> None:
+        if now is self._canvas:
+            QtCore.QTimer.singleShot(0, self._listen_first)
+
+    def _listen_first(self) -> None:
+        """Krita's input manager puts its own filter in front whenever the canvas gets the focus, and keeps Esc, which
+        is its key for ending what a tool does, from all others."""
+        self._canvas.installEventFilter(self)

@@ -97,6 +97,7 @@ def edited(backed_krita: RemoteKrita, tmp_path_factory: pytest.TempPathFactory):
     return told, folder
 
 
+@pytest.mark.timeout(900)  # the model is loaded twice
 def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
     backed_krita: RemoteKrita, backend: BackendProcess
 ) -> None:
@@ -127,7 +128,7 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         session.change_inputs(quality="draft")
         stage.app.action("diffedit_edit_layer").trigger()
         yield lambda: session.activity is not None, 20
-        yield lambda: session.activity is None, 240
+        yield lambda: session.activity is None, 400
         yield from stage.settle()
         return *told, len(document.topLevelNodes()), session.notice and session.notice.sentence
 
@@ -137,7 +138,7 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         source=SAMPLE.source,
         target=SAMPLE.target,
         server=backend.pid,
-        limit=500,
+        limit=800,
     )
     assert sentence == "The backend had to restart its model. Your picture is untouched."
     assert remedies[0] == "retry"

@@ -15,7 +15,7 @@ from ..translation import tr
 from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .layers import Place, drift, find_again, idle, slot_above
-from .outline import outdate_outline
+from .outline import outdate_outline, prepared
 from .pixels import rgba_to_bgra, rows
 from .refusal import CanvasRefusal
 from .transparency import opened, transparency_mask
@@ -51,21 +51,28 @@ def apply_steps(place: Place, addition: Addition, form: str = "layer") -> Genera
     """Adds `addition` above the layer of `place`, moved with it if it was moved; returns the id of what was added.
 
     `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per
-    strip; nothing in the document changes before the last. CanvasRefusal when document or layer are gone.
+    strip, and one per call that takes long; nothing in the document changes before all is built. CanvasRefusal when
+    document or layer are gone.
     """
     document, layer = find_again(place)
     yield from idle(document)
+    yield from prepared(document)
+    document, layer = find_again(place)
     workshop = document.clone()
     try:
+        yield
+        document, layer = find_again(place)
         dx, dy = drift(place, layer)
         build = _group if form == "group" else _layer
         node = yield from build(workshop, addition.moved(dx, dy))
-        workshop.waitForDone()
+        yield from idle(workshop)
         # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
         document, layer = find_again(place)
         yield from idle(document)
         add(document, node, layer)
-        return str(node.uniqueId().toString())
+        node_id = str(node.uniqueId().toString())
+        yield
+        return node_id
     finally:
         discard(workshop)
 
@@ -120,10 +127,14 @@ def _group(workshop: Document, addition: Addition) -> Generator[None, None, Node
     """A group that holds a paint layer with a transparency mask. (Krita's API gives a group itself no mask.)"""
     area = addition.area
     pixels, plane = opened(addition.pixels, addition.mask_of_area())
+    yield
     layer = workshop.createNode(addition.name, "paintlayer")
     yield from paint_steps(workshop, layer, pixels, area)
     mask = transparency_mask(workshop, addition.name)
-    mask.setPixelData(plane, area.x, area.y, area.width, area.height)
+    for strip in area.strips(4 * DIRECT_STRIP):
+        part = rows(plane, area.width, strip.y - area.y, strip.height)
+        mask.setPixelData(part, strip.x, strip.y, strip.width, strip.height)
+        yield
     layer.addChildNode(mask, None)
     group = workshop.createGroupLayer(addition.name)
     group.addChildNode(layer, None)

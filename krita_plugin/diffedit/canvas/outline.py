@@ -7,6 +7,8 @@ it is computed when it is shown. Cropping a document leaves such a one behind; e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from krita import Document, Selection
 
 from .colour import discard
@@ -18,22 +20,27 @@ _outdated: Selection | None = None
 def outdate_outline(document: Document, selection: Selection) -> None:
     """Lets Krita compute the outline of `selection` anew when it is shown; its pixels stay as they are. 0.1 ms.
 
-    `document` lends a copy, once per Krita.
+    `document` lends a copy, once per Krita; `prepared` takes that in turns.
     """
-    global _outdated
-    if _outdated is None:
-        _outdated = _cropped_selection(document)
+    for _ in prepared(document):
+        pass
     selection.add(_outdated)
 
 
-def _cropped_selection(document: Document) -> Selection:
-    """An empty selection with an outdated outline."""
+def prepared(document: Document) -> Iterator[None]:
+    """Makes the empty selection with an outdated outline, unless there is one already."""
+    global _outdated
+    if _outdated is not None:
+        return
     copy = document.clone()
     try:
+        yield
         copy.setBatchmode(True)
         copy.resizeImage(0, 0, 4, 4)
         for node in children(copy.rootNode()):
             node.remove()
+        copy.waitForDone()
+        yield
         selection = Selection()
         selection.select(0, 0, 4, 4, 255)
         copy.setSelection(selection)
@@ -44,4 +51,5 @@ def _cropped_selection(document: Document) -> Selection:
     finally:
         discard(copy)
     cropped.setPixelData(bytes(4 * 4), 0, 0, 4, 4)
-    return cropped
+    _outdated = cropped
+    yield

@@ -216,6 +216,7 @@ class _Job:
                 request.strength,
                 engine.model.guidance if request.guidance is None else request.guidance,
                 settings,
+                source=request.source,
                 negative=request.negative,
                 seeds=seeds,
                 preview=request.preview,

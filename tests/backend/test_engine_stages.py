@@ -100,6 +100,20 @@ def test_a_guidance_of_one_needs_no_unconditional_rows(sd1, subject):
     assert engine.evaluations == before + 4
 
 
+def test_guidance_leads_away_from_the_source_at_no_further_cost(model, subject):
+    engine = DiffEditEngine(model)
+    whole, half = replace(QUICK, away=1.0), replace(QUICK, away=0.5)
+    plain = edited(engine, subject, settings=replace(QUICK, away=0.0))
+    before = engine.evaluations
+    away = edited(engine, subject, settings=whole, source="a horse")
+    assert engine.evaluations == before + 2 * 4
+    assert torch.equal(away, edited(engine, subject, settings=replace(QUICK, away=0.0), negative="a horse"))
+    between = edited(engine, subject, settings=half, source="a horse")
+    assert not torch.allclose(between, plain, atol=1e-3)
+    assert not torch.allclose(between, away, atol=1e-3)
+    assert torch.equal(edited(engine, subject, settings=whole, source=" "), plain)
+
+
 def test_the_reference_inverts_under_the_source_with_guidance(sd1, subject):
     settings = replace(REFERENCE, steps=5)
     engine = DiffEditEngine(sd1)

@@ -27,7 +27,7 @@ from .schedule import Level
 from .settings import Settings
 from .solvers import Solver, seeded_noise
 from .steps import OnStep, Step, ignore
-from .text import TextCondition, encode_text, token_ids
+from .text import TextCondition, between, encode_text, token_ids
 from .windows import in_windows, windows_over
 
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ class DiffEditEngine:
         guidance: float,
         settings: Settings,
         *,
+        source: str = "",
         negative: str = "",
         seeds: Sequence[int] = (0,),
         windowed: bool = False,
@@ -217,6 +218,8 @@ class DiffEditEngine:
         """Latents (B, C, h, w) of the picture edited inside `mask`, one for each seed.
 
         mask: (h, w) float in [0, 1], 1 = edited. `ratio` and `settings` are those that the trajectory was made with.
+        source: what the picture shows now; `settings.away` tells how far guidance leads away from it, rather than from
+        the negative text alone.
         windowed: the picture may be larger than the model's; it is predicted in windows of the model's own size.
         """
         levels = self.model.schedule.levels(settings.steps, ratio)[::-1]
@@ -231,7 +234,7 @@ class DiffEditEngine:
             shown = self._preview(subject, solver.data[:1], mask) if preview and solver.data is not None else None
             on_step(Step("editing", index + 1, total, shown))
 
-        predict = self._predictor(target, negative, guidance)
+        predict = self._predictor(target, negative, guidance, source, settings.away if source.strip() else 0.0)
         if windowed:
             predict = in_windows(predict, windows_over(mask, self.model.native_size // self.model.factor))
         return masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
@@ -244,12 +247,15 @@ class DiffEditEngine:
             on_step(Step("decoding", index + 1, len(latents)))
         return pictures
 
-    def _predictor(self, text: str, negative: str, scale: float) -> Predict:
-        """The guided prediction under `text`; at scale 1 the negative text has no weight and is not asked for."""
+    def _predictor(self, text: str, negative: str, scale: float, source: str = "", away: float = 0.0) -> Predict:
+        """The guided prediction under `text`, away from what lies between the negative text and the source.
+
+        At scale 1 these have no weight and are not asked for.
+        """
         condition = self.text(text)
         if scale == 1.0:
             return lambda x, level: self.network.predict(x, level, [condition] * len(x))
-        against = self.text(negative)
+        against = between(self.text(negative), self.text(source), away) if away else self.text(negative)
 
         def predict(x: Tensor, level: Level) -> Tensor:
             texts = [against] * len(x) + [condition] * len(x)

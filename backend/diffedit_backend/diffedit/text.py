@@ -27,6 +27,13 @@ class TextCondition:
         return self.tokens.nbytes + (self.pooled.nbytes if self.pooled is not None else 0)
 
 
+def between(first: TextCondition, second: TextCondition, share: float) -> TextCondition:
+    """The embeddings that lie `share` of the way from the first text to the second: at 0 the first itself."""
+    if first.pooled is None or second.pooled is None:
+        return TextCondition(torch.lerp(first.tokens, second.tokens, share))
+    return TextCondition(torch.lerp(first.tokens, second.tokens, share), torch.lerp(first.pooled, second.pooled, share))
+
+
 @torch.inference_mode()
 def encode_text(model: LoadedModel, text: str) -> TextCondition:
     """Encode one text; of several wordings (see `wordings`) the mean.

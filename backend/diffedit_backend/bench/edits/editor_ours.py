@@ -108,7 +108,15 @@ class GivenMaskEditor:
             trajectory = engine.trajectory(subject, case.source_text, ratio, settings)
             cells = torch.from_numpy(to_cells(mask, area, engine.model.factor))
             latents = engine.edit(
-                subject, trajectory, case.target_text, cells, ratio, engine.model.guidance, settings, seeds=(case.seed,)
+                subject,
+                trajectory,
+                case.target_text,
+                cells,
+                ratio,
+                engine.model.guidance,
+                settings,
+                source=case.source_text,
+                seeds=(case.seed,),
             )
             decoded = from_work(engine.decode(latents)[0], area)
         edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds, read.cpu_seconds)

@@ -1,14 +1,18 @@
 """Makes the pictures of the manual: `python krita_plugin/make_manual_pictures.py` (a real Krita, the bundled model).
 
-The docker is brought into each of its states as an artist would bring it there, and photographed by Qt.
+The docker is brought into each of its states as an artist would bring it there, and photographed by Qt. `--theme dark`
+or `--theme bright` makes one half; `--scale 2` makes them for a screen of twice the resolution, into `manual-2x/`, and
+`--width 400` a wider docker, into `manual-400/`: to be looked at, not shipped.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.krita_host.backend_process import BackendProcess
 from diffedit_backend.krita_host.display import Xvfb
@@ -16,34 +20,64 @@ from diffedit_backend.krita_host.install import PLUGIN
 from diffedit_backend.krita_host.remote import RemoteKrita, fresh_profile
 from diffedit_protocol.connection import Connection, KeyPair
 from PIL import Image
+from safetensors.torch import save_file
 
 PICTURES = Path(__file__).resolve().parent / "manual"
 WIDTH = 280  # px of the docker
 COLOURS = 128  # of a PNG's palette: a third of the size, and nobody sees it
-THEMES = {"": "Krita dark", "bright-": "Krita bright"}
+THEMES = {"dark": ("", "Krita dark"), "bright": ("bright-", "Krita bright")}
+ADAPTERS = ("ink-and-wash", "oil-sketch", "watercolour")  # names only: nothing is edited with these
 
 
 def main() -> int:
-    PICTURES.mkdir(exist_ok=True)
-    sample = samples()[0]
-    for prefix, theme in THEMES.items():
-        with tempfile.TemporaryDirectory() as temporary, Xvfb(1280, 860) as display:
-            profile = fresh_profile(Path(temporary) / "profile", display)
-            # As an installation finds it; it is shown, not started.
-            program = Path(temporary) / "diffedit"
-            program.touch(mode=0o755)
-            with RemoteKrita(
-                profile, display, [(None, PLUGIN)], theme=theme, extra_environment={"DIFFEDIT_PROGRAM": str(program)}
-            ) as krita:
-                told = {"folder": PICTURES, "prefix": prefix, "picture": samples_folder() / sample.file}
-                words = {"source": sample.source, "target": sample.target}
-                krita.run(before_there_is_a_backend, width=WIDTH, line=_line_to_nobody(), limit=60, **told)
-                with BackendProcess(profile.diffedit_home):
-                    krita.run(with_a_backend, limit=600, **told, **words)
-    for path in sorted(PICTURES.glob("*.png")):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--theme", choices=THEMES, action="append", help="(default: both)")
+    parser.add_argument("--scale", type=int, default=1, help="device pixels of a pixel (default: 1)")
+    parser.add_argument("--width", type=int, default=WIDTH, help=f"px of the docker (default: {WIDTH})")
+    args = parser.parse_args()
+    folder = PICTURES
+    if args.scale != 1 or args.width != WIDTH:
+        folder = PICTURES.with_name(f"manual-{args.scale}x" if args.scale != 1 else f"manual-{args.width}")
+    folder.mkdir(exist_ok=True)
+    made = [
+        path for theme in args.theme or THEMES for path in _pictures(folder, *THEMES[theme], args.scale, args.width)
+    ]
+    for path in made:
         Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
         print(f"{path} ({path.stat().st_size // 1024} KiB)")
     return 0
+
+
+def _pictures(folder: Path, prefix: str, theme: str, scale: int, width: int) -> list[Path]:
+    """Makes the pictures of one theme and tells where they are."""
+    sample = samples()[0]
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+    with tempfile.TemporaryDirectory() as temporary, Xvfb(1280 * scale, 860 * scale) as display:
+        profile = fresh_profile(Path(temporary) / "profile", display)
+        # As an installation finds it; it is shown, not started.
+        program = Path(temporary) / "diffedit"
+        program.touch(mode=0o755)
+        environment = {"DIFFEDIT_PROGRAM": str(program), "QT_SCALE_FACTOR": str(scale)}
+        with RemoteKrita(profile, display, [(None, PLUGIN)], theme=theme, extra_environment=environment) as krita:
+            told = {"folder": folder, "prefix": prefix, "picture": samples_folder() / sample.file}
+            words = {"source": sample.source, "target": sample.target}
+            krita.run(before_there_is_a_backend, width=width, line=_line_to_nobody(), limit=60, **told)
+            _write_adapters(profile.diffedit_home / "adapters")
+            with BackendProcess(profile.diffedit_home):
+                krita.run(with_a_backend, limit=600, **told, **words)
+    return [path for path in sorted(folder.glob("*.png")) if before.get(path) != path.stat().st_mtime_ns]
+
+
+def _write_adapters(folder: Path) -> None:
+    """LoRAs of one empty layer, and a learned word, for the list to have something to show."""
+    folder.mkdir(mode=0o700)
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    for name in ADAPTERS:
+        save_file(
+            {f"{layer}.lora_A.weight": torch.zeros(1, 128), f"{layer}.lora_B.weight": torch.zeros(192, 1)},
+            folder / f"{name}.safetensors",
+        )
+    save_file({"<my-cat>": torch.zeros(1, 128)}, folder / "my-cat.safetensors")
 
 
 def _line_to_nobody() -> str:
@@ -96,8 +130,9 @@ def before_there_is_a_backend(stage, folder, prefix, picture, width, line):  # t
 
 def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ignore[no-untyped-def]
     from diffedit.extension import DOCKER_ID, extension
-    from PyQt5.QtCore import QRect
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_protocol.messages import Adapter
+    from PyQt5.QtCore import QRect, Qt
+    from PyQt5.QtWidgets import QDockWidget, QWidget
 
     studio, window = extension().studio, stage.window()
     session, panel = studio.session, window.findChild(QDockWidget, DOCKER_ID).panel
@@ -112,6 +147,15 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     def rest():
         return session.activity is None
 
+    def canvas():  # the picture as it is seen, as wide as three of them fit into the manual
+        found = window.centralWidget().findChildren(QWidget)
+        shown = next(w for w in found if w.metaObject().className() == "KisQPainterCanvas" and w.isVisible())
+        place = QRect(shown.mapTo(window, shown.rect().topLeft()), shown.size())
+        side = min(place.width(), place.height())
+        middle = QRect(0, 0, side, side)
+        middle.moveCenter(place.center())
+        return window.grab(middle).scaledToWidth(260, Qt.SmoothTransformation)
+
     def fold(*unfolded):
         for name, part in panel.parts.items():
             part.fold.heading.setChecked(name in unfolded)
@@ -120,6 +164,7 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     fold("results")
     yield 0.3
     photograph("rest")
+    form_at_first = studio.settings.mask_form
     stage.app.action("diffedit_find_mask").trigger()
     yield lambda: session.activity is not None and session.activity.phase == "working", 60
     yield 0.1
@@ -130,12 +175,22 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     yield 1.5
     photograph("mask")
     window.grab().save(f"{folder}/{prefix}window-mask.png")
+    for form in ("overlay", "selection", "selectionmask"):
+        studio.store.change(mask_form=form)
+        yield 2.0  # Krita draws the outline of a selection in the background
+        canvas().save(f"{folder}/{prefix}mask-{form}.png")
+    studio.store.change(mask_form=form_at_first)
     studio.masks.hide(session)
     fold("edit")
     yield 0.3
     photograph("options")
+    fold("adapters")
+    session.change_inputs(adapters=(Adapter("ink-and-wash", 0.7), Adapter("my-cat")))
+    yield 0.3
+    photograph("adapters")
+    session.change_inputs(adapters=())
     fold("results")
-    session.change_inputs(variations=3)
+    session.change_inputs(variations=4)
     stage.app.action("diffedit_edit_layer").trigger()
     yield lambda: session.preview is not None and session.activity.stage == "editing", 240
     yield lambda: session.activity.step > session.activity.total // 2, 120

@@ -382,3 +382,43 @@ def test_icons_are_drawn_in_the_themes_own_colour(desk, window: str, text: str, 
         assert {colour.name() for colour in drawn} == {text}
     finally:
         application.setPalette(before)
+
+
+def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    panel.parts["history"].fold.unfold()
+    assert panel.history.empty.isVisible()
+    assert not panel.history.list.isVisible()
+    studio.session.change_inputs(variations=2, seed=41, seed_locked=True)
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+    rows = [panel.history.list.item(i).text().splitlines() for i in range(panel.history.list.count())]
+    assert [line for line, _ in rows] == ["a horse → a zebra"] * 2
+    assert [about.partition(" · ")[0] for _, about in rows] == ["seed 42", "seed 41"]
+    assert not panel.history.empty.isVisible()
+    assert panel.history.list.height() < 3 * panel.history.list.sizeHintForRow(0)
+
+
+def test_four_results_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(desk, until) -> None:
+    studio, link, panel = desk
+    open_picture()
+    studio.look()
+    words(panel)
+    studio.session.change_inputs(variations=4)
+    for part in panel.parts.values():
+        part.fold.unfold()
+    panel.run.edit.click()
+    until(lambda: bool(link.errands))
+    link.finish(square())
+    QtWidgets.QApplication.sendPostedEvents()
+    assert len({tile.y() for tile in panel.results.tiles.tiles[:4]}) == 1
+    for sliders in (
+        (panel.mask.threshold, panel.mask.grow, panel.mask.feather),
+        (panel.edit.strength, panel.edit.variations),
+    ):
+        edges = {s.slider.mapTo(panel.widget(), s.slider.rect().topRight()).x() for s in sliders}
+        assert len(edges) == 1

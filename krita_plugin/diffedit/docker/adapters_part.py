@@ -32,7 +32,7 @@ class AdapterRow(QtWidgets.QWidget):
         self.name.set_text(adapter.name)
         self.remove = tool_button("cross", tr("Take '{name}' off the list", name=adapter.name), self.removed.emit)
         tip = tr("How much of it is added: 1 as it was made, 0 nothing, below 0 its opposite")
-        self.weight = SliderRow("", *SLIDER, 0.05, tip, 2, typed=TYPED)
+        self.weight = SliderRow(tr("Weight"), *SLIDER, 0.05, tip, 2, typed=TYPED)
         for control in (self.weight.slider, self.weight.box):
             control.setAccessibleName(tr("Weight of {name}", name=adapter.name))
         self.weight.changed.connect(lambda weight: self.weighed.emit(round(weight, 2)))

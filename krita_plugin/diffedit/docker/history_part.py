@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+
 from .. import thumbnails
 from ..history import Record
+from ..inputs import describe
 from ..model import EditSession
 from ..qt import QtCore, QtGui, QtWidgets
 from ..studio import Studio
 from ..translation import tr
-from .pieces import SPACING, row
+from .pieces import SPACING, quiet, row
 
 ICON = 36  # px
 ROWS = 4  # shown without scrolling
@@ -21,12 +24,13 @@ class HistoryPart(QtWidgets.QWidget):
         self._records: list[Record] = []
         self.list = QtWidgets.QListWidget()
         self.list.setIconSize(QtCore.QSize(ICON, ICON))
-        self.list.setFixedHeight(ROWS * (ICON + 4))
         self.list.setTextElideMode(QtCore.Qt.TextElideMode.ElideRight)
         self.list.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTabKeyNavigation(False)
         self.list.currentRowChanged.connect(lambda _: self._enable())
         self.list.itemActivated.connect(lambda _: self._use())
+        self.empty = quiet(QtWidgets.QLabel(tr("The edits of this picture will stand here; they are saved with it.")))
+        self.empty.setWordWrap(True)
         self.use = QtWidgets.QPushButton(tr("Use again"))
         self.use.setToolTip(tr("Set words, sliders and seed as they were (double click)"))
         self.use.clicked.connect(self._use)
@@ -36,6 +40,7 @@ class HistoryPart(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(4)
+        layout.addWidget(self.empty)
         layout.addWidget(self.list)
         layout.addLayout(row(self.use, 1, self.put, 1))
         studio.results.kept_changed.connect(lambda: self.refresh(studio.session))
@@ -43,15 +48,25 @@ class HistoryPart(QtWidgets.QWidget):
     def refresh(self, session: EditSession) -> None:
         self._records = [*reversed(session.history), *reversed(self._studio.results.kept)]
         self.list.clear()
+        today = datetime.date.today().isoformat()
         for record in self._records:
-            item = QtWidgets.QListWidgetItem(record.name)
             day, _, time = record.when.partition("T")
+            words = describe(record.inputs.source, record.inputs.target)
+            when = time[:5] if day == today else day
+            about = " · ".join((tr("seed {seed}", seed=record.seed), when))
+            item = QtWidgets.QListWidgetItem(f"{words}\n{about}")
             worn = [f"{adapter.name} {adapter.weight:g}" for adapter in record.inputs.adapters]
             made_with = " · ".join(part for part in (record.model, *worn) if part)
             item.setToolTip(f"{record.name}\n{record.layer} · {day} {time[:5]}\n{made_with}".strip())
             if record.thumbnail:
                 item.setIcon(QtGui.QIcon(QtGui.QPixmap.fromImage(thumbnails.from_text(record.thumbnail))))
             self.list.addItem(item)
+        count = len(self._records)
+        self.empty.setVisible(not count)
+        for widget in (self.list, self.use, self.put):
+            widget.setVisible(bool(count))
+        height = max(0, self.list.sizeHintForRow(0))
+        self.list.setFixedHeight(min(ROWS, count) * height + 2 * self.list.frameWidth())
         self._enable()
 
     def note(self, session: EditSession) -> str:

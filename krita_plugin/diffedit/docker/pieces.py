@@ -11,6 +11,12 @@ SPACING = 6  # px between rows and around a part
 LABEL_WIDTH = 68
 QUIET_OPACITY = 0.65
 BOX_MARGIN = 16  # px around a number in its box
+WIDEST_NUMBER = "128 px"  # boxes are as wide as this, so that the sliders beside them end at one line
+# Krita's own style hardly tells a pressed button from the others.
+CHOSEN = (
+    "QToolButton:checked { background: palette(highlight); color: palette(highlighted-text);"
+    " border: 1px solid palette(dark); border-radius: 2px; }"
+)
 BUTTON_MARGIN = 8  # px around the text of a small button
 
 
@@ -200,8 +206,9 @@ class SliderRow(QtWidgets.QWidget):
         self.box.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.box.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
         self.box.setKeyboardTracking(False)
-        widest = max((self.box.textFromValue(value) + suffix for value in (lowest, highest)), key=len)
-        self.box.setFixedWidth(self.box.fontMetrics().horizontalAdvance(widest) + BOX_MARGIN)
+        numbers = (self.box.textFromValue(lowest) + suffix, self.box.textFromValue(highest) + suffix, WIDEST_NUMBER)
+        widest = max(self.box.fontMetrics().horizontalAdvance(number) for number in numbers)
+        self.box.setFixedWidth(widest + BOX_MARGIN)
         for control in (self.slider, self.box):
             scrolls_past(control)
         label.setBuddy(self.box)
@@ -229,6 +236,10 @@ class SliderRow(QtWidgets.QWidget):
         """One more widget at the right."""
         self._layout.addWidget(widget)
 
+    def leave_room(self, like: QtWidgets.QWidget) -> None:
+        """As much empty space at the right as `like` takes in another row."""
+        self._layout.addSpacing(like.sizeHint().width() + self._layout.spacing())
+
     def _moved(self, value: float) -> None:
         self.set_value(value)
         self.changed.emit(self.box.value())
@@ -249,6 +260,7 @@ class Choice(QtWidgets.QWidget):
             button.setText(text)
             button.setToolTip(tip)
             button.setCheckable(True)
+            button.setStyleSheet(CHOSEN)
             button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
             button.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
             button.setMinimumWidth(button.fontMetrics().horizontalAdvance(text) + BUTTON_MARGIN)

@@ -26,6 +26,7 @@ from model_files import (
     write_folder,
     write_single_file,
 )
+from safetensors.torch import load_file, save_file
 
 REQUEST = EditRequest("a horse", "a zebra", quality="draft", strength=0.5, threshold=0.3)
 
@@ -255,3 +256,36 @@ def test_a_pickled_safety_checker_is_refused_with_the_way_out(tmp_path: Path) ->
     with pytest.raises(ModelError, match=r"safety checker .* pickled weights only.*--no-safety-checker"):
         load_model(copy, "cpu")
     assert load_model(copy, "cpu", safety=False).safety is None
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_folder_that_lacks_weights_is_refused_and_not_filled_up_at_random(part: str, tmp_path: Path) -> None:
+    (file,) = (write_folder(tmp_path / "m", parts("sd1")) / part).glob("*.safetensors")
+    weights = load_file(file)
+    lost = next(name for name in weights if name.endswith("weight"))
+    del weights[lost]
+    save_file(weights, file)
+    with pytest.raises(ModelError, match="is incomplete or damaged") as refused:
+        load_model(tmp_path / "m", "cpu")
+    assert f"{part} lacks 1 of its weights: " in refused.value.detail
+    assert lost.rpartition("text_model.")[2] in refused.value.detail
+
+
+@pytest.mark.parametrize("layout", ["with the prefix that every published model has", "without it"])
+def test_text_encoders_are_read_in_both_layouts_of_transformers(layout: str, tmp_path: Path) -> None:
+    made = parts("sd1")
+    folder = write_folder(tmp_path / "m", made)
+    file = folder / "text_encoder" / "model.safetensors"
+    bare = {name.removeprefix("text_model."): value for name, value in load_file(file).items()}
+    prefix = "text_model." if layout.startswith("with the") else ""
+    save_file({prefix + name: value for name, value in bare.items()}, file)
+    loaded, expected = load_model(folder, "cpu").text_encoders[0].state_dict(), made["text_encoder"].state_dict()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+
+
+def test_a_folder_with_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ModelError, match="is incomplete or damaged"):
+        load_model(folder, "cpu")

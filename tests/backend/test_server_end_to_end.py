@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backends import client_of, failure, last_event, numbered, told, worker_pid
+from backends import client_of, failure, last_event, numbered, told, wait_until, worker_pid
 from diffedit_backend.bench.wire import measure
 from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
@@ -110,17 +110,23 @@ def test_a_cancel_ends_an_edit_at_its_next_step(client: Client) -> None:
     assert 1 <= steps <= 4
 
 
+def begun(client: Client, target: str) -> str:
+    """A long edit that is at its inversion. `target` must be another one each time: what is kept is quick."""
+    request, blobs = sample_edit(SIDE)
+    job = client.submit(replace(request, quality="fine", target=target), blobs)
+    for event in client.events(job):
+        if isinstance(event, Progress) and event.stage == "inverting":
+            break
+    return job
+
+
 def test_a_worker_killed_in_the_middle_costs_one_error_or_with_ray_a_delay_and_the_next_job_works(
     executor: str, client: Client
 ) -> None:
     request, blobs = sample_edit(SIDE)
     before = worker_pid(client)
-    other = EditRequest.from_wire({**request.to_wire(), "quality": "fine", "target": "a pear on grass"})
-    job = client.submit(other, blobs)
-    for event in client.events(job):
-        if isinstance(event, Progress) and event.stage == "inverting":
-            os.kill(before, signal.SIGKILL)
-            break
+    job = begun(client, "a pear on grass")
+    os.kill(before, signal.SIGKILL)
     event = last_event(client, job, 180)
     if executor == "ray":
         assert isinstance(event, Done)
@@ -220,10 +226,19 @@ def test_the_wire_benchmark_reports_every_figure(backend: PrivateBackend) -> Non
     json.dumps(report)
 
 
-def test_the_log_is_one_json_object_per_line_private_and_without_words_or_secrets(backend: PrivateBackend) -> None:
+def test_the_log_is_one_json_object_per_line_private_and_without_words_or_secrets(
+    backend: PrivateBackend, client: Client
+) -> None:
     log = backend.state / "server.log"
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    assert {"ready", "queued", "ended", "worker ended"} <= {entry["event"] for entry in entries}
+
+    def events() -> set[str]:
+        return {json.loads(line)["event"] for line in log.read_text().splitlines()}
+
+    last_event(client, client.submit(*sample_edit(SIDE)), 180)
+    job = begun(client, "a zebra on sand")
+    os.kill(worker_pid(client), signal.SIGKILL)
+    wait_until(lambda: {"ready", "queued", "ended", "worker ended"} <= events(), 120, "the worker's end in the log")
+    client.cancel(job)
     assert log.stat().st_mode & 0o777 == 0o600
     text = log.read_text()
     assert "zebra" not in text

@@ -5,7 +5,6 @@ about a picture, `invert` encodes the picture into noise, calling the pipeline e
 tells where results differ from the old class, and why.
 """
 
-# Annotations are kept as classes in this file: diffusers 0.35 reads them, as such, when it loads a pipeline.
 import logging
 
 from diffusers import AutoencoderKL, DDIMInverseScheduler, UNet2DConditionModel

@@ -172,9 +172,7 @@ class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin
         )
         if clip_skip is None:
             return states[0]
-        # transformers 5 dropped the inner `text_model`; before it the norm lies there.
-        encoder: Any = getattr(self.text_encoder, "text_model", self.text_encoder)
-        return encoder.final_layer_norm(states.hidden_states[-(clip_skip + 1)])
+        return self.text_encoder.final_layer_norm(states.hidden_states[-(clip_skip + 1)])
 
     def _warn_of_lost_words(self, texts: Any) -> None:
         limit = self.tokenizer.model_max_length

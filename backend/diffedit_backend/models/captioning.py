@@ -6,26 +6,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffedit_protocol.errors import ModelError
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 
-from .device import choose_device
 from .load import quiet_libraries
 from .offload import bytes_of
-from .sources import network_folder
+from .standalone import Kind, load_standalone
 
 DEFAULT_CAPTIONER = "Salesforce/blip-image-captioning-base"
-_FROM_HUB = ["*.json", "*.safetensors", "*.txt"]
 _LONGEST = 40  # tokens of a caption
+_BLIP = Kind(
+    what="captioning model",
+    example=DEFAULT_CAPTIONER,
+    files=("*.json", "*.safetensors", "*.txt"),
+    wanted="BLIP captioning model",
+    fits=lambda settings: settings.get("model_type") == "blip",
+    network="BlipForConditionalGeneration",
+    reader="BlipProcessor",
+)
 
 
 class Captioner:
     """A captioning network on its device, and what prepares pictures and reads answers for it."""
 
     def __init__(self, network: Any, processor: Any, device: torch.device) -> None:
-        self._network = network.to(device).eval().requires_grad_(False)
+        self._network = network
         self._processor = processor
         self._device = device
 
@@ -48,20 +53,4 @@ class Captioner:
 def load_captioner(name: str = DEFAULT_CAPTIONER, device: str | None = None) -> Captioner:
     """BLIP from a folder in transformers' layout or a hub id. Raises ModelError when its weights are not to be had."""
     quiet_libraries()
-    folder, settings = network_folder(name, "captioning model", _FROM_HUB)
-    if (kind := settings.get("model_type")) != "blip":
-        raise ModelError(
-            f"{name!r} is no BLIP captioning model (its kind is {kind!r}), for example {DEFAULT_CAPTIONER}."
-        )
-    from transformers import BlipForConditionalGeneration, BlipProcessor
-
-    try:
-        return Captioner(
-            BlipForConditionalGeneration.from_pretrained(str(folder), use_safetensors=True, local_files_only=True),
-            BlipProcessor.from_pretrained(str(folder), local_files_only=True),
-            choose_device(device),
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"The captioning model {name!r} is incomplete or damaged. Download it again.", detail=f"{error!r:.500}"
-        ) from error
+    return Captioner(*load_standalone(_BLIP, name, device))

@@ -10,6 +10,7 @@ import torch
 from diffedit_protocol.errors import ModelError
 
 from .parts import Parts
+from .pretrained import damage_told, pretrained
 from .safety import SafetyChecker, load_safety_checker
 
 _ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
@@ -28,13 +29,9 @@ def load_folder(name: str, folder: Path, dtype: torch.dtype, *, safety: bool = T
     if not any(folder.glob("unet/*.safetensors")):
         fault = "pickled weights only, which can run any program" if any(folder.glob("unet/*.bin")) else "no weights"
         raise ModelError(f"The folder {name!r} has {fault}. Take the version with .safetensors files.")
-    try:
+    with damage_told("model", name):
         checker = load_safety_checker(name, folder, dtype) if safety and _kind(index, "safety_checker") else None
         return _load(folder, index, dtype, checker)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"The model {name!r} is incomplete or damaged. Download it again.", detail=f"{error!r:.500}"
-        ) from error
 
 
 def _check_kinds(name: str, index: dict[str, Any]) -> None:
@@ -65,17 +62,14 @@ def _load(folder: Path, index: dict[str, Any], dtype: torch.dtype, checker: Safe
 
     def network(cls: Any, part: str) -> Any:
         named = {"dtype": dtype} if cls.__module__.startswith("transformers") else {"torch_dtype": dtype}
-        return cls.from_pretrained(
-            str(folder), subfolder=part, variant=variant, use_safetensors=True, local_files_only=True, **named
-        )
+        return pretrained(cls, folder, part, variant=variant, **named)
 
     pairs = [(tokenizer, encoder) for tokenizer, encoder in _ENCODERS if _kind(index, encoder) is not None]
     return Parts(
         unet=network(diffusers.UNet2DConditionModel, "unet"),
         vae=network(diffusers.AutoencoderKL, "vae"),
         tokenizers=tuple(
-            # The Fast one reads tokenizer.json; CLIPTokenizer does so from transformers 5 on only, where they are one.
-            transformers.CLIPTokenizerFast.from_pretrained(str(folder), subfolder=part, local_files_only=True)
+            transformers.CLIPTokenizer.from_pretrained(str(folder), subfolder=part, local_files_only=True)
             for part, _ in pairs
         ),
         text_encoders=tuple(network(getattr(transformers, str(_kind(index, part))), part) for _, part in pairs),

@@ -11,6 +11,8 @@ from diffedit_protocol.errors import ModelError
 from numpy.typing import NDArray
 from PIL import Image
 
+from .pretrained import pretrained
+
 
 class SafetyChecker:
     """A vision network with the concepts that it looks for, and what prepares pictures for it."""
@@ -46,8 +48,6 @@ def load_safety_checker(name: str, folder: Path, dtype: torch.dtype) -> SafetyCh
     from transformers import CLIPImageProcessor
 
     return SafetyChecker(
-        StableDiffusionSafetyChecker.from_pretrained(
-            str(folder), subfolder="safety_checker", use_safetensors=True, local_files_only=True, dtype=dtype
-        ),
+        pretrained(StableDiffusionSafetyChecker, folder, "safety_checker", dtype=dtype),
         CLIPImageProcessor.from_pretrained(str(folder), subfolder="feature_extractor", local_files_only=True),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffedit_protocol.errors import ModelError
@@ -48,7 +46,8 @@ def fetched(name: str, patterns: list[str]) -> Path:
     Raises ModelError.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
     repository, _, revision = name.partition("@")
     wanted = {"repo_id": repository, "revision": revision or None, "allow_patterns": patterns}
@@ -56,34 +55,16 @@ def fetched(name: str, patterns: list[str]) -> Path:
         return Path(snapshot_download(**wanted, local_files_only=True))
     except LocalEntryNotFoundError:
         pass
+    enable_progress_bars()  # transformers, when it is told to be quiet, takes the hub's bars with its own
     try:
         return Path(snapshot_download(**wanted))
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # offline, no such model, or not allowed: the hub's errors are of these kinds
+    # No such model or not allowed are kinds of OSError. Offline and broken off are those of the HTTP library, which has
+    # changed with the hub's versions: its errors are what the hub's own are made of.
+    except (*HfHubHTTPError.__bases__, OSError, ValueError) as error:
         raise ModelError(
             f"The model {name!r} is not on this machine and could not be fetched from the hub. "
             "Check the name and the connection, or give the folder of a downloaded model.",
             detail=str(error),
         ) from error
-
-
-def network_folder(name: str, what: str, patterns: list[str]) -> tuple[Path, dict[str, Any]]:
-    """Folder and settings of one network of the transformers library: `name` is its folder, or a hub id.
-
-    what: the kind of network, for the sentences of a ModelError: when it is not to be had, or has no safe weights.
-    """
-    place = Path(name).expanduser()
-    folder = place if place.is_dir() else fetched(name, patterns) if name.count("/") == 1 else None
-    if folder is None:
-        raise ModelError(f"There is no {what} {name!r}: it is no folder here, and a hub id is 'owner/model'.")
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ModelError(f"{name!r} is no {what}: its folder has no config.json.")
-    if not any(folder.glob(f"*{SAFE}")):
-        raise ModelError(
-            f"The {what} {name!r} has no {SAFE} weights here. Pickled weights can run any program, so they are not "
-            f"loaded: take a version with {SAFE} files."
-        )
-    return folder, dict(json.loads(file.read_text(encoding="utf-8")))
+    finally:
+        disable_progress_bars()

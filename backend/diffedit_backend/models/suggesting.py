@@ -8,25 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffedit_protocol.errors import BadInputError, ModelError
-from safetensors import SafetensorError
+from diffedit_protocol.errors import BadInputError
 
-from .device import choose_device
 from .load import quiet_libraries
 from .offload import bytes_of
-from .sources import network_folder
+from .standalone import Kind, load_standalone
 
 DEFAULT_SUGGESTER = "google/flan-t5-large"
-_FROM_HUB = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _LONGEST = 40  # tokens of a wording: beyond 77 of its own, a text encoder of Stable Diffusion hears nothing
 _INSTRUCTION = "Write a short caption for a picture that shows {}."
+_SEQUENCE_TO_SEQUENCE = Kind(
+    what="language model",
+    example=DEFAULT_SUGGESTER,
+    files=("*.json", "*.safetensors", "*.txt", "*.model"),
+    wanted="sequence-to-sequence language model",
+    fits=lambda settings: bool(settings.get("is_encoder_decoder")),
+    network="AutoModelForSeq2SeqLM",
+    reader="AutoTokenizer",
+)
 
 
 class Suggester:
     """A language model on its device, and what turns text into its tokens and back."""
 
     def __init__(self, network: Any, tokenizer: Any, device: torch.device) -> None:
-        self._network = network.to(device).eval().requires_grad_(False)
+        self._network = network
         self._tokenizer = tokenizer
         self._device = device
 
@@ -58,24 +64,7 @@ def load_suggester(name: str = DEFAULT_SUGGESTER, device: str | None = None) -> 
     Raises ModelError when its weights are not to be had, or are those of another kind of network.
     """
     quiet_libraries()
-    folder, settings = network_folder(name, "language model", _FROM_HUB)
-    if not settings.get("is_encoder_decoder"):
-        raise ModelError(
-            f"{name!r} is no sequence-to-sequence language model (its kind is {settings.get('model_type')!r}), "
-            f"for example {DEFAULT_SUGGESTER}."
-        )
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    try:
-        return Suggester(
-            AutoModelForSeq2SeqLM.from_pretrained(str(folder), use_safetensors=True, local_files_only=True),
-            AutoTokenizer.from_pretrained(str(folder), local_files_only=True),
-            choose_device(device),
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"The language model {name!r} is incomplete or damaged. Download it again.", detail=f"{error!r:.500}"
-        ) from error
+    return Suggester(*load_standalone(_SEQUENCE_TO_SEQUENCE, name, device))
 
 
 def check_suggestions(text: str, count: int) -> None:

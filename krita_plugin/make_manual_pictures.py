@@ -156,6 +156,9 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
         middle.moveCenter(place.center())
         return window.grab(middle).scaledToWidth(260, Qt.SmoothTransformation)
 
+    def layers():
+        return window.findChild(QDockWidget, "KisLayerBox").grab()
+
     def fold(*unfolded):
         for name, part in panel.parts.items():
             part.fold.heading.setChecked(name in unfolded)
@@ -166,8 +169,7 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     photograph("rest")
     form_at_first = studio.settings.mask_form
     stage.app.action("diffedit_find_mask").trigger()
-    yield lambda: session.activity is not None and session.activity.phase == "working", 60
-    yield 0.1
+    yield lambda: rest() or session.activity.stage == "finding", 60
     photograph("searching")
     yield rest, 240
     yield lambda: session.mask_shown
@@ -178,7 +180,8 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     for form in ("overlay", "selection", "selectionmask"):
         studio.store.change(mask_form=form)
         yield 2.0  # Krita draws the outline of a selection in the background
-        canvas().save(f"{folder}/{prefix}mask-{form}.png")
+        shown = layers() if form == "selectionmask" else canvas()  # a mask on a layer is seen in the list of layers
+        shown.save(f"{folder}/{prefix}mask-{form}.png")
     studio.store.change(mask_form=form_at_first)
     studio.masks.hide(session)
     fold("edit")

@@ -22,33 +22,12 @@ from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Bounds, Done, EditRequest
 from diffedit_protocol.replies import DESCRIBE
 from PIL import Image
-from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "horse", "on", "grass", "zebra", "[DEC]", "[ENC]"]
+from word_models import CAPTION_WORDS, write_captioner
 
 
 @pytest.fixture(scope="module")
 def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("blip")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {
-        **small,
-        "vocab_size": len(WORDS),
-        "encoder_hidden_size": 16,
-        "projection_dim": 8,
-        "bos_token_id": WORDS.index("[DEC]"),
-        "sep_token_id": WORDS.index("[SEP]"),
-        "eos_token_id": WORDS.index("[SEP]"),
-        "pad_token_id": 0,
-    }
-    vision = {**small, "image_size": 16, "patch_size": 8}
-    config = BlipConfig(text_config=text, vision_config=vision, projection_dim=8)
-    BlipForConditionalGeneration(config).save_pretrained(folder)
-    images = BlipImageProcessor(size={"height": 16, "width": 16})
-    BlipProcessor(images, BertTokenizerFast(str(folder / "vocab.txt"))).save_pretrained(folder)
-    return folder
+    return write_captioner(tmp_path_factory.mktemp("blip"))
 
 
 @pytest.fixture
@@ -66,7 +45,7 @@ def test_a_picture_is_described_in_the_models_words(
     assert main(command) == 0
     (caption,) = json.loads(capsys.readouterr().out)
     assert caption
-    assert set(caption.split()) <= set(WORDS)
+    assert set(caption.split()) <= set(CAPTION_WORDS)
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == [caption]
 

@@ -18,12 +18,8 @@ from diffedit_backend.worker.edit_bench import EditBench
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest
 from diffedit_protocol.replies import SUGGEST
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from word_models import SUGGESTED_WORDS, write_suggester
 
-WORDS = ["<pad>", "</s>", "<unk>", "a", "horse", "zebra", "on", "grass", "brown", "mare"]
 TEXTS = ["--source", "a horse on grass", "--target", "a zebra on grass", "--quality", "draft"]
 
 
@@ -37,25 +33,7 @@ def the_thread_count_is_put_back():
 
 @pytest.fixture(scope="module")
 def suggester(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("t5")
-    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = Whitespace()
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "model_max_length": 64}
-    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=len(WORDS),
-        d_model=16,
-        d_kv=8,
-        d_ff=20,
-        num_layers=1,
-        num_heads=2,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
-    T5ForConditionalGeneration(config).save_pretrained(folder)
-    return folder
+    return write_suggester(tmp_path_factory.mktemp("t5"))
 
 
 def suggested(suggester: Path, *options: str) -> list[str]:
@@ -69,7 +47,7 @@ def test_wordings_are_suggested_in_the_models_words_after_the_persons_own(
     own, *more = json.loads(capsys.readouterr().out)
     assert own == "a horse"
     assert 1 <= len(more) <= 4
-    assert {word for text in more for word in text.split()} <= set(WORDS)
+    assert {word for text in more for word in text.split()} <= set(SUGGESTED_WORDS)
     assert main(suggested(suggester, "--count", "4")) == 0
     assert capsys.readouterr().out.splitlines() == [own, *more]
     assert main(suggested(suggester, "--count", "4", "--line")) == 0
@@ -161,7 +139,7 @@ def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_w
     manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest
     assert 1 <= len(manifest.words) == len(set(manifest.words)) <= 6
     assert "a horse" not in manifest.words
-    assert {word for text in manifest.words for word in text.split()} <= set(WORDS)
+    assert {word for text in manifest.words for word in text.split()} <= set(SUGGESTED_WORDS)
     assert [progress.stage for progress in told] == ["loading", "encoding", "encoding"]
     assert bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest.words == manifest.words
     with pytest.raises(BadInputError, match="the text is empty"):

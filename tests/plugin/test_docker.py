@@ -403,7 +403,7 @@ def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(
     assert panel.history.list.height() < 3 * panel.history.list.sizeHintForRow(0)
 
 
-def test_four_results_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(desk, until) -> None:
+def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(desk, until) -> None:
     studio, link, panel = desk
     open_picture()
     studio.look()
@@ -415,7 +415,10 @@ def test_four_results_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(d
     until(lambda: bool(link.errands))
     link.finish(square())
     QtWidgets.QApplication.sendPostedEvents()
-    assert len({tile.y() for tile in panel.results.tiles.tiles[:4]}) == 1
+    tiles = panel.results.tiles.tiles
+    assert len(tiles) == 5
+    assert len({tile.y() for tile in tiles}) == 1
+    assert tiles[-1].geometry().right() < panel.results.tiles.width()
     for sliders in (
         (panel.mask.threshold, panel.mask.grow, panel.mask.feather),
         (panel.edit.strength, panel.edit.variations),

@@ -10,7 +10,7 @@ from ..translation import tr
 from .icons import icon
 from .pieces import SPACING, ElidedLabel, quiet, row, tab_before
 
-TILE = 54  # px; four in a row of 260, with a scroll bar beside them
+SMALLEST, LARGEST = 42, 72  # px of a tile: four results and the plus stand in a row of 260
 GAP = 4
 
 
@@ -25,7 +25,7 @@ class Tile(QtWidgets.QAbstractButton):
         self._variation = variation
         self._number = number
         self._selected = selected
-        self.setFixedSize(TILE, TILE)
+        self.resize(LARGEST, LARGEST)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
         tip = tr("One more, with a new seed") if variation is None else self._describe(variation)
         self.setToolTip(tip)
@@ -47,7 +47,7 @@ class Tile(QtWidgets.QAbstractButton):
         palette = self.palette()
         painter.fillRect(self.rect(), palette.color(QtGui.QPalette.ColorRole.Base))
         if self._variation is None:
-            side = TILE // 3
+            side = self.width() // 3
             spot = QtCore.QRect(0, 0, side, side)
             spot.moveCenter(self.rect().center())
             icon("plus").paint(painter, spot)
@@ -112,10 +112,11 @@ class Tiles(QtWidgets.QWidget):
         self._flow()
 
     def _flow(self) -> None:
-        columns = max(1, (self.width() + GAP) // (TILE + GAP))
+        columns = max(1, min(len(self.tiles), (self.width() + GAP) // (SMALLEST + GAP)))
+        side = max(SMALLEST, min(LARGEST, (self.width() + GAP) // columns - GAP))
         for index, tile in enumerate(self.tiles):
-            tile.move(index % columns * (TILE + GAP), index // columns * (TILE + GAP))
-        self.setFixedHeight(-(-len(self.tiles) // columns) * (TILE + GAP))
+            tile.setGeometry(index % columns * (side + GAP), index // columns * (side + GAP), side, side)
+        self.setFixedHeight(-(-len(self.tiles) // columns) * (side + GAP))
 
 
 class ResultsPart(QtWidgets.QWidget):

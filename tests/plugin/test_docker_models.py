@@ -1,0 +1,73 @@
+"""The model behind ☰: what the backend has, what is chosen, what cannot be had."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import fake_krita
+import pytest
+from diffedit.docker.panel import EditPanel
+from diffedit.settings import Store
+from diffedit_protocol.replies import ModelInfo
+from studios import READY, make_studio, open_picture
+
+MODELS = (
+    ModelInfo("bundled", "other", 128, 51_000_000),
+    ModelInfo("paint & ink", "SD 1", 512, 2_130_000_000),
+    ModelInfo("broken", "other", fault="It has no .safetensors weights."),
+    ModelInfo("owner/on-the-hub"),
+)
+STATE = dataclasses.replace(READY, info=dataclasses.replace(READY.info, models=MODELS))
+
+
+@pytest.fixture
+def desk(store: Store, krita: fake_krita.Krita):
+    studio, link = make_studio(store)
+    panel = EditPanel(studio)
+    open_picture()
+    studio.look()
+    studio.session.change_inputs(source="a horse", target="a zebra")
+    link.become(STATE)
+    return studio, link, panel
+
+
+def entries(panel: EditPanel) -> list[tuple[str, bool, bool]]:
+    """Text, whether it is chosen, whether it can be."""
+    menu = panel.status.menu()
+    return [(a.text(), a.isChecked(), a.isEnabled()) for a in menu.actions() if a.isCheckable()]
+
+
+def test_the_menu_tells_kind_and_memory_and_greys_what_cannot_be_loaded(desk) -> None:
+    assert entries(desk[2]) == [
+        ("bundled\t51 MB", True, True),
+        ("paint && ink\tSD 1 · 2.1 GB", False, True),
+        ("broken\tcannot be loaded", False, False),
+        ("owner/on-the-hub", False, True),
+    ]
+
+
+def test_what_is_chosen_is_asked_for_and_remembered(desk, until) -> None:
+    _studio, link, panel = desk
+    next(a for a in panel.status.menu().actions() if a.text().startswith("paint")).trigger()
+    assert panel.status.text.text_whole == "Ready · paint & ink · this machine"
+    panel.run.edit.click()
+    until(lambda: link.errands)
+    assert link.last.request.model == "paint & ink"
+    assert Store().settings.model == "paint & ink"
+
+
+def test_a_backend_without_the_chosen_model_says_so_and_edits_with_no_other_one(desk, until) -> None:
+    studio, link, panel = desk
+    studio.choose("model:paint & ink")
+    link.become(READY)
+    assert panel.status.text.text_whole == "Ready · without the model 'paint & ink' · this machine"
+    assert ("paint && ink\tnot there", True, False) in entries(panel)
+    panel.run.edit.click()
+    assert studio.session.notice.sentence == (
+        "The backend on this machine has no model 'paint & ink'. Choose one that it has, behind ☰."
+    )
+    assert not link.errands
+    link.become(STATE)
+    panel.run.edit.click()
+    until(lambda: link.errands)
+    assert link.last.request.model == "paint & ink"

@@ -1,6 +1,6 @@
 """What an artist tries in the first hour, as a person does it: the bright theme, a narrow docker, mouse and keys.
 
-The list of all twenty things is docs/first-hour.md; those that other files try are not tried again here.
+The list of all of them is docs/first-hour.md; those that other files try are not tried again here.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ class Settings:
     maps, map_ratio: how many noises the difference map averages, and how far they noise the picture.
     map_rule: "peak" scales the smoothed map between its lowest value and its peak; "mean" is the reference's clamp.
     attention: share, 0 to 1, of the map that is weighed by where the changed words look; 0 does not ask.
-    smoothing: sigma in cells of the map's Gaussian. refine: guided filter at full resolution.
+    smoothing: sigma in cells of the map's Gaussian. refine: guided filter at full resolution, small
+    holes filled and specks taken away.
     fixed_threshold: what "automatic" stands for; None looks for the most stable mask.
     inversion_text: "empty" (the paper) or "source"; inversion_guidance applies to "source" only.
     away: share, 0 to 1, of the source text in what the edit's guidance leads away from; the rest is the negative text.

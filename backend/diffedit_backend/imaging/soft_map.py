@@ -11,6 +11,7 @@ from ..diffedit.difference import clamp_to_mean, smooth
 from ..diffedit.settings import Settings
 from .area import WorkArea, content_cells, cut, resized, to_cells
 from .refine import guided_filter
+from .solid import solid
 
 Plane = NDArray[np.uint8]
 
@@ -58,7 +59,8 @@ def soft_map_of(
     if settings.refine:
         work = torch.from_numpy(_refined(part, work, round(_RADIUS_CELLS * factor))) * (0.5 / _BEST_CUT)
     levels = (work.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    cut(soft_map, area.crop)[...] = resized(levels, area.crop.width, area.crop.height, Image.Resampling.BILINEAR)
+    levels = resized(levels, area.crop.width, area.crop.height, Image.Resampling.BILINEAR)
+    cut(soft_map, area.crop)[...] = solid(levels, factor / area.scale) if settings.refine else levels
     return soft_map
 
 

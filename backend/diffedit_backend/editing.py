@@ -49,27 +49,24 @@ def edit_picture(
     *,
     selection: Plane | None = None,
     mask: Plane | None = None,
-    attention: float | None = None,
     inversion: str | None = None,
     on_step: OnStep = ignore,
 ) -> EditOutcome:
     """Find what the two texts disagree on and, unless `request.task` is "mask", change it.
 
     picture: (H, W, 3) RGB or (H, W, 4) straight RGBA, uint8, sRGB. selection: (H, W) uint8, limits search and edit.
-    mask: (H, W) uint8, used as it is instead of a search. attention: share, 0 to 1, of the soft map that is weighed by
-    where the changed words look; None takes the method's. inversion: a text under which the picture is inverted, such
-    as its caption; None takes the method's: no words, or the source's in "reference".
+    mask: (H, W) uint8, used as it is instead of a search, but for its edge when `request.matting` asks. inversion: a
+    text under which the picture is inverted, such as its caption; None takes the method's: no words, or the source's in
+    "reference".
     The request's own references to pixels are not looked at.
     Raises BadInputError, ModelError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
     """
     _check(request, picture, selection, mask)
-    if attention is not None and not 0 <= attention <= 1:
-        raise BadInputError(f"The share of the attention must be 0 to 1, not {attention}.")
-    if attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
+    if request.attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
         raise BadInputError("The attention is that of the words of one text, but a text here has several wordings.")
     try:
         engine = engine.dressed(dressed(engine.model, request.adapters))
-        return _Job(engine, request, picture, selection, mask, on_step, attention, inversion).run()
+        return _Job(engine, request, picture, selection, mask, on_step, inversion).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         engine.cache.clear()
         height, width = picture.shape[:2]
@@ -118,7 +115,6 @@ class _Job:
         selection: Plane | None,
         mask: Plane | None,
         on_step: OnStep,
-        attention: float | None,
         inversion: str | None,
     ) -> None:
         self.engine = engine
@@ -128,8 +124,8 @@ class _Job:
         self.given_mask = mask
         self.inversion = inversion
         self.settings: Settings = settings_for(request.method, request.quality)
-        if attention is not None:
-            self.settings = replace(self.settings, attention=attention)
+        if request.attention is not None:
+            self.settings = replace(self.settings, attention=request.attention)
         self.colours = laid_on_paper(picture)
         self.area = self._choose_area()
         self.content = (engine.model.key, content_id(self.colours), self.area)
@@ -150,7 +146,8 @@ class _Job:
             edge = self._matted if request.matting else unchanged
             mask = final_mask(soft_map, threshold, request.grow, request.feather, self.selection, edge)
         else:
-            mask = limit(self.given_mask, self.selection)
+            given = self._matted(self.given_mask) if request.matting else self.given_mask
+            mask = limit(given, self.selection)
         bounds = bounds_of(mask)
         if bounds.empty:
             raise self._nothing_found()
@@ -191,11 +188,17 @@ class _Job:
             return engine.cache.get(key, compute)
 
     def _matted(self, mask: Plane) -> Plane:
-        """The mask with its edge as a matte; the band is a latent cell wide to either side."""
+        """The mask with its edge as a matte; the band is a latent cell wide to either side, within the crop."""
         key = ("matte", *self.content, content_id(mask))
         band = max(_LEAST_BAND, round(self.engine.model.factor / self.area.scale))
+
+        def compute() -> Plane:
+            matte = np.zeros_like(mask)
+            cut(matte, self.area.crop)[...] = cut(matted(self.colours, mask, band), self.area.crop)
+            return matte
+
         with self.watch.measure("finding"):
-            return self.engine.cache.get(key, lambda: matted(self.colours, mask, band))
+            return self.engine.cache.get(key, compute)
 
     def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[Note, ...]]:
         """The results, and what is to be said of those that the model's safety checker withholds."""

@@ -113,7 +113,8 @@ class EditRequest:
     `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
     ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
-    `matting` makes the edge of a mask that is searched an alpha matte.
+    `matting` makes the edge of the mask an alpha matte. `attention`: share, 0 to 1, of a searched mask's soft map that
+    is weighed by where the changed words look; None takes the method's.
     """
 
     source: str
@@ -137,6 +138,7 @@ class EditRequest:
     preview: bool = True
     detail: bool = False
     matting: bool = False
+    attention: float | None = None
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -159,6 +161,7 @@ class EditRequest:
             "guidance",
             "0 to 50",
         )
+        check(self.attention is None or 0.0 <= self.attention <= 1.0, "attention", "0 to 1, or empty for the method's")
         check(-4096 <= self.grow <= 4096, "grow", "-4096 to 4096 px")
         check(0 <= self.feather <= 4096, "feather", "0 to 4096 px")
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295")
@@ -169,6 +172,8 @@ class EditRequest:
         for name in ("detail", "matting"):
             if not fields[name]:
                 del fields[name]  # a backend from before it knows no such field, and need not
+        if fields["attention"] is None:
+            del fields["attention"]
         return fields
 
     @classmethod

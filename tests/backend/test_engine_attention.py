@@ -13,7 +13,7 @@ from diffedit_backend.diffedit.engine import DiffEditEngine, Subject
 from diffedit_backend.diffedit.settings import FAST
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.models import load_model
-from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import EditRequest
 from test_engine_stages import QUICK
 from tiny_models import NATIVE, tiny_model
@@ -68,14 +68,21 @@ def test_the_words_of_a_thing_look_at_the_thing():
 def test_an_edit_may_ask_for_the_attention_and_gets_another_soft_map_at_the_same_cost():
     request = EditRequest("a horse", "a zebra", task="mask", threshold=0.5)
     plain = edit_picture(DiffEditEngine(tiny_model()), request, PIXELS)
-    heard = edit_picture(DiffEditEngine(tiny_model()), request, PIXELS, attention=0.9)
+    heard = edit_picture(DiffEditEngine(tiny_model()), replace(request, attention=0.9), PIXELS)
     assert heard.evaluations == plain.evaluations
     assert not np.array_equal(heard.soft_map, plain.soft_map)
 
 
 def test_a_share_of_attention_beyond_one_is_refused_with_its_value():
-    with pytest.raises(BadInputError, match=r"must be 0 to 1, not 1\.5"):
-        edit_picture(DiffEditEngine(tiny_model()), EditRequest("a horse", "a zebra"), PIXELS, attention=1.5)
+    with pytest.raises(SchemaError, match=r"must be 0 to 1, or empty for the method's, not 1\.5"):
+        EditRequest("a horse", "a zebra", attention=1.5)
+
+
+def test_the_share_travels_only_where_it_is_asked_for():
+    request = EditRequest("a horse", "a zebra", attention=0.5)
+    assert request.to_wire()["attention"] == 0.5
+    assert EditRequest.from_wire(request.to_wire()) == request
+    assert "attention" not in EditRequest("a horse", "a zebra").to_wire()
 
 
 def test_changed_tokens_are_those_that_the_other_text_does_not_match():

@@ -55,6 +55,18 @@ def test_an_edit_runs_on_every_kind_of_stable_diffusion_and_keeps_the_background
     assert picture.dtype == np.uint8
 
 
+def test_a_lower_strength_takes_its_inversion_from_a_higher_one_that_is_kept(sd1, subject):
+    engine, alone = DiffEditEngine(sd1), DiffEditEngine(sd1)
+    higher = engine.trajectory(subject, "a horse", 0.8, QUICK)
+    before = engine.evaluations
+    lower = engine.trajectory(subject, "a horse", 0.6, QUICK)
+    assert engine.evaluations == before == 4
+    assert torch.equal(lower, higher[:4])
+    assert torch.equal(lower, alone.trajectory(subject, "a horse", 0.6, QUICK))
+    engine.trajectory(subject, "a horse", 0.7, QUICK)  # its levels lie elsewhere
+    assert engine.evaluations == before + 4
+
+
 def test_a_first_edit_costs_what_its_settings_say(sd1, subject):
     engine = DiffEditEngine(sd1)
     engine.difference(subject, "a horse", "a zebra", QUICK)

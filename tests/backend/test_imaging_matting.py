@@ -15,25 +15,28 @@ from diffedit_protocol.messages import EditRequest
 from test_editing_pictures import REQUEST, picture_of, square
 from tiny_models import tiny_model
 
+SIDE = 72
+BAND = 6
 
-def hairy(side: int = 120) -> tuple[np.ndarray, np.ndarray]:
+
+def hairy() -> tuple[np.ndarray, np.ndarray]:
     """A dark disk with hairs on a light ground, and its true alpha in [0, 1]."""
-    y, x = np.mgrid[:side, :side] - side / 2
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    alpha = np.clip(side / 4 + (side / 20) * np.cos(40 * angle) - radius, 0, 1)
+    alpha = np.clip(SIDE / 4 + (SIDE / 20) * np.cos(24 * angle) - radius, 0, 1)
     colours = alpha[..., None] * np.array([60, 30, 20]) + (1 - alpha[..., None]) * np.array([230, 240, 250])
     return colours.round().astype(np.uint8), alpha
 
 
-def disk(side: int = 120) -> np.ndarray:
-    y, x = np.mgrid[:side, :side] - side / 2
-    return np.where(np.hypot(x, y) < side / 4, np.uint8(255), np.uint8(0))
+def disk() -> np.ndarray:
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    return np.where(np.hypot(x, y) < SIDE / 4, np.uint8(255), np.uint8(0))
 
 
 def test_hairs_that_a_hard_mask_cuts_off_come_back_as_alpha():
     picture, truth = hairy()
     mask = disk()
-    matte = matted(picture, mask, 9)
+    matte = matted(picture, mask, BAND)
     before, after = (np.abs(plane / 255 - truth).mean() for plane in (mask, matte))
     assert after < 0.3 * before
     assert ((matte > 20) & (matte < 235)).any()
@@ -42,8 +45,8 @@ def test_hairs_that_a_hard_mask_cuts_off_come_back_as_alpha():
 def test_only_the_band_changes():
     picture, _ = hairy()
     mask = disk()
-    matte = matted(picture, mask, 5)
-    deep, far = grow(mask, -5) == 255, grow(mask, 5) == 0
+    matte = matted(picture, mask, 4)
+    deep, far = grow(mask, -4) == 255, grow(mask, 4) == 0
     assert (matte[deep] == 255).all()
     assert (matte[far] == 0).all()
     assert not np.array_equal(matte, mask)
@@ -51,15 +54,41 @@ def test_only_the_band_changes():
 
 def test_in_blocks_the_matte_is_nearly_that_of_one_piece(monkeypatch):
     picture, _ = hairy()
-    whole = matted(picture, disk(), 9).astype(int)
-    monkeypatch.setattr("diffedit_backend.imaging.matting._BLOCK", 40)
-    assert np.abs(matted(picture, disk(), 9) - whole).mean() < 1
+    whole = matted(picture, disk(), BAND).astype(int)
+    monkeypatch.setattr("diffedit_backend.imaging.matting._BLOCK", 24)
+    assert np.abs(matted(picture, disk(), BAND) - whole).mean() < 1
 
 
 def test_a_mask_with_nothing_surely_inside_stays_as_it_is():
     mask = np.zeros((60, 60), np.uint8)
     mask[30, 10:50] = 255
     assert np.array_equal(matted(picture_of(60, 60), mask, 5), mask)
+
+
+def test_a_soft_mask_keeps_its_own_values_beyond_the_band_and_is_nowhere_stronger_in_it():
+    picture, _ = hairy()
+    soft = (disk() // 255 * 180).astype(np.uint8)
+    matte = matted(picture, soft, BAND)
+    deep = grow(disk(), -BAND) == 255
+    assert (matte[deep] == 180).all()
+    assert matte.max() == 180
+    assert not np.array_equal(matte, soft)
+    faint = (disk() // 255 * 90).astype(np.uint8)
+    assert np.array_equal(matted(picture, faint, BAND), faint)
+
+
+@pytest.mark.parametrize("side", [24, 4])
+def test_a_mask_of_the_artist_is_matted_in_the_same_band_and_an_edit_stays_within_it(side):
+    """The smaller one lies in a crop that is hardly larger than its band."""
+    engine, picture = DiffEditEngine(tiny_model()), picture_of(96, 80)
+    mask = square(96, 80, (40, 30, 40 + side, 30 + side))
+    plain = edit_picture(engine, REQUEST, picture, mask=mask)
+    outcome = edit_picture(engine, replace(REQUEST, matting=True), picture, mask=mask)
+    assert np.array_equal(plain.mask, mask)
+    assert outcome.soft_map is None
+    assert outcome.evaluations == 0 or not np.array_equal(outcome.mask, mask)
+    assert not outcome.mask[grow(mask, 8) == 0].any()
+    assert np.array_equal(paste(picture, outcome)[outcome.mask == 0], picture[outcome.mask == 0])
 
 
 def test_an_edit_with_matting_leaves_what_is_outside_of_its_matte_exact():

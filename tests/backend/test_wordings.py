@@ -75,4 +75,4 @@ def test_a_target_of_blank_wordings_and_attention_to_several_are_refused() -> No
     with pytest.raises(BadInputError, match="the second text is empty"):
         edit_picture(engine, replace(REQUEST, target=" | "), PIXELS)
     with pytest.raises(BadInputError, match="a text here has several wordings"):
-        edit_picture(engine, REQUEST, PIXELS, attention=0.5)
+        edit_picture(engine, replace(REQUEST, attention=0.5), PIXELS)

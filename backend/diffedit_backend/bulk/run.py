@@ -23,7 +23,7 @@ from .table import BulkEdit, edits_of, parameters_of, pictures_of
 
 _FIELDS = ("source", "target", "negative", "threshold", "grow", "feather", "strength", "guidance", "quality", "method")
 _COUNTS = ("seed", "variations")
-_SWITCHES = ("detail", "matting")
+_SWITCHES = ("detail", "matting", "attention")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,14 @@ def adapter(text: str) -> Adapter:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def strengths(text: str) -> tuple[float, ...]:
+    """Numbers with commas between, each once. Raises ArgumentTypeError."""
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"numbers with commas between, not {text!r}") from error
+
+
 def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bool = True) -> None:
     """What finding a mask depends on, and where it runs."""
     parser.add_argument(
@@ -35,7 +43,13 @@ def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bo
     parser.add_argument("--grow", type=int, default=0, metavar="PX", help="grow the mask, negative shrinks it")
     parser.add_argument("--feather", type=int, default=0, metavar="PX", help="soften the mask's edge")
     parser.add_argument(
-        "--matting", action="store_true", help="make the edge of the found mask an alpha matte, for hair and fur"
+        "--matting", action="store_true", help="make the edge of the mask an alpha matte, for hair and fur"
+    )
+    parser.add_argument(
+        "--attention",
+        type=float,
+        metavar="SHARE",
+        help="0 to 1: weigh this share of the map by where the changed words look (default: the method's, 0)",
     )
     parser.add_argument("--soft-map-out", type=Path, metavar="PNG", help="write the map that the threshold cuts")
     parser.add_argument("--method", choices=METHODS, default="fast", help="(default: fast)")
@@ -78,7 +92,11 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-out", type=Path, metavar="PNG", help="write the mask that was used")
     parser.add_argument("--negative", default="", metavar="TEXT", help="what the result should not show")
     parser.add_argument(
-        "--strength", type=float, default=0.8, metavar="R", help="encoding ratio, 0 to 1 (default: 0.8)"
+        "--strength",
+        type=strengths,
+        default=(0.8,),
+        metavar="R[,R...]",
+        help="encoding ratio, 0 to 1 (default: 0.8); several give OUT-sR for each and share mask and inversion",
     )
     parser.add_argument("--guidance", type=float, metavar="G", help="weight of the words (default: the model's)")
     parser.add_argument(

@@ -25,21 +25,35 @@ Plane = NDArray[np.uint8]
 
 
 def run_edit(args: argparse.Namespace) -> int:
-    """Edit a file; one result file for each variation."""
+    """Edit a file; one result file for each strength and variation."""
     file = read_picture(args.picture)
     if args.suggest is not None:
         _take_suggestions(args)
-    request = EditRequest(
-        **_shared(args),
-        negative=args.negative,
-        strength=args.strength,
-        guidance=args.guidance,
-        seed=args.seed,
-        variations=args.variations,
-        detail=args.detail,
-    )
-    outcome = _outcome(args, request, file, _plane(args.mask, file), args.inversion)
-    paths = _result_paths(args.result, len(outcome.edits))
+    requests = [
+        EditRequest(
+            **_shared(args),
+            negative=args.negative,
+            strength=strength,
+            guidance=args.guidance,
+            seed=args.seed,
+            variations=args.variations,
+            detail=args.detail,
+        )
+        for strength in sorted(args.strength, reverse=True)  # the highest one's inversion holds those of the others
+    ]
+    mask, editor = _plane(args.mask, file), Editor(args)
+    for request in requests:
+        outcome = _outcome(args, editor, request, file, mask, args.inversion)
+        several = f"-s{request.strength:g}" if len(requests) > 1 else ""
+        _keep(args, request, file, outcome, args.result.with_name(f"{args.result.stem}{several}{args.result.suffix}"))
+    return 0
+
+
+def _keep(
+    args: argparse.Namespace, request: EditRequest, file: PictureFile, outcome: EditOutcome, result: Path
+) -> None:
+    """Write what one request resulted in, and say it."""
+    paths = _result_paths(result, len(outcome.edits))
     for index, (edit, path) in enumerate(zip(outcome.edits, paths, strict=True)):
         write_picture(path, file, lay_in(file, paste(file.pixels, outcome, index), outcome.mask))
         if path.suffix.lower() == ".png":
@@ -54,13 +68,10 @@ def run_edit(args: argparse.Namespace) -> int:
         if path is not None and plane is not None:
             _write_plane(path, plane, told=not args.json)
     if args.json:
-        done = Ended(
-            BulkEdit(args.picture, args.result, request), "done", tuple(paths), notes=_sentences(outcome, file)
-        )
+        done = Ended(BulkEdit(args.picture, result, request), "done", tuple(paths), notes=_sentences(outcome, file))
         print(json.dumps(done.to_json(), ensure_ascii=False))
     else:
         _finish(outcome, file)
-    return 0
 
 
 def _take_suggestions(args: argparse.Namespace) -> None:
@@ -88,7 +99,7 @@ def _record(
 def run_mask(args: argparse.Namespace) -> int:
     """Write the mask of an edit."""
     file = read_picture(args.picture)
-    outcome = _outcome(args, EditRequest(**_shared(args), task="mask"), file, None)
+    outcome = _outcome(args, Editor(args), EditRequest(**_shared(args), task="mask"), file, None)
     _write_plane(args.mask_out, outcome.mask)
     if args.soft_map_out is not None and outcome.soft_map is not None:
         _write_plane(args.soft_map_out, outcome.soft_map)
@@ -97,7 +108,7 @@ def run_mask(args: argparse.Namespace) -> int:
 
 
 def _shared(args: argparse.Namespace) -> dict[str, object]:
-    names = ("source", "target", "threshold", "grow", "feather", "method", "quality", "matting")
+    names = ("source", "target", "threshold", "grow", "feather", "method", "quality", "matting", "attention")
     return {name: getattr(args, name) for name in names} | {"preview": False, "adapters": tuple(args.adapter)}
 
 
@@ -107,11 +118,16 @@ def _plane(path: Path | None, file: PictureFile) -> Plane | None:
 
 
 def _outcome(
-    args: argparse.Namespace, request: EditRequest, file: PictureFile, mask: Plane | None, inversion: str | None = None
+    args: argparse.Namespace,
+    editor: Editor,
+    request: EditRequest,
+    file: PictureFile,
+    mask: Plane | None,
+    inversion: str | None = None,
 ) -> EditOutcome:
     selection = _plane(args.selection, file)
     report = _progress_line()
-    return Editor(args).edit(request, file.pixels, selection=selection, mask=mask, inversion=inversion, on_step=report)
+    return editor.edit(request, file.pixels, selection=selection, mask=mask, inversion=inversion, on_step=report)
 
 
 def _progress_line() -> Callable[[Step], None]:

@@ -38,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
         for name in ("mask_out", "soft_map_out", "inversion"):
             if getattr(args, name) is not None:
                 args.wrong_usage(f"--{name.replace('_', '-')} is for one picture only")
+        if len(args.strength) > 1:
+            args.wrong_usage("several strengths are for one picture only; the table's column `strength` has one a row")
+        args.strength = args.strength[0]
         if args.suggest is not None:
             args.wrong_usage("--suggest is for one picture only; `diffedit suggest --line` writes texts for the table")
         return run_bulk(args)

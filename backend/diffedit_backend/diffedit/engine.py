@@ -172,21 +172,28 @@ class DiffEditEngine:
     def trajectory(
         self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
     ) -> Tensor:
-        """The encoded latents (T + 1, 1, C, h, w) of every level up to the encoding ratio, clean first."""
+        """The encoded latents (T + 1, 1, C, h, w) of every level up to the encoding ratio, clean first.
+
+        Where the levels are the first of a trajectory that is kept, of a higher ratio, they are taken from that.
+        """
         text = source if settings.inversion_text == "source" else ""
         scale = settings.inversion_guidance if text else 1.0
+        schedule, steps = self.model.schedule, settings.steps
+        levels = schedule.levels(steps, ratio)
+        key = ("trajectory", self.model.key, subject.id, text, scale, settings.order)
 
         def compute() -> Tensor:
             x0 = self.encode(subject, on_step)
-            levels = self.model.schedule.levels(settings.steps, ratio)
             solver = Solver(self.model.schedule, levels, settings.order)
             predict = self._predictor(text, "", scale)
             total = len(levels) - 1
             # The network is told the level that a step arrives at, as in the library's DDIMInverseScheduler.
             return invert(x0, levels[1:], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total)))
 
-        key = ("trajectory", self.model.key, subject.id, text, scale, ratio, settings.steps, settings.order)
-        return self.cache.get(key, compute)
+        for higher in (schedule.levels(steps, count / steps) for count in range(len(levels), steps + 1)):
+            if higher[: len(levels)] == levels and (*key, higher) in self.cache:
+                return self.cache.get((*key, higher), compute)[: len(levels)]
+        return self.cache.get((*key, levels), compute)
 
     def noised(self, subject: Subject, ratio: float, settings: Settings, seed: int) -> Tensor:
         """A trajectory (T + 1, 1, C, h, w) as `trajectory` gives, but of the picture under one noise at every level.

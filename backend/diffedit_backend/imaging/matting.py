@@ -1,4 +1,4 @@
-"""A hard mask's edge as an alpha matte, for hair and fur: closed-form matting (Levin et al. 2008), by pymatting.
+"""A mask's edge as an alpha matte, for hair and fur: closed-form matting (Levin et al. 2008), by pymatting.
 
 Only a band around the edge is unknown; what lies deeper inside or outside is taken as given. The band is solved in
 blocks, so that memory does not grow with the picture.
@@ -12,7 +12,7 @@ import numpy as np
 from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
 
-from ..diffedit.mask import grow
+from ..diffedit.mask import grow, hard_mask, limit
 from .area import bounds_of
 
 Plane = NDArray[np.uint8]
@@ -31,14 +31,17 @@ def check_matting() -> None:
 
 
 def matted(picture: NDArray[np.uint8], mask: Plane, band: int) -> Plane:
-    """The mask (H, W) of 0 and 255 with its edge, `band` px to either side, as alpha of the picture (H, W, 3).
+    """The mask (H, W) uint8 with its edge, `band` px to either side, as alpha of the picture (H, W, 3).
 
-    Where a block has nothing that is surely inside, or surely outside, its part of the mask stays as it is.
-    Raises BadInputError where pymatting is not installed.
+    The edge is where the mask passes its half. Beyond the band a soft mask keeps its own values, and in the band alpha
+    is at most what the mask is near by. Where a block has nothing that is surely inside, or surely outside, its part of
+    the mask stays as it is. Raises BadInputError where pymatting is not installed.
     """
     check_matting()
-    inside, outside = grow(mask, -band) == 255, grow(mask, band) == 0
+    hard = hard_mask(mask, 0.5)
+    inside, outside = grow(hard, -band) == 255, grow(hard, band) == 0
     unknown = ~(inside | outside)
+    most = grow(mask, band)
     result = mask.copy()
     frame = bounds_of(unknown.astype(np.uint8))
     reach = 2 * band + _MARGIN
@@ -52,7 +55,8 @@ def matted(picture: NDArray[np.uint8], mask: Plane, band: int) -> Plane:
                 alpha = _alpha(picture[seen], inside[seen], outside[seen])
                 offset = (core[0].start - seen[0].start, core[1].start - seen[1].start)
                 height, width = result[core].shape
-                result[core] = alpha[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
+                matte = alpha[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
+                result[core] = np.where(unknown[core], limit(matte, most[core]), result[core])
     return result
 
 

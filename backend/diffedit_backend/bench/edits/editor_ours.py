@@ -44,12 +44,14 @@ class OurEditor:
         method: str = "fast",
         quality: str = "normal",
         mask_of: MaskOf | None = None,
+        attention: float | None = None,
     ) -> None:
         self.name = name
         self._engine = engine
         self._method = method
         self._quality = quality
         self._mask_of = mask_of
+        self._attention = attention
         self._last_case = ""
 
     def edit(self, case: EditCase, ratio: float) -> Edited:
@@ -63,6 +65,7 @@ class OurEditor:
             strength=ratio,
             method=self._method,
             quality=self._quality,
+            attention=self._attention,
             seed=case.seed,
             preview=False,
         )

@@ -1,0 +1,69 @@
+"""Runs the deprecated DiffEdit class's own published test-suite on `DiffEditPipeline`.
+
+    pip install requests-mock parameterized
+    python tests/published/run.py PATH-TO-A-CLONE-OF-DIFFUSERS [pytest arguments]
+
+The suite left diffusers with version 0.35, so the clone needs its history. What is taken from it lies in a temporary
+folder for the run: nothing of it is part of this project. `--old` runs the deprecated class itself, for comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LAST_WITH_THE_SUITE = "v0.34.0"
+SUITE = "tests/pipelines/stable_diffusion_2/test_stable_diffusion_diffedit.py"
+OLD, OURS = "StableDiffusionDiffEditPipeline", "DiffEditPipeline"
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status of pytest; 2 where the clone does not hold the suite."""
+    if not arguments or not Path(arguments[0]).is_dir():
+        print(f"usage: {__doc__}", file=sys.stderr)
+        return 2
+    clone, rest = arguments[0], arguments[1:]
+    old = "--old" in rest
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "-C", clone, "archive", LAST_WITH_THE_SUITE, "tests"], stdout=subprocess.PIPE, check=False
+        )
+        if archive.returncode:
+            print(f"'{clone}' has no tag {LAST_WITH_THE_SUITE}: fetch diffusers with its tags.", file=sys.stderr)
+            return 2
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        suite = Path(folder) / SUITE
+        if not old:
+            imported = f"    {OLD},\n"
+            text = suite.read_text()
+            if imported not in text:
+                print(f"{SUITE} does not import {OLD} as expected.", file=sys.stderr)
+                return 2
+            # The classes of the suite keep their names; only what they test is another class.
+            text = text.replace(imported, "").replace(f"= {OLD}\n", f"= {OURS}\n").replace(f"{OLD}.", f"{OURS}.")
+            text = text.replace(
+                "\nimport numpy as np\n", f"\nfrom diffedit_backend import {OURS}\nimport numpy as np\n", 1
+            )
+            suite.write_text(text)
+        rest = [argument for argument in rest if argument != "--old"]
+        # No settings of this project's tests: its warnings are errors, and theirs are not.
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            folder,
+            "-p",
+            "no:cacheprovider",
+            "-ra",
+        ]
+        return subprocess.run([*command, str(suite), *rest], cwd=folder, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

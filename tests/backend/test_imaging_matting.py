@@ -78,16 +78,22 @@ def test_a_soft_mask_keeps_its_own_values_beyond_the_band_and_is_nowhere_stronge
 
 
 @pytest.mark.parametrize("side", [24, 4])
-def test_a_mask_of_the_artist_is_matted_in_the_same_band_and_an_edit_stays_within_it(side):
-    """The smaller one lies in a crop that is hardly larger than its band."""
-    engine, picture = DiffEditEngine(tiny_model()), picture_of(96, 80)
-    mask = square(96, 80, (40, 30, 40 + side, 30 + side))
-    plain = edit_picture(engine, REQUEST, picture, mask=mask)
-    outcome = edit_picture(engine, replace(REQUEST, matting=True), picture, mask=mask)
-    assert np.array_equal(plain.mask, mask)
-    assert outcome.soft_map is None
-    assert outcome.evaluations == 0 or not np.array_equal(outcome.mask, mask)
+def test_a_mask_of_the_artist_is_matted_in_the_same_band_without_a_search(side):
+    engine, (picture, _) = DiffEditEngine(tiny_model()), hairy()
+    mask = square(SIDE, SIDE, (36, 36, 36 + side, 36 + side))
+    request = replace(REQUEST, task="mask", matting=True)
+    outcome = edit_picture(engine, request, picture, mask=mask)
+    assert (outcome.soft_map, outcome.evaluations) == (None, 0)
+    assert not np.array_equal(outcome.mask, mask) or side == 4
     assert not outcome.mask[grow(mask, 8) == 0].any()
+    assert np.array_equal(edit_picture(engine, replace(request, matting=False), picture, mask=mask).mask, mask)
+
+
+def test_a_matte_that_reaches_beyond_a_small_crop_is_cut_there():
+    engine, picture = DiffEditEngine(tiny_model()), picture_of(96, 80)
+    mask = square(96, 80, (40, 30, 52, 42))
+    outcome = edit_picture(engine, replace(REQUEST, matting=True), picture, mask=mask)
+    assert not np.array_equal(outcome.mask, mask)
     assert np.array_equal(paste(picture, outcome)[outcome.mask == 0], picture[outcome.mask == 0])
 
 

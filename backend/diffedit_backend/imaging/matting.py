@@ -63,7 +63,10 @@ def matted(picture: NDArray[np.uint8], mask: Plane, band: int) -> Plane:
 def _alpha(picture: NDArray[np.uint8], inside: NDArray[np.bool_], outside: NDArray[np.bool_]) -> Plane:
     """(h, w): 255 inside, 0 outside, between them what explains the picture's colours."""
     from pymatting import estimate_alpha_cf
+    from pymatting.preconditioner.jacobi import jacobi
 
     trimap = np.where(inside, 1.0, np.where(outside, 0.0, 0.5))
-    alpha = estimate_alpha_cf(picture.astype(np.float64) / 255, trimap)
+    # The default, incomplete Cholesky, is for wide unknown regions. In a band this is quicker: 0.10 s instead of 0.15 s
+    # for a block, alpha equal to 1e-6.
+    alpha = estimate_alpha_cf(picture.astype(np.float64) / 255, trimap, preconditioner=jacobi)
     return np.rint(alpha.clip(0, 1) * 255).astype(np.uint8)

@@ -62,7 +62,7 @@ def told(client: Client, job: str, seconds: float = 30.0, since: int | None = No
     until = time.monotonic() + seconds
     events: list[Event] = []
     for event in client.events(job, since):
-        assert time.monotonic() < until, f"The job did not end within {seconds} s; it told {events}."
+        assert time.monotonic() < until, f"The job did not end within {seconds} s; it told {numbered(events)[-5:]}."
         if event is not None:
             events.append(event)
     return events

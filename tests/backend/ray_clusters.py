@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
 import psutil
 from backends import ROOT
-from diffedit_backend.executors.ray_pool import ENVIRONMENT
+from diffedit_backend.executors.ray_pool import ENVIRONMENT, ray_times
 
 STORE = 80 << 20  # bytes of shared memory; 75 MiB are the least that Ray takes
 OWN: dict[str, Any] = {
@@ -25,51 +26,84 @@ PATHS = os.pathsep.join(str(ROOT / part) for part in ("protocol", "backend", "te
 TOKEN = {"RAY_AUTH_TOKEN": "ab" * 32}
 
 
+STARTS = 5  # Ray gives up starting after 30 s, which no setting changes; a busy machine needs more than one try
+# A head that is gone is noticed after this long; 15 s otherwise.
+HEAD_SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
+# A node that says nothing any more is given up after some ten seconds; after a minute otherwise.
+NODE_SOON = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
 @dataclass
-class Head:
-    """A head that runs until it is stopped. `address`: HOST:PORT."""
+class Node:
+    """One box of a cluster, which runs until it is stopped. `said`: what it wrote until it was ready."""
 
     process: subprocess.Popen[str]
-    address: str
+    said: str
     reader: threading.Thread
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of a head."""
+        found = re.search(r"ray start --address='([^']+)'", self.said)
+        assert found is not None, self.said
+        return found[1]
+
+    def actors(self) -> list[psutil.Process]:
+        """The processes of the workers on this box."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in children if process.name().startswith("ray::WorkerAct")]
 
     def stop(self) -> None:
         """End all its processes, as a power cut would."""
         root = psutil.Process(self.process.pid)
         for process in [root, *root.children(recursive=True)]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it follows another that was ended before
+                process.kill()
         self.process.wait()
         self.reader.join()
 
 
 @contextmanager
-def ray_head() -> Iterator[Head]:
-    """A head on this machine with a port of its own."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", "0"]
-    command += ["--num-cpus", "2", "--object-store-memory", str(STORE), "--include-dashboard", "false"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **ENVIRONMENT, **TOKEN, "PYTHONPATH": PATHS},
-    )
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if found := re.search(r"ray start --address='([^']+)'", line):
+def ray_node(
+    *arguments: str, ip: str, cpus: int, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Node]:
+    """A box on this machine, or wherever `prefix` runs the command."""
+    command = [*prefix, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address", ip]
+    command += ["--num-cpus", str(cpus), "--object-store-memory", str(STORE), *arguments]
+    variables = {**os.environ, **ray_times(), **ENVIRONMENT, **TOKEN, "PYTHONPATH": PATHS, **(environment or {})}
+    for _ in range(STARTS):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+        assert process.stdout is not None
+        said = ""
+        while (line := process.stdout.readline()) and "--block" not in said:  # its last words before it goes on
+            said += line
+        if line:
             break
+        process.stdout.close()
+        process.wait()
     else:
-        raise AssertionError(f"Ray's head did not start:\n{said}")
+        raise AssertionError(f"Ray did not start:\n{said}")
     reader = threading.Thread(target=_drain, args=(process.stdout,), daemon=True)
     reader.start()
-    head = Head(process, found[1], reader)
+    node = Node(process, said, reader)
     try:
-        yield head
+        yield node
     finally:
         if process.poll() is None:
-            head.stop()
+            node.stop()
+
+
+@contextmanager
+def ray_head(ip: str = "127.0.0.1", cpus: int = 2, environment: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """A head with a port of its own."""
+    arguments = ("--head", "--port", "0", "--include-dashboard", "false")
+    with ray_node(*arguments, ip=ip, cpus=cpus, environment=environment) as head:
+        yield head
 
 
 def _drain(stream: IO[str]) -> None:

@@ -6,9 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import psutil
 import pytest
 from backends import client_of, failure, last_event, run_edit, scripted_backend, scripted_edit, told, wait_until
 from diffedit_backend.executors.base import Job, Lost, Report
@@ -17,11 +15,10 @@ from diffedit_backend.executors.worker_slot import Patience
 from diffedit_backend.server.job_table import MOST_LOSSES
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_protocol.client import Client
-from diffedit_protocol.errors import BusyError
 from diffedit_protocol.messages import Cancelled, Done, Failed, Progress, Started
-from ray_clusters import OWN, PATHS, TOKEN, ray_head, ray_processes
+from ray_clusters import OWN, PATHS, ray_processes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Ray's start alone takes minutes on a busy machine
 SLOW = "steps=150 pause=0.02"  # three seconds
 PATIENCE = {"loading": 60.0, "step": 20.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
 
@@ -120,28 +117,3 @@ def test_a_job_whose_actor_was_lost_can_still_be_cancelled(client: Client) -> No
             break
     client.cancel(job)
     assert isinstance(last_event(client, job), Cancelled)
-
-
-def test_a_stopped_head_is_told_clearly_and_results_that_were_made_can_still_be_fetched(tmp_path: Path) -> None:
-    with ray_head() as head:
-        # The driver learns the token from its own environment, as from a studio's ~/.ray/auth_token.
-        ray = {"address": head.address, "environment": TOKEN}
-        with (
-            scripted_backend(tmp_path, ray=ray, workers=1, patience=PATIENCE) as backend,
-            client_of(backend.connection) as client,
-        ):
-            assert [worker["pid"] for worker in client.status()["workers"]] == [0]  # its number says nothing here
-            finished = client.submit(*scripted_edit())
-            done = last_event(client, finished)
-            assert isinstance(done, Done)
-            running = client.submit(*scripted_edit("steps=2000 pause=0.02"))
-            assert isinstance(next(iter(client.events(running))), Started)
-            assert psutil.pid_exists(head.process.pid)
-            head.stop()
-            event = last_event(client, running, 150)
-            assert isinstance(event, Failed)
-            assert event.error.sentence.startswith(f"The Ray cluster {head.address} does not answer")
-            with pytest.raises(BusyError, match="can still be fetched"):
-                client.submit(*scripted_edit())
-            raw = client.fetch(done.manifest.edits[0].pixels)
-            assert bytes(raw) == bytes([100]) * (16 * 16 * 3)

@@ -54,6 +54,7 @@ class TwoHosts:
             _run("ip", "link", "set", self._near, "up")
             _run(*self.there("ip", "addr", "add", THERE, "peer", HERE, "dev", self._far))
             _run(*self.there("ip", "link", "set", self._far, "up"))
+            _run(*self.there("ip", "link", "set", "lo", "up"))
         except BaseException:
             self._take_down()
             raise

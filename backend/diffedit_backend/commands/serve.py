@@ -60,7 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ray-address", default="", metavar="HOST:PORT", help="head of the Ray cluster (default: one of its own, here)"
     )
     parser.add_argument(
-        "--ray-node-ip", default="127.0.0.1", metavar="IP", help="this machine's address for Ray (default: 127.0.0.1)"
+        "--ray-node-ip",
+        default="",
+        metavar="IP",
+        help="this machine's address for Ray (default: 127.0.0.1 for a cluster of its own, else what Ray finds)",
+    )
+    parser.add_argument(
+        "--ray-patience",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="that edits wait for a cluster that is away, before they end with that error (default: 30)",
     )
     parser.add_argument("--ray-cpu-only", action="store_true", help="actors without a GPU")
     parser.add_argument(
@@ -151,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     configuration |= {"safety": args.safety, "captioner": captioner, "suggester": suggester}
     configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
-    patience = Patience(step=args.step_timeout)
+    patience = Patience(step=args.step_timeout, cluster=args.ray_patience)
     pool: Executor
     if args.executor == "ray":
         pool = _ray_pool(args, configuration, patience)
@@ -228,7 +238,7 @@ def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience:
         raise BadInputError(f"--workers is {args.workers}; there must be at least one.")
     setup = RaySetup(
         address=args.ray_address,
-        node_ip=args.ray_node_ip,
+        node_ip=args.ray_node_ip or ("" if args.ray_address else "127.0.0.1"),
         gpus=0 if args.ray_cpu_only else 1,
         configuration={**configuration, "device": "cpu" if args.ray_cpu_only else "auto"},
         environment=QUIET,

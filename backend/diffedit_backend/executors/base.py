@@ -62,8 +62,9 @@ class Report:
 class WorkerInfo:
     """One worker, for people. `state`: starting, idle, busy, waiting (to be started again) or unusable.
 
-    `device_memory`: bytes in use on its device, 0 where that is not known. `job_seconds`: what the last job took in the
-    worker alone, without its way there and back.
+    `pid`: 0 on another box. `device_memory`: bytes in use on its device, 0 where that is not known. `memory`: bytes of
+    its process when it was ready or ended its last job. `job_seconds`: what that job took in the worker alone, without
+    its way there and back.
     """
 
     name: str
@@ -74,6 +75,7 @@ class WorkerInfo:
     device_memory: int = 0
     job: str = ""
     job_seconds: float = 0.0
+    memory: int = 0
 
 
 class Executor(ABC):

@@ -1,13 +1,14 @@
 """Workers on a Ray cluster: one actor per GPU, behind a driver process. See docs/studio.md.
 
 A worker that is lost costs its job a delay: the server runs it again. While the cluster itself is away, jobs wait for
-`CLUSTER_PATIENCE`; after that they are refused with a sentence that says so, until it is back.
+`Patience.cluster`; after that they are refused with a sentence that says so, until it is back.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import os
 import secrets
 import sys
 import threading
@@ -28,15 +29,23 @@ from .worker_slot import EXIT_WAIT, Patience, Worker, WorkerSlot
 log = logging.getLogger("diffedit.ray")
 DRIVER = (sys.executable, "-m", "diffedit_backend.executors.ray_driver")
 BENCH = "diffedit_backend.worker.edit_bench:EditBench.from_configuration"
-CLUSTER_PATIENCE = 30.0  # seconds that jobs wait for a cluster that is away
 REJOIN = 5.0  # seconds between two attempts to join it
-# Ray reads these when it starts: no statistics sent, nobody without the token, a head that is gone noticed soon.
+# Ray reads these when it starts: no statistics sent, nobody without the token, workers as important as other processes
+# (it would run them at niceness 15, where anything else on the box starves them).
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+    "RAY_worker_niceness": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# Seconds, unless the environment says otherwise: a head that is gone is noticed soon.
+TIMES = {"RAY_gcs_rpc_server_reconnect_timeout_s": "15"}
+OWN_STARTS = 3  # Ray gives up starting a cluster after 30 s, which no setting changes; a busy machine may need longer
+
+
+def ray_times() -> dict[str, str]:
+    """Ray's time limits as this process's environment has them, else ours."""
+    return {name: os.environ.get(name, seconds) for name, seconds in TIMES.items()}
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,12 @@ class RayPool(Pool):
     def __init__(self, setup: RaySetup, workers: int, patience: Patience) -> None:
         super().__init__()
         self._setup = setup
+        self._patience = patience
         self._actors: dict[str, RayActor] = {}
         self._numbers = itertools.count()
         self._driver: WorkerProcess | None = None
         self._joined = self._ever_joined = False
+        self._starts_left = 1 if setup.address else OWN_STARTS
         self._away_since = self._start_again = time.monotonic()
         self._reason = ""
         self.slots = [
@@ -106,8 +117,11 @@ class RayPool(Pool):
         self._start_driver()
 
     def trouble(self) -> DiffEditError | None:
-        away = not self._joined and time.monotonic() - self._away_since > CLUSTER_PATIENCE
-        if self._reason and (away or not self._ever_joined):
+        if self._ever_joined:
+            given_up = not self._joined and time.monotonic() - self._away_since > self._patience.cluster
+        else:
+            given_up = self._driver is None and self._starts_left <= 0
+        if self._reason and given_up:
             where = self._setup.address or "on this machine"
             return BusyError(
                 f"The Ray cluster {where} does not answer, so no edit can run now. "
@@ -123,7 +137,8 @@ class RayPool(Pool):
                 yield from self._hear_driver(note)
 
     def tick(self) -> None:
-        if self._driver is None and self._ever_joined and time.monotonic() >= self._start_again:
+        may_start = self._ever_joined or self._starts_left > 0
+        if self._driver is None and may_start and time.monotonic() >= self._start_again:
             self._start_driver()
         if self._joined:
             super().tick()
@@ -144,12 +159,13 @@ class RayPool(Pool):
 
     def _start_driver(self) -> None:
         setup = self._setup
+        self._starts_left -= 1
         # A cluster of our own has a token of its own; that of a studio's is where Ray looks for it (docs/studio.md).
         token = {} if setup.address else {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._driver = WorkerProcess(
             "ray-driver",
             DRIVER,
-            {**ENVIRONMENT, **token, **setup.environment},
+            {**ray_times(), **ENVIRONMENT, **token, **setup.environment},
             {
                 "address": setup.address,
                 "node_ip": setup.node_ip,

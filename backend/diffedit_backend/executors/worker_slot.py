@@ -24,7 +24,8 @@ EXIT_WAIT = 10.0  # seconds until a killed worker must have gone; only a stuck k
 class Patience:
     """Seconds. `loading`: until a worker is ready. `step`: between two steps of a job. `cancel`: until a cancelled job
     ends, before its worker is killed. `back_off`: before a worker that died is started again, doubled at every death
-    in a row up to `back_off_most`. `first_starts`: how often a worker that was never ready is started at all."""
+    in a row up to `back_off_most`. `first_starts`: how often a worker that was never ready is started at all.
+    `cluster`: that jobs wait for a cluster that is away."""
 
     loading: float = 900.0
     step: float = 300.0
@@ -32,6 +33,7 @@ class Patience:
     back_off: float = 0.5
     back_off_most: float = 60.0
     first_starts: int = 3
+    cluster: float = 30.0
 
 
 class Worker(Protocol):
@@ -135,6 +137,7 @@ class WorkerSlot:
             device_memory=int(told.get("device_memory", 0)),
             job=self.job.id if self.job else "",
             job_seconds=float(told.get("job_seconds", 0.0)),
+            memory=int(told.get("memory", 0)),
         )
 
     def stop(self) -> None:

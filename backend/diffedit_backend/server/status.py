@@ -27,7 +27,8 @@ def resident_bytes(pid: int) -> int:
 def status_report(server: Server, *, clients: bool) -> dict[str, Any]:
     """Free of secrets. `clients`: whether to name who is connected."""
     workers = [
-        {**dataclasses.asdict(worker), "memory": resident_bytes(worker.pid)} for worker in server.executor.workers()
+        {**dataclasses.asdict(worker), "memory": resident_bytes(worker.pid) or worker.memory}
+        for worker in server.executor.workers()
     ]
     report: dict[str, Any] = {
         "version": __version__,

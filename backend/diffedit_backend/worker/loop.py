@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import psutil
 from diffedit_protocol.errors import DiffEditError, InternalError
 from diffedit_protocol.messages import EditRequest, Manifest, Preview, Progress
 
@@ -101,7 +102,7 @@ def work(pipe: Pipe, make_bench: Callable[[dict[str, Any]], Bench]) -> int:
     inbox = Inbox(pipe)
     bench = make_bench(inbox.next().fields)
     try:
-        pipe.send("ready", **bench.load())
+        pipe.send("ready", **{**bench.load(), "memory": _memory()})
     except DiffEditError as error:
         pipe.send("unusable", error=error.to_wire())
         return EXIT_UNUSABLE
@@ -137,7 +138,7 @@ def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: Note) -> None:
     begun = time.monotonic()
 
     def told() -> dict[str, Any]:
-        return {**bench.gauge(), "job_seconds": time.monotonic() - begun}
+        return {**bench.gauge(), "job_seconds": time.monotonic() - begun, "memory": _memory()}
 
     pipe.send("started", id=job)
     try:
@@ -156,3 +157,8 @@ def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: Note) -> None:
         pipe.send("failed", id=job, error=fault.to_wire())
     finally:
         inbox.forget(job)
+
+
+def _memory() -> int:
+    """Bytes that this process holds; told, as the server may be on another box."""
+    return int(psutil.Process().memory_info().rss)

@@ -126,8 +126,8 @@ def _checked(checks: Sequence[Check]) -> list[str]:
     lines += [
         "",
         f"With a run's own service times, {within} of {len(checks) * len(FIGURES)} measured figures lie between the "
-        "least and the greatest simulated one. Where one worker's service times give other figures, the workers of "
-        "this machine slowed each other down, which workers on GPUs of their own do not.",
+        "least and the greatest simulated one. Where one worker's service times give other figures, jobs took another "
+        "time in the run: other programs ran, or the workers of one machine slowed each other down.",
     ]
     return lines
 

@@ -33,6 +33,8 @@ def actions(studio: Studio) -> tuple[Action, ...]:
         Action("diffedit_repeat", tr("Repeat Last Edit"), studio.repeat, begins_group=True),
         Action("diffedit_new_seed", tr("Edit with New Seed"), studio.new_seed),
         Action("diffedit_swap", tr("Swap the Two Texts"), studio.swap),
+        Action("diffedit_describe", tr("Describe Layer"), studio.describe),
+        Action("diffedit_suggest", tr("Suggest Words"), lambda: studio.suggest("target")),
         Action("diffedit_mask_to_selection", tr("Mask to Selection"), studio.mask_to_selection),
         Action("diffedit_cancel", tr("Cancel"), studio.cancel, shows_docker=False),
         Action("diffedit_start_backend", tr("Start Local Backend"), studio.start_backend, begins_group=True),

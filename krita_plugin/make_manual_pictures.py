@@ -219,6 +219,7 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     dialog.test.click()
     yield lambda: dialog.result.text()[0] in "✓✗", 20
     yield 0.2
+    dialog.program.setPlaceholderText("/home/anna/.local/bin/diffedit")  # not a place of the machine that makes these
     dialog.grab().save(f"{folder}/{prefix}settings.png")
     dialog.close()
 

@@ -55,7 +55,7 @@ class Studio(QtCore.QObject):
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
         self._connection_of = self._connection_settings()
-        self._last_begun = ("edit", "kept")
+        self._do_again: Callable[[], None] = self.edit_layer
         self.session = self._nowhere
         if self.store.complaint:
             self._nowhere.notice = sentences.Notice("error", self.store.complaint)
@@ -158,6 +158,7 @@ class Studio(QtCore.QObject):
             self._say(tr("Write a word or two first: they are said in other words then."))
         else:
             session.suggestions = None
+            self._do_again = lambda: self.suggest(field)
             prompts.remember(self.store, session.inputs)
             inputs = dataclasses.replace(session.inputs, **{field: text})
             self.jobs.suggest(session, inputs, field, prompts.MOST_SUGGESTIONS)
@@ -177,9 +178,11 @@ class Studio(QtCore.QObject):
         self._begin("edit", mask_of="kept", keep_seed=True)
 
     def cancel(self) -> None:
-        """Ends the job of this document; without one, hides the mask that is shown."""
+        """Ends the job of this document; without one, puts suggested words away, then the mask that is shown."""
         if self.session.activity is not None:
             self.jobs.cancel(self.session)
+        elif self.session.suggestions is not None:
+            self.session.suggestions = None
         else:
             self.masks.hide(self.session)
 
@@ -196,7 +199,7 @@ class Studio(QtCore.QObject):
             "start": self.start_backend,
             "settings": self.settings_wanted.emit,
             "log": self.settings_wanted.emit,
-            "retry": self._retry,
+            "retry": self._do_again,
             "look": self.look_again,
         }[name]()
 
@@ -204,10 +207,6 @@ class Studio(QtCore.QObject):
         """Asks the backend anew what it has; jobs that run are not disturbed."""
         self.session.notice = None
         self.link.reconnect()
-
-    def _retry(self) -> None:
-        task, mask_of = self._last_begun
-        self._begin(task, mask_of=mask_of, keep_seed=True)
 
     def choose(self, name: str) -> None:
         """An entry of the status line's menu, "model:NAME" or one of the others."""
@@ -246,7 +245,7 @@ class Studio(QtCore.QObject):
             if session.notice is not None:
                 return
         session.inputs = inputs
-        self._last_begun = (task, mask_of)
+        self._do_again = lambda: self._begin(task, mask_of=mask_of, keep_seed=True, captions=captions)
         self.store.put("inputs", inputs.as_map())
         prompts.remember(self.store, inputs)
         settings = self.settings

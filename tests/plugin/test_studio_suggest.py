@@ -13,7 +13,7 @@ from diffedit.prompts import Suggestions
 from diffedit.qt import QtCore, QtGui, QtWidgets
 from diffedit.settings import Store
 from diffedit_protocol.blobs import pack_plane
-from diffedit_protocol.errors import LinkError, ModelError
+from diffedit_protocol.errors import LinkError, ModelError, WorkerDiedError
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Bounds, Failed, Manifest, Progress
 from diffedit_protocol.replies import DESCRIBE, SUGGEST
 from studios import READY, make_studio, open_picture
@@ -132,6 +132,24 @@ def test_weights_that_are_gone_and_no_words_at_all_are_told(desk) -> None:
     assert studio.session.notice.sentence == "No other words came to the model. Try again."
     assert studio.session.suggestions is None
     assert studio.session.inputs.target == "a zebra"
+
+
+def test_try_again_asks_for_words_again_and_not_for_an_edit(desk) -> None:
+    studio, link, panel = desk
+    studio.session.change_inputs(source="a horse", target="a zebra")
+    panel.suggest_target.click()
+    link.tell(Failed(WorkerDiedError("The worker ended.")))
+    panel.notice.buttons["retry"].click()
+    assert [errand.request.task for errand in link.errands] == ["suggest", "suggest"]
+
+
+def test_escape_puts_the_words_away(desk) -> None:
+    studio, link, panel = desk
+    studio.session.change_inputs(target="a zebra")
+    panel.suggest_target.click()
+    answer(link, "the zebra")
+    panel.escape.activated.emit()
+    assert offered(panel, "target") == []
 
 
 def test_ctrl_space_asks_and_tab_goes_from_the_text_into_the_list(desk) -> None:

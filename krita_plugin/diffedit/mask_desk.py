@@ -144,9 +144,7 @@ class MaskDesk(QtCore.QObject):
         """Captures for an edit. A mask that is shown and was painted on becomes the capture's mask; one that is shown
         as it was found is left to the backend, which makes it from the same values."""
         live = self._live.get(session)
-        if live is None or not session.mask_shown:
-            return (yield from capture_steps(document, node, context))
-        if not live.in_document:
+        if live is None or not session.mask_shown or not live.in_document:
             return (yield from capture_steps(document, node, context))
         painted = live.painted()
         self.hide(session)  # else it would be captured as the artist's selection
@@ -157,7 +155,7 @@ class MaskDesk(QtCore.QObject):
         else:
             mask, selection = (yield from read_plane(painted, capture.area)), None
             live.show_painted(painted)
-        session.mask_shown = True
+        self._is_shown(session)
         return dataclasses.replace(capture, mask=mask, selection=selection)
 
     def _live_mask(self, session: EditSession, found: FoundMask) -> LiveMask:
@@ -227,7 +225,7 @@ class MaskDesk(QtCore.QObject):
                 self._live[session] = self._live_mask(session, session.found)
                 if painted is not None:
                     self._live[session].show_painted(painted)
-                    session.mask_shown = True
+                    self._is_shown(session)
                 elif shown:
                     self._show(session)
             except CanvasRefusal as refusal:
@@ -255,6 +253,9 @@ class MaskDesk(QtCore.QObject):
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
             return
+        self._is_shown(session)
+
+    def _is_shown(self, session: EditSession) -> None:
         session.mask_shown = True
         self._watch.start()
 

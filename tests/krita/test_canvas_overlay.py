@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,35 @@ def test_the_overlay_lies_on_the_picture_to_the_pixel_and_leaves_the_document_al
     assert told == {"modified": False, "undo": "Undo ", "nodes": 1, "selection": True, "pixels": True}
 
 
+def canvas_kind(stage):
+    """The class of the canvas, and how many px of the screen one of its own has."""
+    from diffedit.canvas.canvas_view import CanvasView
+
+    document = yield from stage.new(40, 30)
+    canvas = CanvasView(document).widget
+    return canvas.metaObject().className(), canvas.devicePixelRatioF()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"opengl": True}, ["KisOpenGLCanvas2", 1.0]), ({"scale": 2}, ["KisQPainterCanvas", 2.0])],
+    ids=["a canvas drawn by OpenGL", "a screen of high resolution"],
+)
+def test_the_overlay_lies_on_the_picture_on(
+    start_krita: Callable[..., RemoteKrita], options: dict, kind: list, tmp_path: Path
+) -> None:
+    scale = options.get("scale", 1)
+    # At scale 2 Krita blends the outermost px of a picture with what is beside it, and all along the edges of one that
+    # is turned by 30 degrees, where the colours tell nothing any more.
+    views = VIEWS if scale == 1 else VIEWS[:-1]
+    with start_krita(**options) as krita:
+        assert krita.run(canvas_kind) == kind
+        krita.run(photographed, folder=tmp_path, views=views, limit=120)
+    for i, (*_, off) in enumerate(views):
+        check(tmp_path, str(i), off if scale == 1 else max(1, scale * off))
+    check(tmp_path, "followed", scale - 1)
+
+
 def left_by(stage, way, folder):
     """Shows an overlay through the plugin's desk, and leaves it in one of the ways that an artist has."""
     from types import SimpleNamespace
@@ -185,3 +215,54 @@ def left_by(stage, way, folder):
 @pytest.mark.parametrize("way", ["esc", "hide", "another layer", "layer deleted", "another document", "keep"])
 def test_the_overlay_goes_with(krita: RemoteKrita, way: str, tmp_path: Path) -> None:
     assert krita.run(left_by, way=way, folder=tmp_path) == []
+
+
+def watched(stage, kind):
+    """Captures a layer of that kind and looks whether it changed: untouched, moved, painted on, and as it was again."""
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.canvas.fingerprint import ChangeWatch
+    from diffedit.canvas.layers import drift
+
+    half = ("RGBA", "F16", "sRGB-elle-V2-g10.icc")
+    document = yield from stage.new(300, 200, *(half if kind == "half float" else ()))
+    painted = layer = document.activeNode()
+    if kind == "group":
+        layer = document.createGroupLayer("Group")
+        document.rootNode().addChildNode(layer, None)
+        for name, opacity in (("lower", 255), ("upper", 90)):
+            painted = document.createNode(name, "paintlayer")
+            painted.setOpacity(opacity)
+            painted.setBlendingMode("multiply" if name == "upper" else "normal")
+            layer.addChildNode(painted, None)
+            painted.setPixelData(bytes(range(1, 241)) * 1000, 0, 0, 300, 200)
+    if kind == "paint layer":
+        painted.setPixelData(bytes(range(240)) * 1000, 0, 0, 300, 200)
+    if kind == "half float":
+        painted.setPixelData(b"\x00\x34\x00\x38\x00\x30\x00\x3c" * 60000, 0, 0, 300, 200)
+    yield from stage.settle()
+    captured = yield from stage.run(capture_steps(document, layer))
+    watch = ChangeWatch(captured.fingerprint)
+
+    def looks():
+        return [watch.look(layer, *drift(captured.place, layer), 1 << 20) for _ in range(4)][-1]
+
+    told = [looks()]
+    if kind != "group":  # a group stays where it is, its layers move
+        layer.move(7, 3)
+    yield from stage.settle()
+    told.append(looks())
+    if kind != "group":
+        layer.move(0, 0)
+    before = bytes(painted.pixelData(20, 30, 5, 5))
+    painted.setPixelData(bytes(reversed(before)), 20, 30, 5, 5)
+    yield from stage.settle()
+    told.append(looks())
+    painted.setPixelData(before, 20, 30, 5, 5)
+    yield from stage.settle()
+    told.append(looks())
+    return told
+
+
+@pytest.mark.parametrize("kind", ["paint layer", "half float", "group"])
+def test_a_layer_counts_as_changed_when_it_was_painted_on_and_only_then(krita: RemoteKrita, kind: str) -> None:
+    assert krita.run(watched, kind=kind) == [False, False, True, False]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Quiet, small and predictable: no news, no session, no autosave, no OpenGL (a virtual screen has none).
+# Quiet, small and predictable: no news, no session, no autosave, no OpenGL (a virtual screen has it in software only).
 _KRITARC = """\
 [General]
 MDIRubberband=false
@@ -21,8 +21,8 @@ SessionOnStartup=0
 AutoSaveInterval=0
 createBackupFile=false
 showRootLayer=false
-useOpenGL=false
-canvasState=OPENGL_FAILED
+useOpenGL={opengl}
+canvasState={state}
 [theme]
 Theme={theme}
 [python]
@@ -30,10 +30,10 @@ Theme={theme}
 """
 _KRITADISPLAYRC = """\
 [General]
-OpenGLRenderer=none
-canvasState=OPENGL_FAILED
+OpenGLRenderer={renderer}
+canvasState={state}
 LogUsage=false
-EnableHiDPI=false
+EnableHiDPI={hidpi}
 """
 
 
@@ -53,15 +53,24 @@ class Profile:
         """Where plugin and backend of this profile keep keys and settings, and find each other."""
         return self.root / "diffedit"
 
-    def create(self, plugins: Iterable[str], theme: str = "Krita dark") -> None:
-        """Makes the folders and settings, with `plugins` enabled."""
+    def create(
+        self, plugins: Iterable[str], theme: str = "Krita dark", *, opengl: bool = False, hidpi: bool = False
+    ) -> None:
+        """Makes the folders and settings, with `plugins` enabled. `opengl`: the canvas is drawn by it; `hidpi`: a
+        screen's scale (QT_SCALE_FACTOR) counts."""
         for folder in ("home", "data/krita/pykrita", "config", "cache", "run", "tmp", "diffedit"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         for private in ("run", "diffedit"):
             (self.root / private).chmod(0o700)
         enabled = "\n".join(f"enable_{name}=true" for name in plugins)
-        (self.root / "config" / "kritarc").write_text(_KRITARC.format(theme=theme, plugins=enabled))
-        (self.root / "config" / "kritadisplayrc").write_text(_KRITADISPLAYRC)
+        values = {
+            "opengl": str(opengl).lower(),
+            "state": "OPENGL_SUCCESS" if opengl else "OPENGL_FAILED",
+            "renderer": "desktop" if opengl else "none",
+            "hidpi": str(hidpi).lower(),
+        }
+        (self.root / "config" / "kritarc").write_text(_KRITARC.format(theme=theme, plugins=enabled, **values))
+        (self.root / "config" / "kritadisplayrc").write_text(_KRITADISPLAYRC.format(**values))
 
     def environment(self, display: str | None) -> dict[str, str]:
         """The environment for a Krita in this profile: its own folders, the system's Python, no session bus.

@@ -31,7 +31,8 @@ class KritaTaskError(AssertionError):
 class RemoteKrita:
     """A Krita in `profile` with the driver and the plugins of `plugins` (folders of Krita plugins) enabled.
 
-    `with RemoteKrita(...) as krita: krita.run(function, x=1)`. `display` None: on the person's own screen.
+    `with RemoteKrita(...) as krita: krita.run(function, x=1)`. `display` None: on the person's own screen. `opengl`:
+    the canvas is drawn by it; `scale`: device px in a logical one, as on a screen of high resolution.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class RemoteKrita:
         files: Sequence[Path] = (),
         extra_environment: Mapping[str, str] | None = None,
         theme: str = "Krita dark",
+        opengl: bool = False,
+        scale: int = 1,
         start_seconds: float = START_SECONDS,
     ) -> None:
         names = [install_plugin(profile.resources, _DRIVER_SOURCE, DRIVER, vendor=False)]
         names += [install_plugin(profile.resources, source, name) for source, name in plugins]
-        profile.create(names, theme)
+        profile.create(names, theme, opengl=opengl, hidpi=scale != 1)
         self.folder = profile.root / "driver"
         self.folder.mkdir(exist_ok=True)
         for left_over in self.folder.iterdir():
@@ -55,6 +58,8 @@ class RemoteKrita:
         self.display = display
         self._count = 0
         environment = {"DIFFEDIT_DRIVER": str(self.folder)} | dict(extra_environment or {})
+        if scale != 1:
+            environment["QT_SCALE_FACTOR"] = str(scale)
         self.process = KritaProcess(profile, display, files, environment)
         try:
             self._wait(self.folder / "ready.json", start_seconds, "start")

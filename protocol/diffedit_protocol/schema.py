@@ -23,6 +23,7 @@ _short.maxlevel, _short.maxlist, _short.maxdict, _short.maxstring, _short.maxoth
 _shown = _short.repr  # a refused value in an error's sentence: bounded in length and in depth
 
 
+PLAIN = (int, str, bool)
 PAYLOAD = {"payload": True}  # metadata of the dataclass field that travels as the message's second frame
 
 
@@ -89,6 +90,8 @@ def from_map(cls: type[T], fields: Any, *, lenient: bool = False) -> T:
 
 def _convert(where: str, hint: Any, value: Any, lenient: bool) -> Any:
     """`value` as the type `hint`; `where` names the field in the error."""
+    if hint in PLAIN and type(value) is hint:  # most fields of a chunk's message: the layout of types costs more
+        return value
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -107,8 +110,6 @@ def _convert(where: str, hint: Any, value: Any, lenient: bool) -> Any:
         return {key: _convert(f"{where}[{_shown(key)}]", inner[1], entry, lenient) for key, entry in value.items()}
     if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
     raise SchemaError(f"{where} must be {_name(hint)}, not {_shown(value)}.")
 
 

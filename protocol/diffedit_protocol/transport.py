@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import zmq
@@ -23,7 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from .connection import NO_BACKEND, Connection
 from .errors import AuthError, DiffEditError, LinkError
-from .frames import MAX_PAYLOAD_BYTES, Frames
+from .frames import MAX_PAYLOAD_BYTES, Buffer, Frames
 from .probe import mechanism_behind
 
 HANDSHAKE_MS = 3000
@@ -45,6 +46,11 @@ OPTIONS = (
     (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
     (zmq.IPV6, 1),
 )
+
+
+READABLE, READABLE_OR_WRITABLE = int(zmq.POLLIN), int(zmq.POLLIN | zmq.POLLOUT)
+NOW, NOW_WITH_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
+COPIED_BYTES = 64 * 1024  # a frame up to this is copied into libzmq: that costs less than to share it
 
 
 @dataclass(frozen=True)
@@ -87,28 +93,27 @@ class Transport:
     def send(self, frames: Frames) -> bool:
         """Hands a message to the socket; False when it can take none now. A chunk is not copied; small frames are."""
         try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+            send(self._socket, frames)
         except Again:
             return False
         return True
 
     def receive(self) -> Frames | None:
         """The next message that is there, or None. Frames are views into libzmq's memory: no chunk is copied here."""
-        try:
-            frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        except Again:
+        if not _readable(self._socket):  # an Again that is raised costs ten times as much
             return None
+        frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
         return [frame.buffer for frame in frames]
 
     def wait(self, seconds: float, *, to_send: bool) -> None:
         """Sleeps until a message or a change of the link is there, or (`to_send`) the socket can take one."""
-        self._poller.register(self._socket, zmq.POLLIN | (zmq.POLLOUT if to_send else 0))
+        self._poller.register(self._socket, READABLE_OR_WRITABLE if to_send else READABLE)
         self._poller.poll(math.ceil(max(0.0, seconds) * 1000))
 
     def changes(self) -> list[LinkChange]:
         """What became of the link since the last call, oldest first."""
         found: list[LinkChange] = []
-        while self._monitor.poll(0):
+        while _readable(self._monitor):
             event = recv_monitor_message(self._monitor)
             change = self._read(int(event["event"]), int(event["value"]))
             if change is not None:
@@ -176,6 +181,18 @@ class Transport:
             self._open()
             return Down(LinkError(_absent(self._connection)))
         return Refused(AuthError(_stranger(self._connection, mechanism)))
+
+
+def send(socket: zmq.Socket[bytes], frames: Sequence[Buffer]) -> None:
+    """Hand a message to `socket` without waiting. Raises zmq.Again when it can take none now."""
+    for frame in frames[:-1]:
+        socket.send(frame, NOW_WITH_MORE)
+    socket.send(frames[-1], NOW, copy=len(frames[-1]) <= COPIED_BYTES)
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits."""
+    return bool(int(socket.get(zmq.EVENTS)) & READABLE)
 
 
 def _address(connection: Connection) -> str:

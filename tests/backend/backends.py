@@ -52,12 +52,12 @@ def client_of(connection: Connection, timeouts: Timeouts = QUICK) -> Iterator[Cl
         yield client
 
 
-def last_event(client: Client, job: str, seconds: float = 30.0) -> Event:
+def last_event(client: Client, job: str, seconds: float = 60.0) -> Event:
     """The job's final event. Fails the test when none comes in time."""
     return told(client, job, seconds)[-1]
 
 
-def told(client: Client, job: str, seconds: float = 30.0, since: int | None = None) -> list[Event]:
+def told(client: Client, job: str, seconds: float = 60.0, since: int | None = None) -> list[Event]:
     """Every event of the job, previews included, up to the final one."""
     until = time.monotonic() + seconds
     events: list[Event] = []
@@ -87,7 +87,7 @@ def failure(event: Event) -> str:
     return event.error.code
 
 
-def wait_until(reached: Callable[[], bool], seconds: float = 15.0, what: str = "it") -> None:
+def wait_until(reached: Callable[[], bool], seconds: float = 60.0, what: str = "it") -> None:
     """Poll until `reached`; fails the test when it does not come in time."""
     until = time.monotonic() + seconds
     while not reached():

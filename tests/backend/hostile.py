@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from types import TracebackType
@@ -14,6 +15,7 @@ from diffedit_protocol.connection import Connection
 Frames = list[bytes]
 ZMTP_GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 ZMTP_READY = b"\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+OWN_HANDSHAKE_SECONDS = 30.0  # libzmq's HANDSHAKE_IVL where none is set
 ZMTP_MORE_LONG = b"\x03"  # flags of a frame with more to follow and a length of eight bytes
 
 
@@ -22,16 +24,12 @@ def raw_tcp(connection: Connection) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10.0)
 
 
-def seconds_until_closed(peer: socket.socket, limit: float = 10.0) -> float:
-    """How long the other side leaves a silent connection open. Fails when it is longer than `limit`."""
-    begun = time.monotonic()
-    peer.settimeout(limit)
-    try:
+def await_close(peer: socket.socket) -> None:
+    """Wait for the other side to close a silent connection. Raises TimeoutError when libzmq's own limit would do it."""
+    peer.settimeout(OWN_HANDSHAKE_SECONDS - 5.0)
+    with contextlib.suppress(ConnectionError):
         while peer.recv(4096):
             pass
-    except ConnectionError:
-        pass
-    return time.monotonic() - begun
 
 
 class RawClient:
@@ -59,17 +57,17 @@ class RawClient:
         self.socket.close()
         self._context.term()
 
-    def hello(self, seconds: float = 5.0) -> dict[str, Any]:
+    def hello(self, seconds: float = 30.0) -> dict[str, Any]:
         """Raises TimeoutError when it is not answered."""
         return self.ask("hello", seconds=seconds, versions=[1, 1], client="raw")
 
-    def ask(self, type_: str, payload: bytes | None = None, seconds: float = 5.0, **fields: Any) -> dict[str, Any]:
+    def ask(self, type_: str, payload: bytes | None = None, seconds: float = 30.0, **fields: Any) -> dict[str, Any]:
         """The reply to one request. Raises TimeoutError when none comes."""
         self._number += 1
         frames = [msgpack.packb({"type": type_, "id": self._number, **fields})]
         return self.exchange(frames if payload is None else [*frames, payload], seconds)
 
-    def exchange(self, frames: Frames, seconds: float = 5.0) -> dict[str, Any]:
+    def exchange(self, frames: Frames, seconds: float = 30.0) -> dict[str, Any]:
         """The first reply after sending `frames`; events are passed over."""
         self.socket.send_multipart(frames)
         until = time.monotonic() + seconds

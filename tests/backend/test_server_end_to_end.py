@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backends import client_of, failure, last_event, numbered, told, wait_until, worker_pid
+from backends import client_of, failure, last_event, numbered, resident_mib, told, wait_until, worker_pid
 from diffedit_backend.bench.wire import measure
 from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
@@ -25,6 +25,7 @@ from diffedit_backend.server.remote_edit import edit_over_link
 from diffedit_backend.server.self_test import sample_edit
 from diffedit_protocol.client import Client
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Preview, Progress, Started
+from model_files import parts, write_folder
 from PIL import Image
 from ray_clusters import TOKEN, Node, ray_head
 
@@ -247,6 +248,23 @@ def test_the_wire_benchmark_reports_every_figure(backend: PrivateBackend) -> Non
     assert 0 < report["edit"]["transport_share"] < 1
     assert report["edit"]["seconds_in_worker"] < report["edit"]["seconds"]
     json.dumps(report)
+
+
+@pytest.mark.timeout(900)
+def test_edits_of_ever_new_pictures_leave_the_workers_memory_flat(tmp_path: Path) -> None:
+    """With a model of a few thousand weights, and a cache that the first pictures fill."""
+    model = write_folder(tmp_path / "tiny", parts("sd2"))
+    arguments = ["--model", str(model), "--device", "cpu", "--threads", "1", "--cache", "0.001"]
+    with PrivateBackend(tmp_path / "home", arguments) as backend, client_of(backend.connection) as client:
+        memory = []
+        for number in range(48):
+            request, blobs = sample_edit(SIDE, shade=number)
+            job = client.submit(request, blobs)
+            assert isinstance(last_event(client, job, 120), Done)
+            client.ack(job)
+            if number in (15, 47):
+                memory.append(resident_mib(worker_pid(client)))
+        assert memory[1] - memory[0] < 8
 
 
 def test_the_log_is_one_json_object_per_line_private_and_without_words_or_secrets(

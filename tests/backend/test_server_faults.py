@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +29,13 @@ from cable import Cable
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_protocol.client import Client
 from diffedit_protocol.errors import BusyError, LinkError, TooLargeError, UnknownJobError
+from diffedit_protocol.link_speed import LARGEST_CHUNK, LOOPBACK_WINDOW
 from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Preview, Progress, Queued, Started
 from diffedit_protocol.requests import new_job_id
 
 SLOW = "steps=200 pause=0.02"  # four seconds, ended by a cancel
 LIMITS = {"jobs": 3}
+IN_FLIGHT = LOOPBACK_WINDOW * LARGEST_CHUNK  # bytes that may have to be sent again after a cut
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +135,8 @@ class TestServer:
             wait_until(lambda: not _runs(worker), what="the end of the worker")
 
     def test_asked_to_stop_it_finishes_what_runs_and_refuses_what_is_new(self, tmp_path: Path) -> None:
-        with scripted_backend(tmp_path, grace=20.0) as backend, client_of(backend.connection) as client:
-            running = client.submit(*scripted_edit("steps=50 pause=0.02"))
+        with scripted_backend(tmp_path, grace=60.0) as backend, client_of(backend.connection) as client:
+            running = client.submit(*scripted_edit(SLOW))
             waiting = client.submit(*scripted_edit())
             next(event for event in client.events(running) if isinstance(event, Progress))
             assert backend.process is not None
@@ -145,7 +146,7 @@ class TestServer:
                 client.submit(*scripted_edit())
             done = last_event(client, running)
             assert isinstance(done, Done)
-            assert backend.process.wait(20) == 0
+            assert backend.process.wait(60) == 0
             assert not (tmp_path / "local.json").exists()
             backend.start()
             with client_of(backend.connection) as later:
@@ -155,16 +156,14 @@ class TestServer:
 
     def test_asked_to_stop_it_ends_a_job_that_takes_longer_than_its_grace(self, tmp_path: Path) -> None:
         with scripted_backend(tmp_path, grace=0.5) as backend, client_of(backend.connection) as client:
-            job = client.submit(*scripted_edit("steps=1000 pause=0.05"))
+            job = client.submit(*scripted_edit("steps=1200 pause=0.05"))
             next(event for event in client.events(job) if isinstance(event, Progress))
-            begun = time.monotonic()
             assert backend.process is not None
             backend.process.terminate()
-            event = last_event(client, job)
+            event = last_event(client, job)  # its own end is a minute away
             assert isinstance(event, Failed)
             assert event.error.retryable
-            assert backend.process.wait(20) == 0
-            assert time.monotonic() - begun < 8
+            assert backend.process.wait(60) == 0
 
     def test_a_model_that_cannot_be_loaded_ends_the_start_with_its_sentence(self, tmp_path: Path) -> None:
         backend = scripted_backend(tmp_path, script={"unusable": True})
@@ -200,22 +199,13 @@ def _runs(pid: int) -> bool:
 
 class TestLink:
     def test_cut_in_the_upload_it_goes_on_where_it_was(self, backend: PrivateBackend) -> None:
-        edit = scripted_edit(side=1024)  # 3 MiB
+        edit = scripted_edit(side=3072)  # 27 MiB
         size = len(next(iter(edit[1].values())))
-        with Cable(invited(backend, new_job_id()), 6e6) as cable, client_of(cable.connection) as client:
-            cuts = iter([1 << 20, 2 << 20])
-            next_cut = next(cuts)
-
-            def cut_twice(sent: int, _total: int) -> None:
-                nonlocal next_cut
-                if sent >= next_cut:
-                    cable.cut()
-                    next_cut = next(cuts, size * 2)
-
-            run_edit(client, edit, on_upload=cut_twice)
-            # Sent again: what was in flight at each cut, not the whole.
-            assert next_cut == size * 2
-            assert cable.carried["up"] < size * 1.9
+        with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
+            cable.cut_after(size * 6 // 10, "up")
+            run_edit(client, edit)
+            assert cable.cuts == 1
+            assert cable.carried["up"] < (size + IN_FLIGHT) * 1.01
 
     def test_cut_in_the_job_no_event_is_lost_or_told_twice(self, backend: PrivateBackend) -> None:
         with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
@@ -231,31 +221,26 @@ class TestLink:
             assert isinstance(events[-1], Done)
 
     def test_cut_in_the_download_the_file_is_exact_and_nothing_comes_twice(self, backend: PrivateBackend) -> None:
-        size = 4 << 20
-        with Cable(invited(backend, new_job_id()), 12e6) as cable, client_of(cable.connection) as client:
+        size = 32 << 20
+        with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
             done = run_edit(client, scripted_edit(f"bytes={size}"))
-            before, was_cut = cable.carried["down"], False
-
-            def cut_once(received: int, _size: int) -> None:
-                nonlocal was_cut
-                if received > size * 0.6 and not was_cut:
-                    was_cut = True
-                    cable.cut()
-
-            data = client.fetch(done.manifest.edits[0].pixels, on_bytes=cut_once)  # checks the hash
-            assert was_cut
+            before = cable.carried["down"]
+            cable.cut_after(size * 6 // 10, "down")
+            data = client.fetch(done.manifest.edits[0].pixels)  # checks the hash
+            assert cable.cuts == 1
             assert len(data) == size
-            assert cable.carried["down"] - before < size * 1.7
+            assert cable.carried["down"] - before < (size + IN_FLIGHT) * 1.01
 
-    def test_unplugged_while_the_job_ends_the_result_is_fetched_when_it_is_back(self, backend: PrivateBackend) -> None:
+    def test_unplugged_while_the_job_ends_the_result_is_fetched_when_it_is_back(
+        self, backend: PrivateBackend, client: Client
+    ) -> None:
+        other = client
         with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
             job = client.submit(*scripted_edit("steps=10 pause=0.02"))
             next(event for event in client.events(job) if isinstance(event, Progress))
             cable.unplug()
-            for count, _ in enumerate(client.events(job)):
-                if count == 20:  # more than a second
-                    break
-            assert client.trouble is not None
+            next(None for _ in client.events(job) if client.trouble is not None)
+            wait_until(lambda: other.status()["queue"]["running"] == 0, what="the end of the job")
             cable.plug()
             event = last_event(client, job)
             assert isinstance(event, Done)
@@ -281,9 +266,8 @@ class TestLink:
             memory = resident_mib(backend.pid)
             job = slow.submit(*scripted_edit("steps=1500 pause=0.001"))  # previews of 12 KiB: 18 MiB in all
             next(event for event in slow.events(job) if isinstance(event, Progress))
-            waited = time.monotonic()  # from here on `slow` reads nothing
-            wait_until(lambda: client.status()["queue"]["running"] == 0, 30, "the end of the job")
-            assert time.monotonic() - waited < 25
+            # From here on `slow` reads nothing; its job ends nevertheless.
+            wait_until(lambda: client.status()["queue"]["running"] == 0, what="the end of the job")
             run_edit(client, scripted_edit())
             events = told(slow, job)
             steps = [event.step for event in events if isinstance(event, Progress) and event.stage == "editing"]
@@ -342,15 +326,17 @@ class TestQueue:
 
     def test_two_clients_take_turns(self, backend: PrivateBackend) -> None:
         with client_of(invited(backend, new_job_id())) as many, client_of(invited(backend, new_job_id())) as one:
-            jobs = [many.submit(*scripted_edit("steps=10 pause=0.03")) for _ in range(3)]
+            jobs = [
+                many.submit(*scripted_edit(script)) for script in ("steps=10 pause=0.03", "", "steps=3000 pause=0.02")
+            ]
             single = one.submit(*scripted_edit())
             assert isinstance(last_event(one, single), Done)
-            states = {info.job: info.state for info in many.jobs()}
-            assert states[jobs[2]] != "done"  # though it was asked for first
-            for job in jobs:
-                events = numbered(told(many, job))
-                assert isinstance(events[-1], Done)
-            assert any(isinstance(event, Queued) for event in events)
+            # The third was asked for first; it takes a minute, and had it been begun first, it would not have ended.
+            assert {info.job: info.state for info in many.jobs()}[jobs[2]] in ("queued", "running")
+            many.cancel(jobs[2])
+            ends = [numbered(told(many, job)) for job in jobs]
+            assert [type(events[-1]) for events in ends] == [Done, Done, Cancelled]
+            assert isinstance(ends[2][0], Queued)
 
     def test_two_clients_at_once_each_get_their_own_result(self, backend: PrivateBackend) -> None:
         with client_of(invited(backend, new_job_id())) as a, client_of(invited(backend, new_job_id())) as b:
@@ -370,6 +356,7 @@ class TestQueue:
             client.submit(*scripted_edit(side=64))
 
     def test_five_hundred_jobs_in_a_row_leave_memory_flat(self, backend: PrivateBackend, client: Client) -> None:
+        worker = worker_pid(client)
         memory = []
         for number in range(500):
             job = client.submit(*scripted_edit("steps=1", side=64, shade=number % 256))
@@ -378,8 +365,10 @@ class TestQueue:
             client.fetch(event.manifest.edits[0].pixels)
             client.ack(job)
             if number in (149, 499):
-                memory.append(resident_mib(backend.pid))
-        assert memory[1] - memory[0] < 8
+                memory.append((resident_mib(backend.pid), resident_mib(worker)))
+        for server_and_worker in zip(*memory, strict=True):
+            assert server_and_worker[1] - server_and_worker[0] < 8
+        assert worker_pid(client) == worker
         queue = client.status()["queue"]
         assert queue["finished"] >= 500
         with pytest.raises(UnknownJobError):
@@ -390,15 +379,11 @@ def test_a_disk_that_takes_no_more_keeps_results_fetchable_and_then_refuses_new_
     # The system refuses files beyond 1 MiB, as a full disk refuses any; results are 2 MiB.
     settings = {"file_mib": 1, "result_bytes": 6 << 20, "listen": ["local"]}
     with scripted_backend(tmp_path, **settings) as backend, client_of(backend.connection, QUICK) as client:
-        done = []
-        while not client.status()["memory"]["disk_full"]:
-            done.append(run_edit(client, scripted_edit("bytes=2097152")))
-            time.sleep(0.2)  # for the writer to fail
-            assert len(done) < 10
+        done = [run_edit(client, scripted_edit("bytes=2097152")) for _ in range(2)]  # more than half of the memory
+        wait_until(lambda: bool(client.status()["memory"]["disk_full"]), what="the disk's refusal")
         with pytest.raises(BusyError, match="disk is full") as caught:
             client.submit(*scripted_edit())
         assert caught.value.retry_after
-        assert len(done) >= 2
         for event in done:
             assert len(client.fetch(event.manifest.edits[0].pixels)) == 2 << 20
         for info in client.jobs():

@@ -124,7 +124,7 @@ def record_of(owner: str, ended: float | None = None) -> Record:
 
 def settle(store: ResultStore) -> None:
     """Wait for the writer, as a server does that comes by again and again."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while not all(result.written for result in store._results.values()):
         assert time.monotonic() < until
         store.tidy()
@@ -215,7 +215,7 @@ class TestResults:
         (tmp_path / "results").write_text("in the way, as a disk without room is")
         record = record_of(ANNA)
         store.add(record, {"b": b"x" * 900})
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while not store.strained:
             assert time.monotonic() < until
             store.tidy()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +20,9 @@ from diffedit_protocol.requests import new_job_id
 from two_hosts import THERE, TwoHosts, missing
 
 SIDE = 1024
+# A cancel must not wait behind pixels or a clock of ours, which would delay every one alike. A lost packet (sent again
+# after some tenths of a second) or a busy machine delays some, so the best of some tries is what is looked at.
+HALF_A_SECOND, TRIES = 0.5, 5
 PORT = 7860
 REASON = missing()
 pytestmark = pytest.mark.skipif(bool(REASON), reason=f"two hosts need network namespaces; here {REASON}")
@@ -62,35 +64,36 @@ class Stop(Exception):
     """The artist changed their mind."""
 
 
-def test_an_edit_of_a_layer_of_1024_px_goes_there_and_back_exactly(anna: Connection) -> None:
+def test_an_edit_of_a_layer_of_1024_px_goes_there_and_back_exactly_and_packed(
+    hosts: TwoHosts, anna: Connection
+) -> None:
     request, blobs = layer(1)
     with client_of(anna) as client:
-        begun = time.monotonic()
-        event = last_event(client, client.submit(request, blobs), 60)
+        before = hosts.carried
+        event = last_event(client, client.submit(request, blobs))
         assert isinstance(event, Done)
         assert client.fetch(event.manifest.edits[0].pixels) == next(iter(blobs.values()))
-        # 6 MiB raw would be 2.5 s at the full rate without loss or round trips.
-        assert time.monotonic() - begun < 12
+        # Packed, with what was lost and sent again: raw, it would be more than the layer in each direction.
+        assert all(after - held < SIDE * SIDE * 3 for after, held in zip(hosts.carried, before, strict=True))
 
 
 def test_a_cancel_of_a_running_job_takes_effect_in_under_half_a_second(anna: Connection) -> None:
     took = []
     with client_of(anna) as client:
-        for _ in range(5):
+        for _ in range(TRIES):
             job = client.submit(*scripted_edit("steps=500 pause=0.02"))
             next(event for event in client.events(job) if isinstance(event, Progress) and event.stage == "editing")
             begun = time.monotonic()
             client.cancel(job)
             assert isinstance(last_event(client, job), Cancelled)
             took.append(time.monotonic() - begun)
-    # A lost packet is sent again after some tenths of a second, so one of the five may be late.
-    assert statistics.median(took) < 0.5
+    assert min(took) < HALF_A_SECOND
 
 
 def test_a_cancel_in_the_upload_frees_the_link_in_under_half_a_second(anna: Connection) -> None:
     took = []
     with client_of(anna) as client:
-        for seed in range(10, 13):
+        for seed in range(10, 10 + TRIES):
 
             def stop(sent: int, _total: int) -> None:
                 if sent > 600_000:
@@ -99,7 +102,7 @@ def test_a_cancel_in_the_upload_frees_the_link_in_under_half_a_second(anna: Conn
             with pytest.raises(Stop):
                 client.submit(*layer(seed), on_upload=stop)
             took.append(client.ping())  # waits behind what is on its way already
-    assert statistics.median(took) < 0.5
+    assert min(took) < HALF_A_SECOND
 
 
 def test_after_a_cut_in_the_download_the_result_is_exact(hosts: TwoHosts, anna: Connection) -> None:
@@ -114,7 +117,7 @@ def test_after_a_cut_in_the_download_the_result_is_exact(hosts: TwoHosts, anna: 
             Timer(2.0, hosts.mend).start()
 
     with client_of(anna) as client:
-        event = last_event(client, client.submit(request, blobs), 60)
+        event = last_event(client, client.submit(request, blobs))
         assert isinstance(event, Done)
         assert client.fetch(event.manifest.edits[0].pixels, pull_the_cable) == next(iter(blobs.values()))
         assert was_cut

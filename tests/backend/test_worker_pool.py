@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,11 +48,11 @@ def submit(pool: LocalPool, job: Job) -> None:
     pool.submit(job, place[1])
 
 
-def ready(pool: LocalPool, seconds: float = 20.0) -> None:
+def ready(pool: LocalPool, seconds: float = 60.0) -> None:
     collect(pool, lambda _: pool.room() > 0, seconds)
 
 
-def collect(pool: LocalPool, enough: Callable[[list[Report]], bool], seconds: float = 20.0) -> list[Report]:
+def collect(pool: LocalPool, enough: Callable[[list[Report]], bool], seconds: float = 60.0) -> list[Report]:
     """The reports until there are enough; fails the test when that takes too long."""
     reports: list[Report] = []
     until = time.monotonic() + seconds
@@ -107,10 +108,8 @@ def test_an_error_inside_a_job_leaves_the_worker_alive(pool: LocalPool, script: 
 def test_a_cancel_ends_the_job_at_its_next_step_with_the_worker_alive(pool: LocalPool) -> None:
     ready(pool)
     before = pool.workers()[0].pid
-    begun = time.monotonic()
-    report = run(pool, "steps=1000 pause=0.02", after=lambda: pool.cancel("job"))
+    report = run(pool, "steps=3000 pause=0.02", after=lambda: pool.cancel("job"))  # its own end is a minute away
     assert isinstance(report.event, Cancelled)
-    assert time.monotonic() - begun < 2.0
     assert pool.workers()[0].pid == before
 
 
@@ -120,8 +119,7 @@ def test_a_job_that_does_not_obey_its_cancel_is_ended_by_force_and_counts_as_can
 
     def cancel_when_it_hangs() -> None:
         collect(pool, lambda reports: any(getattr(report.event, "stage", "") == "inverting" for report in reports))
-        time.sleep(0.2)
-        pool.cancel("job")
+        pool.cancel("job")  # which only its next step would see
 
     report = run(pool, "hang=1", after=cancel_when_it_hangs)
     assert isinstance(report.event, Cancelled)
@@ -142,11 +140,11 @@ def test_steps_that_each_come_in_time_may_take_longer_than_the_watchdog_in_all(p
 
 def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> None:
     ready(pool)
-    os.kill(pool.workers()[0].pid, 19)  # SIGSTOP: it reads its pipe no more
+    stopped = Path(f"/proc/{pool.workers()[0].pid}/stat")
+    os.kill(pool.workers()[0].pid, signal.SIGSTOP)  # it reads its pipe no more
     request, blobs = scripted_edit(side=1024)  # 3 MiB: more than any pipe holds
-    begun = time.monotonic()
-    submit(pool, Job("job", "anna", request, blobs))
-    assert time.monotonic() - begun < 0.2
+    submit(pool, Job("job", "anna", request, blobs))  # for ever, did it wait for the worker
+    assert stopped.read_text().rpartition(")")[2].split()[0] == "T"
     reports = collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
     assert failure(reports[-1].event) == "WORKER_DIED"
 
@@ -227,10 +225,9 @@ def test_two_workers_run_two_jobs_at_once() -> None:
     with pool_of(workers=2) as pool:
         collect(pool, lambda _: pool.room() == 2)
         for shade, name in enumerate(("a", "b")):
-            submit(pool, Job(name, "anna", *scripted_edit("steps=20 pause=0.02", shade=shade)))
-        reports = collect(pool, lambda reports: sum(isinstance(r.event, Done) for r in reports) == 2)
-        order = [report.job for report in reports if isinstance(report.event, Progress)]
-        assert order != sorted(order)
+            submit(pool, Job(name, "anna", *scripted_edit("steps=3000 pause=0.02", shade=shade)))
+        reports = collect(pool, lambda reports: {r.job for r in reports if isinstance(r.event, Progress)} == {"a", "b"})
+        assert not any(isinstance(report.event, Done) for report in reports)
 
 
 def test_a_pool_that_is_closed_in_the_middle_of_a_job_leaves_no_process_behind() -> None:

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-HERE, THERE = "10.213.77.1", "10.213.77.2"  # a private network that nothing else on a test machine uses
+# A private network that nothing else on a test machine uses, another one in each process that runs tests.
+_NETWORK = f"10.{200 + os.getpid() // 256 % 50}.{os.getpid() % 256}"
+HERE, THERE = f"{_NETWORK}.1", f"{_NETWORK}.2"
 SLOW_CABLE = Path(__file__).with_name("slow_cable.py")
 
 
@@ -68,6 +70,12 @@ class TwoHosts:
     def there(self, *command: str) -> tuple[str, ...]:
         """The command that runs `command` on the other host."""
         return ("ip", "netns", "exec", self._name, *command)
+
+    @property
+    def carried(self) -> tuple[int, int]:
+        """Bytes that went there and came back so far, with all that was sent again."""
+        counts = Path("/sys/class/net", self._near, "statistics")
+        return int((counts / "tx_bytes").read_text()), int((counts / "rx_bytes").read_text())
 
     def cut(self) -> None:
         """Pull the cable: packets vanish without a word, as they do when a wireless link is lost."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -121,11 +120,10 @@ def test_an_address_that_accepts_and_stays_silent_is_told() -> None:
 
 
 def test_no_backend_on_this_machine_is_told_soon(closed_endpoint: str) -> None:
-    begin = time.monotonic()
-    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=60.0))
+    # "Soon" is before `connect`, which pytest's timeout would not wait for.
+    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=3600.0))
     assert isinstance(error, LinkError)
     assert error.sentence == "No backend is running. Start it here, or paste a connection line in Settings."
-    assert time.monotonic() - begin < 30.0
 
 
 def test_no_backend_at_a_remote_address_is_told_with_the_address(
@@ -138,12 +136,12 @@ def test_no_backend_at_a_remote_address_is_told_with_the_address(
 
 def test_the_probe_tells_what_is_behind_an_address(server: SocketServer, closed_endpoint: str) -> None:
     port = int(server.endpoint.rpartition(":")[2])
-    assert mechanism_behind("127.0.0.1", port, 1.0) == "CURVE"
-    assert mechanism_behind("127.0.0.1", int(closed_endpoint.rpartition(":")[2]), 1.0) is None
+    assert mechanism_behind("127.0.0.1", port, 20.0) == "CURVE"
+    assert mechanism_behind("127.0.0.1", int(closed_endpoint.rpartition(":")[2]), 20.0) is None
     with listening(say_http) as endpoint:
-        assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 1.0) == ""
+        assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 20.0) == ""
     with listening(lambda link: link.close()) as endpoint:
-        assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 1.0) is None
+        assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 20.0) is None
 
 
 def test_versions_that_do_not_meet_are_told() -> None:

@@ -20,12 +20,13 @@ LAST_ANSWER_SECONDS = 0.5
 def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
     """Send `count` mutated requests to the backend behind `line`.
 
-    Returns the messages sent, the answers received, and the longest that the witness waited for its ping, in seconds.
+    Returns the messages sent, the answers received, and how often the witness was served and what its longest wait was
+    in seconds.
     Raises LinkError when the witness is not served.
     """
     connection = Connection.from_line(line)
     answers = 0
-    longest = 0.0
+    waits: list[float] = []
     with Client(connection, Timeouts(answer=ANSWER_SECONDS), software="fuzz witness") as witness:
         transport = Transport(connection)
         try:
@@ -35,14 +36,14 @@ def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
                 if frames:
                     answers += _send(transport, frames)
                 if number % WITNESS_EVERY == 0 or number == count:
-                    longest = max(longest, witness.ping())
+                    waits.append(witness.ping())
             transport.wait(LAST_ANSWER_SECONDS, to_send=False)
             while transport.receive() is not None:
                 answers += 1
         finally:
             transport.close()
-        longest = max(longest, witness.ping())
-    return {"sent": count, "answers": answers, "longest_ping_seconds": round(longest, 4)}
+        waits.append(witness.ping())
+    return {"sent": count, "answers": answers, "pings": len(waits), "longest_ping_seconds": round(max(waits), 4)}
 
 
 def _until_up(transport: Transport) -> None:

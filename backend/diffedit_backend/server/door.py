@@ -15,6 +15,7 @@ import zmq
 from diffedit_protocol.connection import KeyPair
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.frames import MAX_PAYLOAD_BYTES, Buffer
+from diffedit_protocol.transport import send
 from zmq.utils.monitor import recv_monitor_message
 
 from .gate import ZAP_DOMAIN
@@ -150,7 +151,7 @@ class Door:
         """Hand a message to libzmq, without waiting."""
         socket = self.listeners[link.listener].socket
         try:
-            socket.send_multipart([link.routing, *frames], zmq.DONTWAIT, copy=False)
+            send(socket, (link.routing, *frames))
         except zmq.Again:
             return Sent.FULL
         except zmq.ZMQError as error:

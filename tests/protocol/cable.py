@@ -1,4 +1,4 @@
-"""A TCP cable between a client and a server that a test can slow down and cut."""
+"""A TCP cable on loopback between a client and a server that a test can slow down, cut and pull out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from types import TracebackType
 
 from diffedit_protocol.connection import Connection
 
-BUFFER = 16 * 1024
+BUFFER = 64 * 1024
 
 
 class Cable:
-    """`with Cable(connection) as cable: Client(cable.connection)`. `bytes_per_second` limits each direction."""
+    """`with Cable(connection) as cable: Client(cable.connection)`. `bytes_per_second` limits each direction.
 
-    def __init__(self, connection: Connection, bytes_per_second: float = float("inf")) -> None:
+    `carried`: bytes that came out at the other end, "up" to the server and "down" to the client. `cuts`: how often
+    it was cut.
+    """
+
+    def __init__(self, connection: Connection, bytes_per_second: float | None = None) -> None:
         host, _, port = connection.endpoint.removeprefix("tcp://").rpartition(":")
         self._server = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -27,7 +31,9 @@ class Cable:
         self._sockets: list[socket.socket] = []
         self._plugged = True
         self._lock = threading.Lock()
+        self._cut_at: dict[str, int] = {}
         self.carried = {"up": 0, "down": 0}
+        self.cuts = 0
         self.connection = dataclasses.replace(connection, endpoint=f"tcp://127.0.0.1:{self._listener.getsockname()[1]}")
 
     def __enter__(self) -> Cable:
@@ -50,10 +56,15 @@ class Cable:
         """End every connection; new ones are carried."""
         with self._lock:
             pairs, self._pairs = self._pairs, []
+        self.cuts += 1
         for pair in pairs:
             for end in pair:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
+
+    def cut_after(self, size: int, direction: str) -> None:
+        """Cut once, as soon as `size` more bytes were carried in `direction`."""
+        self._cut_at[direction] = self.carried[direction] + size
 
     def unplug(self) -> None:
         """Cut, and carry nothing until `plug`."""
@@ -86,8 +97,12 @@ class Cable:
     def _carry(self, source: socket.socket, sink: socket.socket, direction: str) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(BUFFER):
-                time.sleep(len(data) / self._rate)
+                if self._rate is not None:
+                    time.sleep(len(data) / self._rate)
                 sink.sendall(data)
                 self.carried[direction] += len(data)
+                if self.carried[direction] >= self._cut_at.get(direction, self.carried[direction] + 1):
+                    del self._cut_at[direction]
+                    self.cut()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

@@ -26,7 +26,6 @@ SUGGESTED_WORDS = ["<pad>", "</s>", "<unk>", "a", "horse", "zebra", "on", "grass
 def write_captioner(folder: Path) -> Path:
     """A BLIP in transformers' layout."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(CAPTION_WORDS))
     torch.manual_seed(0)
     small = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {
@@ -43,7 +42,8 @@ def write_captioner(folder: Path) -> Path:
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=8)
     BlipForConditionalGeneration(config).save_pretrained(folder)
     images = BlipImageProcessor(size={"height": 16, "width": 16})
-    BlipProcessor(images, BertTokenizerFast(str(folder / "vocab.txt"))).save_pretrained(folder)
+    vocabulary = {word: index for index, word in enumerate(CAPTION_WORDS)}
+    BlipProcessor(images, BertTokenizerFast(vocabulary)).save_pretrained(folder)
     return folder
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import string
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -81,15 +78,9 @@ _CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads"
 def letter_tokenizer() -> CLIPTokenizer:
     """CLIP's tokenizer with a vocabulary of letters: it reads any lower-case text, a token per letter."""
     tokens = [BEGIN, END, *string.ascii_lowercase, *(letter + "</w>" for letter in string.ascii_lowercase)]
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-        (place / "merges.txt").write_text("#version: 0.2\n")
-        special = {"bos_token": BEGIN, "eos_token": END, "unk_token": END, "pad_token": END}
-        (place / "tokenizer_config.json").write_text(
-            json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **special})
-        )
-        return CLIPTokenizer.from_pretrained(folder)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    special = {"bos_token": BEGIN, "eos_token": END, "unk_token": END, "pad_token": END}
+    return CLIPTokenizer(vocabulary, merges=[], model_max_length=77, **special)
 
 
 def random_components(

@@ -98,7 +98,9 @@ def _check_fit(prefix: str, network: Any, states: Mapping[str, Tensor]) -> None:
     modules = dict(network.named_modules())
     for key, tensor in states.items():
         layer, found, _ = key.removeprefix(f"{prefix}.").partition(".lora_A.")
-        module = modules.get(layer) if key.startswith(f"{prefix}.") and found else None
+        # Published LoRAs name a text encoder's layers as transformers did before 5.6.
+        module = modules.get(layer, modules.get(layer.removeprefix("text_model.")))
+        module = module if key.startswith(f"{prefix}.") and found else None
         weight = getattr(module, "weight", None)
         if weight is not None and weight.shape[1] != tensor.shape[1]:
             raise ValueError(f"{layer} has inputs of {weight.shape[1]}, the LoRA's of {tensor.shape[1]}")

@@ -14,6 +14,7 @@ from diffedit_backend.bench import quality
 from diffedit_backend.bench.edits.cases import bundled_cases
 from diffedit_backend.bench.edits.roster import make_editors
 from diffedit_backend.bench.speed_models import random_components
+from diffedit_backend.diffedit.mask import grow
 from diffedit_backend.models import LoadedModel, load_model
 from diffedit_protocol.errors import BadInputError
 from diffusers import StableDiffusionPipeline
@@ -125,6 +126,19 @@ def test_an_editor_gives_the_same_edit_twice(model: LoadedModel) -> None:
         first, second = editor.edit(case, 0.5), make_editors([name], model)[0].edit(case, 0.5)
         assert np.array_equal(first.delivered, second.delivered)
         assert np.array_equal(first.mask, second.mask)
+
+
+def test_ours_with_attention_has_another_soft_map_and_ours_grown_a_wider_mask_of_the_same(model: LoadedModel) -> None:
+    cases = bundled_cases(8, 0, 32)
+    editors = make_editors(("ours", "ours-attention", "ours-grown"), model)
+    wider = 0
+    for name in cases.names:
+        ours, heard, grown = (editor.edit(cases.load(name), 0.1) for editor in editors)
+        assert not np.array_equal(heard.soft_map, ours.soft_map)
+        assert np.array_equal(grown.soft_map, ours.soft_map)
+        assert np.array_equal(grown.mask, grow(ours.mask, model.factor // 2))
+        wider += not np.array_equal(grown.mask, ours.mask)
+    assert wider > 0
 
 
 def test_what_no_one_can_run_is_refused_before_anything_runs(tmp_path: Path, model_folder: Path) -> None:

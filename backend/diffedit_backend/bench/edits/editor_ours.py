@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -44,14 +44,15 @@ class OurEditor:
         method: str = "fast",
         quality: str = "normal",
         mask_of: MaskOf | None = None,
-        attention: float | None = None,
+        **asked: Any,
     ) -> None:
+        """`asked`: further fields of the request."""
         self.name = name
         self._engine = engine
         self._method = method
         self._quality = quality
         self._mask_of = mask_of
-        self._attention = attention
+        self._asked = asked
         self._last_case = ""
 
     def edit(self, case: EditCase, ratio: float) -> Edited:
@@ -65,7 +66,7 @@ class OurEditor:
             strength=ratio,
             method=self._method,
             quality=self._quality,
-            attention=self._attention,
+            **self._asked,
             seed=case.seed,
             preview=False,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffedit_protocol.errors import BadInputError
 
@@ -19,6 +19,7 @@ OURS = {
     "ours-paper": "the engine with the paper's settings",
     "ours-reference": "the engine with the library's settings",
     "ours-attention": "ours, a third of the soft map weighed by where the changed words look",
+    "ours-grown": "ours with the mask grown by half a latent cell",
     "ours-selection": "ours with the true mask as the artist's own: cropped and enlarged around it",
 }
 LIBRARIES = {
@@ -70,5 +71,9 @@ def _make(name: str, model: LoadedModel) -> Editor:
         return GivenMaskEditor(name, engine, MASKS[name])
     method = {"ours-paper": "paper", "ours-reference": "reference"}.get(name, "fast")
     quality = {"ours-draft": "draft", "ours-fine": "fine"}.get(name, "normal")
-    attention = ATTENTION_SHARE if name == "ours-attention" else None
-    return OurEditor(name, engine, method, quality, true_mask if name == "ours-selection" else None, attention)
+    asked: dict[str, Any] = {}
+    if name == "ours-attention":
+        asked = {"attention": ATTENTION_SHARE}
+    elif name == "ours-grown":
+        asked = {"grow": model.factor // 2}
+    return OurEditor(name, engine, method, quality, true_mask if name == "ours-selection" else None, **asked)

@@ -123,14 +123,12 @@ def test_a_cancel_ends_an_edit_at_its_next_step(client: Client) -> None:
     request, blobs = sample_edit(SIDE)
     slow = EditRequest.from_wire({**request.to_wire(), "quality": "fine", "method": "paper", "seed": 5})
     job = client.submit(slow, blobs)
-    steps = 0
-    for event in client.events(job):
-        if isinstance(event, Progress):
-            client.cancel(job)
-            steps += 1
-        if isinstance(event, Cancelled):
-            break
-    assert 1 <= steps <= 4
+    next(event for event in client.events(job) if isinstance(event, Progress))
+    client.cancel(job)
+    events = told(client, job, 120)
+    steps = [event for event in events if isinstance(event, Progress)]
+    assert isinstance(events[-1], Cancelled)
+    assert not any(event.stage == "decoding" for event in steps)  # how many steps came first depends on the machine
 
 
 def begun(client: Client, target: str) -> str:

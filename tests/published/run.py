@@ -4,7 +4,7 @@
     python tests/published/run.py PATH-TO-A-CLONE-OF-DIFFUSERS [pytest arguments]
 
 The suite left diffusers with version 0.35, so the clone needs its history. What is taken from it lies in a temporary
-folder for the run: nothing of it is part of this project. `--old` runs the deprecated class itself, for comparison.
+folder for the run: nothing of it is part of this project.
 Nothing is asked from a hub: the suite's tokenizer is replaced by one of letters, and what loads a hub's model fails.
 """
 
@@ -28,7 +28,6 @@ def main(arguments: list[str]) -> int:
         print(f"usage: {__doc__}", file=sys.stderr)
         return 2
     clone, rest = arguments[0], arguments[1:]
-    old = "--old" in rest
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(
             ["git", "-C", clone, "archive", LAST_WITH_THE_SUITE, "tests"], stdout=subprocess.PIPE, check=False
@@ -43,16 +42,15 @@ def main(arguments: list[str]) -> int:
         if imported not in text or HUBS_TOKENIZER not in text:
             print(f"{SUITE} does not import {OLD}, or makes no {HUBS_TOKENIZER}, as expected.", file=sys.stderr)
             return 2
-        ours = "from diffedit_backend.bench.speed_models import letter_tokenizer\n"
         text = text.replace(HUBS_TOKENIZER, "letter_tokenizer()")
-        if not old:
-            # The suite looks for the source of the class in diffusers.
-            found = f"import diffusers.pipelines\ndiffusers.pipelines.{OURS} = {OURS}\n"
-            ours = f"from diffedit_backend import {OURS}\n{ours}{found}"
-            # The classes of the suite keep their names; only what they test is another class.
-            text = text.replace(imported, "").replace(f"= {OLD}\n", f"= {OURS}\n").replace(f"{OLD}.", f"{OURS}.")
+        # The classes of the suite keep their names; only what they test is another class.
+        text = text.replace(imported, "").replace(f"= {OLD}\n", f"= {OURS}\n").replace(f"{OLD}.", f"{OURS}.")
+        ours = (
+            "from diffedit_backend.bench.speed_models import letter_tokenizer\n"
+            f"from diffedit_backend import {OURS}\n"
+            f"import diffusers.pipelines\ndiffusers.pipelines.{OURS} = {OURS}\n"  # where the suite looks for its source
+        )
         suite.write_text(text.replace("\nimport numpy as np\n", f"\nimport numpy as np\n{ours}", 1))
-        rest = [argument for argument in rest if argument != "--old"]
         # No settings of this project's tests: its warnings are errors, and theirs are not.
         command = [
             sys.executable,

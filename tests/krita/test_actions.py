@@ -26,6 +26,8 @@ MENU = [
     "Repeat Last Edit",
     "Edit with New Seed",
     "Swap the Two Texts",
+    "Describe Layer",
+    "Suggest Words",
     "Mask to Selection",
     "Cancel",
     "",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...models import LoadedModel
 
 OURS = {
-    "ours": "the engine's fast method at normal quality, as the plugin starts with",
+    "ours": "the engine's fast method at normal quality, the mask as it was found",
     "ours-draft": "the same at draft quality",
     "ours-fine": "the same at fine quality",
     "ours-paper": "the engine with the paper's settings",

@@ -41,10 +41,10 @@ from diffedit_backend.krita_host.remote import FIRST_START_SECONDS, RemoteKrita
 class Kept(Profile):
     """Keeps what install-plugin wrote into kritarc."""
 
-    def create(self, plugins, theme="Krita dark"):
+    def create(self, plugins, *screen, **canvas):
         kritarc = self.root / "config" / "kritarc"
         own = [line for line in kritarc.read_text().splitlines() if line.startswith("enable_")]
-        super().create(plugins, theme)
+        super().create(plugins, *screen, **canvas)
         kritarc.write_text(kritarc.read_text().replace("[python]", "\\n".join(["[python]", *own])))
 
 

@@ -154,7 +154,7 @@ def test_a_worker_killed_in_the_middle_costs_one_error_or_with_ray_a_delay_and_t
         assert sum(isinstance(event, Started) for event in told(client, job, since=0)) == 2
     else:
         assert failure(event) == "WORKER_DIED"
-        assert event.error.retryable  # type: ignore[union-attr]
+        assert event.error.retryable
     assert isinstance(last_event(client, client.submit(request, blobs), 480), Done)
     assert client.status()["workers"][0]["restarts"] == before + 1
 
@@ -164,7 +164,7 @@ def test_words_that_cannot_work_are_told_in_the_engines_sentence(client: Client)
     same = EditRequest.from_wire({**request.to_wire(), "target": request.source})
     event = last_event(client, client.submit(same, blobs), 60)
     assert failure(event) == "BAD_INPUT"
-    assert event.error.sentence == "Both texts are the same, so there is nothing to change."  # type: ignore[union-attr]
+    assert event.error.sentence == "Both texts are the same, so there is nothing to change."
 
 
 def test_wordings_and_weights_travel_in_the_texts_and_weights_that_cannot_be_read_are_told(client: Client) -> None:
@@ -177,7 +177,7 @@ def test_wordings_and_weights_travel_in_the_texts_and_weights_that_cannot_be_rea
     assert len(shown) == 3
     event = last_event(client, client.submit(replace(request, target="()1.5"), blobs), 60)
     assert failure(event) == "BAD_INPUT"
-    assert "The weights in '()1.5' cannot be read." in event.error.sentence  # type: ignore[union-attr]
+    assert "The weights in '()1.5' cannot be read." in event.error.sentence
 
 
 def test_the_command_line_edits_on_the_running_backend(backend: PrivateBackend, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_worker_killed_at_any_stage_costs_one_job_an_error_and_the_next_job_wo
 ) -> None:
     died = run(pool, f"die={stage if stage != 'editing' else 2}")
     assert failure(died.event) == "WORKER_DIED"
-    assert died.event.error.retryable  # type: ignore[union-attr]
+    assert died.event.error.retryable
     assert isinstance(run(pool, "").event, Done)
 
 
@@ -130,7 +130,7 @@ def test_a_job_that_does_not_obey_its_cancel_is_ended_by_force_and_counts_as_can
 def test_a_step_that_takes_too_long_is_ended_by_the_watchdog(pool: LocalPool) -> None:
     report = run(pool, "hang=2")
     assert failure(report.event) == "WORKER_DIED"
-    assert "longer than 2 s" in report.event.error.sentence  # type: ignore[union-attr]
+    assert "longer than 2 s" in report.event.error.sentence
     assert isinstance(run(pool, "").event, Done)
 
 

@@ -103,7 +103,7 @@ def test_versions_without_overlap_are_told_with_both_and_who_is_to_be_updated() 
         world.server = ReferenceServer(versions=versions)
         ours = (1, 1) if versions == (2, 3) else (2, 2)
         world.client = type(world.client)("test", loopback=True, versions=ours)
-        world.run(lambda world=world: world.client.fatal is not None)  # type: ignore[misc]
+        world.run(lambda world=world: world.client.fatal is not None)
         assert isinstance(world.client.fatal, VersionError)
         assert world.client.fatal.sentence == sentence
 

@@ -49,7 +49,7 @@ def _kinds_to_server(world: World, lose: Callable[[str], bool] = lambda kind: Fa
                 return
         launch(frames, to_server=to_server)
 
-    world._launch = watched  # type: ignore[method-assign]
+    world._launch = watched
     return kinds
 
 

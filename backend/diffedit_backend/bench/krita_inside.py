@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def edit_large(stage, side, model, depth, profile):  # type: ignore[no-untyped-def]
+def edit_large(stage, side, model, depth, profile):
     """Captures and answers a whole layer of side × side px; longest step and longest stall of each half, in ms.
 
     "apply stall beyond addChildNode" leaves out of every stall what lies within that call.
@@ -25,12 +25,12 @@ def edit_large(stage, side, model, depth, profile):  # type: ignore[no-untyped-d
     yield 0.5
     unsplittable = []
 
-    def timed_add(document, node, layer):  # type: ignore[no-untyped-def]
+    def timed_add(document, node, layer):
         wall, own = time.perf_counter(), time.thread_time()
         original(document, node, layer)
         unsplittable.append((wall, time.perf_counter(), time.thread_time() - own))
 
-    def run(steps):  # type: ignore[no-untyped-def]
+    def run(steps):
         beat, longest, value, turns = Heartbeat(), 0.0, None, 0
         while value is None:
             turns += 1
@@ -71,7 +71,7 @@ def edit_large(stage, side, model, depth, profile):  # type: ignore[no-untyped-d
     }
 
 
-def drag_threshold(stage, side, feather, form):  # type: ignore[no-untyped-def]
+def drag_threshold(stage, side, feather, form):
     """Moves the live threshold over a side × side px layer; updates a second by the clock and by the thread's time.
 
     `form`: "overlay", "selection" or "selectionmask". "left behind" counts the masks and selections that remain.

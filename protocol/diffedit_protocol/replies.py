@@ -21,8 +21,9 @@ class Limits:
     """What the server takes from one client. Beyond any of them the answer is TOO_LARGE, or BUSY for the queue.
 
     `chunk_bytes`: of one put or get, before encoding. `blob_bytes`: of one blob. `stored_bytes`: of all blobs of a key.
-    `pixels`: width × height of a picture. `jobs`: waiting and running jobs of a key. `window`: chunks in flight.
-    `result_seconds`: how long a result waits for its acknowledgement.
+    `pixels`: width × height of a picture. `jobs`, `job_pixels`: waiting and running jobs of a key, and the pixels of
+    their pictures together. `window`: chunks in flight. `result_seconds`: how long a result waits for its
+    acknowledgement.
     """
 
     chunk_bytes: int = MIB
@@ -30,6 +31,7 @@ class Limits:
     stored_bytes: int = 1024 * MIB
     pixels: int = 64 * MIB
     jobs: int = 16
+    job_pixels: int = 256 * MIB
     window: int = 8
     result_seconds: float = 3600.0
 

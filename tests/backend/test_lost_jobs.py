@@ -15,6 +15,7 @@ from diffedit_backend.server.self_test import sample_edit
 from diffedit_backend.server.uploads import Uploads
 from diffedit_protocol.errors import DiffEditError, WorkerDiedError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Queued, Started
+from diffedit_protocol.replies import Limits
 
 LOST = Lost(WorkerDiedError("The backend had to restart its model."))
 
@@ -63,7 +64,7 @@ class Table:
         self.told: dict[str, list[Event]] = {}
         self.results = ResultStore(folder, 1 << 20, 1 << 20)
         uploads = Uploads(1 << 20, 1 << 20, 1 << 20)
-        self.jobs = JobTable(self.worker, uploads, self.results, self._tell, total=8, per_owner=8)
+        self.jobs = JobTable(self.worker, uploads, self.results, self._tell, total=8, limits=Limits(jobs=8))
 
     def submit(self, owner: str, job: str) -> None:
         self.jobs.submit(owner, job, EditRequest("a horse", "a zebra"), ())

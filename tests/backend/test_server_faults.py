@@ -324,6 +324,27 @@ class TestQueue:
             for job in jobs:
                 assert isinstance(last_event(client, job), Cancelled)
 
+    def test_one_client_cannot_have_more_pixels_waiting_than_its_share_and_holds_up_no_other(
+        self, tmp_path: Path
+    ) -> None:
+        with (
+            scripted_backend(tmp_path, listen=["tcp://127.0.0.1:0"], limits={"job_pixels": 9000}) as backend,
+            client_of(invited(backend, new_job_id())) as client,
+            client_of(invited(backend, new_job_id())) as other,
+        ):
+            jobs = [client.submit(*scripted_edit(SLOW, side=64)) for _ in range(2)]  # 4096 pixels each
+            with pytest.raises(BusyError, match=r"have 0\.0 megapixels.*one client may have 0\.0") as caught:
+                client.submit(*scripted_edit(side=64))
+            assert caught.value.retryable
+            assert caught.value.retry_after
+            waiting = other.submit(*scripted_edit(side=64))
+            for job in jobs:
+                client.cancel(job)
+            for job in jobs:
+                assert isinstance(last_event(client, job), Cancelled)
+            assert isinstance(last_event(other, waiting), Done)
+            run_edit(client, scripted_edit(side=64))
+
     def test_two_clients_take_turns(self, backend: PrivateBackend) -> None:
         with client_of(invited(backend, new_job_id())) as many, client_of(invited(backend, new_job_id())) as one:
             jobs = [

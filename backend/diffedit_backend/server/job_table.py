@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from diffedit_protocol.errors import BusyError, DiffEditError, UnknownJobError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Preview, Queued, Started
-from diffedit_protocol.replies import JobInfo
+from diffedit_protocol.replies import JobInfo, Limits
 
 from ..executors.base import Executor, Job, Lost, Report, affinity_of
 from .record import Record
@@ -65,12 +65,17 @@ class JobEntry:
         return f"{hashlib.sha256(self.owner.encode()).hexdigest()[:8]}-{self.id}"
 
     @property
+    def pixels(self) -> int:
+        """Of the picture that it works on, until it has ended."""
+        return _pixels(self.request) if self.request is not None else 0
+
+    @property
     def ended(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
 
 class JobTable:
-    """All jobs of this server. `total`: how many may wait; `per_owner`: how many one client may have unfinished."""
+    """All jobs of this server. `total`: how many may wait; `limits`: what one client may have unfinished."""
 
     def __init__(
         self,
@@ -80,14 +85,14 @@ class JobTable:
         on_event: OnEvent,
         *,
         total: int,
-        per_owner: int,
+        limits: Limits,
     ) -> None:
         self._executor = executor
         self._uploads = uploads
         self._results = results
         self._on_event = on_event
         self._total = total
-        self._per_owner = per_owner
+        self._limits = limits
         self._jobs: dict[Key, JobEntry] = {}
         self._turns: Turns[JobEntry] = Turns()
         self._running: dict[str, JobEntry] = {}
@@ -118,7 +123,7 @@ class JobTable:
         known = self._jobs.get((owner, job))
         if known is not None:
             return False
-        self._check_room(owner)
+        self._check_room(owner, _pixels(request))
         pinned = self._uploads.pin(owner, blobs)
         entry = JobEntry(owner, job, request.source, request.target, request, blobs=pinned)
         self._jobs[entry.key] = entry
@@ -254,7 +259,7 @@ class JobTable:
         """About when a slot of the queue becomes free."""
         return round(max(1.0, self._seconds / max(1, len(self._running))), 1)
 
-    def _check_room(self, owner: str) -> None:
+    def _check_room(self, owner: str, pixels: int) -> None:
         if self.closing:
             raise BusyError("The backend is being stopped; try again later.", retry_after=30.0)
         trouble = self._executor.trouble()
@@ -266,10 +271,17 @@ class JobTable:
             )
         if len(self._turns) >= self._total:
             raise BusyError(f"The backend's queue is full: {self._total} jobs wait.", retry_after=self.wait_seconds())
-        own = sum(entry.owner == owner and not entry.ended for entry in self._jobs.values())
-        if own >= self._per_owner:
+        own = [entry for entry in self._jobs.values() if entry.owner == owner and not entry.ended]
+        if len(own) >= self._limits.jobs:
             raise BusyError(
-                f"You have {own} unfinished jobs here, which is the most that one client may have.",
+                f"You have {len(own)} unfinished jobs here, which is the most that one client may have.",
+                retry_after=self.wait_seconds(),
+            )
+        unfinished = sum(entry.pixels for entry in own)
+        if own and unfinished + pixels > self._limits.job_pixels:
+            raise BusyError(
+                f"Your unfinished jobs here have {unfinished / 1e6:.1f} megapixels, and {pixels / 1e6:.1f} more are "
+                f"too many: one client may have {self._limits.job_pixels / 1e6:.1f}. Wait for one to end, or cancel it.",
                 retry_after=self.wait_seconds(),
             )
 
@@ -320,3 +332,8 @@ class JobTable:
     def _forget(self, key: Key) -> None:
         self._results.drop(*key)
         self._jobs.pop(key, None)
+
+
+def _pixels(request: EditRequest) -> int:
+    """Width × height of the picture of a request; 0 for one without."""
+    return request.picture.width * request.picture.height if request.picture is not None else 0

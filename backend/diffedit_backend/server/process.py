@@ -84,7 +84,7 @@ class Server:
             self.results,
             self.links.announce,
             total=settings.queue,
-            per_owner=settings.limits.jobs,
+            limits=settings.limits,
         )
         self._service = Service(self.links, self.uploads, self.results, self.jobs, settings, self.status)
         self.jobs.restore()

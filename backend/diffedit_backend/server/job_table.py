@@ -277,11 +277,11 @@ class JobTable:
                 f"You have {len(own)} unfinished jobs here, which is the most that one client may have.",
                 retry_after=self.wait_seconds(),
             )
-        unfinished = sum(entry.pixels for entry in own)
-        if own and unfinished + pixels > self._limits.job_pixels:
+        unfinished, most = sum(entry.pixels for entry in own), self._limits.job_pixels
+        if own and unfinished + pixels > most:
             raise BusyError(
                 f"Your unfinished jobs here have {unfinished / 1e6:.1f} megapixels, and {pixels / 1e6:.1f} more are "
-                f"too many: one client may have {self._limits.job_pixels / 1e6:.1f}. Wait for one to end, or cancel it.",
+                f"too many: one client may have {most / 1e6:.1f}. Wait for one to end, or cancel it.",
                 retry_after=self.wait_seconds(),
             )
 

@@ -48,6 +48,19 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert not lost, f"{page.name} links to what is not there: {', '.join(lost)}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_the_project_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    spans = re.findall(r"`([\w./*-]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    # In code blocks a file is an argument among others.
+    words = [word for block in re.findall(r"```\w*\n(.*?)```", text, re.S) for word in re.split(r"[\s`'\"]+", block)]
+    named = {name for name in [*spans, *words] if re.match(r"(docs|tests|backend|protocol|krita_plugin|\.ci)/", name)}
+    tests = {name for name in spans if re.fullmatch(r"test_\w+\.py", name)}
+    lost = {name for name in named if not any(ROOT.glob(name.rstrip("/")))}
+    lost |= {name for name in tests if not any((ROOT / "tests").rglob(name))}
+    assert not lost
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = {link.partition("#")[0] for link in _LINK.findall(readme)}

@@ -8,11 +8,26 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 
+from diffedit_protocol.connection import NO_BACKEND
 from diffedit_protocol.errors import DiffEditError
 
 from . import __version__, commands
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+# What the client alone does not bring: the modules and the extra of pyproject.toml that has them.
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "diffusers", "transformers", "accelerate", "safetensors", "peft", "tqdm", "psutil", "scipy"),
+        "backend",
+    ),
+    **dict.fromkeys(("matplotlib", "skimage"), "backend,bench"),
+    "ray": "backend,ray",
+}
+# NO_BACKEND is for Krita, which has a button that starts one.
+_NO_BACKEND_HERE = (
+    "No backend is running on this machine. Start one with 'diffedit serve', or name another by --connect LINE."
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except DiffEditError as error:
-        print(f"diffedit: {error.sentence}", file=sys.stderr)
+        print(f"diffedit: {_NO_BACKEND_HERE if error.sentence == NO_BACKEND else error.sentence}", file=sys.stderr)
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        remedy = f"pip install 'krita-diffedit[{EXTRAS[module]}]'"
+        if hasattr(args, "connect"):
+            remedy += ", or let a running backend do it: --connect"
+        print(f"diffedit: This needs {module}, which is not installed here: {remedy}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("diffedit: interrupted", file=sys.stderr)

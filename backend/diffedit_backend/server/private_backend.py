@@ -77,7 +77,8 @@ class PrivateBackend:
         if not self.ready_line:
             self.stop()
             said = (self.folder / "stderr.txt").read_text(errors="replace")[-2000:]
-            raise LinkError("The backend did not start.", detail=said)
+            last_words = said.strip().rpartition("\n")[2]
+            raise LinkError(f"The backend did not start. {last_words}".strip(), detail=said)
 
     def stop(self) -> int:
         """End it politely; its exit code."""

@@ -192,12 +192,15 @@ class _Job:
         key = ("matte", *self.content, content_id(mask))
         band = max(_LEAST_BAND, round(self.engine.model.factor / self.area.scale))
 
+        def told(done: int, total: int) -> None:
+            self.on_step(Step("edges", done, total))
+
         def compute() -> Plane:
             matte = np.zeros_like(mask)
-            cut(matte, self.area.crop)[...] = cut(matted(self.colours, mask, band), self.area.crop)
+            cut(matte, self.area.crop)[...] = cut(matted(self.colours, mask, band, told), self.area.crop)
             return matte
 
-        with self.watch.measure("finding"):
+        with self.watch.measure("edges"):
             return self.engine.cache.get(key, compute)
 
     def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[Note, ...]]:

@@ -46,6 +46,11 @@ class Ticket:
     def task(self) -> str:
         return self.errand.request.task
 
+    @property
+    def kind(self) -> str:
+        """What the weights of its stages are known by."""
+        return "detailed" if self.errand.request.detail else self.task
+
 
 class JobDesk(QtCore.QObject):
     """Signals: `arrived(Ticket, Arrival)` when a result is here. Everything else is written into the session."""
@@ -169,7 +174,7 @@ class JobDesk(QtCore.QObject):
             case Started():
                 self._update(job, phase="working", ahead=0)
             case Progress(stage, step, total, seconds_left):
-                share = max(progress.fraction(ticket.task, event), session.activity.fraction or 0.0)
+                share = max(progress.fraction(ticket.kind, event), session.activity.fraction or 0.0)
                 values = {"stage": stage, "step": step, "total": total, "seconds_left": seconds_left}
                 self._update(job, phase="working", fraction=share, **values)
             case Preview(width, height, rgb):
@@ -187,7 +192,7 @@ class JobDesk(QtCore.QObject):
         ticket = self._tickets.get(job)
         if ticket is not None:
             self._close(job)
-            self.arrived.emit(ticket, arrival)
+            self.arrived.emit(dataclasses.replace(ticket, inputs=ticket.inputs.without(arrival.left_out)), arrival)
 
     def _update(self, job: str, **values: Any) -> None:
         session = self._tickets[job].session

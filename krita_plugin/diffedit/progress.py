@@ -13,7 +13,24 @@ WEIGHTS = {
     "mask": {"loading": 0.05, "encoding": 0.05, "finding": 0.9},
     "describe": {"loading": 0.3, "encoding": 0.7},
     "suggest": {"loading": 0.3, "encoding": 0.7},
-    "edit": {"loading": 0.02, "encoding": 0.03, "finding": 0.25, "inverting": 0.3, "editing": 0.35, "decoding": 0.05},
+    "edit": {
+        "loading": 0.02,
+        "encoding": 0.03,
+        "finding": 0.23,
+        "edges": 0.02,
+        "inverting": 0.3,
+        "editing": 0.35,
+        "decoding": 0.05,
+    },
+    "detailed": {
+        "loading": 0.02,
+        "encoding": 0.01,
+        "finding": 0.07,
+        "edges": 0.02,
+        "inverting": 0.08,
+        "editing": 0.1,
+        "decoding": 0.7,
+    },
 }
 MINUTE = 60.0
 
@@ -74,6 +91,7 @@ def stage_name(stage: str) -> str:
         "loading": tr("loading the model"),
         "encoding": tr("looking at the picture"),
         "finding": tr("finding the place"),
+        "edges": tr("tracing the edges"),
         "inverting": tr("inverting"),
         "editing": tr("painting"),
         "decoding": tr("developing"),
@@ -87,9 +105,9 @@ def time_left(seconds: float) -> str:
     return tr("{seconds} s left", seconds=max(1, round(seconds)))
 
 
-def fraction(task: str, progress: Progress) -> float:
-    """The share of the whole job that is done, 0 to 1, by the usual weight of its stages."""
-    weights = WEIGHTS[task]
+def fraction(kind: str, progress: Progress) -> float:
+    """The share of the whole job that is done, 0 to 1, by the usual weight of its stages. `kind`: of WEIGHTS."""
+    weights = WEIGHTS[kind]
     done = 0.0
     for stage, weight in weights.items():
         if stage == progress.stage:

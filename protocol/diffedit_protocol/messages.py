@@ -17,7 +17,7 @@ from .schema import from_map, to_map
 TASKS = ("mask", "edit", "describe", "suggest")
 QUALITIES = ("draft", "normal", "fine")
 METHODS = ("fast", "paper", "reference")
-STAGES = ("loading", "encoding", "finding", "inverting", "editing", "decoding")
+STAGES = ("loading", "encoding", "finding", "edges", "inverting", "editing", "decoding")
 MAX_PROMPT_CHARACTERS = 4000
 MAX_VARIATIONS = 16
 MAX_SIDE = 65_535  # px; hello's limits are tighter

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 from diffedit_backend.diffedit.engine import DiffEditEngine
 from diffedit_backend.diffedit.mask import grow
+from diffedit_backend.diffedit.steps import Cancelled
 from diffedit_backend.editing import edit_picture, paste
+from diffedit_backend.imaging.closed_form import closed_form
 from diffedit_backend.imaging.matting import matted
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.messages import EditRequest
@@ -112,3 +118,45 @@ def test_matting_without_pymatting_is_refused_with_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadInputError, match=r"pip install 'krita-diffedit\[matting\]'"):
         edit_picture(DiffEditEngine(tiny_model()), replace(REQUEST, matting=True), picture_of(40, 40))
+
+
+def test_a_fresh_machine_compiles_one_function_and_no_more(tmp_path):
+    script = """import numpy as np
+from diffedit_backend.imaging.matting import matted
+mask = np.zeros((40, 40), np.uint8)
+mask[10:30, 10:30] = 255
+matted(np.zeros((40, 40, 3), np.uint8), mask, 4)"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=240)
+    assert [path.name.partition("-")[0] for path in tmp_path.rglob("*.nbi")] == ["cf_laplacian._cf_laplacian"]
+
+
+def test_a_pymatting_that_was_imported_before_is_used_as_it_is(monkeypatch):
+    closed_form.cache_clear()
+    imported = ModuleType("pymatting")
+    monkeypatch.setitem(sys.modules, "pymatting", imported)
+    assert closed_form() is imported
+    closed_form.cache_clear()
+
+
+def test_every_block_is_a_step_that_can_end_the_edit(monkeypatch):
+    monkeypatch.setattr("diffedit_backend.imaging.matting._BLOCK", 24)
+    engine, (picture, _) = DiffEditEngine(tiny_model()), hairy()
+    request = replace(REQUEST, task="mask", matting=True)
+    steps = []
+    outcome = edit_picture(engine, request, picture, mask=disk(), on_step=steps.append)
+    assert {step.stage for step in steps} == {"edges"}
+    total = steps[0].total
+    assert total > 2
+    assert [(step.step, step.total) for step in steps] == [(step, total) for step in range(total + 1)]
+    assert outcome.seconds["edges"] > 0
+
+    def cancel(step):
+        if step.step == 2:
+            raise Cancelled
+        told.append(step.step)
+
+    told = []
+    with pytest.raises(Cancelled):
+        edit_picture(DiffEditEngine(tiny_model()), request, picture, mask=disk(), on_step=cancel)
+    assert told == [0, 1]

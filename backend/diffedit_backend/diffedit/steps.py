@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-STAGES = ("encoding", "finding", "inverting", "editing", "decoding")
-
 
 class Cancelled(Exception):
     """Raised by the caller's `on_step` to stop the edit; passes through the engine untouched."""

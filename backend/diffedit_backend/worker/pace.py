@@ -30,7 +30,8 @@ class JobPace:
         self._began = self._last = time.monotonic()  # of this stage; when the step before this one ended
 
     def step(self, stage: str, step: int, total: int) -> float | None:
-        """Note a finished step. Returns the seconds that are left; None while a later stage was never seen."""
+        """Note a finished step, 0 for a stage that begins. Returns the seconds that are left; None while a stage, or
+        a later one, was never seen."""
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._began = stage, self._last
@@ -41,6 +42,6 @@ class JobPace:
             self._seconds[self._kind, stage] = before + SMOOTHING * (elapsed - before)
         later = self._stages[self._stages.index(stage) + 1 :] if stage in self._stages else []
         rest = [self._seconds.get((self._kind, name)) for name in later]
-        if any(seconds is None for seconds in rest):
+        if step == 0 or any(seconds is None for seconds in rest):
             return None
         return elapsed / step * (total - step) + sum(seconds for seconds in rest if seconds is not None)

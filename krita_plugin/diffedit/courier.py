@@ -25,6 +25,7 @@ from diffedit_protocol.errors import (
     VersionError,
 )
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed
+from diffedit_protocol.replies import OPTIONAL_FIELDS
 
 from .errand import Arrival, Errand, LinkState
 
@@ -153,13 +154,16 @@ class Courier:
         """Submits and follows one errand to its end; yields whenever there is nothing to do for a moment."""
         try:
             request, blobs = _packed(errand)
+            able = client.hello.capabilities
+            left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
+            request = dataclasses.replace(request, **dict.fromkeys(left_out, False))
             yield
             client.submit(request, blobs, errand.job, on_upload=lambda sent, total: self._upload(errand, sent, total))
             for event in client.events(errand.job, poll=POLL_SECONDS / max(1, len(self._runs))):
                 if event is None:
                     yield
                 elif isinstance(event, Done):
-                    arrival = self._fetch(client, event)
+                    arrival = dataclasses.replace(self._fetch(client, event), left_out=left_out)
                     self._end(errand.job)
                     self._arrived(errand.job, arrival)
                     client.ack(errand.job)

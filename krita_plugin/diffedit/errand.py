@@ -50,9 +50,11 @@ class Errand:
 @dataclass(frozen=True)
 class Arrival:
     """A job's result with its pixels: `mask` and `soft_map` are planes of the sent picture's size, `edits` the RGBA
-    pixels of the manifest's bounds, one per variation."""
+    pixels of the manifest's bounds, one per variation. `left_out`: fields of the request that the backend could not be
+    asked for."""
 
     manifest: Manifest
     mask: bytes
     soft_map: bytes | None
     edits: tuple[bytes, ...]
+    left_out: tuple[str, ...] = ()

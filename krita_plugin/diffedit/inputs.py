@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Adapter, EditRequest
+from diffedit_protocol.replies import OPTIONAL_FIELDS
 
 from .translation import tr
 
@@ -21,6 +23,8 @@ class EditInputs:
 
     `threshold` in (0, 1), None for the automatic one. `grow` (may be negative) and `feather` in px of the picture.
     `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
+    `detail`: an edit larger than the model's pictures is drawn at the layer's own resolution. `matting`: the edge of
+    its mask follows hair and fur.
     `adapters`: LoRAs and textual inversions of the backend, by name with their weights.
     """
 
@@ -35,6 +39,8 @@ class EditInputs:
     seed: int = 0
     seed_locked: bool = False
     variations: int = 1
+    detail: bool = False
+    matting: bool = False
     adapters: tuple[Adapter, ...] = ()
 
     def swapped(self) -> EditInputs:
@@ -43,6 +49,14 @@ class EditInputs:
 
     def with_new_seed(self) -> EditInputs:
         return dataclasses.replace(self, seed=secrets.randbelow(MAX_SEED - 64))
+
+    def within(self, capabilities: Collection[str]) -> EditInputs:
+        """Without what a backend that told of these capabilities cannot do."""
+        return self.without([name for name in OPTIONAL_FIELDS if name not in capabilities])
+
+    def without(self, names: Collection[str]) -> EditInputs:
+        """With the switches of these names off."""
+        return dataclasses.replace(self, **dict.fromkeys(names, False))
 
     def complaint(self) -> str:
         """What keeps these words from being worked with, as a sentence; empty when nothing does."""
@@ -71,6 +85,8 @@ class EditInputs:
             quality=self.quality,
             seed=self.seed,
             variations=self.variations if task == "edit" else 1,
+            detail=self.detail and task == "edit",
+            matting=self.matting and task == "edit",  # a mask that is shown is made from its soft map, here
             model=model,
             adapters=self.adapters if task != "describe" else (),
             preview=preview,

@@ -47,7 +47,8 @@ class ResultDesk(QtCore.QObject):
         """Offers the variations of a finished edit."""
         session = ticket.session
         fresh = _variations_of(ticket, arrival)
-        errand = dataclasses.replace(ticket.errand, mask=arrival.mask, selection=None)
+        request = dataclasses.replace(ticket.errand.request, matting=False)  # this mask has its fine edges
+        errand = dataclasses.replace(ticket.errand, request=request, mask=arrival.mask, selection=None)
         self._last[session] = dataclasses.replace(ticket, errand=errand)
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         model, layer = arrival.manifest.model, ticket.capture.place.layer_name

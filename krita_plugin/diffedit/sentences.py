@@ -125,6 +125,15 @@ def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | N
     return None
 
 
+def of_left_out(names: Sequence[str]) -> Notice | None:
+    """The notice for an edit without what the backend could not be asked for; None when that is nothing."""
+    said = {"detail": tr("Full detail"), "matting": tr("Fine edges")}
+    if not names:
+        return None
+    what = ", ".join(said[name] for name in names)
+    return Notice("info", tr("Made without what this backend cannot do: {what}.", what=what))
+
+
 def status_line(state: LinkState, chosen_model: str = "") -> str:
     """One line on how the backend is. `chosen_model`: the artist's, "" for the backend's own."""
     where = tr("this machine") if state.local else state.host

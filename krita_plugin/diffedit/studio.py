@@ -231,6 +231,9 @@ class Studio(QtCore.QObject):
         inputs = session.inputs
         if task == "edit" and not (inputs.seed_locked or keep_seed):
             inputs = inputs.with_new_seed()
+        wanted, info = inputs, self.link.state.info
+        if info is not None:
+            inputs = inputs.within(info.capabilities)  # the switches of the rest are off, and say why
         complaint = "" if task == "describe" else inputs.complaint()
         try:
             document, node = layers.active_layer()
@@ -244,9 +247,9 @@ class Studio(QtCore.QObject):
             session.notice = sentences.of_lack(self.link.state, self.settings.model, names)
             if session.notice is not None:
                 return
-        session.inputs = inputs
+        session.inputs = wanted
         self._do_again = lambda: self._begin(task, mask_of=mask_of, keep_seed=True, captions=captions)
-        self.store.put("inputs", inputs.as_map())
+        self.store.put("inputs", wanted.as_map())
         prompts.remember(self.store, inputs)
         settings = self.settings
         if mask_of == "kept":
@@ -280,6 +283,7 @@ class Studio(QtCore.QObject):
         else:
             self.masks.note(ticket, arrival)
             self.results.take(ticket, arrival)
+            ticket.session.notice = sentences.of_left_out(arrival.left_out) or ticket.session.notice
 
     def _offer_words(self, ticket: Ticket, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))

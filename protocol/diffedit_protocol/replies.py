@@ -11,9 +11,12 @@ from typing import Any, ClassVar
 from .schema import PAYLOAD
 
 KIB, MIB = 1024, 1024 * 1024
-# Capabilities: jobs of the task of that name are taken.
+# Capabilities: jobs of the task of that name are taken, or the request's field of that name can be asked for.
 DESCRIBE = "describe"
 SUGGEST = "suggest"
+DETAIL = "detail"
+MATTING = "matting"
+OPTIONAL_FIELDS = (DETAIL, MATTING)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ The source text is its script, word by word:
     hang=5         stop reacting at step 5                       lost=5         report a lost device at step 5
     oom            report that the memory was too small          fault          raise an exception of no known kind
     bytes=N        make the result's picture N bytes large (a multiple of 4096), in RGBA
+    asked          note which of the optional fields the request asks for
 
 Its result's mask is the picture's first channel; its one edit is the picture itself.
 """
@@ -25,6 +26,7 @@ from diffedit_backend.worker.pipe import claim_standard_streams
 from diffedit_protocol.blobs import blob_id, pack_plane, unpack_picture
 from diffedit_protocol.errors import ModelError, OutOfMemoryError
 from diffedit_protocol.messages import STAGES, Bounds, EditRequest, EditResult, Manifest, PictureRef, Preview, Progress
+from diffedit_protocol.replies import OPTIONAL_FIELDS
 
 ROW = 1024  # px of a result of a given size
 
@@ -37,7 +39,8 @@ class ScriptedBench:
         if self._fields.get("unusable"):
             raise ModelError("The scripted model cannot be loaded.")
         time.sleep(self._fields.get("load_seconds", 0.0))
-        return {"device": "script", "device_name": "a script"}
+        told = {"mattes": self._fields["mattes"]} if "mattes" in self._fields else {}
+        return {"device": "script", "device_name": "a script", **told}
 
     def gauge(self) -> dict[str, Any]:
         return {"device_memory": 0}
@@ -63,10 +66,11 @@ class ScriptedBench:
             raise OutOfMemoryError("The script ran out of memory.")
         if "fault" in script:
             raise ZeroDivisionError("a fault")
-        return _echo(request, blobs, int(script.get("bytes", 0)))
+        notes = tuple(("ASKED", name) for name in OPTIONAL_FIELDS if "asked" in script and getattr(request, name))
+        return _echo(request, blobs, int(script.get("bytes", 0)), notes)
 
 
-def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int) -> Finished:
+def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int, notes: tuple[tuple[str, str], ...]) -> Finished:
     picture = request.picture
     assert picture is not None
     raw = unpack_picture(picture, blobs[picture.blob])
@@ -77,7 +81,8 @@ def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int) -> Finish
         width, height = picture.width, picture.height
     edit = PictureRef(blob_id(raw), width, height, 4 if size else picture.channels)
     bounds = Bounds(0, 0, width, height)
-    manifest = Manifest(mask, bounds, 0.5, edits=(EditResult(request.seed, edit),), model="script", evaluations=1)
+    edits = (EditResult(request.seed, edit),)
+    manifest = Manifest(mask, bounds, 0.5, edits=edits, model="script", evaluations=1, notes=notes)
     return Finished(manifest, {mask.blob: packed, edit.blob: raw})
 
 

@@ -20,7 +20,7 @@ from diffedit_backend.worker.pixels import finished, picture_of, plane_of, previ
 from diffedit_protocol.blobs import blob_id, pack_picture, pack_plane, unpack_plane
 from diffedit_protocol.errors import ModelError, OutOfMemoryError, SchemaError
 from diffedit_protocol.events import MAX_PREVIEW_SIDE
-from diffedit_protocol.messages import Bounds, EditRequest, PictureRef, PlaneRef
+from diffedit_protocol.messages import STAGES, Bounds, EditRequest, PictureRef, PlaneRef
 
 OUTCOME = EditOutcome(np.full((8, 8), 255, np.uint8), None, 0.5, Bounds(0, 0, 8, 8))
 OUT_OF_MEMORY = [
@@ -187,3 +187,44 @@ def test_the_time_that_is_left_is_told_from_the_second_job_of_a_kind_on(monkeypa
     assert first[:2] == [None, None]  # nothing is known of "editing" yet
     assert first[2:] == second[2:] == [1.5, 1.0, 0.5, 0.0]
     assert second[:2] == [1.0 + 2.0, 2.0]
+
+
+def test_a_stage_that_begins_does_not_guess_the_time_that_is_left_and_counts_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    watch = Pace().watch("mask", ("finding", "edges"))
+    clock[0] = 3.0
+    watch.step("finding", 1, 1)
+    assert watch.step("edges", 0, 2) is None
+    clock[0] = 5.0
+    assert watch.step("edges", 1, 2) == 2.0
+
+
+@pytest.mark.parametrize("matting", [False, True])
+def test_edges_are_a_stage_of_a_job_that_asks_for_them(
+    bench: EditBench, matting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = []
+    monkeypatch.setattr(edit_bench, "edit_picture", lambda *_, **__: OUTCOME)
+    monkeypatch.setattr(bench._pace, "watch", lambda kind, stages: watched.append((kind, stages)))
+    picture, raw = pack_picture(bytes(8 * 8 * 3), 8, 8, 3)
+    for task in ("mask", "edit"):
+        request = EditRequest("a", "b", task, picture=picture, matting=matting)
+        bench.run(request, {picture.blob: raw}, lambda _: None)
+    (mask, mask_stages), (edit, edit_stages) = watched
+    assert mask_stages == ("encoding", "finding", "edges")[: 2 + matting]
+    assert [stage for stage in STAGES if stage in edit_stages] == list(edit_stages)
+    assert ("edges" in edit_stages) == matting
+    assert mask.endswith(str(matting))
+    assert edit.endswith(str(matting))
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_worker_tells_whether_it_can_matte(
+    bench: EditBench, installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(Engine.model, "device", torch.device("cpu"), raising=False)
+    assert bench.load()["mattes"] is installed

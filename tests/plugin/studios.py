@@ -58,7 +58,9 @@ class ScriptedLink(QtCore.QObject):
     def tell(self, event: Event) -> None:
         self.told.emit(self.last.job, event)
 
-    def finish(self, soft: NDArray[np.uint8] | None, threshold: float = 0.5, notes: tuple = ()) -> None:
+    def finish(
+        self, soft: NDArray[np.uint8] | None, threshold: float = 0.5, notes: tuple = (), left_out: tuple = ()
+    ) -> None:
         """Brings the result of the last errand: the mask is `soft` cut at `threshold` (the errand's own mask without
         a `soft`), and variation i has the grey value 10 (i + 1)."""
         errand = self.last
@@ -80,7 +82,7 @@ class ScriptedLink(QtCore.QObject):
         reference, _ = pack_plane(mask.tobytes(), errand.width, errand.height)
         manifest = Manifest(reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes)
         plane = None if soft is None else soft.tobytes()
-        self.arrived.emit(errand.job, Arrival(manifest, mask.tobytes(), plane, tuple(pixels)))
+        self.arrived.emit(errand.job, Arrival(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
 
 
 def make_studio(store: Store) -> tuple[Studio, ScriptedLink]:

@@ -117,6 +117,16 @@ def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_lin
     assert [e.step for e in listener.events[sent.job] if isinstance(e, Progress) and e.stage == "editing"] == [1, 2, 3]
 
 
+def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_arrival_says_so(backend, make_link, until) -> None:
+    link, listener = make_link()
+    sent = errand("asked", detail=True, matting=True)
+    link.submit(sent)
+    until(lambda: sent.job in listener.arrivals)
+    arrival = listener.arrivals[sent.job]
+    assert arrival.manifest.notes == (("ASKED", "detail"),)
+    assert arrival.left_out == ("matting",)
+
+
 def test_an_errand_that_was_given_before_there_is_a_backend_runs_when_one_starts(home, make_link, until) -> None:
     link, listener = make_link()
     until(lambda: link.state.kind == "down")

@@ -96,7 +96,7 @@ class TestWords:
         assert prompts.apply_preset(store, "held", EditInputs(seed=1)).seed == 5
 
     def test_every_control_is_part_of_the_request(self) -> None:
-        inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4)
+        inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4, True, True)
         request = inputs.request("edit", model="m", preview=False)
         told = dataclasses.asdict(inputs)
         del told["seed_locked"]
@@ -106,10 +106,10 @@ class TestWords:
 
 
 class TestProgress:
-    @pytest.mark.parametrize("task", ["mask", "edit"])
-    def test_every_stage_begins_where_the_one_before_it_ended(self, task: str) -> None:
-        shares = [fraction(task, Progress(stage, step, 4)) for stage in STAGES for step in range(5)]
-        known = shares if task == "edit" else shares[:15]
+    @pytest.mark.parametrize("kind", ["mask", "edit", "detailed"])
+    def test_every_stage_begins_where_the_one_before_it_ended(self, kind: str) -> None:
+        shares = [fraction(kind, Progress(stage, step, 4)) for stage in STAGES for step in range(5)]
+        known = shares if kind != "mask" else shares[:15]
         assert known == sorted(known)
         assert known[-1] == pytest.approx(1.0)
 

@@ -152,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
         adapters=_adapters,
         describes=captioner is not None,
         suggests=suggester is not None,
+        mattes=importlib.util.find_spec("pymatting") is not None,
         limits=Limits(result_seconds=args.keep * 3600),
         queue=args.queue,
         disk_bytes=int(args.disk * GIB),

@@ -64,7 +64,7 @@ class WorkerInfo:
 
     `pid`: 0 on another box. `device_memory`: bytes in use on its device, 0 where that is not known. `memory`: bytes of
     its process when it was ready or ended its last job. `job_seconds`: what that job took in the worker alone, without
-    its way there and back.
+    its way there and back. `mattes`: whether it can make the edge of a mask an alpha matte; None before it was ready.
     """
 
     name: str
@@ -76,6 +76,7 @@ class WorkerInfo:
     job: str = ""
     job_seconds: float = 0.0
     memory: int = 0
+    mattes: bool | None = None
 
 
 class Executor(ABC):

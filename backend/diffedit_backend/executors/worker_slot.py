@@ -65,6 +65,7 @@ class WorkerSlot:
         self._lossless = lossless
         self._process: Worker | None = None
         self._told: dict[str, Any] = {}
+        self._mattes: bool | None = None  # of its installation: what the worker before it told counts until it is ready
         self._since = 0.0  # of the last sign of life, or of the death
         self._cancelled_at: float | None = None
         self._deaths_in_a_row = 0
@@ -116,6 +117,7 @@ class WorkerSlot:
         self._since = time.monotonic()
         if note.type == "ready":
             self._told = note.fields
+            self._mattes = note.fields.get("mattes", self._mattes)
             self._was_ready = True
             self._enter("idle")
             return []
@@ -138,6 +140,7 @@ class WorkerSlot:
             job=self.job.id if self.job else "",
             job_seconds=float(told.get("job_seconds", 0.0)),
             memory=int(told.get("memory", 0)),
+            mattes=self._mattes,
         )
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ import zmq
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import AuthError, BadInputError, BusyError
 from diffedit_protocol.messages import Event
-from diffedit_protocol.replies import DESCRIBE, SUGGEST, ServerInfo
+from diffedit_protocol.replies import DESCRIBE, DETAIL, MATTING, SUGGEST, ServerInfo
 from diffedit_protocol.server_session import ServerSession
 
 from .. import __version__
@@ -42,7 +42,7 @@ STALLED_MS = 10  # between two attempts to send to a link that has no room
 HOUSEKEEPING_SECONDS = 1.0  # also how fast a revoked client's links are cut
 LAST_WORDS_SECONDS = 1.0  # for the clients to be told how their jobs ended
 WORKERS_SECONDS = 10.0  # for workers to end after their jobs, before they are killed
-CAPABILITIES = ("previews", "replay", "kept-results")
+CAPABILITIES = ("previews", "replay", "kept-results", DETAIL)
 STOPPED = "The backend was stopped. Start it again, then try again."
 
 
@@ -99,8 +99,14 @@ class Server:
 
     def info(self) -> ServerInfo:
         """What hello tells."""
-        device = next((worker.device for worker in self.executor.workers() if worker.device), "")
-        optional = {DESCRIBE: self.settings.describes, SUGGEST: self.settings.suggests}
+        workers = self.executor.workers()
+        device = next((worker.device for worker in workers if worker.device), "")
+        told_of = [worker.mattes for worker in workers if worker.mattes is not None]
+        optional = {
+            DESCRIBE: self.settings.describes,
+            SUGGEST: self.settings.suggests,
+            MATTING: all(told_of) if told_of else self.settings.mattes,
+        }
         adapters = told(self.settings.adapters())
         return ServerInfo(
             __version__,

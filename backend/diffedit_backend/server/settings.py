@@ -19,7 +19,7 @@ class ServerSettings:
     all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
     its running jobs. `models`: what a request may name, the first is the default; `adapters` looks what lies in the
     adapters folder whenever a client says hello; `describes`: workers have a captioning model; `suggests`: they have
-    one that writes wordings.
+    one that writes wordings. `mattes`: workers are taken to have pymatting, until one of them says what it has.
     """
 
     state: Path
@@ -28,6 +28,7 @@ class ServerSettings:
     adapters: Callable[[], Sequence[AdapterInfo]] = tuple
     describes: bool = False
     suggests: bool = False
+    mattes: bool = False
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     queue: int = 64

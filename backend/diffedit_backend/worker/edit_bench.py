@@ -16,6 +16,7 @@ from diffedit_protocol.messages import EditRequest, Progress
 from ..diffedit.engine import DiffEditEngine
 from ..diffedit.steps import Step
 from ..editing import edit_picture
+from ..imaging.matting import has_matting
 from ..models import LoadedModel, load_model
 from ..models.device import choose_device, choose_dtype
 from ..models.memory import expected_bytes, free_bytes, give_back
@@ -29,6 +30,7 @@ from .suggestion import Wordsmith
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
+EDGES = "edges"  # a stage of its own, after "finding", when matting is asked for
 PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 
 
@@ -86,7 +88,8 @@ class EditBench:
 
     def load(self) -> dict[str, Any]:
         engine = self._engine_for("")
-        return {"device": str(engine.model.device), "device_name": _device_name(engine.model.device), **self.gauge()}
+        device = engine.model.device
+        return {"device": str(device), "device_name": _device_name(device), "mattes": has_matting(), **self.gauge()}
 
     def gauge(self) -> dict[str, Any]:
         device = choose_device(self._wishes[0])
@@ -129,7 +132,7 @@ class EditBench:
         if name in self._models and name not in self._shelf:
             tell(Progress("loading", 0, 1))
         engine = self._engine_for(name)
-        pace = self._pace.watch(_kind(request), STAGES[request.task])
+        pace = self._pace.watch(_kind(request), _stages(request))
         shown = 0.0
 
         def on_step(step: Step) -> None:
@@ -183,10 +186,16 @@ def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:
     )
 
 
+def _stages(request: EditRequest) -> tuple[str, ...]:
+    """What a job goes through, in this order."""
+    before, after = STAGES[request.task][:2], STAGES[request.task][2:]
+    return (*before, *((EDGES,) if request.matting else ()), *after)
+
+
 def _kind(request: EditRequest) -> str:
-    """What makes edits take equally long; a picture's size does so for detail only: else it is the model's."""
+    """What makes edits take equally long; a picture's size does so for detail and edges only, else the model's does."""
     own_mask = request.mask is not None
-    length = f"{request.variations}:{request.strength}:{own_mask}:{request.detail}"
+    length = f"{request.variations}:{request.strength}:{own_mask}:{request.detail}:{request.matting}"
     return f"{request.task}:{request.method}:{request.quality}:{length}"
 
 

@@ -1,6 +1,8 @@
-"""How the edit is done: strength, quality, seed, number of variations, what to avoid, presets."""
+"""How the edit is done: strength, quality, detail, edges, seed, number of variations, what to avoid, presets."""
 
 from __future__ import annotations
+
+from diffedit_protocol.replies import DETAIL, MATTING, ServerInfo
 
 from .. import prompts
 from ..inputs import MAX_SEED
@@ -18,6 +20,7 @@ class EditPart(QtWidgets.QWidget):
     def __init__(self, studio: Studio) -> None:
         super().__init__()
         self._studio = studio
+        self._backend: ServerInfo | None = None
         self.strength = SliderRow(
             tr("Strength"), 0.05, 1.0, 0.05, tr("How far the edit may go from what is there; high changes shapes"), 2
         )
@@ -28,6 +31,7 @@ class EditPart(QtWidgets.QWidget):
                 "fine": (tr("Fine"), tr("Slower, the most careful")),
             }
         )
+        self.switches = {DETAIL: QtWidgets.QCheckBox(tr("Full detail")), MATTING: QtWidgets.QCheckBox(tr("Fine edges"))}
         self.seed = QtWidgets.QDoubleSpinBox()  # a QSpinBox ends at 2³¹
         self.seed.setDecimals(0)
         self.seed.setRange(0, MAX_SEED)
@@ -60,6 +64,8 @@ class EditPart(QtWidgets.QWidget):
 
         self.strength.changed.connect(lambda value: change(strength=round(value, 2)))
         self.quality.changed.connect(lambda key: change(quality=key))
+        for name, switch in self.switches.items():
+            switch.clicked.connect(lambda on, name=name: change(**{name: bool(on)}))
         self.seed.valueChanged.connect(lambda value: change(seed=int(value)))
         self.lock.clicked.connect(lambda locked: change(seed_locked=bool(locked)))
         self.variations.changed.connect(lambda value: change(variations=int(value)))
@@ -70,11 +76,17 @@ class EditPart(QtWidgets.QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.strength)
         layout.addLayout(row(self._label(tr("Quality")), self.quality, 1))
+        layout.addLayout(row(*self.switches.values(), None))
         layout.addLayout(row(self._label(tr("Seed"), self.seed), self.seed, 1, self.dice, self.lock))
         layout.addWidget(self.variations)
         layout.addWidget(self.negative)
         layout.addLayout(row(self._label(tr("Preset"), self.presets), self.presets, 1, self.save, self.delete))
         self._list_presets("")
+
+    def show_offer(self, backend: ServerInfo | None) -> None:
+        """Shows what the backend can do; None: nothing is known of it, since it is not there."""
+        self._backend = backend
+        self._show_switches(self._studio.session)
 
     def refresh(self, session: EditSession) -> None:
         from .icons import icon
@@ -82,6 +94,7 @@ class EditPart(QtWidgets.QWidget):
         inputs = session.inputs
         self.strength.set_value(inputs.strength)
         self.quality.set_value(inputs.quality)
+        self._show_switches(session)
         blocked = self.seed.blockSignals(True)
         self.seed.setValue(inputs.seed)
         self.seed.blockSignals(blocked)
@@ -93,8 +106,41 @@ class EditPart(QtWidgets.QWidget):
     def note(self, session: EditSession) -> str:
         """What the heading says while the part is folded away."""
         names = {"draft": tr("Draft"), "normal": tr("Normal"), "fine": tr("Fine")}
-        count = session.inputs.variations
-        return names[session.inputs.quality] + (f" · {count}×" if count > 1 else "")
+        inputs = session.inputs
+        count = [f"{inputs.variations}×"] if inputs.variations > 1 else []
+        return " · ".join([names[inputs.quality], *count, *(s.text() for s in self.switches.values() if s.isChecked())])
+
+    def _show_switches(self, session: EditSession) -> None:
+        """A switch of what the backend cannot do is off and grey; what the artist wished stays in the inputs."""
+        for name, switch in self.switches.items():
+            able = self._backend is None or name in self._backend.capabilities
+            switch.setEnabled(able)
+            switch.setChecked(able and getattr(session.inputs, name))
+            switch.setToolTip(self._about(name) if able else self._obstacle(name))
+
+    def _about(self, name: str) -> str:
+        """When a switch pays, and what it costs."""
+        if name == DETAIL:
+            return tr(
+                "Draws a large edit at the layer's own resolution. It pays when the edit looks soft, and takes several "
+                "times as long. A small place has full detail anyway."
+            )
+        return tr(
+            "Follows hair, fur and leaves along the edge of the mask, also of your own. It pays where the edge is no "
+            "clear line, and takes some seconds for a large mask. It is seen in the result, not in the red mask."
+        )
+
+    def _obstacle(self, name: str) -> str:
+        """Why the backend cannot do what a switch asks for, and the way out."""
+        if name == MATTING and DETAIL in self._backend.capabilities:
+            return tr(
+                "This backend cannot trace fine edges. Install what it lacks, where it runs, and start it anew: "
+                "pip install 'krita-diffedit[matting]'"
+            )
+        return tr(
+            "This backend is too old for that. Update it, where it runs, and start it anew: "
+            "pip install --upgrade krita-diffedit"
+        )
 
     def _label(self, text: str, buddy: QtWidgets.QWidget | None = None) -> QtWidgets.QLabel:
         label = QtWidgets.QLabel(text)

@@ -184,6 +184,8 @@ class EditPanel(QtWidgets.QScrollArea):
         studio = self._studio
         info = studio.link.state.info
         self.describe.setVisible(info is not None and DESCRIBE in info.capabilities)
+        self.edit.show_offer(info)
+        self.parts["edit"].fold.note.set_text(self.edit.note(studio.session))
         self.adapters.show_offer(studio.link.state, studio.settings.model)
         self.status.show_state(studio.link.state, studio.settings.model, studio.backend.started_here)
 

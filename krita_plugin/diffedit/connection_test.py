@@ -60,6 +60,6 @@ class ConnectionTest(QtCore.QThread):
 
 
 def _complaint(error: DiffEditError, connection: Connection | None) -> str:
-    local = connection is None or connection.local
+    local = connection is None or connection.own
     notice = sentences.of_link(LinkState("down", connection.host if connection else "", local, None, error))
     return notice.sentence if connection is not None else error.sentence

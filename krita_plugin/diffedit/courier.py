@@ -261,7 +261,7 @@ class Courier:
     def _report(self, kind: str, error: DiffEditError | None = None) -> None:
         connection = self._connection
         info = self._client.hello if kind == "ready" and self._client is not None else None
-        state = LinkState(kind, connection.host if connection else "", not connection or connection.local, info, error)
+        state = LinkState(kind, connection.host if connection else "", not connection or connection.own, info, error)
         if self._last_state is None or not state.says_the_same_as(self._last_state):
             self._last_state = state
             self._state(state)

@@ -28,6 +28,7 @@ SCHEME = "diffedit"
 KEY_BYTES = 32
 IPC_PATH_LIMIT = 107  # characters: sun_path of a Unix socket, less its final zero
 LOCAL_FILE = "local.json"
+OWN_NAME = "local"  # of a user's own programs on the machine of the backend
 NO_BACKEND = "No backend is running. Start it here, or paste a connection line in Settings."
 
 
@@ -79,8 +80,8 @@ class Connection:
 
     @property
     def host(self) -> str:
-        """The host's name for sentences; "this machine" for one that cannot be another."""
-        return "this machine" if self.local else _split_host(self.endpoint)[0]
+        """The host's name for sentences; "this machine" for this user's own backend."""
+        return "this machine" if self.own else _split_host(self.endpoint)[0]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -92,6 +93,13 @@ class Connection:
     def local(self) -> bool:
         """Whether the backend runs on this machine by its address: ipc, or a loopback address."""
         return self.endpoint.startswith("ipc://") or is_loopback(_split_host(self.endpoint)[0])
+
+    @property
+    def own(self) -> bool:
+        """Whether it is this user's own backend on this machine. A loopback address that one was invited to is not: it
+        may be the near end of a tunnel, and then nothing can be started or stopped here.
+        """
+        return self.local and self.name in ("", OWN_NAME)
 
     @classmethod
     def invite(cls, endpoint: str, server_key: str, name: str) -> Connection:

@@ -200,7 +200,7 @@ def _address(connection: Connection) -> str:
 
 
 def _unknown_key(connection: Connection) -> str:
-    if connection.local:
+    if connection.own:
         return "The backend on this machine does not know this Krita. Stop it and start it again."
     return f"The box at {connection.host} does not know this Krita. Ask for a new invitation."
 
@@ -208,7 +208,7 @@ def _unknown_key(connection: Connection) -> str:
 def _stranger(connection: Connection, mechanism: str) -> str:
     if mechanism == "CURVE":
         return (
-            f"{connection.host.capitalize() if connection.local else connection.host} answers with another identity "
+            f"{connection.host.capitalize() if connection.own else connection.host} answers with another identity "
             "than the one you were invited to. Nothing was sent."
         )
     if mechanism:
@@ -221,4 +221,4 @@ def _lost(connection: Connection) -> str:
 
 
 def _absent(connection: Connection) -> str:
-    return NO_BACKEND if connection.local else f"No backend answers at {_address(connection)}. Is it running there?"
+    return NO_BACKEND if connection.own else f"No backend answers at {_address(connection)}. Is it running there?"

@@ -77,6 +77,12 @@ def test_a_folder_that_others_may_enter_is_refused(folder: StateFolder) -> None:
         StateFolder(folder.root)
 
 
+def test_a_state_folder_may_lie_in_a_folder_that_others_may_enter_and_is_private_itself(tmp_path: Path) -> None:
+    (tmp_path / "srv").mkdir(mode=0o755)
+    root = StateFolder(tmp_path / "srv" / "diffedit").root
+    assert root.stat().st_mode & 0o777 == 0o700
+
+
 def test_revoking_deletes_the_line_and_nothing_else(folder: StateFolder, allowed: AllowList) -> None:
     anna = allowed.invite("anna", ENDPOINT, folder.server_keys().public)
     bob = allowed.invite("bob", ENDPOINT, folder.server_keys().public)

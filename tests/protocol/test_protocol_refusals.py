@@ -27,10 +27,15 @@ from socket_client import (
 
 
 def test_an_unknown_key_is_told(server: SocketServer) -> None:
-    connection = Connection.invite(server.endpoint, server.keys.public, "stranger")
+    connection = Connection.invite(server.endpoint, server.keys.public, "local")
     error = refusal(connection)
     assert isinstance(error, AuthError)
     assert error.sentence == "The backend on this machine does not know this Krita. Stop it and start it again."
+
+
+def test_an_unknown_key_at_the_near_end_of_a_tunnel_is_not_taken_for_this_machines_own(server: SocketServer) -> None:
+    error = refusal(Connection.invite(server.endpoint, server.keys.public, "anna"))
+    assert error.sentence == "The box at 127.0.0.1 does not know this Krita. Ask for a new invitation."
 
 
 def test_an_unknown_key_of_a_remote_box_is_told_with_its_name(
@@ -43,11 +48,12 @@ def test_an_unknown_key_of_a_remote_box_is_told_with_its_name(
 
 
 def test_another_server_behind_the_address_is_told_and_nothing_was_sent(server: SocketServer) -> None:
-    error = refusal(replace(server.connection(), server_key=KeyPair.generate().public))
-    assert isinstance(error, AuthError)
-    assert error.sentence == (
-        "This machine answers with another identity than the one you were invited to. Nothing was sent."
-    )
+    told = "{} answers with another identity than the one you were invited to. Nothing was sent."
+    stranger = replace(server.connection(), server_key=KeyPair.generate().public)
+    for name, host in (("anna", "127.0.0.1"), ("local", "This machine")):
+        error = refusal(replace(stranger, name=name))
+        assert isinstance(error, AuthError)
+        assert error.sentence == told.format(host)
     assert not server.server.links
 
 
@@ -121,7 +127,7 @@ def test_an_address_that_accepts_and_stays_silent_is_told() -> None:
 
 def test_no_backend_on_this_machine_is_told_soon(closed_endpoint: str) -> None:
     # "Soon" is before `connect`, which pytest's timeout would not wait for.
-    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=3600.0))
+    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "local"), Timeouts(connect=3600.0))
     assert isinstance(error, LinkError)
     assert error.sentence == "No backend is running. Start it here, or paste a connection line in Settings."
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
-from diffedit_protocol.connection import Connection
+from diffedit_protocol.connection import OWN_NAME, Connection
 from diffedit_protocol.errors import AuthError, BadInputError, BusyError
 from diffedit_protocol.messages import Event
 from diffedit_protocol.replies import DESCRIBE, DETAIL, MATTING, SUGGEST, ServerInfo
@@ -94,8 +94,8 @@ class Server:
         return tuple(listener.endpoint for listener in self.door.listeners)
 
     def name_of(self, public_key: str) -> str | None:
-        """The name of a key that may enter, None for any other. This user's own clients are called "local"."""
-        return "local" if public_key == self._local_keys.public else self.allowed.name_of(public_key)
+        """The name of a key that may enter, None for any other. This user's own clients are called OWN_NAME."""
+        return OWN_NAME if public_key == self._local_keys.public else self.allowed.name_of(public_key)
 
     def info(self) -> ServerInfo:
         """What hello tells."""
@@ -123,10 +123,11 @@ class Server:
         """How this user's own clients on this machine reach the server."""
         endpoint = self.endpoints[0]
         if endpoint.startswith("ipc://"):
-            return Connection(endpoint, "", "", "", "local")
+            return Connection(endpoint, "", "", "", OWN_NAME)
         for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//*:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
             endpoint = endpoint.replace(anywhere, here)
-        return Connection(endpoint, self._server_keys.public, self._local_keys.secret, self._local_keys.public, "local")
+        own = self._local_keys
+        return Connection(endpoint, self._server_keys.public, own.secret, own.public, OWN_NAME)
 
     def status(self, owner: str) -> dict[str, Any]:
         """The server's state, for people; who else is there is told to this user's own clients only."""

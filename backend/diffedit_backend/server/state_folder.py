@@ -33,7 +33,8 @@ class StateFolder:
         return cls(data_folder() / "server")
 
     def __post_init__(self) -> None:
-        private_folder(self.root.parent)
+        if self.root.parent == data_folder():  # another's place, such as /srv, may be open: the folder itself is not
+            private_folder(self.root.parent)
         private_folder(self.root)
 
     @property

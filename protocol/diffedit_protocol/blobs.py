@@ -7,12 +7,16 @@ becomes 7 to 50 kB in 2 to 4 ms.
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
+from collections.abc import Sequence
 
 from .encodings import FAST, inflate
 from .errors import SchemaError, TooLargeError
+from .frames import Buffer
 from .messages import PictureRef, PlaneRef, check_blob_id
+
+Part = bytes | bytearray | memoryview
+KEPT_BYTES = 64 * 1024  # a chunk from this size on stays where it came; smaller ones are copied together
 
 
 def blob_id(data: bytes | memoryview) -> str:
@@ -20,11 +24,41 @@ def blob_id(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+class Pieces:
+    """Bytes that lie in several buffers, one after the other: an upload as it came, of which nothing was copied.
+
+    Memory that is touched for the first time costs as much as hashing what is written there; a blob that is joined
+    would pay that twice.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self._size = sum(map(len, self.parts))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
+
+    def read(self, offset: int, length: int) -> Buffer:
+        """`length` bytes from `offset` on, fewer at the end: a view where one part holds them, else a copy."""
+        found: list[memoryview] = []
+        begin = 0
+        for part in self.parts:
+            low, high = max(offset - begin, 0), min(offset + length - begin, len(part))
+            if low < high:
+                found.append(memoryview(part)[low:high])
+            begin += len(part)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+
 class BlobAssembler:
     """Gathers one upload chunk by chunk, in order, and checks its hash at the end.
 
-    Memory grows with what came, never with what was announced. A chunk that was stored already is skipped; one that
-    would leave a gap is not stored. Both leave `received` as the place to go on from.
+    Memory grows with what came, never with what was announced: a large chunk is kept as it is, as long as all of it is
+    new, and small ones are copied. A chunk that was stored already is skipped; one that would leave a gap is not
+    stored. Both leave `received` as the place to go on from.
     """
 
     def __init__(self, blob: str, size: int, limit: int) -> None:
@@ -61,7 +95,7 @@ class BlobAssembler:
             )
         if offset <= self.received < offset + len(data):
             fresh = memoryview(data)[self.received - offset :]
-            self._data.write(fresh)
+            self._keep(data if offset == self.received else None, fresh)
             self._hash.update(fresh)
             self._received += len(fresh)
             if self.complete and self._hash.hexdigest() != self.blob:
@@ -69,15 +103,24 @@ class BlobAssembler:
                 raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
         return self.received
 
-    def take(self) -> bytes:
+    def take(self) -> Pieces:
         """The whole blob. Only when `complete`."""
         if not self.complete:
             raise ValueError(f"{self.received} of {self.size} bytes are there.")
-        return self._data.getvalue()
+        return Pieces(self._parts)
+
+    def _keep(self, whole: Buffer | None, fresh: memoryview) -> None:
+        """Hold `fresh`: without a copy where it is `whole`, the chunk that came, so that no other bytes are held."""
+        if whole is not None and len(whole) >= KEPT_BYTES:
+            self._parts.append(whole)
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += fresh
+        else:
+            self._parts.append(bytearray(fresh))
 
     def _forget(self) -> None:
         self._received = 0
-        self._data = io.BytesIO()  # gives its bytes away without copying them, unlike a bytearray
+        self._parts: list[Part] = []
         self._hash = hashlib.sha256()
 
 

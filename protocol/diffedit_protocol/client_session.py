@@ -14,7 +14,6 @@ itself is noticed here: the server answers Again, and hello is said anew.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -224,8 +223,4 @@ def _read_reply(message: Message) -> Reply:
     cls = REPLIES.get(message.type)
     if cls is None:
         raise SchemaError(f"The backend answered with a message of the type {message.type!r:.80}.")
-    reply = from_map(cls, message.fields, lenient=True)
-    payload = layout(cls).payload
-    if payload is not None and message.payload is not None:
-        reply = dataclasses.replace(reply, **{payload: message.payload})  # type: ignore[arg-type]
-    return reply
+    return from_map(cls, message.fields, lenient=True, payload=message.payload)

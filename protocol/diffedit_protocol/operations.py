@@ -6,12 +6,12 @@ then it keeps. Every request may be repeated, so an operation never has to know 
 
 from __future__ import annotations
 
-import hashlib
 import io
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import Protocol
 
+from .background_hash import BackgroundHash
 from .encodings import decode_chunk
 from .errors import DiffEditError, SchemaError, TooLargeError
 from .events import JobEvent
@@ -106,13 +106,14 @@ class Download(Operation):
         self.size: int | None = None
         self.received = 0
         self._channels = channels
-        self._data = io.BytesIO()
+        self._data = io.BytesIO()  # gives its bytes away without copying them, unlike a bytearray
+        self._view = memoryview(b"")
         self._ahead: dict[int, int] = {}  # lengths by offset of what came before something in front of it
         self._asked: dict[int, tuple[int, int]] = {}
         self._holes: deque[tuple[int, int]] = deque()
         self._next = 0
         self._meter = TransferMeter()
-        self._hash = hashlib.sha256()
+        self._hash = BackgroundHash()
         self._hashed = 0
 
     @property
@@ -145,26 +146,28 @@ class Download(Operation):
                     f"The backend offers a blob of {reply.size} bytes; at most {self.limit} were expected."
                 )
             self.size = reply.size
+            self._data = io.BytesIO(bytes(reply.size))
+            self._view = self._data.getbuffer()
         if reply.size != self.size or reply.length != min(length, self.size - offset):
             raise SchemaError(
                 f"The backend answered {reply.length} bytes at {offset} of {reply.size}; {length} were asked."
             )
         self._meter.answered(desk.speed, len(reply.data), desk.now)
-        self._data.seek(offset)
-        self._data.write(decode_chunk(reply.data, reply.encoding, reply.length))
+        self._view[offset : offset + reply.length] = decode_chunk(reply.data, reply.encoding, reply.length)
         self._ahead[offset] = reply.length
         self.received += reply.length
         self._hash_on()
 
     def _hash_on(self) -> None:
         """Hash what follows without a gap: while the network brings the rest, this costs no time."""
-        with self._data.getbuffer() as data:
-            while self._hashed in self._ahead:
-                end = self._hashed + self._ahead.pop(self._hashed)
-                self._hash.update(data[self._hashed : end])
-                self._hashed = end
-        if self._hashed == self.size and self._hash.hexdigest() != self.blob:
-            raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
+        while self._hashed in self._ahead:
+            end = self._hashed + self._ahead.pop(self._hashed)
+            self._hash.update(self._view[self._hashed : end])
+            self._hashed = end
+        if self._hashed == self.size:
+            if self._hash.hexdigest() != self.blob:
+                raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
+            self._view = memoryview(b"")  # while something looks into them, the bytes would be copied
 
     def _pump(self, desk: Desk) -> None:
         """Ask for more while the window has room; of a blob of unknown size at first one chunk, which tells it."""

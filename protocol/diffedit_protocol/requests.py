@@ -104,10 +104,10 @@ class Put:
     def __post_init__(self) -> None:
         check_blob_id(self.blob)
         _check_chunk(self.offset, self.length, self.encoding)
-        check(
-            self.offset + self.length <= self.size,
-            f"A chunk of {self.length} bytes at {self.offset} lies beyond a blob of {self.size} bytes.",
-        )
+        if self.offset + self.length > self.size:
+            raise SchemaError(
+                f"A chunk of {self.length} bytes at {self.offset} lies beyond a blob of {self.size} bytes."
+            )
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,10 @@ REQUESTS: dict[str, type[Request]] = {
 
 
 def _check_chunk(offset: int, length: int, encoding: str) -> None:
-    check(offset >= 0, f"offset must be 0 or more, not {offset}.")
-    check(length >= 1, f"length must be 1 or more, not {length}.")
-    check(encoding in CHUNK_ENCODINGS, f"encoding must be one of {', '.join(CHUNK_ENCODINGS)}, not {encoding!r:.80}.")
+    """Of every chunk, so the sentences are made only when they are needed."""
+    if offset < 0:
+        raise SchemaError(f"offset must be 0 or more, not {offset}.")
+    if length < 1:
+        raise SchemaError(f"length must be 1 or more, not {length}.")
+    if encoding not in CHUNK_ENCODINGS:
+        raise SchemaError(f"encoding must be one of {', '.join(CHUNK_ENCODINGS)}, not {encoding!r:.80}.")

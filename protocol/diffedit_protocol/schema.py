@@ -29,9 +29,13 @@ PAYLOAD = {"payload": True}  # metadata of the dataclass field that travels as t
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a dataclass lies in a message: the types of its header's fields, those required, its payload field."""
+    """How a dataclass lies in a message: the types of its header's fields, those required, its payload field.
+
+    `plain`: the type of each field that is a number, a text or a truth value, as most fields of a chunk's message are.
+    """
 
     hints: dict[str, Any]
+    plain: dict[str, type]
     required: tuple[str, ...]
     payload: str | None
 
@@ -41,26 +45,32 @@ _LAYOUTS: dict[type[Any], Layout] = {}
 
 def layout(cls: type[Any]) -> Layout:
     """The layout of the dataclass `cls`, resolved once."""
-    if cls not in _LAYOUTS:
+    known = _LAYOUTS.get(cls)
+    if known is None:
         resolved = typing.get_type_hints(cls)
         fields = dataclasses.fields(cls)
         header = [f for f in fields if not f.metadata.get("payload")]
+        hints = {f.name: resolved[f.name] for f in header}
         _LAYOUTS[cls] = Layout(
-            {f.name: resolved[f.name] for f in header},
+            hints,
+            {name: hint for name, hint in hints.items() if hint in PLAIN},
             tuple(
                 f.name for f in header if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
             ),
             next((f.name for f in fields if f.metadata.get("payload")), None),
         )
-    return _LAYOUTS[cls]
+    return known or _LAYOUTS[cls]
 
 
 def to_map(value: Any) -> Any:
     """`value` as msgpack types: dataclasses become maps, tuples become lists; payload fields are left out."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_map(getattr(value, name)) for name in layout(type(value)).hints}
+    if type(value) in _LAYOUTS or dataclasses.is_dataclass(type(value)):
+        known = layout(type(value))
+        return {
+            name: getattr(value, name) if name in known.plain else to_map(getattr(value, name)) for name in known.hints
+        }
     if isinstance(value, (tuple, list)):
         return [to_map(entry) for entry in value]
     if isinstance(value, dict):
@@ -68,21 +78,25 @@ def to_map(value: Any) -> Any:
     return value
 
 
-def from_map(cls: type[T], fields: Any, *, lenient: bool = False) -> T:
-    """The dataclass that `fields` describes.
+def from_map(cls: type[T], fields: Any, *, lenient: bool = False, payload: Any = None) -> T:
+    """The dataclass that `fields` describes; `payload`, where there is one, becomes its payload field.
 
     Raises SchemaError with the field's name and value when one is missing, ill-typed or, unless `lenient`, unknown.
     """
     if not isinstance(fields, Mapping):
         raise SchemaError(f"{cls.__name__} must be a map, not {type(fields).__name__}.")
-    hints = layout(cls).hints
+    known = layout(cls)
     values = {}
     for name, value in fields.items():
-        if name in hints:
-            values[name] = _convert(f"{cls.__name__}.{name}", hints[name], value, lenient)
+        if type(value) is known.plain.get(name):
+            values[name] = value
+        elif name in known.hints:
+            values[name] = _convert(f"{cls.__name__}.{name}", known.hints[name], value, lenient)
         elif not lenient:
             raise SchemaError(f"{cls.__name__} has no field {_shown(name)}.")
-    for name in layout(cls).required:
+    if payload is not None and known.payload is not None:
+        values[known.payload] = payload
+    for name in known.required:
         if name not in values:
             raise SchemaError(f"{cls.__name__} lacks the field {name!r}.")
     return cls(**values)
@@ -90,7 +104,7 @@ def from_map(cls: type[T], fields: Any, *, lenient: bool = False) -> T:
 
 def _convert(where: str, hint: Any, value: Any, lenient: bool) -> Any:
     """`value` as the type `hint`; `where` names the field in the error."""
-    if hint in PLAIN and type(value) is hint:  # most fields of a chunk's message: the layout of types costs more
+    if hint in PLAIN and type(value) is hint:
         return value
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:

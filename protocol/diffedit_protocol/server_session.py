@@ -82,7 +82,7 @@ class ServerSession:
 
     def reply(self, asked: Asked, reply: Reply) -> Frames:
         """The frames of `reply` to `asked`. A Chunk's data is given raw; it is encoded here as the client asked."""
-        if isinstance(reply, Chunk) and isinstance(asked.request, Get):
+        if isinstance(reply, Chunk) and isinstance(asked.request, Get) and asked.request.encoding != "raw":
             encoding, data = encode_chunk(reply.data, asked.request.encoding)
             reply = dataclasses.replace(reply, encoding=encoding, data=data)
         return _frames(asked.id, reply)
@@ -109,10 +109,7 @@ class ServerSession:
         payload = layout(cls).payload
         if (payload is None) != (message.payload is None):
             raise SchemaError(f"A {message.type!r} request comes {'without' if payload is None else 'with'} a payload.")
-        request = from_map(cls, message.fields)
-        if isinstance(request, Put) and message.payload is not None:
-            return dataclasses.replace(request, data=message.payload)
-        return request
+        return from_map(cls, message.fields, payload=message.payload)
 
     def _welcome(self, number: int | None, hello: Hello) -> Frames:
         """Agree on the highest version that both speak."""
@@ -137,7 +134,8 @@ class ServerSession:
             raise TooLargeError(_too_long(put.length, limits.chunk_bytes))
         if put.size > limits.blob_bytes:
             raise TooLargeError(f"A blob of {put.size} bytes is too large: this backend takes {limits.blob_bytes}.")
-        return dataclasses.replace(put, data=decode_chunk(put.data, put.encoding, put.length), encoding="raw")
+        data = decode_chunk(put.data, put.encoding, put.length)
+        return put if put.encoding == "raw" else dataclasses.replace(put, data=data, encoding="raw")
 
 
 def reply_message(number: int | None, reply: Reply) -> Message:

@@ -33,7 +33,9 @@ class TestUploads:
     def test_a_blob_is_its_owners_alone(self) -> None:
         uploads = Uploads(1000, 1000, 1000)
         blob = put(uploads, ANNA, b"picture")
-        assert uploads.find(ANNA, blob) == b"picture"
+        found = uploads.find(ANNA, blob)
+        assert found is not None
+        assert bytes(found) == b"picture"
         assert uploads.find(BOB, blob) is None
         assert uploads.received(BOB, blob) == 0
         with pytest.raises(NoBlobError):

@@ -17,6 +17,8 @@ from diffedit_backend.executors.base import Job, Report
 from diffedit_backend.executors.local import LocalPool
 from diffedit_backend.executors.worker_process import WorkerSetup
 from diffedit_backend.executors.worker_slot import Patience
+from diffedit_backend.worker.pipe import note_from_bytes, note_to_bytes
+from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Progress
 
 WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
@@ -69,6 +71,13 @@ def run(pool: LocalPool, script: str, job: str = "job", after: Callable[[], None
     submit(pool, Job(job, "anna", request, blobs))
     after()
     return collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, (Done, Failed, Cancelled)))[-1]
+
+
+def test_a_blob_in_pieces_reaches_a_worker_as_one() -> None:
+    note = note_from_bytes(
+        note_to_bytes("job", [Pieces([b"ab", bytearray(b"c"), memoryview(b"def")]), b"mask"], id="1")
+    )
+    assert note.payloads == (b"abcdef", b"mask")
 
 
 def test_a_job_comes_back_with_its_manifest_and_every_blob_that_it_names(pool: LocalPool) -> None:

@@ -194,7 +194,7 @@ class ReferenceLink:
         received = upload.put(put.offset, put.size, put.data)
         server.bytes_put += max(0, received - before)
         if upload.complete:
-            server.blobs[put.blob] = upload.take()
+            server.blobs[put.blob] = bytes(upload.take())
             del server.uploads[put.blob]
         return Stored(put.blob, received, put.blob in server.blobs)
 

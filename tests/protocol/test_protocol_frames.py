@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tracemalloc
 import zlib
@@ -169,7 +170,7 @@ def test_a_blob_is_gathered_in_order_and_its_hash_checked() -> None:
         assembler.take()
     assert assembler.put(150, 200, data[150:]) == 200
     assert assembler.complete
-    assert assembler.take() == data
+    assert bytes(assembler.take()) == data
 
 
 def test_a_blob_whose_hash_lies_is_forgotten() -> None:
@@ -206,6 +207,43 @@ def test_memory_grows_with_what_came_and_not_with_what_was_announced() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_a_large_chunk_is_kept_where_it_came_and_small_ones_are_gathered() -> None:
+    large, small = os.urandom(blobs.KEPT_BYTES), os.urandom(900)
+    data = large + small + large
+    assembler = blobs.BlobAssembler(blobs.blob_id(data), len(data), limit=len(data))
+    assembler.put(0, len(data), large)
+    for offset in range(0, 900, 300):
+        assembler.put(len(large) + offset, len(data), small[offset : offset + 300])
+    assembler.put(len(large) + 900, len(data), large)
+    pieces = assembler.take()
+    assert pieces.parts[0] is large
+    assert pieces.parts[2] is large
+    assert list(map(len, pieces.parts)) == [len(large), 900, len(large)]
+    assert len(pieces) == len(data)
+    assert bytes(pieces) == data
+
+
+def test_of_a_large_chunk_that_was_there_in_part_nothing_but_the_rest_is_held() -> None:
+    data = os.urandom(3 * blobs.KEPT_BYTES)
+    assembler = blobs.BlobAssembler(blobs.blob_id(data), len(data), limit=len(data))
+    assembler.put(0, len(data), data[:1000])
+    assembler.put(0, len(data), data)
+    assert [type(part) for part in assembler.take().parts] == [bytearray]
+    assert bytes(assembler.take()) == data
+
+
+@given(st.lists(st.binary(max_size=9)), st.integers(0, 40), st.integers(1, 40))
+def test_pieces_are_read_like_the_whole(parts: list[bytes], offset: int, length: int) -> None:
+    assert bytes(blobs.Pieces(parts).read(offset, length)) == b"".join(parts)[offset : offset + length]
+
+
+def test_what_lies_in_one_piece_is_read_without_a_copy() -> None:
+    part = bytearray(b"defg")
+    found = blobs.Pieces([b"abc", part]).read(4, 2)
+    part[1] = ord("E")
+    assert bytes(found) == b"Ef"
 
 
 def test_planes_come_back_as_they_were() -> None:

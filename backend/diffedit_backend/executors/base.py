@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed, Preview, Progress, Started
 
@@ -42,7 +43,7 @@ class Job:
     id: str
     client: str
     request: EditRequest
-    blobs: Mapping[str, bytes] = field(repr=False)
+    blobs: Mapping[str, bytes | Pieces] = field(repr=False)
 
     @property
     def affinity(self) -> str:

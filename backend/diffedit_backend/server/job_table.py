@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.errors import BusyError, DiffEditError, UnknownJobError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Preview, Queued, Started
 from diffedit_protocol.replies import JobInfo, Limits
@@ -51,7 +52,7 @@ class JobEntry:
     started: float = 0.0
     closed: float = 0.0
     events: list[Event] = field(default_factory=list)
-    blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    blobs: Mapping[str, Pieces] = field(default_factory=dict, repr=False)
     position: int = -1
     losses: int = 0
 

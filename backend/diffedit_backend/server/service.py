@@ -94,13 +94,12 @@ class Service:
     def _get(self, owner: str, get: Get) -> Chunk:
         uploaded = self._uploads.find(owner, get.blob)
         if uploaded is not None:
-            found = len(uploaded), memoryview(uploaded)[get.offset : get.offset + get.length]
+            size, data = len(uploaded), uploaded.read(get.offset, get.length)
         else:
             kept = self._results.read(owner, get.blob, get.offset, get.length)
             if kept is None:
                 raise NoBlobError(f"The backend holds no blob {get.blob[:12]}… of yours; it was fetched or is too old.")
-            found = kept[0], memoryview(kept[1])
-        size, data = found
+            size, data = kept
         if not data:
             raise BadInputError(f"The blob {get.blob[:12]}… has {size} bytes; there are none at {get.offset}.")
         return Chunk(size, get.offset, len(data), data=data)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from diffedit_protocol.blobs import BlobAssembler
+from diffedit_protocol.blobs import BlobAssembler, Pieces
 from diffedit_protocol.errors import BusyError, NoBlobError, TooLargeError
 from diffedit_protocol.replies import Stored
 from diffedit_protocol.requests import Put
@@ -23,7 +23,7 @@ MAX_PARTIAL = 16  # uploads that one client has under way
 
 @dataclass
 class _Entry:
-    data: bytes = field(repr=False)
+    data: Pieces = field(repr=False)
     pins: int = 0
 
 
@@ -88,12 +88,12 @@ class Uploads:
             return Stored(put.blob, received, True)
         return Stored(put.blob, received, False)
 
-    def find(self, owner: str, blob: str) -> bytes | None:
+    def find(self, owner: str, blob: str) -> Pieces | None:
         """The bytes of the owner's blob; None when it is not here."""
         entry = self._shelf(owner).blobs.get(blob)
         return None if entry is None else entry.data
 
-    def pin(self, owner: str, blobs: Iterable[str]) -> dict[str, bytes]:
+    def pin(self, owner: str, blobs: Iterable[str]) -> dict[str, Pieces]:
         """Hold `blobs` until `unpin`; returns their bytes. Raises NoBlobError, and holds none, when one is missing."""
         shelf = self._shelf(owner)
         wanted = list(blobs)

@@ -19,9 +19,12 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import msgpack
+from diffedit_protocol.blobs import Pieces
 
 MAX_HEADER_BYTES = 1 << 20
 _LENGTH = struct.Struct(">I")
+
+Payload = bytes | memoryview | Pieces
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,14 @@ class Pipe:
         self._writer = writer
         self._sending = threading.Lock()
 
-    def send(self, type_: str, payloads: Sequence[bytes | memoryview] = (), **fields: Any) -> None:
+    def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
         """Raises OSError (BrokenPipeError) when the other process is gone."""
         header = msgpack.packb({"type": type_, "sizes": [len(p) for p in payloads], **fields})
         with self._sending:
             self._writer.write(_LENGTH.pack(len(header)) + header)
             for payload in payloads:
-                self._writer.write(payload)
+                for part in payload.parts if isinstance(payload, Pieces) else (payload,):
+                    self._writer.write(part)
             self._writer.flush()
 
     def receive(self) -> Note:
@@ -70,7 +74,7 @@ class Pipe:
         return data
 
 
-def note_to_bytes(type_: str, payloads: Sequence[bytes | memoryview] = (), **fields: Any) -> bytes:
+def note_to_bytes(type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> bytes:
     """A note as one piece, for links that carry messages."""
     whole = io.BytesIO()
     Pipe(io.BytesIO(), whole).send(type_, payloads, **fields)

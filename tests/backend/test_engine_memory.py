@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from diffedit_backend.bundled.scenes import Scenes
+from diffedit_backend.cli import main
 from diffedit_backend.diffedit.encoding import decode_latents, encode_picture
-from diffedit_backend.diffedit.memory import OutOfMemory
+from diffedit_backend.diffedit.memory import OutOfMemory, room_on
 from diffedit_backend.diffedit.tiling import halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.models import load_model
 from PIL import Image
@@ -98,7 +102,6 @@ def test_a_vae_that_does_not_fit_in_tiles_either_says_so_and_is_left_as_it_was(m
 
 def test_the_less_memory_is_free_the_smaller_the_tiles_chosen_beforehand(model):
     enough = 10**9
-    assert halvings_for(model.vae, 512, 512, None) == 0
     assert halvings_for(model.vae, 512, 512, enough) == 0
     chosen = [halvings_for(model.vae, 512, 512, free) for free in (enough, 10**7, 10**6, 10**5, 1)]
     assert chosen == sorted(chosen)
@@ -109,10 +112,40 @@ def test_the_less_memory_is_free_the_smaller_the_tiles_chosen_beforehand(model):
 def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
     model, pixels, small_memory, monkeypatch
 ):
-    monkeypatch.setattr("diffedit_backend.diffedit.tiling.free_bytes", lambda device: 1)
+    monkeypatch.setattr("diffedit_backend.diffedit.tiling.room_on", lambda device: 1)
     seen = small_memory(SIDE)
     encode_picture(model, pixels)
     assert max(seen) == SIDE // model.factor // 8
+
+
+@pytest.mark.parametrize("wish", [1, 2, 4, 8])
+def test_a_wished_number_of_tiles_goes_before_the_choice(wish, model, pixels, small_memory, monkeypatch):
+    monkeypatch.setattr("diffedit_backend.diffedit.tiling.room_on", lambda device: 10**12 if wish > 1 else 1)
+    seen = small_memory(SIDE)
+    wished = replace(model, vae_tiles=wish)
+    latents = encode_picture(wished, pixels)
+    assert max(seen) == SIDE // model.factor // wish
+    assert decode_latents(wished, latents).shape == pixels.shape
+    assert max(seen) == SIDE // model.factor // wish
+
+
+def test_the_command_line_s_wish_for_tiles_reaches_the_autoencoder(tmp_path, monkeypatch):
+    asked = []
+
+    def spy(vae, height, width, halvings):
+        asked.append(halvings)
+        return tiles(vae, height, width, halvings)
+
+    monkeypatch.setattr("diffedit_backend.diffedit.tiling.tiles", spy)
+    Image.fromarray(Scenes(size=128, split="heldout").pair(1, "swap").source).save(tmp_path / "in.png")
+    words = ["--source", "a horse", "--target", "a zebra", "--threshold", "0.5", "--quality", "draft"]
+    place = ["--device", "cpu", "--vae-tiles", "2"]
+    assert main(["edit", str(tmp_path / "in.png"), str(tmp_path / "out.png"), *words, *place]) == 0
+    assert set(asked) == {1}
+
+
+def test_on_a_cpu_the_machine_s_free_memory_is_what_tiles_are_chosen_by():
+    assert 0 < room_on(CPU) <= psutil.virtual_memory().total
 
 
 def test_an_owner_s_own_tiling_is_kept_where_the_whole_fits(model):

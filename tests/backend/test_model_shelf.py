@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffedit_backend.models import load_model
 from diffedit_backend.models.loaded import LoadedModel
+from diffedit_backend.models.memory import expected_footprint
+from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, Footprint, bytes_of
+from diffedit_backend.models.safety import SafetyChecker
 from diffedit_backend.worker import edit_bench
 from diffedit_backend.worker.edit_bench import EditBench
 from diffedit_backend.worker.model_shelf import ModelShelf
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, Progress
-from model_files import parts, write_folder
+from model_files import flagging_checker, parts, write_folder
 from tiny_models import tiny_model
 
-SIZE = tiny_model().nbytes
+SIZE = tiny_model().footprint.on_device
 
 
 class Visitor:
@@ -32,19 +38,34 @@ class Visitor:
 
 
 class Shop:
-    """A shelf of small models with memory that is counted instead of measured."""
+    """A shelf of small models with memory that is counted instead of measured. `way`: how they are offloaded."""
 
-    def __init__(self, free: int, limit: int | None = None, expected: int = SIZE, guest: Visitor | None = None) -> None:
+    def __init__(
+        self,
+        free: int,
+        limit: int | None = None,
+        expected: int = SIZE,
+        guest: Visitor | None = None,
+        *,
+        way: str = NONE,
+        machine: int = 0,
+    ) -> None:
         self.loads: Counter[str] = Counter()
-        self._memory = free
-        self.shelf = ModelShelf(self._load, lambda _: expected, self._free, lambda: None, 1 << 20, limit, guest)
+        self._memory, self._machine, self._way = free, machine, way
+        wanted = Footprint(expected, 0 if way == NONE else SIZE)
+        self.shelf = ModelShelf(
+            self._load, lambda _: wanted, self._free, self._free_for_waiting, lambda: None, 1 << 20, limit, guest
+        )
 
     def _load(self, name: str) -> LoadedModel:
         self.loads[name] += 1
-        return tiny_model()
+        return replace(tiny_model(), offload=self._way)
 
     def _free(self) -> int:
         return self._memory - self.shelf.nbytes
+
+    def _free_for_waiting(self) -> int:
+        return self._machine - self.shelf.waiting_nbytes
 
 
 def test_a_model_that_is_still_there_is_not_loaded_again() -> None:
@@ -138,6 +159,60 @@ def test_where_memory_is_short_the_guest_goes_and_with_it_all_that_can() -> None
     guest.nbytes = SIZE
     shop.shelf.keep_only_newest()
     assert (guest.nbytes, shop.shelf.names) == (0, ("a",))
+
+
+def test_of_a_model_that_comes_by_networks_only_the_largest_counts_in_the_limit_and_the_rest_waits() -> None:
+    largest = bytes_of(tiny_model().unet)
+    assert 0 < largest < SIZE
+    shop = Shop(free=100 * SIZE, limit=2 * largest, expected=largest, way=MODEL, machine=100 * SIZE)
+    shop.shelf.take("a")
+    shop.shelf.take("b")
+    assert (shop.shelf.nbytes, shop.shelf.waiting_nbytes) == (2 * largest, 2 * SIZE)
+    shop.shelf.take("a")
+    assert shop.loads == {"a": 1, "b": 1}
+    shop.shelf.take("c")
+    assert shop.shelf.names == ("a", "c")
+
+
+def test_models_that_come_by_layers_count_their_largest_layer_only() -> None:
+    largest = max(
+        sum(tensor.nbytes for tensor in layer.parameters(recurse=False))
+        for network in (tiny_model().unet, tiny_model().vae, *tiny_model().text_encoders)
+        for layer in network.modules()
+    )
+    shop = Shop(free=100 * SIZE, limit=3 * largest, expected=0, way=SEQUENTIAL, machine=100 * SIZE)
+    for name in ("a", "b", "c", "a"):
+        shop.shelf.take(name)
+    assert (shop.shelf.nbytes, shop.shelf.waiting_nbytes) == (3 * largest, 3 * SIZE)
+    assert shop.loads == {"a": 1, "b": 1, "c": 1}
+
+
+def test_where_the_machines_memory_is_short_the_oldest_model_that_waits_in_it_goes_first() -> None:
+    shop = Shop(free=100 * SIZE, expected=SIZE, way=MODEL, machine=int(3.2 * SIZE))
+    for name in ("a", "b", "c"):
+        shop.shelf.take(name)
+    assert shop.shelf.names == ("b", "c")
+    assert shop.shelf.waiting_nbytes == 2 * SIZE
+
+
+def test_a_safety_checker_counts_too(tmp_path: Path) -> None:
+    network, processor = flagging_checker()
+    checked = replace(tiny_model(), safety=SafetyChecker(network, processor))
+    assert checked.footprint == Footprint(SIZE + bytes_of(network))
+    assert replace(checked, offload=MODEL).footprint.waiting == SIZE + bytes_of(network)
+
+
+@pytest.mark.parametrize("family", ["sd1", "xl"])
+def test_what_a_model_will_take_is_read_from_its_headers_before_it_is_loaded(family: str, tmp_path: Path) -> None:
+    folder, cpu = str(write_folder(tmp_path / family, parts(family))), torch.device("cpu")
+    model = load_model(folder, cpu)
+    buffers = sum(tensor.nbytes for network in model.networks for tensor in network.buffers())
+    assert expected_footprint(folder, cpu, None, None).on_device == model.footprint.on_device - buffers
+    halved = expected_footprint(folder, torch.device("cuda"), None, MODEL)
+    assert halved.on_device == bytes_of(model.unet) // 2
+    assert halved.waiting == (model.footprint.on_device - buffers) // 2
+    assert expected_footprint(folder, cpu, "bf16", SEQUENTIAL).on_device == 0
+    assert expected_footprint("owner/elsewhere", cpu, None, None) == Footprint(0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from safetensors.torch import save_file
 
 REQUEST = EditRequest("a horse", "a zebra", quality="draft", strength=0.5, threshold=0.3)
 RANK, ALPHA = 2, 4.0
+ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +66,19 @@ def unet_layers(model: LoadedModel) -> dict[str, tuple[torch.Tensor, torch.Tenso
     return lora_layers(model.unet, ("to_q", "to_v"))
 
 
-def text_layers(model: LoadedModel) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    return lora_layers(model.text_encoders[0], ("q_proj", "k_proj", "v_proj", "out_proj"))
+def text_layers(encoder: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    return lora_layers(encoder, ("q_proj", "k_proj", "v_proj", "out_proj"))
+
+
+def text_parts(model: LoadedModel) -> list[tuple[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]]:
+    """The layers of each text encoder, by diffusers' name of it."""
+    return [(name, text_layers(encoder)) for name, encoder in zip(ENCODERS, model.text_encoders, strict=False)]
 
 
 def as_diffusers(model: LoadedModel) -> dict[str, torch.Tensor]:
     """`unet.….lora_A.weight`, alpha folded into the up matrix as that format has none of its own."""
     tensors = {}
-    for prefix, layers in (("unet", unet_layers(model)), ("text_encoder", text_layers(model))):
+    for prefix, layers in (("unet", unet_layers(model)), *text_parts(model)):
         for name, (down, up) in layers.items():
             tensors[f"{prefix}.{name}.lora_A.weight"] = down
             tensors[f"{prefix}.{name}.lora_B.weight"] = up * ALPHA / RANK
@@ -83,20 +90,23 @@ def as_old_diffusers(model: LoadedModel) -> dict[str, torch.Tensor]:
     for name, (down, up) in unet_layers(model).items():
         tensors[f"unet.{name}.lora.down.weight"] = down
         tensors[f"unet.{name}.lora.up.weight"] = up * ALPHA / RANK
-    for name, (down, up) in text_layers(model).items():
-        tensors[f"text_encoder.{name}.lora_linear_layer.down.weight"] = down
-        tensors[f"text_encoder.{name}.lora_linear_layer.up.weight"] = up * ALPHA / RANK
+    for prefix, layers in text_parts(model):
+        for name, (down, up) in layers.items():
+            tensors[f"{prefix}.{name}.lora_linear_layer.down.weight"] = down
+            tensors[f"{prefix}.{name}.lora_linear_layer.up.weight"] = up * ALPHA / RANK
     return tensors
 
 
 def as_kohya(model: LoadedModel) -> dict[str, torch.Tensor]:
     """`lora_unet_…lora_down.weight` with an alpha for every layer; for XL the UNet's blocks by their original names."""
-    te, tensors = ("te1" if model.is_xl else "te"), {}
+    tensors = {}
+    names = ("te1", "te2") if model.is_xl else ("te",)
     layers = model.unet.config.layers_per_block
     for name, pair in unet_layers(model).items():
         tensors |= _kohya("unet", unet_key(name, layers) if model.is_xl else name, pair)
-    for name, pair in text_layers(model).items():
-        tensors |= _kohya(te, f"text_model.{name.removeprefix('text_model.')}", pair)
+    for te, (_, texts) in zip(names, text_parts(model), strict=True):
+        for name, pair in texts.items():
+            tensors |= _kohya(te, f"text_model.{name.removeprefix('text_model.')}", pair)
     return tensors
 
 
@@ -132,7 +142,8 @@ def answers(model: LoadedModel, text: str = "a zebra") -> torch.Tensor:
 
 def by_hand(model: LoadedModel, weight: float, *, text: bool) -> None:
     """Add the LoRA's product to the layers themselves: what the adapter must amount to."""
-    for network, layers in ((model.unet, unet_layers(model)), (model.text_encoders[0], text_layers(model))):
+    encoders = [(encoder, text_layers(encoder)) for encoder in model.text_encoders]
+    for network, layers in ((model.unet, unet_layers(model)), *encoders):
         if network is model.unet or text:
             modules = dict(network.named_modules())
             for name, (down, up) in layers.items():
@@ -155,8 +166,8 @@ def test_a_lora_in_each_format_amounts_to_its_matrices_added_to_the_layers(
     assert not torch.allclose(got, before, atol=1e-2)
 
 
-@pytest.mark.parametrize("layout", ["diffusers", "kohya"])
-def test_a_lora_of_sdxl_reaches_its_unet_and_its_text_encoder(
+@pytest.mark.parametrize("layout", ["diffusers", "old diffusers", "kohya"])
+def test_a_lora_of_sdxl_reaches_its_unet_and_both_text_encoders(
     layout: str, adapters: Path, load: Callable[[str], LoadedModel]
 ) -> None:
     model, reference = load("xl"), load("xl")
@@ -165,18 +176,17 @@ def test_a_lora_of_sdxl_reaches_its_unet_and_its_text_encoder(
     assert torch.allclose(answers(dressed(model, [Adapter("paint")])), answers(reference), atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_edit_with_a_lora_differs_from_one_without_and_leaves_no_trace(
-    family: str, adapters: Path, load: Callable[[str], LoadedModel], picture: Any
+def test_an_edit_with_a_lora_of_each_format_differs_from_one_without_and_leaves_no_trace(
+    family: str, layout: str, adapters: Path, load: Callable[[str], LoadedModel], picture: Any
 ) -> None:
     model = load(family)
-    write(adapters / "paint.safetensors", as_diffusers(model))
+    write(adapters / "paint.safetensors", FORMATS[layout](model))
     engine = DiffEditEngine(model)
     whole = np.full(picture.shape[:2], 255, np.uint8)
 
     def edit(*chosen: Adapter) -> Any:
-        from dataclasses import replace
-
         return edit_picture(engine, replace(REQUEST, adapters=chosen), picture, mask=whole).edits[0].pixels
 
     plain, painted = edit(), edit(Adapter("paint", 0.8))
@@ -184,6 +194,19 @@ def test_an_edit_with_a_lora_differs_from_one_without_and_leaves_no_trace(
     engine.cache.clear()
     assert np.array_equal(edit(), plain)
     assert np.array_equal(edit(Adapter("paint", 0.8)), painted)
+
+
+@pytest.mark.parametrize("family", ["sd1", "xl"])
+def test_a_lora_in_half_precision_as_they_are_published_works_on_a_model_in_bf16(
+    family: str, adapters: Path, tmp_path: Path, picture: Any
+) -> None:
+    model = load_model(write_folder(tmp_path / family, parts(family)), "cpu", "bf16")
+    write(adapters / "paint.safetensors", {name: tensor.half() for name, tensor in as_kohya(model).items()})
+    request = replace(REQUEST, adapters=(Adapter("paint", 0.8),))
+    engine, whole = DiffEditEngine(model), np.full(picture.shape[:2], 255, np.uint8)
+    plain = edit_picture(engine, REQUEST, picture, mask=whole).edits[0].pixels
+    assert not np.array_equal(edit_picture(engine, request, picture, mask=whole).edits[0].pixels, plain)
+    assert np.array_equal(edit_picture(DiffEditEngine(model), REQUEST, picture, mask=whole).edits[0].pixels, plain)
 
 
 def test_two_loras_add_up_and_each_goes_when_it_is_no_longer_chosen(adapters: Path, model: LoadedModel) -> None:
@@ -278,12 +301,15 @@ def test_a_learned_word_weighs_what_the_edit_says(adapters: Path, model: LoadedM
     assert torch.equal(encode_text(dressed(model, [Adapter("soft")]), "soft").tokens, half)
 
 
+@pytest.mark.parametrize(("layout", "family"), [("diffusers", "sd1"), ("web", "sd2"), ("xl", "xl")])
 def test_an_edit_with_a_learned_word_ends_in_a_result_and_the_word_is_forgotten_after_it(
-    adapters: Path, model: LoadedModel, picture: Any
+    layout: str, family: str, adapters: Path, load: Callable[[str], LoadedModel], picture: Any
 ) -> None:
-    write(adapters / "thing.safetensors", inversion(model, "diffusers"))
+    model = load(family)
+    write(adapters / "thing.safetensors", inversion(model, layout))
     engine = DiffEditEngine(model)
-    request = EditRequest("a horse", "a <thing>", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
+    word = "<thing>" if layout == "diffusers" else "thing"
+    request = EditRequest("a horse", f"a {word}", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
     outcome = edit_picture(engine, request, picture)
     assert outcome.edits
     assert not any(note.code == "WORD_UNUSED" for note in outcome.notes)

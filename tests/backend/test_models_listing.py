@@ -14,14 +14,17 @@ import pytest
 import torch
 from diffedit_backend.cli import main
 from diffedit_backend.library.adapters import adapters
-from diffedit_backend.library.headers import tensors_in
+from diffedit_backend.library.headers import TensorFact, tensors_in
+from diffedit_backend.models.captioning import load_captioner
+from diffedit_backend.models.suggesting import load_suggester
 from diffedit_backend.server.offered import told
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.frames import MAX_HEADER_BYTES
 from diffedit_protocol.replies import AdapterInfo, ServerInfo
 from diffedit_protocol.schema import to_map
 from model_files import parts, write_folder, write_single_file
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from word_models import write_captioner, write_suggester
 
 
 @pytest.fixture
@@ -78,6 +81,7 @@ def test_models_of_the_hubs_cache_are_listed_by_their_id(
 def test_what_cannot_be_loaded_is_listed_with_the_reason(home: Path, listed: Callable[[], dict[str, Any]]) -> None:
     (home / "models" / "broken.safetensors").write_bytes(b"\xff" * 20)
     save_file({"lora": torch.zeros(1)}, home / "models" / "part.safetensors")
+    torch.save({}, home / "models" / "old.ckpt")
     folder = write_folder(home / "models" / "pickled", parts("sd1"))
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
@@ -86,6 +90,7 @@ def test_what_cannot_be_loaded_is_listed_with_the_reason(home: Path, listed: Cal
     faults = {name: model["fault"] for name, model in listed()["models"].items() if model["fault"]}
     assert faults == {
         "broken": "'broken.safetensors' is damaged: it cannot be read as safetensors.",
+        "old.ckpt": "A pickle, which can run any program when it is opened. Take its .safetensors version.",
         "flow": "A FluxPipeline, which is no Stable Diffusion.",
         "part": "No whole Stable Diffusion model (a LoRA, a VAE, another network).",
         "pickled": "It has no .safetensors weights.",
@@ -145,6 +150,61 @@ def test_more_adapters_than_a_message_holds_are_told_as_far_as_they_fit() -> Non
     welcome = to_map(ServerInfo("1", "boot", adapters=tuple(a.name for a in few), adapter_details=few))
     assert len(msgpack.packb(welcome)) < MAX_HEADER_BYTES
     assert told(many[:10]) == tuple(many[:10])
+
+
+def test_models_for_words_are_listed_with_their_memory_and_where_they_lie(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_captioner(home / "captioner")
+    write_suggester(home / "suggester")
+    assert main(["models", "--json"]) == 0
+    words = {entry["purpose"]: entry for entry in json.loads(capsys.readouterr().out)["words"]}
+    loaded = {
+        "describe": load_captioner(str(home / "captioner"), "cpu").nbytes,
+        "suggest": load_suggester(str(home / "suggester"), "cpu").nbytes,
+    }
+    for purpose, folder in (("describe", home / "captioner"), ("suggest", home / "suggester")):
+        weights = load_file(folder / "model.safetensors").values()
+        assert (words[purpose]["name"], words[purpose]["place"]) == (str(folder), str(folder))
+        assert words[purpose]["fault"] == ""
+        assert words[purpose]["bytes"] == sum(tensor.nbytes for tensor in weights)
+        # Tables of positions, a few kB, are made when it is loaded.
+        assert words[purpose]["bytes"] == pytest.approx(loaded[purpose], rel=0.1)
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    assert f"describes pictures: {home / 'captioner'}  0 MB" in told
+    assert f"suggests words: {home / 'suggester'}  0 MB" in told
+
+
+def test_where_there_are_no_models_for_words_it_is_said_how_to_get_them(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    assert f"Nothing describes pictures. Put a BLIP folder with .safetensors weights at {home / 'captioner'}" in told
+    assert (
+        f"Nothing suggests words. Put a T5 or FLAN-T5 folder with .safetensors weights at {home / 'suggester'}" in told
+    )
+    assert "`diffedit suggest` fetches google/flan-t5-large" in told
+
+
+def test_models_for_words_that_the_hubs_cache_holds_or_that_cannot_be_loaded_are_told(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_captioner(tmp_path / "hub" / "models--Salesforce--blip-image-captioning-base" / "snapshots" / "abc")
+    suggester = write_suggester(home / "suggester")
+    (suggester / "model.safetensors").rename(suggester / "pytorch_model.bin")
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    assert "describes pictures: Salesforce/blip-image-captioning-base  0 MB" in told
+    assert f"suggests words: {suggester} cannot be loaded: It has no .safetensors weights." in told
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "nbytes"), [("F32", (2, 3), 24), ("BF16", (5,), 10), ("F8_E4M3", (7,), 7), ("BOOL", (3,), 3)]
+)
+def test_a_tensors_bytes_follow_from_its_header(dtype: str, shape: tuple[int, ...], nbytes: int) -> None:
+    assert TensorFact(dtype, shape).nbytes == nbytes
 
 
 def test_the_list_for_people_names_the_folders_to_fill(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from diffedit_backend.diffedit.engine import DiffEditEngine
 from diffedit_backend.diffedit.settings import settings_for
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.models import load_model
+from diffedit_backend.models.size import doubtful_size
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest
 from model_files import (
@@ -27,6 +29,7 @@ from model_files import (
     write_single_file,
 )
 from safetensors.torch import load_file, save_file
+from tiny_models import tiny_model
 
 REQUEST = EditRequest("a horse", "a zebra", quality="draft", strength=0.5, threshold=0.3)
 
@@ -85,6 +88,24 @@ def test_a_single_file_in_the_original_layout_holds_the_same_networks_and_ends_i
     assert_edits(model, picture)
 
 
+@pytest.mark.parametrize("layout", ["folder", "single file"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bf16_the_autoencoder_computes_in_fp32_with_its_exact_weights(
+    family: str, layout: str, tmp_path: Path, picture: Any
+) -> None:
+    made = parts(family)
+    if layout == "folder":
+        place = write_folder(tmp_path / "m", made)
+    else:
+        place = write_single_file(tmp_path / "m.safetensors", made, family)
+    model = load_model(place, "cpu", "bf16")
+    assert (model.unet.dtype, model.vae.dtype) == (torch.bfloat16, torch.float32)
+    assert {encoder.dtype for encoder in model.text_encoders} == {torch.bfloat16}
+    expected, loaded = made["vae"].state_dict(), model.vae.state_dict()
+    assert all(torch.equal(expected[key], loaded[key]) for key in expected)
+    assert_edits(model, picture)
+
+
 def test_a_hub_id_that_is_in_the_cache_is_loaded_from_it_without_a_network(tmp_path: Path, picture: Any) -> None:
     repository = tmp_path / "hub" / "models--studio--paint"
     write_folder(repository / "snapshots" / ("a" * 40), parts("sd1"))
@@ -121,6 +142,14 @@ def test_a_pickled_checkpoint_is_refused_with_the_reason_and_the_way_out(ending:
     torch.save({"weights": torch.zeros(2)}, file)
     with pytest.raises(ModelError, match=r"is a pickle, which can run any program.*Take the \.safetensors version"):
         load_model(file, "cpu")
+
+
+@pytest.mark.parametrize("name", ["paint.ckpt", "paint"])
+def test_a_pickled_checkpoint_of_the_models_folder_is_refused_by_its_name_too(name: str, tmp_path: Path) -> None:
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    torch.save({}, tmp_path / "home" / "models" / "paint.ckpt")
+    with pytest.raises(ModelError, match=rf"'{name}' is a pickle.*Take the \.safetensors version"):
+        load_model(name, "cpu")
 
 
 def test_a_folder_with_pickled_weights_is_refused(tmp_path: Path) -> None:
@@ -165,6 +194,33 @@ def test_an_unknown_prediction_type_is_said(tmp_path: Path) -> None:
     change_settings(folder, "scheduler", prediction_type="flow")
     with pytest.raises(ModelError, match=r"say that it predicts 'flow'; it must be epsilon, v_prediction or sample"):
         load_model(folder, "cpu")
+
+
+def test_settings_without_a_size_are_said_and_diffedit_json_has_the_last_word(tmp_path: Path, picture: Any) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    change_settings(folder, "unet", sample_size=None)
+    with pytest.raises(ModelError, match=r"do not say which size it was made for \(sample_size is None\)"):
+        load_model(folder, "cpu")
+    (folder / "diffedit.json").write_text('{"size": 24}')
+    model = load_model(folder, "cpu")
+    assert model.native_size == 24
+    assert_edits(model, picture)
+    for wrong in ("25", "-32", '"large"'):
+        (folder / "diffedit.json").write_text(f'{{"size": {wrong}}}')
+        with pytest.raises(ModelError, match="must be a multiple of 4 px, such as 32"):
+            load_model(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("width", "side", "usual"), [(768, 256, "512"), (1024, 1024, "512 or 768"), (2048, 256, "512 or 768 or 1024")]
+)
+def test_a_size_that_no_published_model_of_its_family_has_is_said(width: int, side: int, usual: str) -> None:
+    unet = SimpleNamespace(config=SimpleNamespace(cross_attention_dim=width, sample_size=side // 2))
+    remark = doubtful_size(replace(tiny_model(), name="paint", unet=unet))
+    assert f"'paint' say that it was made for {side} px" in remark
+    assert f"are made for {usual}." in remark
+    unet.config.sample_size = 512 // 2
+    assert doubtful_size(replace(tiny_model(), unet=unet)) == ""
 
 
 class _Echo(torch.nn.Module):

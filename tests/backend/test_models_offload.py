@@ -44,9 +44,23 @@ def test_on_a_cpu_nothing_is_offloaded_and_wishing_it_is_refused() -> None:
         choose_offload("disk", CPU, 1, XL_NETWORKS, XL_CELLS)
 
 
-def test_precision_is_half_on_a_gpu_and_single_on_a_cpu_unless_wished_otherwise() -> None:
-    assert choose_dtype(None, CUDA) == torch.float16
-    assert choose_dtype(None, CPU) == torch.float32
+@pytest.mark.parametrize(
+    ("avx512_bf16", "amx", "large"),
+    [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
+)
+def test_precision_is_half_on_a_gpu_and_on_a_cpu_only_for_large_models_where_it_computes_bf16(
+    avx512_bf16: bool, amx: bool, large: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    stable_diffusion, bundled = 1_066_000_000, 13_000_000
+    assert choose_dtype(None, CUDA, stable_diffusion) == choose_dtype(None, CUDA) == torch.float16
+    assert choose_dtype(None, CPU, stable_diffusion) == large
+    assert choose_dtype(None, CPU, bundled) == choose_dtype(None, CPU) == torch.float32
+
+
+def test_a_wished_precision_goes_before_the_choice_and_another_word_is_refused() -> None:
+    assert choose_dtype("fp32", CPU, 1_066_000_000) == torch.float32
     assert choose_dtype("bf16", CPU) == torch.bfloat16
     with pytest.raises(ModelError, match="must be one of fp32, fp16, bf16, not 'int8'"):
         choose_dtype("int8", CPU)
@@ -60,7 +74,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def offloaded(folder: Path, way: str) -> LoadedModel:
     """A model whose networks wait elsewhere and compute on the CPU, which stands in for the accelerator."""
     model = replace(load_model(folder, "cpu"), offload=way)
-    offload([model.unet, model.vae, *model.text_encoders], model.device, way)
+    offload(model.networks, model.device, way)
     return model
 
 
@@ -77,11 +91,12 @@ def test_an_edit_with_offloaded_parts_equals_one_without(way: str, folder: Path)
 
 def test_sequential_offloading_keeps_no_weight_on_the_device_between_calls(folder: Path) -> None:
     model = offloaded(folder, SEQUENTIAL)
-    expected = load_model(folder, "cpu").nbytes
+    whole = load_model(folder, "cpu").footprint.on_device
     edited(model)
-    for network in (model.unet, model.vae, *model.text_encoders):
+    for network in model.networks:
         assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
-    assert model.nbytes == expected
+    assert model.footprint.waiting == whole
+    assert model.footprint.on_device < whole / 10
 
 
 def test_by_model_only_the_network_that_was_called_last_is_on_the_device() -> None:

@@ -33,6 +33,16 @@ _UNETS: dict[str, dict[str, Any]] = {
         "attention_head_dim": 8,
         "norm_num_groups": 8,
     },
+    # Stable Diffusion 1 with a quarter of its channels and heads: between the bundled model and it.
+    "quarter": {
+        "sample_size": 64,
+        "block_out_channels": (96, 160, 320, 320),
+        "layers_per_block": 2,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        "cross_attention_dim": 768,
+        "attention_head_dim": 2,
+    },
     "sd15": {
         "sample_size": 64,
         "block_out_channels": (320, 640, 1280, 1280),
@@ -108,6 +118,12 @@ def random_components(
     if size == "sdxl":
         parts["tokenizer_2"] = tokenizer
     return parts
+
+
+def random_unet(size: str) -> UNet2DConditionModel:
+    """The UNet of `size` ("tiny", "quarter", "sd15" or "sdxl") alone, on the CPU in fp32, weights from a fixed seed."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(in_channels=4, out_channels=4, **_UNETS[size]).eval().requires_grad_(False)
 
 
 def _clip(tokenizer: CLIPTokenizer, shape: dict[str, int], projection_dim: int = 32) -> CLIPTextConfig:

@@ -19,7 +19,7 @@ class Editor:
     """Edits pictures as `editing.edit_picture` does; the model is loaded at the first edit and kept."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """`args` as `picture_arguments` defines them: connect, or model, device, precision, offload and safety."""
+        """`args` as `picture_arguments` defines them: connect, or model, device, precision, offload, tiles, safety."""
         self._args = args
         self._engine: Any = None
 
@@ -51,6 +51,13 @@ class Editor:
         from ..models import load_model, use_threads
 
         args = self._args
-        model = load_model(args.model, args.device, args.precision, safety=args.safety, offload=args.offload)
+        model = load_model(
+            args.model,
+            args.device,
+            args.precision,
+            safety=args.safety,
+            offload=args.offload,
+            vae_tiles=args.vae_tiles,
+        )
         use_threads(model)
         return DiffEditEngine(model)

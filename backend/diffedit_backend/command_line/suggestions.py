@@ -8,7 +8,8 @@ from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
 from ..diffedit.wordings import joined, wordings
 from ..library.folders import kept_suggester
-from ..models.suggesting import DEFAULT_SUGGESTER, check_suggestions, load_suggester
+from ..library.word_models import DEFAULT_SUGGESTER
+from ..models.suggesting import check_suggestions, load_suggester
 
 
 def suggested_texts(texts: Sequence[str], count: int, name: str | None, seed: int, device: str | None) -> list[str]:

@@ -6,7 +6,9 @@ import argparse
 import json
 
 HELP = "list the models and adapters that can be loaded, and the memory that they need"
-_GPU_BYTES, _CPU_BYTES = 2, 4  # per parameter: half precision on a GPU, single on a CPU
+# Per parameter: half precision on a GPU, single on a CPU (bf16, where it computes that, takes half of it).
+_GPU_BYTES, _CPU_BYTES = 2, 4
+_PURPOSES = {"describe": "describes pictures", "suggest": "suggests words"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +19,9 @@ def run(args: argparse.Namespace) -> int:
     from ..library.adapters import adapters
     from ..library.folders import adapters_folder, models_folder
     from ..library.listing import models
+    from ..library.word_models import word_models
 
-    entries, additions = models(), adapters()
+    entries, additions, for_words = models(), adapters(), word_models()
     if args.json:
         print(
             json.dumps(
@@ -40,6 +43,16 @@ def run(args: argparse.Namespace) -> int:
                         {"name": a.name, "kind": a.kind, "family": a.family, "word": a.word, "file": str(a.file)}
                         for a in additions
                     ],
+                    "words": [
+                        {
+                            "purpose": w.purpose,
+                            "name": w.name,
+                            "place": str(w.place or ""),
+                            "bytes": w.nbytes,
+                            "fault": w.fault,
+                        }
+                        for w in for_words
+                    ],
                 },
                 indent=2,
             )
@@ -58,7 +71,15 @@ def run(args: argparse.Namespace) -> int:
     for addition in additions:
         about = (addition.kind, addition.family, f"say {addition.word!r}" if addition.word else "")
         print("  ".join(part for part in (addition.name, *about) if part))
-    print(f"LoRAs and textual inversions go into {adapters_folder()}.")
+    print(f"LoRAs and textual inversions go into {adapters_folder()}.\n")
+    for model in for_words:
+        purpose = _PURPOSES[model.purpose]
+        if not model.name:
+            print(f"Nothing {purpose}. {model.way_out}")
+        elif model.fault:
+            print(f"{purpose}: {model.name} cannot be loaded: {model.fault} {model.way_out}")
+        else:
+            print(f"{purpose}: {model.name}  {_megabytes(model.nbytes)}")
     return 0
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
+from ..command_line.picture_arguments import PRECISION_HELP
+
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool
     from ..executors.worker_slot import Patience
@@ -81,14 +83,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models-memory",
         type=float,
         metavar="GIB",
-        help="of the models that are kept loaded, the one in use always (default: as much as is free)",
+        help="of the device for the models that are kept loaded, the one in use always (default: as much as is free)",
     )
-    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="(default: fp16 on a GPU, else fp32)")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help=PRECISION_HELP)
     parser.add_argument(
         "--offload",
         choices=("none", "model", "sequential"),
         help="keep weights in the machine's memory and bring one network, or one layer, to the GPU at a time "
         "(default: as the GPU's free memory asks for)",
+    )
+    parser.add_argument(
+        "--vae-tiles",
+        type=int,
+        choices=(1, 2, 4, 8),
+        metavar="N",
+        help="1, 2, 4 or 8 tiles along a picture's longer side for the autoencoder, which needs less memory then "
+        "(default: as the free memory asks for)",
     )
     parser.add_argument(
         "--compile",
@@ -161,6 +171,7 @@ def run(args: argparse.Namespace) -> int:
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
     configuration |= {"safety": args.safety, "captioner": captioner, "suggester": suggester}
     configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
+    configuration["vae_tiles"] = args.vae_tiles
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     patience = Patience(step=args.step_timeout, cluster=args.ray_patience)
     pool: Executor

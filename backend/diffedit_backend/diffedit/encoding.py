@@ -30,7 +30,7 @@ def encode_picture(model: LoadedModel, pixels: Pixels) -> Tensor:
     def encoded() -> Tensor:
         return model.vae.encode(picture).latent_dist.mode()
 
-    latents = in_tiles_that_fit(model.vae, model.device, height, width, encoded) * model.scaling_factor
+    latents = in_tiles_that_fit(model.vae, model.device, height, width, encoded, model.vae_tiles) * model.scaling_factor
     return latents.float()
 
 
@@ -43,7 +43,7 @@ def decode_latents(model: LoadedModel, latents: Tensor) -> Pixels:
     def decoded() -> Tensor:
         return model.vae.decode(scaled).sample[0]
 
-    picture = in_tiles_that_fit(model.vae, model.device, height, width, decoded)
+    picture = in_tiles_that_fit(model.vae, model.device, height, width, decoded, model.vae_tiles)
     levels = (picture * 127.5 + 127.5).round_().clamp_(0, 255).to(torch.uint8)
     pixels: Pixels = levels.permute(1, 2, 0).cpu().numpy()
     return pixels

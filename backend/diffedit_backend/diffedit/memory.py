@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import torch
 
 FREE_SHARE = 0.8  # of the free device memory that one computation may plan with
@@ -17,6 +18,12 @@ def free_bytes(device: torch.device) -> int | None:
         return None
     free, _ = torch.cuda.mem_get_info(device)
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def room_on(device: torch.device) -> int:
+    """Bytes that are free on the device, what torch holds in reserve included; a CPU's and Apple's is the machine's."""
+    free = free_bytes(device)
+    return int(psutil.virtual_memory().available) if free is None else free
 
 
 def give_back(device: torch.device) -> None:

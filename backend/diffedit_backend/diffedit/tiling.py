@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .memory import FREE_SHARE, OutOfMemory, free_bytes, give_back
+from .memory import FREE_SHARE, OutOfMemory, give_back, room_on
 
 T = TypeVar("T")
 # Planes of a picture's size, in units of the first block's channels, that an autoencoder holds at its peak: the input
@@ -17,10 +17,8 @@ _PLANES = 6
 _MOST_HALVINGS = 3  # tiles of an eighth: below, a tile sees too little of its picture
 
 
-def halvings_for(vae: Any, height: int, width: int, free: int | None) -> int:
-    """How often the sides of height x width px are halved, 0 to 3, for a tile to fit `free` bytes; None: unknown."""
-    if free is None:
-        return 0
+def halvings_for(vae: Any, height: int, width: int, free: int) -> int:
+    """How often the sides of height x width px are halved, 0 to 3, for a tile to fit `free` bytes."""
     needed = _PLANES * vae.config.block_out_channels[0] * height * width * vae.dtype.itemsize
     halvings = 0
     while needed > free * FREE_SHARE and halvings < _MOST_HALVINGS:
@@ -47,12 +45,15 @@ def tiles(vae: Any, height: int, width: int, halvings: int) -> Iterator[None]:
         vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = kept
 
 
-def in_tiles_that_fit(vae: Any, device: torch.device, height: int, width: int, work: Callable[[], T]) -> T:
+def in_tiles_that_fit(
+    vae: Any, device: torch.device, height: int, width: int, work: Callable[[], T], wish: int | None = None
+) -> T:
     """`work()`, which asks the VAE about a picture of height x width px, in tiles where the whole does not fit.
 
+    wish: this many tiles along the longer side instead: 1, 2, 4 or 8.
     Out of memory is answered once, with tiles of half the side. Raises OutOfMemory when they do not fit either.
     """
-    halvings = halvings_for(vae, height, width, free_bytes(device))
+    halvings = halvings_for(vae, height, width, room_on(device)) if wish is None else wish.bit_length() - 1
     try:
         with tiles(vae, height, width, halvings):
             return work()

@@ -32,18 +32,25 @@ def adapters_folder() -> Path:
     return data_folder() / "adapters"
 
 
+def captioner_folder() -> Path:
+    return data_folder() / "captioner"
+
+
+def suggester_folder() -> Path:
+    return data_folder() / "suggester"
+
+
 def kept_captioner() -> str | None:
     """Where a person has put a captioning model, None without one."""
-    return _kept_network("captioner")
+    return _kept_network(captioner_folder())
 
 
 def kept_suggester() -> str | None:
     """Where a person has put a model that suggests wordings, None without one."""
-    return _kept_network("suggester")
+    return _kept_network(suggester_folder())
 
 
-def _kept_network(name: str) -> str | None:
-    folder = data_folder() / name
+def _kept_network(folder: Path) -> str | None:
     return str(folder) if (folder / "config.json").is_file() else None
 
 
@@ -54,6 +61,11 @@ def kept_models() -> dict[str, Path]:
     # A file wins over the folder beside it that only holds its settings.
     found |= {file.stem: file for file in folder.glob(f"*{SAFE}")}
     return dict(sorted(found.items()))
+
+
+def pickled_models() -> dict[str, Path]:
+    """Name and place of the checkpoints in the models folder that are pickles, which nothing here loads."""
+    return {place.name: place for place in sorted(models_folder().glob("*")) if place.suffix.lower() in PICKLES}
 
 
 def kept_adapters() -> dict[str, Path]:
@@ -73,7 +85,10 @@ def model_place(name: str) -> Path:
     if name == BUNDLED:
         return weights_folder()
     place = Path(name).expanduser()
-    return place if place.exists() else kept_models().get(name, place)
+    if place.exists():
+        return place
+    pickled = {ending: pickle for full, pickle in pickled_models().items() for ending in (full, pickle.stem)}
+    return (pickled | kept_models()).get(name, place)
 
 
 def adapter_file(name: str) -> Path:

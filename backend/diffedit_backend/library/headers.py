@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class TensorFact:
     @property
     def elements(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        bits = re.search(r"\d+", self.dtype)  # "F16", "F8_E4M3"; a truth value, "BOOL", takes a byte
+        return self.elements * int(bits.group()) // 8 if bits else self.elements
 
 
 def tensors_in(file: Path) -> dict[str, TensorFact]:

@@ -13,7 +13,7 @@ from diffedit_protocol.errors import ModelError
 
 from ..bundled import weights_folder
 from .families import OTHER, SD1, SD2, XL, family_of_width
-from .folders import BUNDLED, SAFE, kept_models
+from .folders import BUNDLED, PICKLES, SAFE, kept_models, pickled_models
 from .headers import TensorFact, tensors_in
 
 # The networks that an edit needs; a safety checker comes on top where there is one.
@@ -23,7 +23,8 @@ _IN_ORIGINAL = ("model.diffusion_model.", "first_stage_model.", "cond_stage_mode
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model. `parameters`: of the networks that an edit needs. `size`: px that it was trained at, 0 where unknown.
+    """One model. `parameters`: of the networks that an edit needs, `largest_network`: of the largest of them. `size`:
+    px that it was trained at, 0 where unknown.
 
     `fault`: why it cannot be loaded, "" when nothing speaks against it.
     """
@@ -32,6 +33,7 @@ class ModelEntry:
     family: str
     place: Path
     parameters: int = 0
+    largest_network: int = 0
     size: int = 0
     fault: str = ""
 
@@ -42,7 +44,8 @@ class ModelEntry:
 
 def models() -> list[ModelEntry]:
     """The bundled model, those of the models folder, those in the hub's cache."""
-    places = {BUNDLED: weights_folder(), **kept_models(), **dict(_in_hub_cache())}
+    places = {BUNDLED: weights_folder(), **kept_models(), **pickled_models()}
+    places |= dict(hub_snapshots("model_index.json"))
     return [entry_of(name, place) for name, place in places.items()]
 
 
@@ -61,13 +64,14 @@ def _folder_entry(name: str, folder: Path) -> ModelEntry:
     if index.get("unet", [None, None])[1] != "UNet2DConditionModel":
         raise ModelError(f"A {index.get('_class_name', 'model of another kind')}, which is no Stable Diffusion.")
     unet = _json(folder / "unet" / "config.json")
-    cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else max(unet["sample_size"])
+    sample = unet.get("sample_size") or 0
+    cells = sample if isinstance(sample, int) else max(sample)
     vae_levels = len(_json(folder / "vae" / "config.json")["block_out_channels"])
     text_time = unet.get("addition_embed_type") == "text_time"
     fault = "" if any((folder / "unet").glob(f"*{SAFE}")) else "It has no .safetensors weights."
-    parameters = sum(fact.elements for part in _PARTS for file in _one_variant(folder / part) for fact in _facts(file))
+    networks = [sum(fact.elements for file in _one_variant(folder / part) for fact in _facts(file)) for part in _PARTS]
     family = XL if text_time else family_of_width(unet["cross_attention_dim"]) or OTHER
-    return ModelEntry(name, family, folder, parameters, cells * 2 ** (vae_levels - 1), fault)
+    return ModelEntry(name, family, folder, sum(networks), max(networks), cells * 2 ** (vae_levels - 1), fault)
 
 
 def _one_variant(folder: Path) -> list[Path]:
@@ -78,6 +82,8 @@ def _one_variant(folder: Path) -> list[Path]:
 
 
 def _file_entry(name: str, file: Path) -> ModelEntry:
+    if file.suffix.lower() in PICKLES:
+        raise ModelError("A pickle, which can run any program when it is opened. Take its .safetensors version.")
     tensors = tensors_in(file)
     if not any(key.startswith("model.diffusion_model.") for key in tensors):
         return ModelEntry(name, OTHER, file, fault="No whole Stable Diffusion model (a LoRA, a VAE, another network).")
@@ -85,16 +91,18 @@ def _file_entry(name: str, file: Path) -> ModelEntry:
         family = XL
     else:
         family = SD2 if any(key.startswith("cond_stage_model.model.") for key in tensors) else SD1
-    parameters = sum(fact.elements for key, fact in tensors.items() if key.startswith(_IN_ORIGINAL))
-    return ModelEntry(name, family, file, parameters)
+    networks = [
+        sum(fact.elements for key, fact in tensors.items() if key.startswith(prefix)) for prefix in _IN_ORIGINAL
+    ]
+    return ModelEntry(name, family, file, sum(networks), max(networks))
 
 
-def _in_hub_cache() -> Iterator[tuple[str, Path]]:
-    """Id and newest snapshot of every model in the hub's cache that is in diffusers' layout."""
+def hub_snapshots(mark: str) -> Iterator[tuple[str, Path]]:
+    """Id and newest snapshot of every model in the hub's cache that has the file `mark`."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     for folder in sorted(cache.glob("models--*--*")):
-        snapshots = sorted(folder.glob("snapshots/*/model_index.json"), key=lambda index: index.stat().st_mtime)
+        snapshots = sorted(folder.glob(f"snapshots/*/{mark}"), key=lambda file: file.stat().st_mtime)
         if snapshots:
             yield folder.name.removeprefix("models--").replace("--", "/", 1), snapshots[-1].parent
 

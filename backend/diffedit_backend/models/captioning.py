@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..library.word_models import DEFAULT_CAPTIONER
 from .load import quiet_libraries
 from .offload import bytes_of
 from .standalone import Kind, load_standalone
 
-DEFAULT_CAPTIONER = "Salesforce/blip-image-captioning-base"
 _LONGEST = 40  # tokens of a caption
 _BLIP = Kind(
     what="captioning model",

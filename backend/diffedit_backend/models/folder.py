@@ -17,7 +17,7 @@ _ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
 _ENCODER_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 
 
-def load_folder(name: str, folder: Path, dtype: torch.dtype, *, safety: bool = True) -> Parts:
+def load_folder(name: str, folder: Path, dtype: torch.dtype, vae_dtype: torch.dtype, *, safety: bool = True) -> Parts:
     """The parts in a folder with model_index.json; `safety`: with its safety checker, where it has one.
 
     Raises ModelError, which says what is missing or of the wrong kind.
@@ -31,7 +31,7 @@ def load_folder(name: str, folder: Path, dtype: torch.dtype, *, safety: bool = T
         raise ModelError(f"The folder {name!r} has {fault}. Take the version with .safetensors files.")
     with damage_told("model", name):
         checker = load_safety_checker(name, folder, dtype) if safety and _kind(index, "safety_checker") else None
-        return _load(folder, index, dtype, checker)
+        return _load(folder, index, dtype, vae_dtype, checker)
 
 
 def _check_kinds(name: str, index: dict[str, Any]) -> None:
@@ -54,20 +54,26 @@ def _kind(index: dict[str, Any], part: str) -> str | None:
     return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
 
 
-def _load(folder: Path, index: dict[str, Any], dtype: torch.dtype, checker: SafetyChecker | None) -> Parts:
+def _load(
+    folder: Path,
+    index: dict[str, Any],
+    dtype: torch.dtype,
+    vae_dtype: torch.dtype,
+    checker: SafetyChecker | None,
+) -> Parts:
     import diffusers
     import transformers
 
     variant = _variant(folder)
 
-    def network(cls: Any, part: str) -> Any:
+    def network(cls: Any, part: str, dtype: torch.dtype = dtype) -> Any:
         named = {"dtype": dtype} if cls.__module__.startswith("transformers") else {"torch_dtype": dtype}
         return pretrained(cls, folder, part, variant=variant, **named)
 
     pairs = [(tokenizer, encoder) for tokenizer, encoder in _ENCODERS if _kind(index, encoder) is not None]
     return Parts(
         unet=network(diffusers.UNet2DConditionModel, "unet"),
-        vae=network(diffusers.AutoencoderKL, "vae"),
+        vae=network(diffusers.AutoencoderKL, "vae", vae_dtype),
         tokenizers=tuple(
             transformers.CLIPTokenizer.from_pretrained(str(folder), subfolder=part, local_files_only=True)
             for part, _ in pairs

@@ -11,20 +11,22 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
+from ..diffedit.memory import room_on
 from ..diffedit.schedule import NoiseSchedule
 from ..library.folders import BUNDLED, model_place
+from ..library.listing import entry_of
 from .compiling import compiled_unet
-from .device import choose_device, choose_dtype
+from .device import choose_device, choose_dtype, dtype_of_vae
 from .loaded import DEFAULT_GUIDANCE, LoadedModel
-from .memory import free_bytes
 from .offload import NONE, bytes_of, choose_offload
 from .offload import offload as place_by_need
 from .parts import Parts
 from .prediction import mistaken_prediction
-from .sources import load_parts
+from .size import doubtful_size, set_size
+from .sources import load_parts, located
 
 # Beside model_index.json, or in the folder of a single file's name: what its maker found to work best ("guidance"), and
-# what the model's own settings have wrong ("prediction_type").
+# what the model's own settings have wrong ("prediction_type", "size" in px).
 FACTS_FILE = "diffedit.json"
 
 
@@ -36,35 +38,39 @@ def load_model(
     compiled: bool = False,
     safety: bool = True,
     offload: str | None = None,
+    vae_tiles: int | None = None,
 ) -> LoadedModel:
     """Load `name`: "bundled", a name in the models folder, a diffusers folder, a .safetensors file of Stable Diffusion
     1, 2 or XL, or a hub id.
 
-    `dtype` is "fp32", "fp16", "bf16" or a torch dtype. `compiled` compiles the UNet: every new shape is slow once.
+    `dtype` is "fp32", "fp16", "bf16" or a torch dtype; None chooses by device and size.
+    `compiled` compiles the UNet: every new shape is slow once.
     `safety`: use the safety checker of a model that has one.
     `offload`: "none", "model" or "sequential"; None chooses by the device's free memory.
+    `vae_tiles`: into how many tiles the autoencoder cuts a picture's longer side, 1, 2, 4 or 8; None chooses likewise.
     Raises ModelError with a sentence that says what is missing and what to do.
     """
-    place = model_place(str(name))
+    named = model_place(str(name))
     chosen = choose_device(device)
-    precision = choose_dtype(dtype, chosen)
     quiet_libraries()
-    parts = load_parts(str(name), place, precision, safety=safety)
-    _check(str(name), parts)
+    place = located(str(name), named)
+    precision = choose_dtype(dtype, chosen, entry_of(str(name), place).parameters)
+    parts = load_parts(str(name), place, precision, dtype_of_vae(precision), safety=safety)
+    facts = _facts(place)
+    _check(str(name), parts, facts)
     # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
     overflows = len(parts.text_encoders) == 2 and bool(getattr(parts.vae.config, "force_upcast", False))
     vae = parts.vae.to(torch.float32) if overflows else parts.vae
     networks = [parts.unet, vae, *parts.text_encoders]
-    way = choose_offload(offload, chosen, free_bytes(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
+    way = choose_offload(offload, chosen, room_on(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
     home = chosen if way == NONE else torch.device("cpu")
     unet = _placed(parts.unet, home, channels_last=True)
     if compiled:
         if way != NONE:
             raise ModelError(f"A compiled model cannot be offloaded, and {str(name)!r} does not fit the GPU whole.")
         unet = compiled_unet(unet, chosen)
-    facts = _facts(place)
     model = LoadedModel(
-        name=BUNDLED if name == BUNDLED else place.name,
+        name=BUNDLED if name == BUNDLED else named.name,
         key=_key(str(name), place),
         unet=unet,
         vae=_placed(vae, home, channels_last=True),
@@ -79,9 +85,13 @@ def load_model(
         # A checker looks at one picture in an edit: where memory is short, it does so on the CPU.
         safety=parts.safety.to(home) if parts.safety is not None else None,
         offload=way,
+        vae_tiles=vae_tiles,
     )
     place_by_need(networks, chosen, way)
-    return model if model.compiled else dataclasses.replace(model, remark=mistaken_prediction(model))
+    if model.compiled:
+        return model
+    remarks = [mistaken_prediction(model), "" if "size" in facts else doubtful_size(model)]
+    return dataclasses.replace(model, remark=" ".join(filter(None, remarks)))
 
 
 def quiet_libraries() -> None:
@@ -105,8 +115,9 @@ def _placed(network: Any, device: torch.device, channels_last: bool = False) -> 
     return network.to(memory_format=torch.channels_last) if channels_last else network
 
 
-def _check(name: str, parts: Parts) -> None:
-    """Refuse models that look like Stable Diffusion but cannot do this, in words."""
+def _check(name: str, parts: Parts, facts: dict[str, Any]) -> None:
+    """Refuse models that look like Stable Diffusion but cannot do this, in words; their size is that of `facts`."""
+    set_size(name, parts, facts.get("size"))
     channels, latents = parts.unet.config.in_channels, parts.vae.config.latent_channels
     if channels != latents:
         raise ModelError(

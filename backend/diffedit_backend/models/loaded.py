@@ -9,7 +9,7 @@ import torch
 
 from ..diffedit.schedule import NoiseSchedule
 from ..diffedit.words import LearnedWords
-from .offload import NONE, bytes_of
+from .offload import NONE, Footprint, footprint
 from .safety import SafetyChecker
 
 DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
@@ -23,6 +23,7 @@ class LoadedModel:
     zero_empty_text: whether the empty text stands for zeros instead of for its embedding (SDXL base).
     words: those of textual inversions. safety: None where the model has no checker or its owner switched it off.
     offload: "none", "model" or "sequential". `device` is where the networks compute, not where they wait.
+    vae_tiles: into how many tiles the VAE cuts a picture's longer side, None for as many as the free memory asks for.
     remark: what an artist should know of this model, "" when nothing.
     """
 
@@ -41,12 +42,22 @@ class LoadedModel:
     words: LearnedWords = field(default_factory=LearnedWords)
     safety: SafetyChecker | None = None
     offload: str = NONE
+    vae_tiles: int | None = None
     remark: str = ""
 
     @property
-    def nbytes(self) -> int:
-        """Memory of the networks' weights, wherever they are."""
-        return sum(map(bytes_of, (self.unet, self.vae, *self.text_encoders)))
+    def networks(self) -> list[Any]:
+        """All that an edit needs; a safety checker is none of them."""
+        return [self.unet, self.vae, *self.text_encoders]
+
+    @property
+    def footprint(self) -> Footprint:
+        """Memory of the weights on the device and, where they are offloaded, in the machine; the checker's included."""
+        networks = footprint(self.networks, self.offload)
+        checker = self.safety.nbytes if self.safety is not None else 0
+        if self.offload == NONE:
+            return Footprint(networks.on_device + checker)
+        return Footprint(networks.on_device, networks.waiting + checker)
 
     @property
     def is_xl(self) -> bool:

@@ -1,25 +1,27 @@
-"""How much memory there is for models, and how much a model will take."""
+"""How much memory a model will take."""
 
 from __future__ import annotations
 
-import psutil
 import torch
 
-from ..diffedit.memory import free_bytes as free_on_gpu
 from ..library.folders import model_place
 from ..library.listing import entry_of
+from .device import choose_dtype
+from .offload import MODEL, SEQUENTIAL, Footprint
 
 
-def free_bytes(device: torch.device) -> int:
-    """Bytes that are free on the device, what torch holds in reserve included; a CPU's and Apple's is the machine's."""
-    free = free_on_gpu(device)
-    return int(psutil.virtual_memory().available) if free is None else free
-
-
-def expected_bytes(name: str, dtype: torch.dtype) -> int:
-    """Bytes of a model's weights, from the headers of its files; 0 where they are not known, as of one on the hub."""
+def expected_footprint(name: str, device: torch.device, dtype: str | None, offload: str | None) -> Footprint:
+    """What a model's weights will take, from the headers of its files; nothing where they are not known, as of one on
+    the hub. `dtype`, `offload`: the owner's wishes. Without the second, the model is reckoned to fit the device."""
     place = model_place(name)
-    return entry_of(name, place).bytes_in_memory(dtype.itemsize) if place.exists() else 0
+    if not place.exists():
+        return Footprint(0)
+    entry = entry_of(name, place)
+    size = choose_dtype(dtype, device, entry.parameters).itemsize
+    if offload in (MODEL, SEQUENTIAL):
+        # A layer's size is no header's business, and small beside a network's.
+        return Footprint(entry.largest_network * size if offload == MODEL else 0, entry.bytes_in_memory(size))
+    return Footprint(entry.bytes_in_memory(size))
 
 
 def give_back() -> None:

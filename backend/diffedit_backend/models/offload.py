@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,9 +25,26 @@ OFFLOADS = (NONE, MODEL, SEQUENTIAL)
 _WORKING_PER_CELL = 300_000
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of weights: on the device at most at one time, and of those that wait in the machine's memory meanwhile."""
+
+    on_device: int
+    waiting: int = 0
+
+
 def bytes_of(network: Any) -> int:
     """Memory of a network's weights."""
     return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
+def footprint(networks: list[Any], way: str) -> Footprint:
+    """What networks take where, offloaded the way that they are."""
+    sizes = list(map(bytes_of, networks))
+    if way == NONE:
+        return Footprint(sum(sizes))
+    # A network that is on the device just now needs its room in the machine's memory again when the next one comes.
+    return Footprint(max(sizes) if way == MODEL else max(map(_largest_layer, networks)), sum(sizes))
 
 
 def choose_offload(wish: str | None, device: torch.device, free: int, networks: list[int], cells: int) -> str:
@@ -63,20 +81,24 @@ def offload(networks: list[Any], device: torch.device, way: str) -> None:
             add_hook_to_module(network, _ComesAlone(device, others))
 
 
+def _largest_layer(network: Any) -> int:
+    layers = (layer.parameters(recurse=False) for layer in network.modules())
+    return max(sum(tensor.nbytes for tensor in layer) for layer in layers)
+
+
 @contextmanager
 def lifted(model: LoadedModel) -> Iterator[None]:
     """Within, an offloaded model's weights are in the machine's memory, so that layers can be added to its networks."""
     if model.offload == NONE:
         yield
         return
-    networks = [model.unet, model.vae, *model.text_encoders]
-    for network in networks:
+    for network in model.networks:
         remove_hook_from_module(network, recurse=True)
         network.to("cpu")
     try:
         yield
     finally:
-        offload(networks, model.device, model.offload)
+        offload(model.networks, model.device, model.offload)
 
 
 class _ComesAlone(ModelHook):

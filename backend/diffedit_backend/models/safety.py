@@ -11,6 +11,7 @@ from diffedit_protocol.errors import ModelError
 from numpy.typing import NDArray
 from PIL import Image
 
+from .offload import bytes_of
 from .pretrained import pretrained
 
 
@@ -24,6 +25,11 @@ class SafetyChecker:
     def to(self, device: torch.device) -> SafetyChecker:
         self._network.to(device)
         return self
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the weights."""
+        return bytes_of(self._network)
 
     @torch.inference_mode()
     def flags(self, pixels: NDArray[np.uint8]) -> bool:

@@ -11,7 +11,7 @@ from diffedit_protocol.errors import ModelError
 from .parts import Parts
 
 
-def load_single_file(name: str, file: Path, dtype: torch.dtype) -> Parts:
+def load_single_file(name: str, file: Path, dtype: torch.dtype, vae_dtype: torch.dtype) -> Parts:
     """The parts in `file`. The configs are those of a folder of the same name beside it, else the library's for its
     kind.
 
@@ -33,7 +33,7 @@ def load_single_file(name: str, file: Path, dtype: torch.dtype) -> Parts:
     kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     config = file.with_suffix("")
     options: dict[str, Any] = {"config": str(config)} if config.is_dir() else {}
-    pipeline = _loaded(name, file, kind, options | {"torch_dtype": dtype})
+    pipeline = _loaded(name, file, kind, options, dtype, vae_dtype)
     parts = pipeline.components
     pairs = [suffix for suffix in ("", "_2") if parts.get(f"text_encoder{suffix}") is not None]
     return Parts(
@@ -46,12 +46,21 @@ def load_single_file(name: str, file: Path, dtype: torch.dtype) -> Parts:
     )
 
 
-def _loaded(name: str, file: Path, kind: Any, options: dict[str, Any]) -> Any:
-    extra = {} if "XL" in kind.__name__ else {"safety_checker": None, "requires_safety_checker": False}
+def _loaded(
+    name: str, file: Path, kind: Any, options: dict[str, Any], dtype: torch.dtype, vae_dtype: torch.dtype
+) -> Any:
+    from diffusers import AutoencoderKL
+
+    extra: dict[str, Any] = {} if "XL" in kind.__name__ else {"safety_checker": None, "requires_safety_checker": False}
     failure: Exception | None = None
     for local in (True, False):
+        chosen = {**options, "local_files_only": local}
         try:
-            return kind.from_single_file(str(file), local_files_only=local, **options, **extra)
+            if vae_dtype != dtype:
+                extra["vae"] = AutoencoderKL.from_single_file(
+                    str(file), subfolder="vae", torch_dtype=vae_dtype, **chosen
+                )
+            return kind.from_single_file(str(file), torch_dtype=dtype, **chosen, **extra)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             failure = error
     raise ModelError(

@@ -15,13 +15,23 @@ from .single_file import load_single_file
 _FROM_HUB = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
-def load_parts(name: str, place: Path, dtype: torch.dtype, *, safety: bool = True) -> Parts:
-    """The parts of the model `name`, which is at `place` if it is on this machine; `safety`: its checker as well.
+def load_parts(name: str, place: Path, dtype: torch.dtype, vae_dtype: torch.dtype, *, safety: bool = True) -> Parts:
+    """The parts of the model `name`, which `located` found at `place`; `safety`: its checker as well.
+
+    Raises ModelError.
+    """
+    if place.is_file():
+        return load_single_file(name, place, dtype, vae_dtype)
+    return load_folder(name, place, dtype, vae_dtype, safety=safety)
+
+
+def located(name: str, place: Path) -> Path:
+    """The folder or the file of the model `name`: `place` if it is on this machine, else what the hub has under it.
 
     Raises ModelError.
     """
     if place.is_dir():
-        return load_folder(name, place, dtype, safety=safety)
+        return place
     if place.suffix.lower() in PICKLES:
         raise ModelError(
             f"{name!r} is a pickle, which can run any program when it is opened, so it is not loaded. "
@@ -30,11 +40,11 @@ def load_parts(name: str, place: Path, dtype: torch.dtype, *, safety: bool = Tru
     if place.suffix.lower() == SAFE:
         if not place.is_file():
             raise ModelError(f"There is no file {name!r}.")
-        return load_single_file(name, place, dtype)
+        return place
     if place.is_file():
         raise ModelError(f"{name!r} is no model: a .safetensors file, a diffusers folder or a hub id was expected.")
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
-        return load_folder(name, fetched(name, _FROM_HUB), dtype, safety=safety)
+        return fetched(name, _FROM_HUB)
     raise ModelError(
         f"There is no model {name!r}: it is no folder and no file here, and a hub id looks like 'owner/model'."
     )

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import BadInputError
 
+from ..library.word_models import DEFAULT_SUGGESTER
 from .load import quiet_libraries
 from .offload import bytes_of
 from .standalone import Kind, load_standalone
 
-DEFAULT_SUGGESTER = "google/flan-t5-large"
 _LONGEST = 40  # tokens of a wording: beyond 77 of its own, a text encoder of Stable Diffusion hears nothing
 _INSTRUCTION = "Write a short caption for a picture that shows {}."
 _SEQUENCE_TO_SEQUENCE = Kind(

@@ -14,12 +14,14 @@ from diffedit_protocol.errors import BadInputError, ModelError, OutOfMemoryError
 from diffedit_protocol.messages import EditRequest, Progress
 
 from ..diffedit.engine import DiffEditEngine
+from ..diffedit.memory import room_on
 from ..diffedit.steps import Step
 from ..editing import edit_picture
 from ..imaging.matting import has_matting
 from ..models import LoadedModel, load_model
-from ..models.device import choose_device, choose_dtype
-from ..models.memory import expected_bytes, free_bytes, give_back
+from ..models.device import choose_device
+from ..models.memory import expected_footprint, give_back
+from ..models.offload import Footprint
 from .description import Describer
 from .device_errors import is_device_lost, is_out_of_memory
 from .loop import DeviceLost, Finished, Tell
@@ -31,6 +33,7 @@ from .suggestion import Wordsmith
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
 EDGES = "edges"  # a stage of its own, after "finding", when matting is asked for
+_MACHINE = torch.device("cpu")
 PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 
 
@@ -39,7 +42,8 @@ class EditBench:
 
     `captioner`, `suggester`: path or hub id of the models that describe pictures and suggest words, loaded when they
     are first asked.
-    dtype, offload: None chooses by the device. models_bytes: limit of the weights that are kept, None for what fits.
+    dtype, offload, vae_tiles: None chooses by the device. models_bytes: limit of what weights take of the device, None
+    for what fits.
     """
 
     def __init__(
@@ -55,17 +59,26 @@ class EditBench:
         offload: str | None = None,
         compiled: bool = False,
         models_bytes: int | None = None,
+        vae_tiles: int | None = None,
     ) -> None:
         self._models = dict(models)
         self._safety = safety
         self._wishes = (device, dtype, offload)
         self._compiled = compiled
+        self._vae_tiles = vae_tiles
         self._pace = Pace()
         self._describer = Describer(captioner, device)
         self._wordsmith = Wordsmith(suggester, device)
         guests = Guests(self._describer, self._wordsmith)
         self._shelf = ModelShelf(
-            self._load, self._expected, self._free_bytes, give_back, cache_bytes, models_bytes, guests
+            self._load,
+            self._expected,
+            self._free_bytes,
+            lambda: room_on(_MACHINE),
+            give_back,
+            cache_bytes,
+            models_bytes,
+            guests,
         )
 
     @classmethod
@@ -84,6 +97,7 @@ class EditBench:
             offload=fields.get("offload"),
             compiled=fields.get("compiled", False),
             models_bytes=fields.get("models_bytes"),
+            vae_tiles=fields.get("vae_tiles"),
         )
 
     def load(self) -> dict[str, Any]:
@@ -162,15 +176,21 @@ class EditBench:
     def _load(self, name: str) -> LoadedModel:
         device, dtype, offload = self._wishes
         return load_model(
-            self._models[name], device, dtype, safety=self._safety, offload=offload, compiled=self._compiled
+            self._models[name],
+            device,
+            dtype,
+            safety=self._safety,
+            offload=offload,
+            compiled=self._compiled,
+            vae_tiles=self._vae_tiles,
         )
 
-    def _expected(self, name: str) -> int:
-        device, dtype, _ = self._wishes
-        return expected_bytes(self._models[name], choose_dtype(dtype, choose_device(device)))
+    def _expected(self, name: str) -> Footprint:
+        device, dtype, offload = self._wishes
+        return expected_footprint(self._models[name], choose_device(device), dtype, offload)
 
     def _free_bytes(self) -> int:
-        return free_bytes(choose_device(self._wishes[0]))
+        return room_on(choose_device(self._wishes[0]))
 
     def _free(self) -> None:
         self._shelf.keep_only_newest()

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..diffedit.cache import ContentCache
 from ..diffedit.engine import DiffEditEngine
 from ..models.loaded import LoadedModel
+from ..models.offload import Footprint
 
 log = logging.getLogger(__name__)
 # Of the free memory, what models may take: an edit needs working memory, and on a CPU other programs run as well.
@@ -44,17 +45,19 @@ class Guests:
 class ModelShelf:
     """Engines by their model's name, all with one cache, whose keys tell models apart.
 
-    load: from a name to the model. expected: bytes that a model will take, 0 where unknown. free: bytes that are free
-    where models are kept. give_back: hands memory that nobody uses any more to the system. limit: bytes of weights that
-    are kept at most, None for what the free memory allows. The model in use always stays, however large. guest: counts
-    as the models do.
+    load: from a name to the model. expected: what a model will take, 0 where unknown. free, free_for_waiting: bytes
+    that are free on the device, and in the machine's memory, where offloaded models wait. give_back: hands memory that
+    nobody uses any more to the system. limit: bytes of the device that weights take at most, None for what its free
+    memory allows; what waits in the machine's memory does not count in it. The model in use always stays, however
+    large. guest: counts as the models do.
     """
 
     def __init__(
         self,
         load: Callable[[str], LoadedModel],
-        expected: Callable[[str], int],
+        expected: Callable[[str], Footprint],
         free: Callable[[], int],
+        free_for_waiting: Callable[[], int],
         give_back: Callable[[], None],
         cache_bytes: int,
         limit: int | None = None,
@@ -63,6 +66,7 @@ class ModelShelf:
         self._load = load
         self._expected = expected
         self._free = free
+        self._free_for_waiting = free_for_waiting
         self._give_back = give_back
         self._limit = limit
         self._guest = guest
@@ -79,9 +83,14 @@ class ModelShelf:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the weights that are kept, the guest's included."""
+        """Memory of the device that the weights take at most at one time, the guest's included."""
         kept = self._guest.nbytes if self._guest is not None else 0
-        return kept + sum(engine.model.nbytes for engine in self._engines.values())
+        return kept + sum(engine.model.footprint.on_device for engine in self._engines.values())
+
+    @property
+    def waiting_nbytes(self) -> int:
+        """The machine's memory that offloaded models take."""
+        return sum(engine.model.footprint.waiting for engine in self._engines.values())
 
     def take(self, name: str) -> DiffEditEngine:
         """The engine of a model, loaded unless it is there. Raises ModelError when it cannot be loaded."""
@@ -113,11 +122,13 @@ class ModelShelf:
     def _is_over(self) -> bool:
         return self._limit is not None and self.nbytes > self._limit
 
-    def _make_room(self, wanted: int) -> None:
-        if not self._fits(wanted):
+    def _make_room(self, wanted: Footprint) -> None:
+        if not self._fits(wanted.on_device):
             self._drop_guest()
-        while self._engines and not self._fits(wanted):
+        while self._engines and not self._fits(wanted.on_device):
             self._drop_oldest()
+        while self.waiting_nbytes and wanted.waiting > _SHARE_OF_FREE * self._free_for_waiting():
+            self._drop(next(name for name, engine in self._engines.items() if engine.model.footprint.waiting))
 
     def _fits(self, wanted: int) -> bool:
         within_limit = self._limit is None or self.nbytes + wanted <= self._limit
@@ -130,8 +141,10 @@ class ModelShelf:
             self._give_back()
 
     def _drop_oldest(self) -> None:
-        name, engine = self._engines.popitem(last=False)
-        log.info("model dropped", extra={"fields": {"model": name, "bytes": engine.model.nbytes}})
-        del engine
+        self._drop(next(iter(self._engines)))
+
+    def _drop(self, name: str) -> None:
+        taken = self._engines.pop(name).model.footprint
+        log.info("model dropped", extra={"fields": {"model": name, "bytes": taken.on_device, "waiting": taken.waiting}})
         gc.collect()  # networks hold themselves in circles
         self._give_back()

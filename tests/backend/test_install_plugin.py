@@ -49,6 +49,22 @@ def test_uninstalling_leaves_everything_else_as_it_was(home: Path) -> None:
     assert tree(home) == before
 
 
+def test_uninstalling_from_a_krita_that_was_empty_leaves_no_file_and_no_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DIFFEDIT_HOME", raising=False)
+    resources, settings = home / ".local/share/krita", home / ".config"
+    resources.mkdir(parents=True)
+    assert main(["install-plugin"]) == 0
+    assert main(["uninstall-plugin"]) == 0
+    assert not list(resources.iterdir())
+    assert not list(settings.iterdir())
+    assert "stay" not in capsys.readouterr().out
+    (home / ".local/share/diffedit/plugin.json").touch()
+    assert main(["uninstall-plugin"]) == 0
+    assert "Settings, keys and results stay in" in capsys.readouterr().out
+
+
 def test_a_flatpak_krita_gets_the_plugin_into_its_own_folders(home: Path) -> None:
     (home / ".var/app/org.kde.krita/data/krita").mkdir(parents=True)
     assert main(["install-plugin"]) == 0
@@ -74,3 +90,8 @@ def test_the_switch_is_set_once_and_taken_out_again() -> None:
     assert switched("", "true") == "[python]\nenable_diffedit=true\n"
     assert switched(switched(KRITARC, "true"), "true") == switched(KRITARC, "true")
     assert switched(switched(KRITARC, "true"), None) == KRITARC
+    for kritarc in ("", "[General]\nTheme=dark\n", "[python]\n"):
+        assert switched(kritarc, None) == kritarc
+    assert switched("[python]\nenable_diffedit=true\n", None) == ""
+    assert switched(switched("[General]\nTheme=dark\n", "true"), None) == "[General]\nTheme=dark\n"
+    assert switched("[python]\nenable_diffedit=true\n\n[theme]\nTheme=x\n", None) == "[theme]\nTheme=x\n"

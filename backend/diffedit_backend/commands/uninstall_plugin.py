@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from diffedit_protocol.private_files import data_folder
+
     from diffedit_backend.krita_host import person
 
     for krita in person.chosen(args.resources):
@@ -20,4 +22,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"{krita.kind}: the plugin is taken out of {krita.resources}.")
         else:
             print(f"{krita.kind}: there was no plugin in {krita.resources}.")
+    if data_folder().is_dir() and any(data_folder().iterdir()):
+        print(f"Settings, keys and results stay in {data_folder()}.")
     return 0

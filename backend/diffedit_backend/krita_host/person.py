@@ -85,18 +85,32 @@ def uninstall(krita: PersonsKrita) -> bool:
     for file in files:
         file.unlink(missing_ok=True)
     (data_folder() / PROGRAM_NOTE).unlink(missing_ok=True)
+    for folder in (pykrita, krita.resources / "actions"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     if krita.kritarc.is_file():
-        _write(krita.kritarc, switched(_read(krita.kritarc), None))
+        settings = switched(_read(krita.kritarc), None)
+        if settings:
+            _write(krita.kritarc, settings)
+        else:
+            krita.kritarc.unlink()
     return found
 
 
 def switched(kritarc: str, value: str | None) -> str:
-    """The text of a kritarc with `enable_diffedit` in its section [python] set to `value`, or taken out with None."""
-    lines = [line for line in kritarc.splitlines() if not re.match(rf"\s*{_SWITCH}\s*=", line)]
+    """The text of a kritarc with `enable_diffedit` in its section [python] set to `value`, or taken out with None.
+
+    A section [python] that had nothing else goes with it.
+    """
+    before = kritarc.splitlines()
+    lines = [line for line in before if not re.match(rf"\s*{_SWITCH}\s*=", line)]
     if value is not None:
         if "[python]" not in lines:
             lines += ([""] if lines else []) + ["[python]"]
         lines.insert(lines.index("[python]") + 1, f"{_SWITCH}={value}")
+    elif len(lines) < len(before):
+        kept = re.sub(r"^\[python\]\n\s*(?=\[|\Z)", "", "\n".join([*lines, ""]), flags=re.M)
+        lines = kept.rstrip().splitlines()
     return "\n".join(lines) + "\n" if lines else ""
 
 

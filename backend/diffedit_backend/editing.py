@@ -188,9 +188,11 @@ class _Job:
             return engine.cache.get(key, compute)
 
     def _matted(self, mask: Plane) -> Plane:
-        """The mask with its edge as a matte; the band is a latent cell wide to either side, within the crop."""
-        key = ("matte", *self.content, content_id(mask))
-        band = max(_LEAST_BAND, round(self.engine.model.factor / self.area.scale))
+        """The mask with its edge as a matte, within the crop: it may be off by half a latent cell, and by what a mask
+        that was searched was grown."""
+        grown = self.request.grow if self.given_mask is None else 0
+        band = max(_LEAST_BAND, round(self.engine.model.factor / 2 / self.area.scale), grown + _LEAST_BAND)
+        key = ("matte", *self.content, content_id(mask), band)
 
         def told(done: int, total: int) -> None:
             self.on_step(Step("edges", done, total))

@@ -25,34 +25,36 @@ SIDE = 72
 BAND = 6
 
 
-def hairy() -> tuple[np.ndarray, np.ndarray]:
+def hairy(side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     """A dark disk with hairs on a light ground, and its true alpha in [0, 1]."""
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    y, x = np.mgrid[:side, :side] - side / 2
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    alpha = np.clip(SIDE / 4 + (SIDE / 20) * np.cos(24 * angle) - radius, 0, 1)
+    alpha = np.clip(side / 4 + (side / 20) * np.cos(24 * angle) - radius, 0, 1)
     colours = alpha[..., None] * np.array([60, 30, 20]) + (1 - alpha[..., None]) * np.array([230, 240, 250])
     return colours.round().astype(np.uint8), alpha
 
 
-def disk() -> np.ndarray:
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    return np.where(np.hypot(x, y) < SIDE / 4, np.uint8(255), np.uint8(0))
+def disk(side: int = SIDE) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - side / 2
+    return np.where(np.hypot(x, y) < side / 4, np.uint8(255), np.uint8(0))
 
 
-def test_hairs_that_a_hard_mask_cuts_off_come_back_as_alpha():
-    picture, truth = hairy()
-    mask = disk()
-    matte = matted(picture, mask, BAND)
+@pytest.mark.parametrize("enlarged", [1, 4], ids=["narrow-band", "wide-band-of-a-large-picture"])
+def test_hairs_that_a_hard_mask_cuts_off_come_back_as_alpha(enlarged):
+    picture, truth = hairy(SIDE * enlarged)
+    mask = disk(SIDE * enlarged)
+    matte = matted(picture, mask, BAND * enlarged)
     before, after = (np.abs(plane / 255 - truth).mean() for plane in (mask, matte))
     assert after < 0.3 * before
     assert ((matte > 20) & (matte < 235)).any()
 
 
-def test_only_the_band_changes():
+@pytest.mark.parametrize("band", [4, 12])
+def test_only_the_band_changes(band):
     picture, _ = hairy()
     mask = disk()
-    matte = matted(picture, mask, 4)
-    deep, far = grow(mask, -4) == 255, grow(mask, 4) == 0
+    matte = matted(picture, mask, band)
+    deep, far = grow(mask, -band) == 255, grow(mask, band) == 0
     assert (matte[deep] == 255).all()
     assert (matte[far] == 0).all()
     assert not np.array_equal(matte, mask)
@@ -160,3 +162,18 @@ def test_every_block_is_a_step_that_can_end_the_edit(monkeypatch):
     with pytest.raises(Cancelled):
         edit_picture(DiffEditEngine(tiny_model()), request, picture, mask=disk(), on_step=cancel)
     assert told == [0, 1]
+
+
+def test_what_is_solved_does_not_grow_with_the_picture(monkeypatch):
+    solved = []
+
+    def alpha(picture, inside, outside):
+        solved.append(picture.shape[:2])
+        return np.where(inside, np.uint8(255), np.uint8(0))
+
+    monkeypatch.setattr("diffedit_backend.imaging.matting._alpha", alpha)
+    for enlarged in (2, 8):
+        picture, _ = hairy(SIDE * enlarged)
+        matted(picture, disk(SIDE * enlarged), 8 * enlarged // 2)
+    small, large = solved
+    assert large <= small

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -305,3 +306,72 @@ def test_the_shortcuts_of_the_actions_work_from_the_canvas(easel) -> None:
 def focus_canvas(stage):
     stage.window().centralWidget().setFocus()
     yield 0.2
+
+
+def test_full_detail_and_fine_edges_are_switched_on_by_clicks_and_seen_in_the_result(easel, tmp_path) -> None:
+    krita, hands = easel
+    write_words(hands)
+    before, plain = edited(krita, hands, tmp_path / "plain.kra", detail=False, matting=False)
+    krita.run(unfold, name="edit")
+    krita.run(photograph, path=tmp_path / "off.png")
+    hands.click("edit.switches.detail")
+    hands.click("edit.switches.matting")
+    krita.run(photograph, path=tmp_path / "on.png")
+    after, fine = edited(krita, hands, tmp_path / "fine.kra", detail=True, matting=True)
+    assert np.array_equal(before, after)
+    for layer in (plain, fine):
+        assert layer.shape == (512, 512, 4)
+        assert 0 < np.count_nonzero(layer[..., 3]) < layer.shape[0] * layer.shape[1] // 2
+    assert is_soft(fine) > 5 * is_soft(plain)
+    both = (plain[..., 3] == 255) & (fine[..., 3] == 255)
+    assert roughness(fine, both) > 1.2 * roughness(plain, both)
+
+
+def edited(krita: RemoteKrita, hands, path: Path, **asked: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The source layer and the result of an edit that was asked for as `asked`, both BGRA; the result is undone."""
+    krita.run(without_feather)
+    hands.click("run.edit")
+    until(krita, layers_are, count=2)
+    assert krita.run(last_asked) == asked
+    krita.run(save, path=path)
+    krita.run(undo)
+    kra = Kra(path)
+    background, layer = kra.pixels(kra.node("Background")), kra.pixels(kra.layers[0])
+    seen = np.asarray(Image.open(io.BytesIO(kra.merged())).convert("RGB"))
+    outside = layer[..., 3] == 0
+    assert np.array_equal(seen[outside], background[..., 2::-1][outside])
+    return background, layer
+
+
+def without_feather(stage):
+    from diffedit.extension import extension
+
+    extension().studio.session.change_inputs(feather=0)
+
+
+def last_asked(stage):
+    from diffedit.extension import extension
+
+    inputs = extension().studio.session.history[-1].inputs
+    return {"detail": inputs.detail, "matting": inputs.matting}
+
+
+def photograph(stage, path):
+    from diffedit.extension import DOCKER_ID
+    from PyQt5.QtWidgets import QDockWidget
+
+    panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
+    panel.ensureWidgetVisible(panel.edit)
+    yield 0.2
+    panel.grab().save(str(path))
+
+
+def is_soft(layer: np.ndarray) -> int:
+    """How many px are partly there."""
+    return int(np.count_nonzero((layer[..., 3] > 0) & (layer[..., 3] < 255)))
+
+
+def roughness(layer: np.ndarray, where: np.ndarray) -> float:
+    """How much neighbours differ, in the mean of the px `where`."""
+    green = layer[..., 1].astype(np.int16)
+    return float(np.abs(np.diff(green, axis=1))[where[:, 1:]].mean())

@@ -1,7 +1,9 @@
 """A mask's edge as an alpha matte, for hair and fur: closed-form matting (Levin et al. 2008), by pymatting.
 
-Only a band around the edge is unknown; what lies deeper inside or outside is taken as given. The band is solved in
-blocks, so that memory does not grow with the picture.
+Only a band around the edge is unknown; what lies deeper inside or outside is taken as given. It is solved in blocks,
+so that memory does not grow with the picture. A wide one, as in a large picture, is solved on a smaller picture and
+brought back along the colours: closed-form matting takes alpha for a linear function of them near by, and so does the
+guided filter.
 """
 
 from __future__ import annotations
@@ -10,16 +12,22 @@ import importlib.util
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..diffedit.mask import grow, hard_mask, limit
-from .area import bounds_of
+from .area import bounds_of, resized
 from .closed_form import closed_form
+from .refine import guided_filter
 
 Plane = NDArray[np.uint8]
 Block = tuple[slice, slice]
+OnBlock = Callable[[int, int], None]
 
+_WIDEST = 8  # px: four times as wide a band takes 30 times as long
+_EPS = 1e-5  # of the filter that brings alpha back, for colours in [0, 1]
 _BLOCK = 384  # px: its equations take some 80 MB
 _MARGIN = 8  # px beyond the band that a block sees on each side
 
@@ -38,9 +46,7 @@ def check_matting() -> None:
         )
 
 
-def matted(
-    picture: NDArray[np.uint8], mask: Plane, band: int, on_block: Callable[[int, int], None] = lambda done, total: None
-) -> Plane:
+def matted(picture: NDArray[np.uint8], mask: Plane, band: int, on_block: OnBlock = lambda done, total: None) -> Plane:
     """The mask (H, W) uint8 with its edge, `band` px to either side, as alpha of the picture (H, W, 3).
 
     The edge is where the mask passes its half. Beyond the band a soft mask keeps its own values, and in the band alpha
@@ -52,31 +58,76 @@ def matted(
     hard = hard_mask(mask, 0.5)
     inside, outside = grow(hard, -band) == 255, grow(hard, band) == 0
     unknown = ~(inside | outside)
-    most = grow(mask, band)
+    if not (unknown.any() and inside.any() and outside.any()):
+        return mask.copy()
+    part = _around(_frame(unknown), 2 * band + _MARGIN)
+    solve = _solved if band <= _WIDEST else _solved_smaller
+    alpha = solve(picture[part], mask[part], inside[part], outside[part], band, on_block)
     result = mask.copy()
-    reach = 2 * band + _MARGIN
+    result[part] = np.where(unknown[part], limit(alpha, grow(mask, band)[part]), mask[part])
+    return result
+
+
+def _solved_smaller(
+    picture: NDArray[np.uint8],
+    mask: Plane,
+    inside: NDArray[np.bool_],
+    outside: NDArray[np.bool_],
+    band: int,
+    on_block: OnBlock,
+) -> Plane:
+    """What `_solved` gives, from a picture on which the band is _WIDEST px wide."""
+    height, width = mask.shape
+    shrink = band / _WIDEST
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+
+    def small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return resized(pixels, *size, Image.Resampling.BOX)
+
+    surely = [small(known.astype(np.uint8) * 255) == 255 for known in (inside, outside)]
+    coarse = _solved(small(picture), small(mask), *surely, _WIDEST, on_block)
+    alpha = torch.from_numpy(coarse.astype(np.float32) / 255)
+    # With this radius the filter, too, fits its functions on the smaller picture, where alpha belongs to the colours.
+    return np.rint(guided_filter(picture, alpha, round(4 * shrink), _EPS) * 255).astype(np.uint8)
+
+
+def _solved(
+    picture: NDArray[np.uint8],
+    mask: Plane,
+    inside: NDArray[np.bool_],
+    outside: NDArray[np.bool_],
+    band: int,
+    on_block: OnBlock,
+) -> Plane:
+    """(H, W): alpha in place of the mask where that is neither surely inside nor surely outside."""
+    unknown = ~(inside | outside)
+    alpha = mask.copy()
     blocks = _blocks(unknown)
     for done, core in enumerate(blocks):
         on_block(done, len(blocks))
-        seen = _around(core, reach)
+        seen = _around(core, 2 * band + _MARGIN)
         if inside[seen].any() and outside[seen].any():
-            alpha = _alpha(picture[seen], inside[seen], outside[seen])
-            offset = (core[0].start - seen[0].start, core[1].start - seen[1].start)
-            height, width = result[core].shape
-            matte = alpha[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
-            result[core] = np.where(unknown[core], limit(matte, most[core]), result[core])
+            found = _alpha(picture[seen], inside[seen], outside[seen])
+            top, left = (side.start - whole.start for side, whole in zip(core, seen, strict=True))
+            height, width = alpha[core].shape
+            alpha[core] = np.where(unknown[core], found[top : top + height, left : left + width], alpha[core])
     on_block(len(blocks), len(blocks))
-    return result
+    return alpha
+
+
+def _frame(unknown: NDArray[np.bool_]) -> Block:
+    """The smallest rectangle that holds all of it."""
+    bounds = bounds_of(unknown.astype(np.uint8))
+    return slice(bounds.y, bounds.y + bounds.height), slice(bounds.x, bounds.x + bounds.width)
 
 
 def _blocks(unknown: NDArray[np.bool_]) -> list[Block]:
     """The blocks that hold something unknown."""
-    frame = bounds_of(unknown.astype(np.uint8))
-    bottom, right = frame.y + frame.height, frame.x + frame.width
+    rows, columns = _frame(unknown)
     blocks = [
-        (slice(top, min(top + _BLOCK, bottom)), slice(left, min(left + _BLOCK, right)))
-        for top in range(frame.y, bottom, _BLOCK)
-        for left in range(frame.x, right, _BLOCK)
+        (slice(top, min(top + _BLOCK, rows.stop)), slice(left, min(left + _BLOCK, columns.stop)))
+        for top in range(rows.start, rows.stop, _BLOCK)
+        for left in range(columns.start, columns.stop, _BLOCK)
     ]
     return [block for block in blocks if unknown[block].any()]
 

@@ -1,11 +1,10 @@
 """Walks through the installation as a new user does and writes docs/walk-through.md from what every step printed.
 
-    .venv/bin/python -m build --outdir dist . && python3 docs/make_walk_through.py dist/krita_diffedit-*.whl
+    make wheel && python3 docs/make_walk_through.py dist/krita_diffedit-*.whl
 
 Everything happens in an empty folder with a HOME, an environment and a Krita profile of its own. Nothing of the
 checkout is on the path. The first edit runs in a network namespace without any network (Linux, as root or with user
-namespaces). Any
-step with another exit code than 0 ends the walk, and the page stays as it was.
+namespaces). Any step with another exit code than 0 ends the walk, and the page stays as it was.
 """
 
 from __future__ import annotations
@@ -125,21 +124,23 @@ def walk(w: Walk, wheel: Path) -> None:
     shutil.copy(wheel, w.root / "work")
     w.say("## The client and the command line: no torch")
     w.step("python3 -m venv $HOME/env", f"{sys.executable} -m venv {w.root}/env")
-    w.step(f"pip install {wheel.name}", tail=1)
+    w.say("The wheel is the one that `make wheel` puts into `dist/`.")
+    w.step(f"pip install ./{wheel.name}", tail=1)
     w.step("diffedit --version")
-    w.step("diffedit --help", tail=30)
+    w.step("diffedit --help", tail=33)
     w.say("## With the engine")
-    w.say("The CPU build of torch first; whoever has a GPU leaves this line out.")
+    w.say(
+        "The CPU build of torch first, from where [pytorch.org](https://pytorch.org/get-started/locally/) has it; "
+        "whoever has an NVIDIA GPU leaves this line out."
+    )
     w.step(f"pip install {TORCH}", tail=1)
-    w.step(f"pip install '{wheel.name}[backend]'", f"pip install './{wheel.name}[backend]'", tail=1)
+    w.step(f"pip install './{wheel.name}[backend]'", tail=1)
     w.step("diffedit models")
     w.say("## An edit without any network")
-    w.step(
-        "cp $SAMPLES/horse.png .", "cp ../env/lib/python3*/site-packages/diffedit_backend/bundled/samples/horse.png ."
-    )
+    w.step("diffedit samples pictures")
     words = '--source "a horse on grass" --target "a zebra on grass"'
     isolate = "unshare -n" if os.geteuid() == 0 else "unshare -rn"
-    first = f"diffedit edit horse.png zebra.png {words} --mask-out mask.png"
+    first = f"diffedit edit pictures/horse.png zebra.png {words} --mask-out mask.png"
     w.step(f"unshare -n {first}", f"{isolate} {first}")
     w.say("## A backend, and an edit through it")
     serve = ["diffedit", "serve", "--listen", f"tcp://127.0.0.1:{PORT}", "--device", "cpu"]
@@ -161,7 +162,7 @@ def walk(w: Walk, wheel: Path) -> None:
             w.note(" ".join(serve) + " &", told)
             line = w.step(f"diffedit invite anna --host 127.0.0.1:{PORT}")
             link = next(part for part in line.splitlines() if part.startswith("diffedit://"))
-            remote = f"diffedit edit horse.png over-the-link.png {words} --connect"
+            remote = f"diffedit edit pictures/horse.png over-the-link.png {words} --connect"
             w.step(f"{remote} LINE", f"{remote} '{link}'")
             w.say("## The plugin, in a real Krita")
             w.step("diffedit install-plugin")
@@ -169,14 +170,17 @@ def walk(w: Walk, wheel: Path) -> None:
             script = w.root / "krita.py"
             script.write_text(KRITA)
             w.step("krita", f"python {script} {w.root} {w.root}/shown")
-            w.step("diffedit uninstall-plugin")
-            w.step(
-                "find $HOME -name '*diffedit*' -path '*krita*'",
-                f"find {w.root}/data/krita -name 'diffedit' -o -name 'diffedit.*'",
-            )
         finally:
             backend.send_signal(signal.SIGTERM)
             backend.wait(60)
+    w.say("## Away with it")
+    w.step("diffedit uninstall-plugin")
+    w.step(
+        "find $HOME -name '*diffedit*' -path '*krita*'",
+        f"find {w.root}/data/krita -name 'diffedit' -o -name 'diffedit.*'",
+    )
+    w.step("pip uninstall --yes krita-diffedit", tail=1)
+    w.step("find $HOME/env -name '*diffedit*'", f"find {w.root}/env -name '*diffedit*'")
     OUT.write_text("\n".join(w.lines), encoding="utf-8")
     print(OUT)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -22,12 +23,24 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_the_api_page_says_what_the_docstrings_say() -> None:
-    spec = spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")
+def script(name: str) -> ModuleType:
+    """docs/NAME.py, imported."""
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    make_api = module_from_spec(spec)
-    spec.loader.exec_module(make_api)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_figures_of_the_maps_have_one_place_each_that_their_script_can_write() -> None:
+    make_figures = script("make_figures")
+    for page, pattern in (("how-it-works.md", make_figures.TABLE), ("first-edit.md", make_figures.FIRST_EDIT)):
+        assert len(pattern.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))) == 1, page
+
+
+def test_the_api_page_says_what_the_docstrings_say() -> None:
+    make_api = script("make_api")
     assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == make_api.page(), (
         "docs/api.md is older than the docstrings: run .venv/bin/python docs/make_api.py"
     )

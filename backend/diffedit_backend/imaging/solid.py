@@ -13,8 +13,8 @@ from scipy import ndimage
 
 Plane = NDArray[np.uint8]
 
-# Latent cells: the network tells no more than one value for each. Of 1 to 6 the best on 200 bundled scenes that the
-# benchmark does not show: mean IoU 0.867 before, 0.885 after, F of the boundaries 0.81 and 0.85.
+# Latent cells: the network tells no more than one value for each. Of 1 to 6 the best when it was chosen, on 200 bundled
+# scenes that the benchmark does not show; docs/make_figures.py measures them anew for docs/how-it-works.md.
 _LIMIT_CELLS = 2.0
 _LIMIT_SHARE = 0.25  # of the area that was found: a thing of two cells is no fleck where nothing else was found
 _FOUND = 128  # a sensible place to cut

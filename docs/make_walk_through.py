@@ -127,7 +127,7 @@ def walk(w: Walk, wheel: Path) -> None:
     w.say("The wheel is the one that `make wheel` puts into `dist/`.")
     w.step(f"pip install ./{wheel.name}", tail=1)
     w.step("diffedit --version")
-    w.step("diffedit --help", tail=33)
+    w.step("diffedit --help", tail=32)
     w.say("## With the engine")
     w.say(
         "The CPU build of torch first, from where [pytorch.org](https://pytorch.org/get-started/locally/) has it; "
@@ -180,7 +180,10 @@ def walk(w: Walk, wheel: Path) -> None:
         f"find {w.root}/data/krita -name 'diffedit' -o -name 'diffedit.*'",
     )
     w.step("pip uninstall --yes krita-diffedit", tail=1)
-    w.step("find $HOME/env -name '*diffedit*'", f"find {w.root}/env -name '*diffedit*'")
+    w.step(
+        "find $HOME/env -name '*diffedit*' -not -path '*/diffusers/*'",
+        f"find {w.root}/env -name '*diffedit*' -not -path '*/diffusers/*'",
+    )
     OUT.write_text("\n".join(w.lines), encoding="utf-8")
     print(OUT)
 

@@ -57,9 +57,11 @@ def test_uninstalling_from_a_krita_that_was_empty_leaves_no_file_and_no_folder(
     resources.mkdir(parents=True)
     assert main(["install-plugin"]) == 0
     assert main(["uninstall-plugin"]) == 0
-    assert not list(resources.iterdir())
+    assert not resources.exists()
     assert not list(settings.iterdir())
+    assert not (home / ".local/share/diffedit").exists()
     assert "stay" not in capsys.readouterr().out
+    (home / ".local/share/diffedit").mkdir(mode=0o700)
     (home / ".local/share/diffedit/plugin.json").touch()
     assert main(["uninstall-plugin"]) == 0
     assert "Settings, keys and results stay in" in capsys.readouterr().out

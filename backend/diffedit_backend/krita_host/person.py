@@ -85,7 +85,7 @@ def uninstall(krita: PersonsKrita) -> bool:
     for file in files:
         file.unlink(missing_ok=True)
     (data_folder() / PROGRAM_NOTE).unlink(missing_ok=True)
-    for folder in (pykrita, krita.resources / "actions"):
+    for folder in (pykrita, krita.resources / "actions", krita.resources, data_folder()):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     if krita.kritarc.is_file():

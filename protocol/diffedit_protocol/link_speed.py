@@ -11,7 +11,7 @@ from .replies import KIB, MIB, Limits
 SMALLEST_CHUNK = 256 * KIB
 LARGEST_CHUNK = MIB
 LOOPBACK_WINDOW = 8
-PARTS = 8  # of a blob on loopback, so that the one end hashes what it has while the other still sends
+PARTS = 4  # of a blob on loopback, so that the one end hashes what it has while the other still sends
 SMALLEST_WINDOW = 2  # one chunk on the wire while the other is being answered
 IN_FLIGHT_SECONDS = 0.2
 CHUNK_SECONDS = 0.1

@@ -15,7 +15,7 @@ import pytest
 from backends import failure, scripted_edit, wait_until
 from diffedit_backend.executors.base import Job, Report
 from diffedit_backend.executors.local import LocalPool
-from diffedit_backend.executors.worker_process import WorkerSetup
+from diffedit_backend.executors.worker_process import WorkerProcess, WorkerSetup
 from diffedit_backend.executors.worker_slot import Patience
 from diffedit_backend.worker.pipe import note_from_bytes, note_to_bytes
 from diffedit_protocol.blobs import Pieces
@@ -78,6 +78,18 @@ def test_a_blob_in_pieces_reaches_a_worker_as_one() -> None:
         note_to_bytes("job", [Pieces([b"ab", bytearray(b"c"), memoryview(b"def")]), b"mask"], id="1")
     )
     assert note.payloads == (b"abcdef", b"mask")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell how much a pipe holds")
+def test_the_pipes_to_a_worker_hold_a_mebibyte_so_that_neither_end_waits_at_every_64_kib() -> None:
+    import fcntl
+
+    worker = WorkerProcess("wide", WORKER, ENVIRONMENT, {}, lambda process, note: None)
+    try:
+        assert [fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in worker.pipes] == [1 << 20, 1 << 20]
+    finally:
+        worker.kill()
+        assert worker.join(20.0)
 
 
 def test_a_job_comes_back_with_its_manifest_and_every_blob_that_it_names(pool: LocalPool) -> None:

@@ -354,7 +354,7 @@ def test_loopback_is_never_packed_and_takes_the_largest_chunks() -> None:
 def test_a_small_blob_on_loopback_is_split_so_that_both_ends_work_at_once() -> None:
     speed = LinkSpeed(loopback=True)
     sizes = [MIB, 3 * MIB, 8 * MIB, 48 * MIB]
-    assert [speed.chunk_bytes(LIMITS, size) for size in sizes] == [256 * 1024, 384 * 1024, MIB, MIB]
+    assert [speed.chunk_bytes(LIMITS, size) for size in sizes] == [256 * 1024, 768 * 1024, MIB, MIB]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from ..worker.loop import work
-from ..worker.pipe import Note, Pipe, note_from_bytes, note_to_bytes
+from ..worker.pipe import Note, Payload, Pipe, note_from_bytes, note_to_bytes
 
 
 class NotePipe(Pipe):
@@ -26,7 +26,7 @@ class NotePipe(Pipe):
         self.inward: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.outward: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
-    def send(self, type_: str, payloads: Sequence[bytes | memoryview] = (), **fields: Any) -> None:
+    def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
         self.outward.put(note_to_bytes(type_, payloads, **fields))
 
     def receive(self) -> Note:

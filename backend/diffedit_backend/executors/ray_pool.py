@@ -21,7 +21,7 @@ from typing import Any
 
 from diffedit_protocol.errors import BusyError, DiffEditError
 
-from ..worker.pipe import Note, note_from_bytes, note_to_bytes
+from ..worker.pipe import Note, Payload, note_from_bytes, note_to_bytes
 from .pool import Pool
 from .worker_process import WorkerProcess
 from .worker_slot import EXIT_WAIT, Patience, Worker, WorkerSlot
@@ -76,7 +76,7 @@ class RayActor:
         driver.send("start", actor=name)
         self.send("configure", **configuration)
 
-    def send(self, type_: str, payloads: Sequence[bytes] = (), **fields: Any) -> None:
+    def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
         self._driver.send("tell", [note_to_bytes(type_, payloads, **fields)], actor=self.name)
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ input and output; what it writes to standard error goes to the log line by line.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -17,12 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
-from ..worker.pipe import Note, Pipe
+from ..worker.pipe import Note, Payload, Pipe
 from .worker_slot import EXIT_WAIT
 
 log = logging.getLogger("diffedit.worker")
 WORKER_COMMAND = (sys.executable, "-m", "diffedit_backend.worker")
 LAST_LINES = 20
+PIPE_BYTES = 1 << 20  # Linux lets every user have that much; with its 64 KiB each end waits 48 times for 3 MiB
 
 # Told from the reader thread: (the process, a note or None when its pipe has ended).
 OnNote = Callable[["WorkerProcess", Note | None], None]
@@ -51,7 +53,7 @@ class WorkerProcess:
         self.name = name
         self._on_note = on_note
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)  # of its standard error
-        self._outbox: queue.SimpleQueue[tuple[str, Sequence[bytes], dict[str, Any]] | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[tuple[str, Sequence[Payload], dict[str, Any]] | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
@@ -60,7 +62,10 @@ class WorkerProcess:
             env={**os.environ, **environment},
         )
         self._stdout = cast(BinaryIO, self._process.stdout)
-        self._pipe = Pipe(self._stdout, cast(BinaryIO, self._process.stdin))
+        self.pipes = (cast(BinaryIO, self._process.stdin), self._stdout)
+        for pipe in self.pipes:
+            _widen(pipe)
+        self._pipe = Pipe(self._stdout, self.pipes[0])
         self._threads = [
             threading.Thread(target=self._read, name=f"{name}-read", daemon=True),
             threading.Thread(target=self._write, name=f"{name}-write", daemon=True),
@@ -76,7 +81,7 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, type_: str, payloads: Sequence[bytes] = (), **fields: Any) -> None:
+    def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
         """Send a note. Never blocks; a worker that is gone is told by `on_note(None)` alone."""
         self._outbox.put((type_, payloads, fields))
 
@@ -130,3 +135,12 @@ class WorkerProcess:
                 line = raw.decode(errors="replace").rstrip()
                 self.last_lines.append(line)
                 log.info(line, extra={"fields": {"worker": self.name}})
+
+
+def _widen(stream: BinaryIO) -> None:
+    """Give the pipe PIPE_BYTES where the system has such pipes (Linux), and this user has not too many of them yet."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

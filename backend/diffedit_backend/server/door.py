@@ -15,7 +15,7 @@ import zmq
 from diffedit_protocol.connection import KeyPair
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.frames import MAX_PAYLOAD_BYTES, Buffer
-from diffedit_protocol.transport import send
+from diffedit_protocol.transport import IPC_BUFFER_BYTES, send
 from zmq.utils.monitor import recv_monitor_message
 
 from .gate import ZAP_DOMAIN
@@ -93,6 +93,7 @@ class Door:
     def open_local(self, path: Path) -> str:
         """Listen on a Unix socket at `path`, in a private folder; returns its endpoint."""
         socket = self._router()
+        socket.sndbuf = IPC_BUFFER_BYTES
         endpoint = f"ipc://{path}"
         socket.bind(endpoint)
         self.listeners.append(Listener(endpoint, socket, file=path))

@@ -21,6 +21,11 @@ class BackgroundHash:
         self._waiting: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many updates the thread has not come to."""
+        return self._waiting.qsize()
+
     def update(self, data: memoryview) -> None:
         """Hash `data` next."""
         self._waiting.put(data)

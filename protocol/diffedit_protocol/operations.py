@@ -19,6 +19,8 @@ from .link_speed import LinkSpeed, TransferMeter
 from .replies import Chunk, Reply, ServerInfo
 from .requests import Get, Request
 
+HASHED_AS_THEY_CAME = 4  # chunks that may wait for the hash in ZeroMQ's memory; others are hashed at their place
+
 
 class Desk(Protocol):
     """Where operations ask; the ClientSession is one."""
@@ -108,7 +110,7 @@ class Download(Operation):
         self._channels = channels
         self._data = io.BytesIO()  # gives its bytes away without copying them, unlike a bytearray
         self._view = memoryview(b"")
-        self._ahead: dict[int, int] = {}  # lengths by offset of what came before something in front of it
+        self._ahead: dict[int, int] = {}  # lengths by offset of what is at its place and not hashed yet
         self._asked: dict[int, tuple[int, int]] = {}
         self._holes: deque[tuple[int, int]] = deque()
         self._next = 0
@@ -153,13 +155,21 @@ class Download(Operation):
                 f"The backend answered {reply.length} bytes at {offset} of {reply.size}; {length} were asked."
             )
         self._meter.answered(desk.speed, len(reply.data), desk.now)
-        self._view[offset : offset + reply.length] = decode_chunk(reply.data, reply.encoding, reply.length)
-        self._ahead[offset] = reply.length
+        self._keep(offset, memoryview(decode_chunk(reply.data, reply.encoding, reply.length)))
         self.received += reply.length
         self._hash_on()
 
+    def _keep(self, offset: int, data: memoryview) -> None:
+        """Copy a chunk to its place; where it comes next, it is hashed meanwhile."""
+        if offset == self._hashed and self._hash.waiting < HASHED_AS_THEY_CAME:
+            self._hash.update(data)
+            self._hashed += len(data)
+        else:
+            self._ahead[offset] = len(data)
+        self._view[offset : offset + len(data)] = data
+
     def _hash_on(self) -> None:
-        """Hash what follows without a gap: while the network brings the rest, this costs no time."""
+        """Hash what follows without a gap; of the whole blob, compare the hash."""
         while self._hashed in self._ahead:
             end = self._hashed + self._ahead.pop(self._hashed)
             self._hash.update(self._view[self._hashed : end])

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from diffedit_protocol import replies, requests
+from diffedit_protocol import operations, replies, requests
 from diffedit_protocol.blobs import blob_id
 from diffedit_protocol.client_session import LONGEST_REPEAT_SECONDS, REPEAT_SECONDS, ClientSession
 from diffedit_protocol.encodings import encode_chunk
@@ -295,6 +295,16 @@ def test_a_download_of_known_size_asks_for_its_chunks_without_waiting_for_the_fi
     for message in reversed(asked):  # any order will do
         offset, length = message.fields["offset"], message.fields["length"]
         peer.answer(message, replies.Chunk(size, offset, length, data=blob[offset : offset + length]))
+    assert (download.error, download.data) == (None, blob)
+
+
+def test_chunks_for_which_the_hash_has_no_time_yet_are_hashed_at_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "HASHED_AS_THEY_CAME", 0)
+    blob = bytes(range(90))
+    peer = Peer()
+    download = Download(blob_id(blob), len(blob), expected=len(blob))
+    message = peer.start(download)
+    peer.answer(message, replies.Chunk(len(blob), 0, len(blob), data=blob))
     assert (download.error, download.data) == (None, blob)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import queue
 import threading
 
+AT_ONCE_BYTES = 128 * 1024  # hashed in less time than a thread takes to start
 IDLE_SECONDS = 1.0  # without bytes, after which the thread ends: a download that is given up leaves none behind
 
 
@@ -28,6 +29,9 @@ class BackgroundHash:
 
     def update(self, data: memoryview) -> None:
         """Hash `data` next."""
+        if self.thread is None and len(data) < AT_ONCE_BYTES:
+            self._hash.update(data)
+            return
         self._waiting.put(data)
         if self.thread is None or not self.thread.is_alive():
             self.thread = threading.Thread(target=self._work, name="sha256", daemon=True)

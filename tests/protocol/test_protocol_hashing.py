@@ -10,6 +10,13 @@ from diffedit_protocol.background_hash import BackgroundHash
 from diffedit_protocol.blobs import blob_id
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte goes to a thread, which ends soon."""
+    monkeypatch.setattr(background_hash, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(background_hash, "IDLE_SECONDS", 0.01)
+
+
 def test_the_hash_is_that_of_all_bytes_in_order() -> None:
     data = memoryview(os.urandom(3 << 20))
     hashing = BackgroundHash()
@@ -18,22 +25,24 @@ def test_the_hash_is_that_of_all_bytes_in_order() -> None:
     assert hashing.hexdigest() == blob_id(data)
 
 
-def test_of_nothing_there_is_a_hash_and_no_thread() -> None:
+@pytest.mark.parametrize("data", [b"", b"a mask"])
+def test_for_little_or_nothing_no_thread_is_started(data: bytes) -> None:
     hashing = BackgroundHash()
-    assert hashing.hexdigest() == blob_id(b"")
+    hashing.update(memoryview(data))
+    assert hashing.hexdigest() == blob_id(data)
     assert hashing.thread is None
 
 
-def test_a_download_that_is_given_up_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_hash, "IDLE_SECONDS", 0.01)
+@pytest.mark.usefixtures("quick")
+def test_a_download_that_is_given_up_leaves_no_thread_behind() -> None:
     hashing = BackgroundHash()
     hashing.update(memoryview(b"first "))
     assert hashing.thread is not None
     hashing.thread.join()  # ends by itself
 
 
-def test_bytes_that_come_after_a_long_silence_are_hashed_by_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_hash, "IDLE_SECONDS", 0.01)
+@pytest.mark.usefixtures("quick")
+def test_bytes_that_come_after_a_long_silence_are_hashed_by_another_thread() -> None:
     hashing = BackgroundHash()
     hashing.update(memoryview(b"first "))
     first = hashing.thread
@@ -44,8 +53,8 @@ def test_bytes_that_come_after_a_long_silence_are_hashed_by_another_thread(monke
     assert hashing.hexdigest() == blob_id(b"first second")
 
 
+@pytest.mark.usefixtures("quick")
 def test_bytes_that_come_while_the_thread_ends_are_hashed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_hash, "IDLE_SECONDS", 0.01)
     hashing = BackgroundHash()
     hashing.update(memoryview(b"first "))
     assert hashing.thread is not None

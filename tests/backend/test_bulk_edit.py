@@ -15,6 +15,7 @@ import torch
 from diffedit_backend.bulk.record import read_record, write_record
 from diffedit_backend.bulk.run import made_with
 from diffedit_backend.cli import main
+from diffedit_backend.command_line.editor import Editor
 from diffedit_protocol.errors import BadInputError
 from model_files import parts, write_folder
 from PIL import Image
@@ -109,6 +110,40 @@ def test_a_second_run_skips_what_is_done_and_makes_what_is_missing_or_changed(
     assert states == {"one": "done", "two": "skipped", "three": "done"}
     assert (tmp_path / "out" / "two.png").stat().st_mtime_ns == kept
     assert [t["state"] for t in edit(*words, "--seed", "5")[1]] == ["done"] * 3
+
+
+def test_an_interrupted_run_has_exit_code_130_leaves_no_half_result_and_goes_on_where_it_was(
+    edit: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--source", "a horse", "--target", "a zebra")
+    real, asked = Editor.edit, []
+
+    def interrupted(self: Editor, *args: Any, **more: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(self, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Editor, "edit", interrupted)
+        code, told = edit(*words)
+    assert (code, [t["state"] for t in told]) == (130, ["done"])
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["one.png"]
+    code, told = edit(*words)
+    assert (code, [t["state"] for t in told]) == (0, ["skipped", "done", "done"])
+
+
+def test_on_a_terminal_a_bar_tells_how_many_are_done_and_goes_away(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--source", "a horse", "--target", "a zebra", "--quality", "draft", "--threshold", "0.3"]
+    command = ["edit", str(folder), str(tmp_path / "out"), "--model", str(model), "--device", "cpu", *words]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(command) == 0
+    shown = capsys.readouterr().err
+    assert f"{'█' * 8}{'░' * 16} 1/3 three.png: editing " in shown
+    assert f"{'█' * 16}{'░' * 8} 2/3 two.png: editing " in shown
+    assert shown.endswith("\r\x1b[K")
 
 
 def test_one_picture_that_fails_costs_exit_code_1_and_no_other_picture(edit: Any, folder: Path) -> None:

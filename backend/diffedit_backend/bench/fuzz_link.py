@@ -9,7 +9,7 @@ from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.transport import Transport, Up
 
-from .fuzz import mutated, valid_requests
+from .fuzz_messages import mutated, valid_requests
 
 WITNESS_EVERY = 1000  # messages, after which the other client asks for a sign of life
 CONNECT_SECONDS = 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.models import load_model
+from diffedit_backend.models import device, load_model
 from diffedit_backend.models.loaded import LoadedModel
 from diffedit_backend.models.memory import expected_footprint
 from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, Footprint, bytes_of
@@ -271,3 +271,31 @@ def test_under_a_small_limit_only_the_model_in_use_is_kept(two_models: dict[str,
 def test_a_model_that_the_owner_did_not_allow_is_refused_with_those_that_are(two_models: dict[str, str]) -> None:
     with pytest.raises(ModelError, match=r"has no model 'flux'\. It has: sd1, xl"):
         edit(EditBench(two_models, "cpu", 0), "flux")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_worker_computes_in_one_thread_for_a_small_model_and_in_several_for_a_large_one(
+    two_models: dict[str, str], threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edit_bench, "_MOST_THREADS", 3)
+    bench = EditBench(two_models, "cpu", 1 << 24, threads=0)
+    assert torch.get_num_threads() == 3
+    bench.load()
+    assert torch.get_num_threads() == 1
+    monkeypatch.setattr(device, "_WORTH_SHARING", 0)
+    bench.load()
+    assert torch.get_num_threads() == 3
+
+
+def test_a_number_of_threads_that_the_owner_gave_holds_for_every_model(
+    two_models: dict[str, str], threads: None
+) -> None:
+    bench = EditBench(two_models, "cpu", 1 << 24, threads=2)
+    bench.load()
+    assert torch.get_num_threads() == 2

@@ -8,7 +8,8 @@ from pathlib import Path
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, Adapter
 
-PRECISION_HELP = "(default: fp16 on a GPU; on a CPU bf16 for a large model where the CPU computes it, else fp32)"
+from .memory_arguments import add_memory_arguments
+
 DEFAULT_SUGGESTIONS = 16  # as many as the library's removed guide for DiffEdit averaged
 
 
@@ -66,20 +67,7 @@ def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bo
     place = parser.add_argument_group("where it runs")
     place.add_argument("--model", default="bundled", help="bundled, a folder, a .safetensors file or a hub id")
     place.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best)")
-    place.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help=PRECISION_HELP)
-    place.add_argument(
-        "--offload",
-        choices=("none", "model", "sequential"),
-        help="bring one network, or one layer, to the GPU at a time (default: as its free memory asks for)",
-    )
-    place.add_argument(
-        "--vae-tiles",
-        type=int,
-        choices=(1, 2, 4, 8),
-        metavar="N",
-        help="1, 2, 4 or 8 tiles along a picture's longer side for the autoencoder, which needs less memory then "
-        "(default: as the free memory asks for)",
-    )
+    add_memory_arguments(place)
     place.add_argument(
         "--no-safety-checker",
         dest="safety",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
-from ..command_line.picture_arguments import PRECISION_HELP
+from ..command_line.memory_arguments import add_memory_arguments
 
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool
@@ -85,27 +85,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GIB",
         help="of the device for the models that are kept loaded, the one in use always (default: as much as is free)",
     )
-    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help=PRECISION_HELP)
-    parser.add_argument(
-        "--offload",
-        choices=("none", "model", "sequential"),
-        help="keep weights in the machine's memory and bring one network, or one layer, to the GPU at a time "
-        "(default: as the GPU's free memory asks for)",
-    )
-    parser.add_argument(
-        "--vae-tiles",
-        type=int,
-        choices=(1, 2, 4, 8),
-        metavar="N",
-        help="1, 2, 4 or 8 tiles along a picture's longer side for the autoencoder, which needs less memory then "
-        "(default: as the free memory asks for)",
-    )
+    add_memory_arguments(parser)
     parser.add_argument(
         "--compile",
         action="store_true",
         help="compile the network: quicker steps, but the first of every size takes minutes, and no LoRA can be used",
     )
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of a worker (default: all but one)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="CPU threads of a worker (default: one for a small model such as the bundled one, else all but one)",
+    )
     parser.add_argument("--queue", type=int, default=64, help="jobs that may wait (default: 64)")
     parser.add_argument(
         "--keep", type=float, default=24.0, metavar="HOURS", help="how long results wait to be fetched (default: 24)"

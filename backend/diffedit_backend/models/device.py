@@ -62,14 +62,17 @@ def computes_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def use_threads(model: LoadedModel) -> None:
-    """Let torch compute in one thread where a step is too small to share, so that busy cores do not stall it.
+def use_threads(model: LoadedModel, most: int | None = None) -> None:
+    """Let torch compute in one thread where a step is too small to share, so that busy cores do not stall it; else in
+    `most` threads, None for as many as there are.
 
     Sets the count for this process, so it is for programs to call (the worker, the command line), not for libraries.
     """
     parameters = sum(p.numel() for p in model.unet.parameters())
     if model.device.type == "cpu" and not worth_sharing((model.native_size // model.factor) ** 2, parameters):
         torch.set_num_threads(1)
+    elif most is not None:
+        torch.set_num_threads(most)
 
 
 def worth_sharing(cells: int, parameters: int) -> bool:

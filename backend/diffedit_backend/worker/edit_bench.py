@@ -19,7 +19,7 @@ from ..diffedit.steps import Step
 from ..editing import edit_picture
 from ..imaging.matting import has_matting
 from ..models import LoadedModel, load_model
-from ..models.device import choose_device
+from ..models.device import choose_device, use_threads
 from ..models.memory import expected_footprint, give_back
 from ..models.offload import Footprint
 from .description import Describer
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
 EDGES = "edges"  # a stage of its own, after "finding", when matting is asked for
 _MACHINE = torch.device("cpu")
+# One core is left to Krita and the server: a thread that waits for its core holds up the others at every layer.
+_MOST_THREADS = max(1, (os.cpu_count() or 2) - 1)
 PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 
 
@@ -43,7 +45,7 @@ class EditBench:
     `captioner`, `suggester`: path or hub id of the models that describe pictures and suggest words, loaded when they
     are first asked.
     dtype, offload, vae_tiles: None chooses by the device. models_bytes: limit of what weights take of the device, None
-    for what fits.
+    for what fits. threads: of the CPU, in this process: a number; 0 chooses by the model in use; None leaves them be.
     """
 
     def __init__(
@@ -60,12 +62,16 @@ class EditBench:
         compiled: bool = False,
         models_bytes: int | None = None,
         vae_tiles: int | None = None,
+        threads: int | None = None,
     ) -> None:
         self._models = dict(models)
         self._safety = safety
         self._wishes = (device, dtype, offload)
         self._compiled = compiled
         self._vae_tiles = vae_tiles
+        self._threads = threads
+        if threads is not None:
+            torch.set_num_threads(threads or _MOST_THREADS)
         self._pace = Pace()
         self._describer = Describer(captioner, device)
         self._wordsmith = Wordsmith(suggester, device)
@@ -84,8 +90,6 @@ class EditBench:
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
         device = fields["device"]
-        # One core is left to Krita and the server: a thread that waits for its core holds up the others at every layer.
-        torch.set_num_threads(fields["threads"] or max(1, (os.cpu_count() or 2) - 1))
         return cls(
             fields["models"],
             None if device == "auto" else device,
@@ -98,6 +102,7 @@ class EditBench:
             compiled=fields.get("compiled", False),
             models_bytes=fields.get("models_bytes"),
             vae_tiles=fields.get("vae_tiles"),
+            threads=fields["threads"],
         )
 
     def load(self) -> dict[str, Any]:
@@ -171,7 +176,10 @@ class EditBench:
         name = name or next(iter(self._models))
         if name not in self._models:
             raise ModelError(f"The backend has no model {name!r:.80}. It has: {', '.join(self._models)}.")
-        return self._shelf.take(name)
+        engine = self._shelf.take(name)
+        if self._threads == 0:
+            use_threads(engine.model, _MOST_THREADS)
+        return engine
 
     def _load(self, name: str) -> LoadedModel:
         device, dtype, offload = self._wishes

@@ -115,6 +115,12 @@ def test_a_name_that_could_be_anything_else_is_refused(allowed: AllowList, name:
         allowed.invite(name, ENDPOINT, KeyPair.generate().public)
 
 
+def test_the_name_of_the_machines_own_programs_is_given_to_no_one(allowed: AllowList) -> None:
+    with pytest.raises(BadInputError, match="own programs"):
+        allowed.invite("local", "tcp://127.0.0.1:7860", KeyPair.generate().public)
+    assert not allowed.clients
+
+
 def test_a_name_is_given_once(allowed: AllowList) -> None:
     allowed.invite("anna", ENDPOINT, KeyPair.generate().public)
     with pytest.raises(BadInputError, match="already"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from diffedit_protocol.connection import Connection, key_from_base64url, key_to_base64url
+from diffedit_protocol.connection import OWN_NAME, Connection, key_from_base64url, key_to_base64url
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.private_files import check_private, read_private, write_private
 
@@ -66,10 +66,13 @@ class AllowList:
     def invite(self, name: str, endpoint: str, server_key: str) -> Connection:
         """Let a new client in; returns its connection, whose secret key is kept nowhere else.
 
-        Raises BadInputError for a name that is taken or not made of letters, digits and `. _ - + @`.
+        Raises BadInputError for a name that is taken, is that of the machine's own programs, or is not made of letters,
+        digits and `. _ - + @`.
         """
         if not _NAME.fullmatch(name):
             raise BadInputError(f"A client's name is 1 to 64 letters, digits and . _ - + @, not {name!r:.80}.")
+        if name == OWN_NAME:
+            raise BadInputError(f"{name!r} is the name of this machine's own programs. Choose another one.")
         self.refresh()
         if any(client.name == name for client in self._clients):
             raise BadInputError(

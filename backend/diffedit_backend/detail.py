@@ -65,7 +65,7 @@ class Detail:
             request.target,
             torch.from_numpy(to_cells(self.mask, fine, engine.model.factor)),
             RATIO,
-            engine.model.guidance if request.guidance is None else request.guidance,
+            settings.guidance_for(request.guidance, engine.model.guidance),
             settings,
             negative=request.negative,
             seeds=(seed,),

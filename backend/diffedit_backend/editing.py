@@ -222,7 +222,7 @@ class _Job:
                 request.target,
                 torch.from_numpy(to_cells(mask, self.area, engine.model.factor)),
                 request.strength,
-                engine.model.guidance if request.guidance is None else request.guidance,
+                settings.guidance_for(request.guidance, engine.model.guidance),
                 settings,
                 source=request.source,
                 negative=request.negative,

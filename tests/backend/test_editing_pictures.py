@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from diffedit_backend.diffedit.engine import DiffEditEngine
 from diffedit_backend.diffedit.mask import final_mask
+from diffedit_backend.diffedit.settings import settings_for
 from diffedit_backend.diffedit.steps import Cancelled
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import bounds_of
@@ -245,3 +246,19 @@ def test_a_picture_of_a_hundred_megapixels_is_edited(engine):
     mask = square(10_000, 10_000, (4000, 4000, 4400, 4300))
     outcome = edit_picture(engine, REQUEST, picture, mask=mask)
     assert outcome.edits[0].pixels.shape == (300, 400, 4)
+
+
+def test_the_reference_takes_the_librarys_guidance_for_edit_and_inversion_and_a_wish_goes_before_it(monkeypatch):
+    seen = []
+    edit = DiffEditEngine.edit
+
+    def spy(self, *args, **kwargs):
+        seen.append(args[5])
+        return edit(self, *args, **kwargs)
+
+    monkeypatch.setattr(DiffEditEngine, "edit", spy)
+    engine = DiffEditEngine(replace(tiny_model(), guidance=3.0))
+    for asked in ({"method": "reference"}, {"method": "reference", "guidance": 2.0}, {"method": "fast"}):
+        edit_picture(engine, replace(REQUEST, **asked), picture_of(32, 32), mask=square(32, 32, (8, 8, 24, 24)))
+    assert seen == [7.5, 2.0, 3.0]
+    assert settings_for("reference", "normal").inversion_guidance == 7.5

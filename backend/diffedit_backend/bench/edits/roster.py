@@ -53,7 +53,7 @@ def make_editors(names: Sequence[str], model: LoadedModel) -> list[Editor]:
 def _make(name: str, model: LoadedModel) -> Editor:
     from ...diffedit.engine import DiffEditEngine
     from .controls import Copy, Truth, TruthThroughAutoencoder
-    from .editor_library import DEFAULT_GUIDANCE, LibraryEditor
+    from .editor_library import LibraryEditor
     from .editor_ours import MASKS, EngineWithoutInversion, GivenMaskEditor, OurEditor, true_mask
 
     if name in LIBRARIES:
@@ -74,8 +74,6 @@ def _make(name: str, model: LoadedModel) -> Editor:
     asked: dict[str, Any] = {}
     if name == "ours-attention":
         asked = {"attention": ATTENTION_SHARE}
-    elif name == "ours-reference":
-        asked = {"guidance": DEFAULT_GUIDANCE}  # as the library has it for every model; its inversion is set so, too
     elif name == "ours-grown":
         asked = {"grow": model.factor // 2}
     return OurEditor(name, engine, method, quality, true_mask if name == "ours-selection" else None, **asked)

@@ -7,8 +7,9 @@ from diffedit_protocol.errors import ModelError
 
 from .loaded import LoadedModel
 
-# Latent cells x parameters of the UNet below which a second thread costs more than it brings: between the bundled
-# model (2e9) and Stable Diffusion (4e12). `diffedit bench processor` measures it.
+# Latent cells x parameters of the UNet below which a second thread brings little (a step in 0.8 of the time) and costs
+# much as soon as the cores have other work: between the bundled model (2e9) and Stable Diffusion (4e12).
+# `diffedit bench processor` measures it.
 _WORTH_SHARING = 1e11
 # Parameters from which bf16 is quicker than fp32 where the processor computes with it (the same benchmark; between the
 # bundled model's 1e7, where it gains nothing, and Stable Diffusion's 1e9, where a step takes 0.6 of the time).

@@ -207,6 +207,14 @@ def test_a_worker_that_cannot_even_start_is_given_up_with_the_last_that_it_said(
         pool.close(1.0)
 
 
+def test_a_worker_that_still_loads_does_not_hold_up_the_end() -> None:
+    with pool_of(load_seconds=20.0) as pool:
+        process = pool.slots[0]._process
+        assert process is not None
+        pool.close(60.0)
+        assert process.exit_code() == -signal.SIGKILL  # had it been waited for, it would have ended by itself
+
+
 def test_a_model_that_cannot_be_loaded_is_told_and_not_tried_again() -> None:
     with pool_of(unusable=True) as pool:
         collect(pool, lambda _: pool.trouble() is not None)

@@ -149,9 +149,9 @@ class WorkerSlot:
             self._process.send("stop")
 
     def end(self, seconds: float) -> None:
-        """Wait `seconds` for the process to end, then end it by force."""
+        """Wait `seconds` for the process to end, then end it by force; at once while it loads, having no job to end."""
         if self._process is not None:
-            if not self._process.join(seconds):
+            if not self._process.join(0.0 if self.state == "starting" else seconds):
                 self._process.kill()
                 self._process.join(EXIT_WAIT)
             self._process = None

@@ -97,6 +97,12 @@ def test_outside_of_the_mask_a_bulk_result_equals_its_picture(edit: Any, folder:
     assert not np.array_equal(before, after)
 
 
+def test_another_precision_makes_the_results_anew(edit: Any) -> None:
+    words = ("--source", "a horse", "--target", "a zebra")
+    for precision, state in ((), "done"), (("--precision", "bf16"), "done"), (("--precision", "bf16"), "skipped"):
+        assert {t["state"] for t in edit(*words, *precision)[1]} == {state}
+
+
 def test_a_second_run_skips_what_is_done_and_makes_what_is_missing_or_changed(
     edit: Any, folder: Path, tmp_path: Path
 ) -> None:

@@ -87,8 +87,12 @@ def _made_by(edit: BulkEdit, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def made_with(args: argparse.Namespace) -> dict[str, str]:
-    """Program and model, for a result's record: no folder of this machine, and no key out of a connection line."""
-    return {"version": __version__, "model": "a backend" if args.connect is not None else Path(args.model).name}
+    """Program, model and a precision that was asked for, for a result's record: no folder of this machine, and no key
+    out of a connection line."""
+    if args.connect is not None:
+        return {"version": __version__, "model": "a backend"}
+    asked = {} if args.precision is None else {"precision": args.precision}
+    return {"version": __version__, "model": Path(args.model).name, **asked}
 
 
 def _earlier(edit: BulkEdit, made_by: dict[str, Any]) -> tuple[Path, ...] | None:

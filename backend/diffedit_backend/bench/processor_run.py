@@ -14,7 +14,6 @@ import torch
 from diffedit_protocol.messages import EditRequest
 from tqdm import tqdm
 
-from ..bundled.scenes import Scenes
 from ..diffedit.engine import DiffEditEngine
 from ..editing import edit_picture
 from ..models import load_model
@@ -22,12 +21,11 @@ from ..models.device import PRECISIONS, choose_dtype, computes_bf16, worth_shari
 from ..models.load import quiet_libraries
 from ..models.offload import bytes_of
 from ..outcome import EditOutcome, paste
+from .edits.cases import bundled_cases
 from .speed_models import random_unet
 
 _CPU = torch.device("cpu")
 _TOKENS = 77
-_FIRST_SCENE = 700_000_000  # where `diffedit bench quality` begins to count held-out scenes
-_KINDS = ("swap", "colour", "background", "delete")
 _SAME = 99.0  # dB, told for two pictures that are equal
 
 
@@ -128,17 +126,17 @@ def _step(unet: Any) -> tuple[float, float]:
 
 
 def compare_edits(precision: str, scenes: int) -> EditDifference:
-    """Edits of the first held-out scenes of every kind in turn, in this precision and in fp32."""
+    """Edits of the first cases of `diffedit bench quality`, in this precision and in fp32."""
     exact, halved = (DiffEditEngine(load_model("bundled", _CPU, name)) for name in ("fp32", precision))
-    generator = Scenes(size=exact.model.native_size, split="heldout")
+    cases = bundled_cases(scenes, 0, exact.model.native_size)
     overlaps, levels, truths = [], [], []
-    for index in tqdm(range(scenes), unit="scene", desc=precision):
-        pair = generator.pair(_FIRST_SCENE + index, _KINDS[index % len(_KINDS)])
-        request = EditRequest(pair.source_caption, pair.target_caption)
-        first, second = (edit_picture(engine, request, pair.source) for engine in (exact, halved))
+    for case in map(cases.load, tqdm(cases.names, unit="scene", desc=precision)):
+        assert case.mask is not None  # every scene of the generator tells its own
+        request = EditRequest(case.source_text, case.target_text)
+        first, second = (edit_picture(engine, request, case.source) for engine in (exact, halved))
         overlaps.append(_iou(_found(first), _found(second)))
-        levels.append(_psnr(paste(pair.source, first), paste(pair.source, second)))
-        truths.append((_iou(_found(first), pair.mask), _iou(_found(second), pair.mask)))
+        levels.append(_psnr(paste(case.source, first), paste(case.source, second)))
+        truths.append((_iou(_found(first), case.mask), _iou(_found(second), case.mask)))
     return EditDifference(
         precision,
         scenes,
@@ -153,6 +151,7 @@ def _found(outcome: EditOutcome) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _iou(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    """As in `edits.metrics`, whose libraries only the extra [bench] brings."""
     union = (one | other).sum()
     return float((one & other).sum() / union) if union else 1.0
 

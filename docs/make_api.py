@@ -15,7 +15,7 @@ Made by `docs/make_api.py` from the docstrings. Everything here has types; `py.t
 are 8-bit sRGB. Sizes are (H, W) in px.
 
 ```python
-from diffedit_backend.diffedit.engine import DiffEditEngine
+from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.models import load_model
 from diffedit_protocol.messages import EditRequest
@@ -34,9 +34,9 @@ PUBLIC = {
     "diffedit_backend.models": ("load_model", "dressed", "LoadedModel"),
     "diffedit_backend.models.captioning": ("load_captioner", "Captioner"),
     "diffedit_backend.models.suggesting": ("load_suggester", "Suggester"),
-    "diffedit_backend.diffedit.engine": ("DiffEditEngine", "Subject"),
-    "diffedit_backend.diffedit.pipeline": ("DiffEditPipeline",),
-    "diffedit_backend.diffedit.steps": ("Step",),
+    "diffedit_backend.method.engine": ("DiffEditEngine", "Subject"),
+    "diffedit_backend.pipeline.pipeline": ("DiffEditPipeline",),
+    "diffedit_backend.method.steps": ("Step",),
     "diffedit_protocol.messages": ("EditRequest", "Adapter", "PictureRef", "PlaneRef", "Bounds", "Manifest"),
     "diffedit_protocol.client": ("Client", "Timeouts"),
     "diffedit_protocol.connection": ("Connection",),

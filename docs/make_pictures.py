@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.diffedit.engine import DiffEditEngine, Subject
-from diffedit_backend.diffedit.settings import settings_for
-from diffedit_backend.diffedit.steps import Step
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import choose_area, to_work
 from diffedit_backend.imaging.files import read_picture
+from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.settings import settings_for
+from diffedit_backend.method.steps import Step
 from diffedit_backend.models import load_model, use_threads
 from diffedit_protocol.messages import EditRequest
 from PIL import Image

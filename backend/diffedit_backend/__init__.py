@@ -10,7 +10,7 @@ __all__ = ["DiffEditPipeline", "__version__"]
 def __getattr__(name: str) -> Any:
     """`DiffEditPipeline` on demand: torch and diffusers come with the extra `backend` only."""
     if name == "DiffEditPipeline":
-        from .diffedit.pipeline import DiffEditPipeline
+        from .pipeline.pipeline import DiffEditPipeline
 
         return DiffEditPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,10 +14,10 @@ import torch
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 
-from .diffedit.engine import DiffEditEngine, Subject
-from .diffedit.settings import Settings
-from .diffedit.steps import OnStep, Step
 from .imaging.area import WorkArea, bounds_of, cut, detailed_area, from_work, to_cells, to_work
+from .method.engine import DiffEditEngine, Subject
+from .method.settings import Settings
+from .method.steps import OnStep, Step
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.uint8]

@@ -15,18 +15,18 @@ from diffedit_protocol.messages import Bounds, EditRequest
 from numpy.typing import NDArray
 
 from .detail import Detail
-from .diffedit.engine import DiffEditEngine, Subject, content_id
-from .diffedit.mask import automatic_threshold, final_mask, limit, unchanged
-from .diffedit.memory import OutOfMemory
-from .diffedit.settings import Settings, settings_for
-from .diffedit.steps import OnStep, Step, ignore
-from .diffedit.text import words_beyond
-from .diffedit.wordings import wordings
 from .imaging.alpha import laid_on_paper, taken_off_paper
 from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
 from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
 from .imaging.thumbnail import Thumbnail
+from .method.engine import DiffEditEngine, Subject, content_id
+from .method.mask import automatic_threshold, final_mask, limit, unchanged
+from .method.memory import OutOfMemory
+from .method.settings import Settings, settings_for
+from .method.steps import OnStep, Step, ignore
+from .method.text import words_beyond
+from .method.wordings import wordings
 from .models import dressed
 from .outcome import Edit, EditOutcome, Note, paste
 from .stopwatch import Stopwatch

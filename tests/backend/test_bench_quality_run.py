@@ -14,7 +14,7 @@ from diffedit_backend.bench import quality
 from diffedit_backend.bench.edits.cases import bundled_cases
 from diffedit_backend.bench.edits.roster import make_editors
 from diffedit_backend.bench.speed_models import random_components
-from diffedit_backend.diffedit.mask import grow
+from diffedit_backend.method.mask import grow
 from diffedit_backend.models import LoadedModel, load_model
 from diffedit_protocol.errors import BadInputError
 from diffusers import StableDiffusionPipeline

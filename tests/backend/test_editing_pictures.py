@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.mask import final_mask
-from diffedit_backend.diffedit.settings import settings_for
-from diffedit_backend.diffedit.steps import Cancelled
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import bounds_of
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.mask import final_mask
+from diffedit_backend.method.settings import settings_for
+from diffedit_backend.method.steps import Cancelled
 from diffedit_protocol.errors import BadInputError, NothingFoundError, OutOfMemoryError
 from diffedit_protocol.messages import EditRequest
 from PIL import Image

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.bundled.scenes import Scenes
-from diffedit_backend.diffedit.attention_map import AttentionRecord, changed_tokens, words_map
-from diffedit_backend.diffedit.engine import DiffEditEngine, Subject
-from diffedit_backend.diffedit.settings import FAST
 from diffedit_backend.editing import edit_picture
+from diffedit_backend.method.attention_map import AttentionRecord, changed_tokens, words_map
+from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.settings import FAST
 from diffedit_backend.models import load_model
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import EditRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffedit_backend.diffedit.mask import (
+from diffedit_backend.method.mask import (
     automatic_threshold,
     feather,
     final_mask,

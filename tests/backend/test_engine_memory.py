@@ -10,9 +10,9 @@ import pytest
 import torch
 from diffedit_backend.bundled.scenes import Scenes
 from diffedit_backend.cli import main
-from diffedit_backend.diffedit.encoding import decode_latents, encode_picture
-from diffedit_backend.diffedit.memory import OutOfMemory, room_on
-from diffedit_backend.diffedit.tiling import halvings_for, in_tiles_that_fit, tiles
+from diffedit_backend.method.encoding import decode_latents, encode_picture
+from diffedit_backend.method.memory import OutOfMemory, room_on
+from diffedit_backend.method.tiling import halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.models import load_model
 from PIL import Image
 from tiny_models import tiny_model
@@ -112,7 +112,7 @@ def test_the_less_memory_is_free_the_smaller_the_tiles_chosen_beforehand(model):
 def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
     model, pixels, small_memory, monkeypatch
 ):
-    monkeypatch.setattr("diffedit_backend.diffedit.tiling.room_on", lambda device: 1)
+    monkeypatch.setattr("diffedit_backend.method.tiling.room_on", lambda device: 1)
     seen = small_memory(SIDE)
     encode_picture(model, pixels)
     assert max(seen) == SIDE // model.factor // 8
@@ -120,7 +120,7 @@ def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
 
 @pytest.mark.parametrize("wish", [1, 2, 4, 8])
 def test_a_wished_number_of_tiles_goes_before_the_choice(wish, model, pixels, small_memory, monkeypatch):
-    monkeypatch.setattr("diffedit_backend.diffedit.tiling.room_on", lambda device: 10**12 if wish > 1 else 1)
+    monkeypatch.setattr("diffedit_backend.method.tiling.room_on", lambda device: 10**12 if wish > 1 else 1)
     seen = small_memory(SIDE)
     wished = replace(model, vae_tiles=wish)
     latents = encode_picture(wished, pixels)
@@ -136,7 +136,7 @@ def test_the_command_line_s_wish_for_tiles_reaches_the_autoencoder(tmp_path, mon
         asked.append(halvings)
         return tiles(vae, height, width, halvings)
 
-    monkeypatch.setattr("diffedit_backend.diffedit.tiling.tiles", spy)
+    monkeypatch.setattr("diffedit_backend.method.tiling.tiles", spy)
     Image.fromarray(Scenes(size=128, split="heldout").pair(1, "swap").source).save(tmp_path / "in.png")
     words = ["--source", "a horse", "--target", "a zebra", "--threshold", "0.5", "--quality", "draft"]
     place = ["--device", "cpu", "--vae-tiles", "2"]

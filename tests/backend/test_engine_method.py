@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffedit_backend.diffedit.denoise import blend, guide, masked_denoise, strength_masks
-from diffedit_backend.diffedit.difference import clamp_to_mean, prediction_difference, smooth
-from diffedit_backend.diffedit.inversion import invert
-from diffedit_backend.diffedit.schedule import NoiseSchedule
-from diffedit_backend.diffedit.solvers import Solver, ode_step, seeded_noise, stochastic_step
+from diffedit_backend.method.denoise import blend, guide, masked_denoise, strength_masks
+from diffedit_backend.method.difference import clamp_to_mean, prediction_difference, smooth
+from diffedit_backend.method.inversion import invert
+from diffedit_backend.method.schedule import NoiseSchedule
+from diffedit_backend.method.solvers import Solver, ode_step, seeded_noise, stochastic_step
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 SPREAD = 0.5  # of the data for which the best prediction is known

@@ -8,14 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.cache import ContentCache
-from diffedit_backend.diffedit.encoding import Projection
-from diffedit_backend.diffedit.engine import DiffEditEngine, Subject
-from diffedit_backend.diffedit.memory import OutOfMemory
-from diffedit_backend.diffedit.network import Network
-from diffedit_backend.diffedit.settings import FAST, REFERENCE, settings_for
-from diffedit_backend.diffedit.steps import Cancelled
-from diffedit_backend.diffedit.text import encode_text, words_beyond
+from diffedit_backend.method.cache import ContentCache
+from diffedit_backend.method.encoding import Projection
+from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.memory import OutOfMemory
+from diffedit_backend.method.network import Network
+from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
+from diffedit_backend.method.steps import Cancelled
+from diffedit_backend.method.text import encode_text, words_beyond
 from tiny_models import NATIVE, tiny_model, with_unet
 
 QUICK = replace(FAST, steps=5, maps=2)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.bundled.scenes import Scenes
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.windows import in_windows, windows_over
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import choose_area, detailed_area
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.windows import in_windows, windows_over
 from diffedit_backend.models import load_model
 from diffedit_protocol.messages import Bounds, EditRequest
 from hypothesis import given, settings

@@ -10,12 +10,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.mask import grow
-from diffedit_backend.diffedit.steps import Cancelled
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.closed_form import closed_form
 from diffedit_backend.imaging.matting import matted
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.mask import grow
+from diffedit_backend.method.steps import Cancelled
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.messages import EditRequest
 from test_editing_pictures import REQUEST, picture_of, square

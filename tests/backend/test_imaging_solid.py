@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffedit_backend.diffedit.mask import hard_mask
 from diffedit_backend.imaging.solid import solid
+from diffedit_backend.method.mask import hard_mask
 
 CELL = 8
 

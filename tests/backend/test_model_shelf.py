@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.method.model import LoadedModel
 from diffedit_backend.models import device, load_model
-from diffedit_backend.models.loaded import LoadedModel
 from diffedit_backend.models.memory import expected_footprint
 from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, Footprint, bytes_of
 from diffedit_backend.models.safety import SafetyChecker

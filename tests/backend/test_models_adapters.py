@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.text import encode_text, words_beyond
 from diffedit_backend.editing import edit_picture
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.text import encode_text, words_beyond
 from diffedit_backend.models import LoadedModel, dressed, load_model
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
@@ -134,7 +134,7 @@ def write(file: Path, tensors: dict[str, torch.Tensor]) -> None:
 @torch.inference_mode()
 def answers(model: LoadedModel, text: str = "a zebra") -> torch.Tensor:
     """What text encoders and UNet make of one input."""
-    from diffedit_backend.diffedit.network import Network
+    from diffedit_backend.method.network import Network
 
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     return Network(model).predict(x, model.schedule.level(500), [encode_text(model, text)])

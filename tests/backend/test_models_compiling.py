@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.network import Network
-from diffedit_backend.diffedit.solvers import seeded_noise
-from diffedit_backend.diffedit.text import encode_text
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.imaging.area import choose_area
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.network import Network
+from diffedit_backend.method.solvers import seeded_noise
+from diffedit_backend.method.text import encode_text
 from diffedit_backend.models.compiling import compiled_unet
 from test_editing_pictures import REQUEST, picture_of, square
 from tiny_models import NATIVE, tiny_model

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
 from diffedit_backend.editing import edit_picture, paste
+from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.models import load_model
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.settings import settings_for
 from diffedit_backend.editing import edit_picture, paste
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.settings import settings_for
 from diffedit_backend.models import load_model
 from diffedit_backend.models.size import doubtful_size
 from diffedit_protocol.errors import ModelError

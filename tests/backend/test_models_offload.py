@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
 from diffedit_backend.editing import edit_picture
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.model import LoadedModel
 from diffedit_backend.models import load, load_model
 from diffedit_backend.models.device import choose_dtype
-from diffedit_backend.models.loaded import LoadedModel
 from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, _ComesAlone, bytes_of, choose_offload, offload
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.text import encode_text, token_ids, words_beyond
-from diffedit_backend.diffedit.weighting import weights_in
 from diffedit_backend.editing import edit_picture
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.text import encode_text, token_ids, words_beyond
+from diffedit_backend.method.weighting import weights_in
 from diffedit_backend.models import LoadedModel, dressed, load_model
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Adapter, EditRequest

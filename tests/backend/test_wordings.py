@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.diffedit.engine import DiffEditEngine
-from diffedit_backend.diffedit.text import encode_text, words_beyond
-from diffedit_backend.diffedit.wordings import joined, wordings
 from diffedit_backend.editing import edit_picture
+from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.text import encode_text, words_beyond
+from diffedit_backend.method.wordings import joined, wordings
 from diffedit_protocol.errors import BadInputError, NothingFoundError
 from diffedit_protocol.messages import EditRequest
 from tiny_models import tiny_model

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from diffedit_backend.diffedit.schedule import NoiseSchedule
+from diffedit_backend.method.schedule import NoiseSchedule
 from diffedit_backend.models import LoadedModel
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection

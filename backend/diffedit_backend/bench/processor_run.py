@@ -14,8 +14,8 @@ import torch
 from diffedit_protocol.messages import EditRequest
 from tqdm import tqdm
 
-from ..diffedit.engine import DiffEditEngine
 from ..editing import edit_picture
+from ..method.engine import DiffEditEngine
 from ..models import load_model
 from ..models.device import PRECISIONS, choose_dtype, computes_bf16, worth_sharing
 from ..models.load import quiet_libraries

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..diffedit.mask import final_mask
 from ..editing import edit_picture
+from ..method.mask import final_mask
 from .speed_memory import peak_bytes
 from .speed_sides import EngineSide, PipelineSide, Result, synchronise
 from .speed_subjects import Subject

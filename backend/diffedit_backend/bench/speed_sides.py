@@ -13,8 +13,8 @@ from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..diffedit.engine import DiffEditEngine
 from ..editing import edit_picture
+from ..method.engine import DiffEditEngine
 from .speed_subjects import Subject
 
 STRENGTH = 0.8
@@ -162,7 +162,7 @@ def synchronise(subject: Subject) -> None:
 def _pipeline(name: str, subject: Subject) -> Any:
     from diffusers import StableDiffusionDiffEditPipeline
 
-    from ..diffedit.pipeline import DiffEditPipeline
+    from ..pipeline.pipeline import DiffEditPipeline
 
     model = subject.model
     scheduler, inverse = subject.schedulers()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..diffedit.schedule import NoiseSchedule
+from ..method.schedule import NoiseSchedule
 from ..models import LoadedModel, load_model, use_threads
 from ..models.compiling import compiled_unet
 from ..models.device import choose_device, choose_dtype

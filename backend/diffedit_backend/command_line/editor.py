@@ -9,7 +9,7 @@ import numpy as np
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 
-from ..diffedit.steps import OnStep, ignore
+from ..method.steps import OnStep, ignore
 from ..outcome import EditOutcome
 
 Pixels = NDArray[np.uint8]
@@ -47,7 +47,7 @@ class Editor:
         )
 
     def _loaded(self) -> Any:
-        from ..diffedit.engine import DiffEditEngine
+        from ..method.engine import DiffEditEngine
         from ..models import load_model, use_threads
 
         args = self._args

@@ -16,8 +16,8 @@ from PIL import Image
 from ..bulk.record import write_record
 from ..bulk.run import Ended, made_with
 from ..bulk.table import BulkEdit, parameters_of
-from ..diffedit.steps import Step
 from ..imaging.files import PictureFile, is_lossy, lay_in, read_picture, read_plane, write_picture
+from ..method.steps import Step
 from ..outcome import EditOutcome, paste
 from .editor import Editor
 

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from ..command_line.suggestions import suggested_texts
-    from ..diffedit.wordings import wordings
+    from ..method.wordings import wordings
 
     (text,) = suggested_texts((args.text,), args.count, args.suggester, args.seed, args.device)
     if args.line:

@@ -17,7 +17,7 @@ from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..diffedit.mask import grow, hard_mask, limit
+from ..method.mask import grow, hard_mask, limit
 from .area import bounds_of, resized
 from .closed_form import closed_form
 from .refine import guided_filter

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..diffedit.difference import clamp_to_mean, smooth
-from ..diffedit.settings import Settings
+from ..method.difference import clamp_to_mean, smooth
+from ..method.settings import Settings
 from .area import WorkArea, content_cells, cut, resized, to_cells
 from .refine import guided_filter
 from .solid import solid

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..method.model import LoadedModel
 from .adapters import dressed
 from .device import use_threads
 from .load import load_model
-from .loaded import LoadedModel
 
 __all__ = ["LoadedModel", "dressed", "load_model", "use_threads"]

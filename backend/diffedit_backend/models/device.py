@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffedit_protocol.errors import ModelError
 
-from .loaded import LoadedModel
+from ..method.model import LoadedModel
 
 # Latent cells x parameters of the UNet below which a second thread brings little (a step in 0.8 of the time) and costs
 # much as soon as the cores have other work: between the bundled model (2e9) and Stable Diffusion (4e12).

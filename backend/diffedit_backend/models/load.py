@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..diffedit.memory import room_on
-from ..diffedit.schedule import NoiseSchedule
 from ..library.folders import BUNDLED, model_place
 from ..library.listing import entry_of
+from ..method.memory import room_on
+from ..method.model import DEFAULT_GUIDANCE, LoadedModel
+from ..method.schedule import NoiseSchedule
 from .compiling import compiled_unet
 from .device import choose_device, choose_dtype, dtype_of_vae
-from .loaded import DEFAULT_GUIDANCE, LoadedModel
 from .offload import NONE, bytes_of, choose_offload
 from .offload import offload as place_by_need
 from .parts import Parts

@@ -15,7 +15,7 @@ from diffusers.loaders.lora_base import (
 )
 from torch import Tensor
 
-from .loaded import LoadedModel
+from ..method.model import LoadedModel
 
 _PEFT = "base_model.model."  # what peft itself puts before every key when it saves a UNet's LoRA
 

@@ -16,7 +16,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 from diffedit_protocol.errors import ModelError
 
 if TYPE_CHECKING:
-    from .loaded import LoadedModel
+    from ..method.model import LoadedModel
 
 NONE, MODEL, SEQUENTIAL = "none", "model", "sequential"
 OFFLOADS = (NONE, MODEL, SEQUENTIAL)

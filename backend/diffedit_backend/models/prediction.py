@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from ..diffedit.network import Network
-from ..diffedit.solvers import seeded_noise
-from ..diffedit.text import encode_text
-from .loaded import LoadedModel
+from ..method.model import LoadedModel
+from ..method.network import Network
+from ..method.solvers import seeded_noise
+from ..method.text import encode_text
 
 _CELLS = 16  # latent cells on a side: enough to tell, and quick on a CPU
 # Correlation of output and input on noise. Measured: 0.15 for the bundled velocity model; in theory above 0.99 for a

@@ -22,7 +22,7 @@ from diffedit_protocol.messages import (
 )
 from numpy.typing import NDArray
 
-from ..diffedit.steps import OnStep, Step, ignore
+from ..method.steps import OnStep, Step, ignore
 from ..outcome import Edit, EditOutcome, Note
 
 Pixels = NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffedit_protocol.errors import OutOfMemoryError
 
-from ..diffedit.memory import OutOfMemory
+from ..method.memory import OutOfMemory
 
 # Any CUDA error but out of memory leaves the context unusable (pytorch issues 44624, 17425). Newer versions of torch
 # have a class for them; older ones a RuntimeError that holds one of these.

@@ -13,11 +13,11 @@ import torch
 from diffedit_protocol.errors import BadInputError, ModelError, OutOfMemoryError
 from diffedit_protocol.messages import EditRequest, Progress
 
-from ..diffedit.engine import DiffEditEngine
-from ..diffedit.memory import room_on
-from ..diffedit.steps import Step
 from ..editing import edit_picture
 from ..imaging.matting import has_matting
+from ..method.engine import DiffEditEngine
+from ..method.memory import room_on
+from ..method.steps import Step
 from ..models import LoadedModel, load_model
 from ..models.device import choose_device, use_threads
 from ..models.memory import expected_footprint, give_back

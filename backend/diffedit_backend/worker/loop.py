@@ -26,7 +26,7 @@ import psutil
 from diffedit_protocol.errors import DiffEditError, InternalError
 from diffedit_protocol.messages import EditRequest, Manifest, Preview, Progress
 
-from ..diffedit.steps import Cancelled
+from ..method.steps import Cancelled
 from .pipe import Note, Pipe
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from ..diffedit.cache import ContentCache
-from ..diffedit.engine import DiffEditEngine
-from ..models.loaded import LoadedModel
+from ..method.cache import ContentCache
+from ..method.engine import DiffEditEngine
+from ..method.model import LoadedModel
 from ..models.offload import Footprint
 
 log = logging.getLogger(__name__)

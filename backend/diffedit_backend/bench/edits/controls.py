@@ -49,7 +49,7 @@ class TruthThroughAutoencoder:
         self._model = model
 
     def edit(self, case: EditCase, ratio: float) -> Edited:
-        from ...diffedit.encoding import decode_latents, encode_picture
+        from ...method.encoding import decode_latents, encode_picture
 
         assert case.target is not None
         decoded = decode_latents(self._model, encode_picture(self._model, case.target))

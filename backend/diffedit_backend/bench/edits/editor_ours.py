@@ -12,12 +12,12 @@ from diffedit_protocol.errors import NothingFoundError
 from diffedit_protocol.messages import EditRequest
 from torch import Tensor
 
-from ...diffedit.engine import DiffEditEngine, Subject
-from ...diffedit.settings import Settings, settings_for
-from ...diffedit.solvers import seeded_noise
-from ...diffedit.steps import OnStep, ignore
 from ...editing import edit_picture, paste
 from ...imaging.area import choose_area, from_work, to_cells, to_work
+from ...method.engine import DiffEditEngine, Subject
+from ...method.settings import Settings, settings_for
+from ...method.solvers import seeded_noise
+from ...method.steps import OnStep, ignore
 from .cases import EditCase
 from .editors import Edited, Plane, pasted
 from .instruments import Instruments

@@ -51,7 +51,7 @@ def make_editors(names: Sequence[str], model: LoadedModel) -> list[Editor]:
 
 
 def _make(name: str, model: LoadedModel) -> Editor:
-    from ...diffedit.engine import DiffEditEngine
+    from ...method.engine import DiffEditEngine
     from .controls import Copy, Truth, TruthThroughAutoencoder
     from .editor_library import LibraryEditor
     from .editor_ours import MASKS, EngineWithoutInversion, GivenMaskEditor, OurEditor, true_mask

@@ -8,18 +8,11 @@ import torch
 from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from torch import Tensor
 
-from .denoise import blend, masked_denoise
-from .pipeline_inputs import (
-    check_count,
-    check_texts,
-    read_mask,
-    read_pictures,
-    read_trajectory,
-    resize_mask,
-)
-from .pipeline_parts import Callback, Generators, PipelineParts
-from .pipeline_text import Prompt, PromptEncoding, Texts, batch_size_of
-from .pipeline_trajectory import (
+from ..method.denoise import blend, masked_denoise
+from .inputs import check_count, check_texts, read_mask, read_pictures, read_trajectory, resize_mask
+from .parts import Callback, Generators, PipelineParts
+from .text import Prompt, PromptEncoding, Texts, batch_size_of
+from .trajectory import (
     TRAJECTORYS_STEPS,
     TRAJECTORYS_STRENGTH,
     Origin,

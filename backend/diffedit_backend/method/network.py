@@ -15,7 +15,7 @@ from .schedule import Level
 from .text import TextCondition
 
 if TYPE_CHECKING:
-    from ..models.loaded import LoadedModel
+    from .model import LoadedModel
 
 # On a CPU a larger batch gains nothing once the cores are busy; it only needs memory. Latent cells in one batch.
 _CPU_CELLS = 4096

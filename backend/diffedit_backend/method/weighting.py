@@ -15,7 +15,7 @@ from diffedit_protocol.errors import BadInputError, ModelError
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ..models.loaded import LoadedModel
+    from .model import LoadedModel
 
 # A closing bracket with a number, or with plus or minus signs, right behind it.
 _WEIGHT = re.compile(r"(?<!\\)\)(?:\.?\d|[+-]+(?!\w))")

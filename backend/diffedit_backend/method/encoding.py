@@ -12,7 +12,7 @@ from torch import Tensor
 from .tiling import in_tiles_that_fit
 
 if TYPE_CHECKING:
-    from ..models.loaded import LoadedModel
+    from .model import LoadedModel
 
 Pixels = NDArray[np.uint8]
 

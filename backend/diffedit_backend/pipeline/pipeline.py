@@ -15,9 +15,9 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
-from .pipeline_edit import EditStage
-from .pipeline_inversion import DiffEditInversionPipelineOutput, InversionStage
-from .pipeline_mask import MaskStage
+from .edit import EditStage
+from .inversion import DiffEditInversionPipelineOutput, InversionStage
+from .mask import MaskStage
 
 __all__ = ["DiffEditInversionPipelineOutput", "DiffEditPipeline"]
 

@@ -12,12 +12,12 @@ from diffusers.utils.torch_utils import randn_tensor
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .denoise import guide
-from .inversion import OnLevel, Predict
-from .pipeline_inputs import check_count, check_fraction, check_texts, paste
-from .pipeline_text import Texts
-from .pipeline_trajectory import encoding_steps, last_timesteps
-from .schedule import NoiseSchedule
+from ..method.denoise import guide
+from ..method.inversion import OnLevel, Predict
+from ..method.schedule import NoiseSchedule
+from .inputs import check_count, check_fraction, check_texts, paste
+from .text import Texts
+from .trajectory import encoding_steps, last_timesteps
 
 Callback = Callable[[int, Any, Tensor], None]
 Generators = torch.Generator | list[torch.Generator] | None

@@ -10,12 +10,12 @@ import torch
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from .inversion import invert as climb
-from .pipeline_inputs import check_count, check_fraction, check_texts, read_pictures
-from .pipeline_parts import Callback, Generators, PipelineParts
-from .pipeline_regularisation import Regularisation, regularise
-from .pipeline_text import Prompt, PromptEncoding, Texts
-from .pipeline_trajectory import Origin, inverse_of, offset_of, remember
+from ..method.inversion import invert as climb
+from .inputs import check_count, check_fraction, check_texts, read_pictures
+from .parts import Callback, Generators, PipelineParts
+from .regularisation import Regularisation, regularise
+from .text import Prompt, PromptEncoding, Texts
+from .trajectory import Origin, inverse_of, offset_of, remember
 
 
 @dataclass

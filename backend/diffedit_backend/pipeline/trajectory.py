@@ -18,7 +18,7 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .pipeline_inputs import check_fraction
+from .inputs import check_fraction
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, interpolate
 
-from .pipeline_text import Texts
+from .text import Texts
 
 # From here on a mask says "edit".
 MASKED = 0.5

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ..diffedit.schedule import NoiseSchedule
-from ..diffedit.words import LearnedWords
-from .offload import NONE, Footprint, footprint
-from .safety import SafetyChecker
+from ..models.offload import NONE, Footprint, footprint
+from ..models.safety import SafetyChecker
+from .schedule import NoiseSchedule
+from .words import LearnedWords
 
 DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
 

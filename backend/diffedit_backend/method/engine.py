@@ -31,7 +31,7 @@ from .text import TextCondition, between, encode_text, token_ids
 from .windows import in_windows, windows_over
 
 if TYPE_CHECKING:
-    from ..models.loaded import LoadedModel
+    from .model import LoadedModel
 
 # The noises of the difference map are the same for every edit, so a mask depends on picture and texts, not on the seed.
 _MAP_SEED = 0

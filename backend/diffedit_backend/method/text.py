@@ -12,7 +12,7 @@ from .weighting import weighted_tokens, weights_in, without_weights
 from .wordings import SEPARATOR, wordings
 
 if TYPE_CHECKING:
-    from ..models.loaded import LoadedModel
+    from .model import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .denoise import guide
-from .difference import clamp_to_mean, prediction_difference
-from .pipeline_inputs import MASKED, Pictures, check_count, check_fraction, check_texts, read_pictures
-from .pipeline_parts import Generators, PipelineParts
-from .pipeline_text import Prompt, PromptEncoding, Texts
+from ..method.denoise import guide
+from ..method.difference import clamp_to_mean, prediction_difference
+from .inputs import MASKED, Pictures, check_count, check_fraction, check_texts, read_pictures
+from .parts import Generators, PipelineParts
+from .text import Prompt, PromptEncoding, Texts
 
 MASK_OUTPUTS = ("np", "pt", "pil", "soft")
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from backends import client_of, last_event, scripted_backend, scripted_edit
 from diffedit_backend.cli import main
-from diffedit_backend.library.folders import kept_captioner
 from diffedit_backend.models.captioning import Captioner, load_captioner
+from diffedit_backend.models.catalogue.folders import kept_captioner
 from diffedit_backend.worker import description
 from diffedit_backend.worker.edit_bench import EditBench
 from diffedit_backend.worker.loop import Finished

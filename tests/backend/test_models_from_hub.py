@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.cli import main
-from diffedit_backend.library.listing import models
 from diffedit_backend.models import load_model
+from diffedit_backend.models.catalogue.listing import models
 from diffedit_protocol.errors import ModelError
 from model_files import parts, write_folder
 from PIL import Image

@@ -13,9 +13,9 @@ import msgpack
 import pytest
 import torch
 from diffedit_backend.cli import main
-from diffedit_backend.library.adapters import adapters
-from diffedit_backend.library.headers import TensorFact, tensors_in
 from diffedit_backend.models.captioning import load_captioner
+from diffedit_backend.models.catalogue.adapters import adapters
+from diffedit_backend.models.catalogue.headers import TensorFact, tensors_in
 from diffedit_backend.models.suggesting import load_suggester
 from diffedit_backend.server.offered import told
 from diffedit_protocol.errors import ModelError

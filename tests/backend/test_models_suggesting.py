@@ -12,7 +12,7 @@ from backends import client_of, last_event, scripted_backend
 from diffedit_backend.bulk.record import read_record
 from diffedit_backend.bundled.samples import samples_folder
 from diffedit_backend.cli import main
-from diffedit_backend.library.folders import kept_suggester
+from diffedit_backend.models.catalogue.folders import kept_suggester
 from diffedit_backend.models.suggesting import Suggester, load_suggester
 from diffedit_backend.worker.edit_bench import EditBench
 from diffedit_protocol.errors import BadInputError, ModelError

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
-from ..library.folders import kept_suggester
-from ..library.word_models import DEFAULT_SUGGESTER
 from ..method.wordings import joined, wordings
+from ..models.catalogue.folders import kept_suggester
+from ..models.catalogue.word_models import DEFAULT_SUGGESTER
 from ..models.suggesting import check_suggestions, load_suggester
 
 

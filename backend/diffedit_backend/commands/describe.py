@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ..imaging.alpha import laid_on_paper
     from ..imaging.files import read_picture
-    from ..library.folders import kept_captioner
-    from ..library.word_models import DEFAULT_CAPTIONER
     from ..models.captioning import load_captioner
+    from ..models.catalogue.folders import kept_captioner
+    from ..models.catalogue.word_models import DEFAULT_CAPTIONER
 
     if args.count < 1:
         raise BadInputError(f"--count must be at least 1, not {args.count}.")

@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..library.adapters import adapters
-    from ..library.folders import adapters_folder, models_folder
-    from ..library.listing import models
-    from ..library.word_models import word_models
+    from ..models.catalogue.adapters import adapters
+    from ..models.catalogue.folders import adapters_folder, models_folder
+    from ..models.catalogue.listing import models
+    from ..models.catalogue.word_models import word_models
 
     entries, additions, for_words = models(), adapters(), word_models()
     if args.json:

@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Patience
-    from ..library.folders import BUNDLED, kept_captioner, kept_models, kept_suggester
+    from ..models.catalogue.folders import BUNDLED, kept_captioner, kept_models, kept_suggester
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
@@ -198,8 +198,8 @@ def _named(models: list[str]) -> dict[str, str]:
 
 def _info(name: str, model: str, bytes_per_parameter: int) -> ModelInfo:
     """What clients are told of a model, read from its settings; of one on the hub only its name is known yet."""
-    from ..library.folders import model_place
-    from ..library.listing import entry_of
+    from ..models.catalogue.folders import model_place
+    from ..models.catalogue.listing import entry_of
 
     place = model_place(model)
     if not place.exists():
@@ -220,7 +220,7 @@ def _bytes_per_parameter(args: argparse.Namespace) -> int:
 
 def _adapters() -> tuple[AdapterInfo, ...]:
     """What lies in the adapters folder at this moment."""
-    from ..library.adapters import adapters
+    from ..models.catalogue.adapters import adapters
 
     return tuple(AdapterInfo(entry.name, entry.kind, entry.family, entry.word) for entry in adapters())
 

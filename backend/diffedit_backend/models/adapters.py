@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 from tokenizers import AddedToken
 from torch import Tensor
 
-from ..library.folders import adapter_file
 from ..method.model import LoadedModel
 from ..method.words import LearnedWords
+from .catalogue.folders import adapter_file
 from .lora import add_lora, holds_lora, wear_loras
 from .offload import lifted
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..library.word_models import DEFAULT_CAPTIONER
+from .catalogue.word_models import DEFAULT_CAPTIONER
 from .load import quiet_libraries
 from .offload import bytes_of
 from .standalone import Kind, load_standalone

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..library.folders import BUNDLED, model_place
-from ..library.listing import entry_of
 from ..method.memory import room_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
 from ..method.schedule import NoiseSchedule
+from .catalogue.folders import BUNDLED, model_place
+from .catalogue.listing import entry_of
 from .compiling import compiled_unet
 from .device import choose_device, choose_dtype, dtype_of_vae
 from .offload import NONE, bytes_of, choose_offload

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..library.folders import model_place
-from ..library.listing import entry_of
+from .catalogue.folders import model_place
+from .catalogue.listing import entry_of
 from .device import choose_dtype
 from .offload import MODEL, SEQUENTIAL, Footprint
 

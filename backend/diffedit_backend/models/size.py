@@ -6,8 +6,8 @@ from typing import Any
 
 from diffedit_protocol.errors import ModelError
 
-from ..library.families import SD1, SD2, XL, family_of_width
 from ..method.model import LoadedModel
+from .catalogue.families import SD1, SD2, XL, family_of_width
 from .parts import Parts
 
 # Published base models of each family, by side in px. XL's distilled versions are made for 512 px.

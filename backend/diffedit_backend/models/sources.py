@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..library.folders import PICKLES, SAFE
+from .catalogue.folders import PICKLES, SAFE
 from .folder import load_folder
 from .parts import Parts
 from .single_file import load_single_file

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..library.folders import SAFE
+from .catalogue.folders import SAFE
 from .device import choose_device
 from .pretrained import damage_told, pretrained
 from .sources import fetched

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import BadInputError
 
-from ..library.word_models import DEFAULT_SUGGESTER
+from .catalogue.word_models import DEFAULT_SUGGESTER
 from .load import quiet_libraries
 from .offload import bytes_of
 from .standalone import Kind, load_standalone

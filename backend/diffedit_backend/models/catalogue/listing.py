@@ -11,7 +11,7 @@ from typing import Any
 
 from diffedit_protocol.errors import ModelError
 
-from ..bundled import weights_folder
+from ...bundled import weights_folder
 from .families import OTHER, SD1, SD2, XL, family_of_width
 from .folders import BUNDLED, PICKLES, SAFE, kept_models, pickled_models
 from .headers import TensorFact, tensors_in

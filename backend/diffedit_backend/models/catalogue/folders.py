@@ -16,7 +16,7 @@ from pathlib import Path
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.private_files import data_folder
 
-from ..bundled import weights_folder
+from ...bundled import weights_folder
 
 BUNDLED = "bundled"
 SAFE = ".safetensors"

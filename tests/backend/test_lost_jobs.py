@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from backends import client_of, last_event, wait_until
+from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.executors.base import Executor, Job, Lost, Report, WorkerInfo
 from diffedit_backend.server.job_table import MOST_LOSSES, JobTable
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.results import Key, ResultStore
-from diffedit_backend.server.self_test import sample_edit
 from diffedit_backend.server.uploads import Uploads
 from diffedit_protocol.errors import DiffEditError, WorkerDiedError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Queued, Started

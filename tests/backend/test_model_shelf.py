@@ -17,8 +17,8 @@ from diffedit_backend.models.memory import expected_footprint
 from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, Footprint, bytes_of
 from diffedit_backend.models.safety import SafetyChecker
 from diffedit_backend.worker import edit_bench
-from diffedit_backend.worker.edit_bench import EditBench
-from diffedit_backend.worker.model_shelf import ModelShelf
+from diffedit_backend.worker.edit_runner import EditBench
+from diffedit_backend.worker.model_cache import ModelShelf
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, Progress

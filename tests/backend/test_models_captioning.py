@@ -15,7 +15,7 @@ from diffedit_backend.cli import main
 from diffedit_backend.models.captioning import Captioner, load_captioner
 from diffedit_backend.models.catalogue.folders import kept_captioner
 from diffedit_backend.worker import description
-from diffedit_backend.worker.edit_bench import EditBench
+from diffedit_backend.worker.edit_runner import EditBench
 from diffedit_backend.worker.loop import Finished
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.errors import BadInputError, ModelError

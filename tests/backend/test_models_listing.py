@@ -17,7 +17,7 @@ from diffedit_backend.models.captioning import load_captioner
 from diffedit_backend.models.catalogue.adapters import adapters
 from diffedit_backend.models.catalogue.headers import TensorFact, tensors_in
 from diffedit_backend.models.suggesting import load_suggester
-from diffedit_backend.server.offered import told
+from diffedit_backend.server.advertised_adapters import told
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.frames import MAX_HEADER_BYTES
 from diffedit_protocol.replies import AdapterInfo, ServerInfo

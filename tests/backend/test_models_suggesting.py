@@ -14,7 +14,7 @@ from diffedit_backend.bundled.samples import samples_folder
 from diffedit_backend.cli import main
 from diffedit_backend.models.catalogue.folders import kept_suggester
 from diffedit_backend.models.suggesting import Suggester, load_suggester
-from diffedit_backend.worker.edit_bench import EditBench
+from diffedit_backend.worker.edit_runner import EditBench
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest
 from diffedit_protocol.replies import SUGGEST

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from backends import client_of, last_event
+from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.server.private_backend import PrivateBackend
-from diffedit_backend.server.self_test import sample_edit
 from diffedit_protocol.errors import BusyError
 from diffedit_protocol.messages import Done, Failed, Started
 from ray_clusters import HEAD_SOON, TOKEN, ray_head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffedit_backend.executors.routing import REMEMBERED, Router
-from diffedit_backend.server.turns import Turns
+from diffedit_backend.server.fair_queue import Turns
 
 IDLE, BUSY = 0, 1
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from diffedit_backend.server.fair_queue import Turns
 from diffedit_backend.server.record import Record
 from diffedit_backend.server.results import ResultStore
-from diffedit_backend.server.turns import Turns
 from diffedit_backend.server.uploads import MAX_PARTIAL, Uploads
 from diffedit_protocol.blobs import blob_id
 from diffedit_protocol.errors import BusyError, NoBlobError, SchemaError, TooLargeError

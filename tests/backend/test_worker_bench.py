@@ -13,9 +13,9 @@ import pytest
 import torch
 from diffedit_backend.outcome import Edit, EditOutcome, Note
 from diffedit_backend.worker import edit_bench
-from diffedit_backend.worker.edit_bench import EditBench
+from diffedit_backend.worker.edit_runner import EditBench
+from diffedit_backend.worker.eta_estimator import Pace
 from diffedit_backend.worker.loop import DeviceLost, Finished
-from diffedit_backend.worker.pace import Pace
 from diffedit_backend.worker.pixels import finished, picture_of, plane_of, preview_of
 from diffedit_protocol.blobs import blob_id, pack_picture, pack_plane, unpack_plane
 from diffedit_protocol.errors import ModelError, OutOfMemoryError, SchemaError

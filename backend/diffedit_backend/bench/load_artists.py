@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..server.turns import Turns
+from ..server.fair_queue import Turns
 
 FIRST, TARGET, MASK = "first edit", "second target", "mask move"
 KINDS = (FIRST, TARGET, MASK)

@@ -21,7 +21,7 @@ def measure_overhead(quality: str, rounds: int, executor: str) -> list[float]:
     """Seconds of each of the `rounds`, after one that fills the cache."""
     job = Pictures(quality).job(Ask("overhead", 1, MASK, 0, 0.0))
     if executor == "direct":
-        from ..worker.edit_bench import EditBench
+        from ..worker.edit_runner import EditBench
 
         bench = EditBench.from_configuration(configuration())
         return _timed(lambda: bench.run(job.request, job.blobs, lambda event: None), rounds)

@@ -186,7 +186,7 @@ def _ping_p50(client: Client) -> float:
 
 def _edit_share(client: Client, edits: int) -> dict[str, float]:
     """What an edit's way there and back adds to what it takes in the worker, over edits of pictures that are new."""
-    from ..server.self_test import round_trip, sample_edit
+    from ..cli.self_test import round_trip, sample_edit
 
     totals, workers = [], []
     for number in range(edits + 1):

@@ -35,7 +35,7 @@ class Editor:
     ) -> EditOutcome:
         """`inversion`: not for a running backend. Raises every DiffEditError that an edit may end in."""
         if self._args.connect is not None:
-            from ..server.remote_edit import edit_over_link
+            from ..cli.pictures.remote import edit_over_link
 
             return edit_over_link(self._args.connect, request, pixels, selection=selection, mask=mask, on_step=on_step)
         from ..editing import edit_picture

@@ -28,7 +28,7 @@ from .worker_slot import EXIT_WAIT, Patience, Worker, WorkerSlot
 
 log = logging.getLogger("diffedit.ray")
 DRIVER = (sys.executable, "-m", "diffedit_backend.executors.ray_driver")
-BENCH = "diffedit_backend.worker.edit_bench:EditBench.from_configuration"
+BENCH = "diffedit_backend.worker.edit_runner:EditBench.from_configuration"
 REJOIN = 5.0  # seconds between two attempts to join it
 # Ray reads these when it starts: no statistics sent, nobody without the token, workers as important as other processes
 # (it would run them at niceness 15, where anything else on the box starves them).

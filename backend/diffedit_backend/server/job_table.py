@@ -20,9 +20,9 @@ from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Fail
 from diffedit_protocol.replies import JobInfo, Limits
 
 from ..executors.base import Executor, Job, Lost, Report, affinity_of
+from .fair_queue import Turns
 from .record import Record
 from .results import Key, ResultStore
-from .turns import Turns
 from .uploads import Uploads
 
 log = logging.getLogger("diffedit.jobs")

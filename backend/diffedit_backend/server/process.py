@@ -22,13 +22,13 @@ from diffedit_protocol.server_session import ServerSession
 
 from .. import __version__
 from ..executors.base import Executor
+from .advertised_adapters import told
 from .allow_list import AllowList
-from .door import Door
-from .gate import Gate
+from .authenticator import Gate
+from .client_connection import Links
 from .job_table import JobTable
-from .links import Links
+from .listener import Door
 from .listening import LOCAL_SOCKET, Address, has_local_socket
-from .offered import told
 from .results import Key, ResultStore
 from .service import Service
 from .settings import ServerSettings

@@ -20,8 +20,8 @@ from diffedit_protocol.replies import (
 from diffedit_protocol.requests import Ack, Cancel, Get, Have, Jobs, Put, Request, Status, Submit, Subscribe
 from diffedit_protocol.server_session import Asked
 
+from .client_connection import Link, Links
 from .job_table import JobTable
-from .links import Link, Links
 from .results import ResultStore
 from .settings import ServerSettings
 from .uploads import Uploads

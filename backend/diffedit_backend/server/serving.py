@@ -12,7 +12,7 @@ from diffedit_protocol.connection import local_file
 
 from .. import __version__
 from ..executors.base import Executor
-from .journal import start as start_log
+from .logs import start as start_log
 from .process import Server
 from .settings import ServerSettings
 from .state_folder import Lock, StateFolder

@@ -18,9 +18,9 @@ from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.private_files import check_private
 
 from .. import __version__
-from .allow_list import AllowList
+from ..server.allow_list import AllowList
+from ..server.state_folder import StateFolder
 from .self_test import round_trip, sample_edit
-from .state_folder import StateFolder
 
 Line = tuple[str, str]
 SAMPLE_SIDE = 256  # px

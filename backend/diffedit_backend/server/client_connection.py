@@ -15,7 +15,7 @@ from diffedit_protocol.frames import Frames
 from diffedit_protocol.messages import Event, Preview
 from diffedit_protocol.server_session import ServerSession
 
-from .door import Door, Incoming, LinkId, Sent
+from .listener import Door, Incoming, LinkId, Sent
 from .results import Key
 
 MAX_LINKS = 512

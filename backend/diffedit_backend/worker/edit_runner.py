@@ -22,13 +22,13 @@ from ..models import LoadedModel, load_model
 from ..models.device import choose_device, use_threads
 from ..models.memory import expected_footprint, give_back
 from ..models.offload import Footprint
-from .description import Describer
+from .captioner import Describer
 from .device_errors import is_device_lost, is_out_of_memory
+from .eta_estimator import Pace
 from .loop import DeviceLost, Finished, Tell
-from .model_shelf import Guests, ModelShelf
-from .pace import Pace
+from .model_cache import Guests, ModelShelf
 from .pixels import finished, picture_of, plane_of, preview_of
-from .suggestion import Wordsmith
+from .prompt_suggester import Wordsmith
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}

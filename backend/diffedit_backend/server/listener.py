@@ -18,8 +18,8 @@ from diffedit_protocol.frames import MAX_PAYLOAD_BYTES, Buffer
 from diffedit_protocol.transport import IPC_BUFFER_BYTES, send
 from zmq.utils.monitor import recv_monitor_message
 
-from .gate import ZAP_DOMAIN
-from .inflow import Inflow, cut
+from .authenticator import ZAP_DOMAIN
+from .flood_guard import Inflow, cut
 from .listening import Address
 
 HIGH_WATER = 16  # messages in each direction of a link: twice the window of chunks

@@ -22,8 +22,8 @@ from diffedit_protocol.messages import (
 )
 from numpy.typing import NDArray
 
-from ..method.steps import OnStep, Step, ignore
-from ..outcome import Edit, EditOutcome, Note
+from ...method.steps import OnStep, Step, ignore
+from ...outcome import Edit, EditOutcome, Note
 
 Pixels = NDArray[np.uint8]
 

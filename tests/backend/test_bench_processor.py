@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffedit_backend.bench.processor_run import StepTime, compare_edits, time_steps
 from diffedit_backend.bench.processor_table import table
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from diffedit_backend.bench.speed_memory import peak_bytes
 from diffedit_backend.bench.speed_report import ratio, summary
 from diffedit_backend.bench.speed_run import Row
 from diffedit_backend.bench.speed_subjects import load_subject
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore::DeprecationWarning:diffusers")
 

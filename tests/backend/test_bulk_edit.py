@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bulk.record import read_record, write_record
-from diffedit_backend.bulk.run import made_with
-from diffedit_backend.cli import main
-from diffedit_backend.command_line.editor import Editor
+from diffedit_backend.cli.pictures.bulk import made_with
+from diffedit_backend.cli.pictures.editor import Editor
+from diffedit_backend.cli.pictures.record import read_record, write_record
+from diffedit_backend.cli.program import main
 from diffedit_protocol.errors import BadInputError
 from model_files import parts, write_folder
 from PIL import Image

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.cli import EXTRAS, main
+from diffedit_backend.cli.program import EXTRAS, main
 
 ROOT = Path(__file__).parents[2]
 PICTURE = str(samples_folder() / "horse.png")
@@ -101,7 +101,7 @@ def test_a_module_of_the_package_itself_that_is_lost_is_a_fault_and_not_a_missin
     def lost(args):
         raise ModuleNotFoundError("No module named 'diffedit_backend.nothing'", name="diffedit_backend.nothing")
 
-    monkeypatch.setattr("diffedit_backend.commands.models.run", lost)
+    monkeypatch.setattr("diffedit_backend.cli.models.run", lost)
     with pytest.raises(ModuleNotFoundError):
         main(["models"])
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from diffedit_backend.cli import build_parser
-from diffedit_backend.commands.bench import benchmarks
+from diffedit_backend.cli.program import build_parser
+from diffedit_bench.command import benchmarks
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bulk.record import read_record
 from diffedit_backend.bundled.samples import samples_folder
-from diffedit_backend.cli import main
+from diffedit_backend.cli.pictures.record import read_record
+from diffedit_backend.cli.program import main
 from PIL import Image
 
 TEXTS = ["--source", "a horse on grass", "--target", "a zebra on grass", "--quality", "draft"]

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 from diffedit_backend.bundled.scenes import Scenes
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 from diffedit_backend.method.encoding import decode_latents, encode_picture
 from diffedit_backend.method.memory import OutOfMemory, room_on
 from diffedit_backend.method.tiling import halvings_for, in_tiles_that_fit, tiles

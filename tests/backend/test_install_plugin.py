@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 from diffedit_backend.krita_host.person import kritas, switched
 
 KRITARC = "[General]\nTheme=dark\n\n[python]\nenable_other=true\n\n[theme]\nTheme=Krita dark\n"

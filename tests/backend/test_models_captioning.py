@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from backends import client_of, last_event, scripted_backend, scripted_edit
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 from diffedit_backend.models.captioning import Captioner, load_captioner
 from diffedit_backend.models.catalogue.folders import kept_captioner
 from diffedit_backend.worker import description

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 from diffedit_backend.models import load_model
 from diffedit_backend.models.catalogue.listing import models
 from diffedit_protocol.errors import ModelError

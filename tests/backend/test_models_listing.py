@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 import torch
-from diffedit_backend.cli import main
+from diffedit_backend.cli.program import main
 from diffedit_backend.models.captioning import load_captioner
 from diffedit_backend.models.catalogue.adapters import adapters
 from diffedit_backend.models.catalogue.headers import TensorFact, tensors_in

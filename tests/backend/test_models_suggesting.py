@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from backends import client_of, last_event, scripted_backend
-from diffedit_backend.bulk.record import read_record
 from diffedit_backend.bundled.samples import samples_folder
-from diffedit_backend.cli import main
+from diffedit_backend.cli.pictures.record import read_record
+from diffedit_backend.cli.program import main
 from diffedit_backend.models.catalogue.folders import kept_suggester
 from diffedit_backend.models.suggesting import Suggester, load_suggester
 from diffedit_backend.worker.edit_runner import EditBench

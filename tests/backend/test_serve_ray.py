@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from diffedit_backend.commands import serve
+from diffedit_backend.cli import serve
 from diffedit_backend.executors.ray_pool import ENVIRONMENT, RayPool
 from diffedit_backend.executors.worker_slot import Patience
 from diffedit_protocol.errors import BadInputError

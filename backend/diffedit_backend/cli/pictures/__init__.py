@@ -1,1 +1,1 @@
-"""TODO package."""
+"""What several subcommands share."""

@@ -9,8 +9,8 @@ import numpy as np
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 
-from ..method.steps import OnStep, ignore
-from ..outcome import EditOutcome
+from ...method.steps import OnStep, ignore
+from ...outcome import EditOutcome
 
 Pixels = NDArray[np.uint8]
 
@@ -35,10 +35,10 @@ class Editor:
     ) -> EditOutcome:
         """`inversion`: not for a running backend. Raises every DiffEditError that an edit may end in."""
         if self._args.connect is not None:
-            from ..cli.pictures.remote import edit_over_link
+            from .remote import edit_over_link
 
             return edit_over_link(self._args.connect, request, pixels, selection=selection, mask=mask, on_step=on_step)
-        from ..editing import edit_picture
+        from ...editing import edit_picture
 
         if self._engine is None:
             self._engine = self._loaded()
@@ -47,8 +47,8 @@ class Editor:
         )
 
     def _loaded(self) -> Any:
-        from ..method.engine import DiffEditEngine
-        from ..models import load_model, use_threads
+        from ...method.engine import DiffEditEngine
+        from ...models import load_model, use_threads
 
         args = self._args
         model = load_model(

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from .. import bench
+from diffedit_backend import bench
 
 HELP = "measure speed, quality, the wire and the server, as told by NAME"
 

@@ -16,7 +16,7 @@ exit codes: 0 everything done; 1 failed, with a sentence (of many: at least one 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..command_line.picture_arguments import add_edit_arguments, add_picture_arguments
+    from .pictures.arguments import add_edit_arguments, add_picture_arguments
 
     parser.epilog = EXIT_CODES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.csv is not None or args.picture.is_dir() or _is_glob(args.picture):
-        from ..bulk.run import run_bulk
+        from .pictures.bulk import run_bulk
 
         for name in ("mask_out", "soft_map_out", "inversion"):
             if getattr(args, name) is not None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         args.wrong_usage("--inversion is for edits in this process: leave --connect out")
     if args.source is None or args.target is None:
         args.wrong_usage("--source and --target are needed: what is there, and what should be there")
-    from ..command_line.picture_job import run_edit
+    from .pictures.job import run_edit
 
     return run_edit(args)
 

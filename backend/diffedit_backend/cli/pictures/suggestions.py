@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
-from ..method.wordings import joined, wordings
-from ..models.catalogue.folders import kept_suggester
-from ..models.catalogue.word_models import DEFAULT_SUGGESTER
-from ..models.suggesting import check_suggestions, load_suggester
+from ...method.wordings import joined, wordings
+from ...models.catalogue.folders import kept_suggester
+from ...models.catalogue.word_models import DEFAULT_SUGGESTER
+from ...models.suggesting import check_suggestions, load_suggester
 
 
 def suggested_texts(texts: Sequence[str], count: int, name: str | None, seed: int, device: str | None) -> list[str]:

@@ -13,11 +13,11 @@ from typing import Any
 
 from diffedit_protocol.errors import DiffEditError
 
-from .. import __version__
-from ..command_line.editor import Editor
-from ..imaging.files import lay_in, read_picture, read_plane, write_picture
-from ..method.steps import Step
-from ..outcome import paste
+from ... import __version__
+from ...imaging.files import lay_in, read_picture, read_plane, write_picture
+from ...method.steps import Step
+from ...outcome import paste
+from .editor import Editor
 from .record import read_record, write_record
 from .table import BulkEdit, edits_of, parameters_of, pictures_of
 

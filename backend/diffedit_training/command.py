@@ -64,32 +64,32 @@ def run(args: argparse.Namespace) -> int:
     if args.stage in ("vae", "decoder", "unet"):
         _train(args)
     elif args.stage == "judge":
-        from ..bundled.judge import judge_folder
-        from ..bundled.training import judge
+        from diffedit_backend.bundled.judge import judge_folder
+        from diffedit_backend.bundled.training import judge
 
         judge.train(args.out or judge_folder(), args.seed)
     elif args.stage == "evaluate":
         _evaluate(args)
     elif args.stage == "export":
-        from ..bundled import weights_folder
-        from ..bundled.training.card import model_card
-        from ..bundled.training.export import export
-        from ..bundled.training.record import record
+        from diffedit_backend.bundled import weights_folder
+        from diffedit_backend.bundled.training.card import model_card
+        from diffedit_backend.bundled.training.export import export
+        from diffedit_backend.bundled.training.record import record
 
         target = args.out or weights_folder()
         size = export(args.folder, target, model_card(args.folder), record(args.folder))
         print(f"{size / 1e6:.1f} MB in {target}")
     else:
-        from ..bundled.samples import samples_folder, write_samples
+        from diffedit_backend.bundled.samples import samples_folder, write_samples
 
         write_samples(args.out or samples_folder())
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    from ..bundled.training import autoencoder, unet
-    from ..bundled.training.budget import Budget
-    from ..bundled.training.crew import launch
+    from diffedit_backend.bundled.training import autoencoder, unet
+    from diffedit_backend.bundled.training.budget import Budget
+    from diffedit_backend.bundled.training.crew import launch
 
     workers = args.workers or (2 if args.device == "cpu" else 1)
     budget = Budget(args.steps, args.minutes)
@@ -108,10 +108,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     import json
 
     import torch
-
-    from ..bundled.judge import Judge
-    from ..bundled.training.evaluate import Parts, evaluate
-    from ..bundled.training.export import averaged_parts
+    from diffedit_backend.bundled.judge import Judge
+    from diffedit_backend.bundled.training.evaluate import Parts, evaluate
+    from diffedit_backend.bundled.training.export import averaged_parts
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     parts = Parts.load(args.weights, args.device) if args.weights else averaged_parts(args.folder)

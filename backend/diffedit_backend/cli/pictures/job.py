@@ -13,13 +13,13 @@ from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..bulk.record import write_record
-from ..bulk.run import Ended, made_with
-from ..bulk.table import BulkEdit, parameters_of
-from ..imaging.files import PictureFile, is_lossy, lay_in, read_picture, read_plane, write_picture
-from ..method.steps import Step
-from ..outcome import EditOutcome, paste
+from ...imaging.files import PictureFile, is_lossy, lay_in, read_picture, read_plane, write_picture
+from ...method.steps import Step
+from ...outcome import EditOutcome, paste
+from .bulk import Ended, made_with
 from .editor import Editor
+from .record import write_record
+from .table import BulkEdit, parameters_of
 
 Plane = NDArray[np.uint8]
 

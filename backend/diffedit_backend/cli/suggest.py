@@ -8,7 +8,7 @@ HELP = "suggest further wordings of a text, by a language model (FLAN-T5)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..command_line.picture_arguments import DEFAULT_SUGGESTIONS
+    from .pictures.arguments import DEFAULT_SUGGESTIONS
 
     parser.add_argument("text", metavar="TEXT", help="what is there, or should be: 'a horse'")
     parser.add_argument("--suggester", metavar="NAME", help="a T5 or FLAN-T5 folder, or a hub id (default: see docs)")
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from ..command_line.suggestions import suggested_texts
     from ..method.wordings import wordings
+    from .pictures.suggestions import suggested_texts
 
     (text,) = suggested_texts((args.text,), args.count, args.suggester, args.seed, args.device)
     if args.line:

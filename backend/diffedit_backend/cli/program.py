@@ -1,4 +1,4 @@
-"""The console script `diffedit`: one subcommand per module of `diffedit_backend.commands`."""
+"""The console script `diffedit`: one subcommand per module of `diffedit_backend.cli`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from diffedit_protocol.connection import NO_BACKEND
 from diffedit_protocol.errors import DiffEditError
 
-from . import __version__, commands
+from .. import __version__
+from .. import cli as commands
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 

@@ -9,7 +9,7 @@ HELP = "find the mask of an edit and write it as a grey picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..command_line.picture_arguments import add_picture_arguments
+    from .pictures.arguments import add_picture_arguments
 
     parser.add_argument("picture", type=Path, metavar="IN", help="the picture; any size and mode")
     parser.add_argument("mask_out", type=Path, metavar="MASK", help="where to write the mask, white = changed")
@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..command_line.picture_job import run_mask
+    from .pictures.job import run_mask
 
     return run_mask(args)

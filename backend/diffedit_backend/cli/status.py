@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.client import Client
 
-    from ..cli.pictures.remote import connection_of
+    from .pictures.remote import connection_of
 
     with Client(connection_of(args.connect), software="diffedit status") as client:
         report = client.status()

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..cli.diagnosis import installation, keys, print_section, times
+    from .diagnosis import installation, keys, print_section, times
 
     print_section("Installation", installation())
     print_section("Keys and ports", keys())

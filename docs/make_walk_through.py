@@ -31,10 +31,10 @@ pip's warnings and long outputs cut.
 KRITA = '''
 import sys
 from pathlib import Path
-from diffedit_backend.krita_host import demo
-from diffedit_backend.krita_host.display import Xvfb
-from diffedit_backend.krita_host.profile import Profile
-from diffedit_backend.krita_host.remote import FIRST_START_SECONDS, RemoteKrita
+from diffedit_backend.krita import demo
+from diffedit_krita_driver.display import Xvfb
+from diffedit_krita_driver.profile import Profile
+from diffedit_krita_driver.remote import FIRST_START_SECONDS, RemoteKrita
 
 
 class Kept(Profile):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.krita_host.backend_process import BackendProcess
-from diffedit_backend.krita_host.display import Xvfb
-from diffedit_backend.krita_host.install import PLUGIN
-from diffedit_backend.krita_host.remote import RemoteKrita, fresh_profile
+from diffedit_backend.krita.install import PLUGIN
+from diffedit_krita_driver.backend_process import BackendProcess
+from diffedit_krita_driver.display import Xvfb
+from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
 from diffedit_protocol.connection import Connection, KeyPair
 from PIL import Image
 from safetensors.torch import save_file

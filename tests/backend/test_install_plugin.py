@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from diffedit_backend.cli.program import main
-from diffedit_backend.krita_host.person import kritas, switched
+from diffedit_backend.krita.krita_installation import kritas, switched
 
 KRITARC = "[General]\nTheme=dark\n\n[python]\nenable_other=true\n\n[theme]\nTheme=Krita dark\n"
 

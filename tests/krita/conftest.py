@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from diffedit_backend.krita_host.display import Xvfb
-from diffedit_backend.krita_host.install import PLUGIN
-from diffedit_backend.krita_host.remote import RemoteKrita, fresh_profile
+from diffedit_backend.krita.install import PLUGIN
+from diffedit_krita_driver.display import Xvfb
+from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

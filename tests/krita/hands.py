@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffedit_backend.krita_host.backend_process import BackendProcess
-from diffedit_backend.krita_host.display import screenshot
-from diffedit_backend.krita_host.folders import needed_program
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_backend.krita.folders import needed_program
+from diffedit_krita_driver.backend_process import BackendProcess
+from diffedit_krita_driver.display import screenshot
+from diffedit_krita_driver.remote import RemoteKrita
 
 PATIENCE = 0.15  # s between two movements: a person is slower
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.remote import RemoteKrita
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
 hands_module = importlib.util.module_from_spec(_SPEC)

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.remote import RemoteKrita
 
 _SPEC = importlib.util.spec_from_file_location(
     "krita_behaviours", Path(__file__).parents[1] / "plugin" / "krita_behaviours.py"

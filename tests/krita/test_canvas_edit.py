@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.krita_host.kra import Kra
+from diffedit_krita_driver.kra import Kra
 from numpy.typing import NDArray
 from PIL import Image
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.krita_host.kra import Kra
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.kra import Kra
+from diffedit_krita_driver.remote import RemoteKrita
 
 
 def add_as_group(stage, folder, opaque):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.krita_host.display import Xvfb
-from diffedit_backend.krita_host.install import PLUGIN
-from diffedit_backend.krita_host.remote import RemoteKrita, fresh_profile
+from diffedit_backend.krita.install import PLUGIN
+from diffedit_krita_driver.display import Xvfb
+from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
 from numpy.typing import NDArray
 from PIL import Image
 

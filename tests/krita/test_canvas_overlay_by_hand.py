@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.remote import RemoteKrita
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
 hands_module = importlib.util.module_from_spec(_SPEC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.remote import RemoteKrita
 
 
 def refused(stage, case):

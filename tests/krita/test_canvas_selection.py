@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.remote import RemoteKrita
 
 
 def test_a_soft_selection_is_captured_with_its_edges(krita: RemoteKrita) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 from diffedit_backend.bench.krita_inside import edit_large
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.remote import RemoteKrita
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from diffedit_backend.krita_host.kra import Kra
+from diffedit_krita_driver.kra import Kra
 from PIL import Image
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.krita_host.backend_process import BackendProcess
-from diffedit_backend.krita_host.display import screenshot
-from diffedit_backend.krita_host.kra import Kra
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.backend_process import BackendProcess
+from diffedit_krita_driver.display import screenshot
+from diffedit_krita_driver.kra import Kra
+from diffedit_krita_driver.remote import RemoteKrita
 from PIL import Image, ImageChops
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))

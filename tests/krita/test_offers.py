@@ -16,9 +16,9 @@ import pytest
 import torch
 from diffedit_backend.bundled import weights_folder
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.krita_host.backend_process import BackendProcess
-from diffedit_backend.krita_host.kra import Kra
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_krita_driver.backend_process import BackendProcess
+from diffedit_krita_driver.kra import Kra
+from diffedit_krita_driver.remote import RemoteKrita
 from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file

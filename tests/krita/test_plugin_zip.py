@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from diffedit_backend.krita_host.install import plugin_source
-from diffedit_backend.krita_host.plugin_zip import TARGETS, build
-from diffedit_backend.krita_host.remote import RemoteKrita
+from diffedit_backend.krita.install import plugin_source
+from diffedit_backend.krita.plugin_zip import TARGETS, build
+from diffedit_krita_driver.remote import RemoteKrita
 
 PLUGIN = "diffedit"
 # Of Krita 5.2, Debian 12, Krita 5.3 and 6; 3.12 is the oldest that the abi3 wheel is for.

@@ -186,7 +186,7 @@ class TestVendoredParts:
         assert vendoring.zmq_folder(system, machine, python) == folder
 
     def test_every_vendored_pyzmq_of_the_zip_is_one_that_is_looked_for(self) -> None:
-        from diffedit_backend.krita_host.plugin_zip import TARGETS
+        from diffedit_backend.krita.plugin_zip import TARGETS
 
         looked_for = {
             vendoring.zmq_folder(system, machine, python)

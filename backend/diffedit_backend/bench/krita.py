@@ -44,10 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 def measure(sides: list[int], rounds: int) -> dict[str, Any]:
     """Every figure of the report, in one Krita."""
-    from ..krita_host.display import Xvfb
-    from ..krita_host.install import PLUGIN
-    from ..krita_host.process import krita_version
-    from ..krita_host.remote import RemoteKrita, fresh_profile
+    from diffedit_krita_driver.display import Xvfb
+    from diffedit_krita_driver.process import krita_version
+    from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
+
+    from ..krita.install import PLUGIN
     from .krita_inside import drag_threshold, edit_large
 
     layers = [(side, *SRGB) for side in sides] + [(min(sides), *SIXTEEN_BIT)]

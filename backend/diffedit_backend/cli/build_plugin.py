@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from diffedit_backend.krita_host import plugin_zip
+    from diffedit_backend.krita import plugin_zip
 
     path = plugin_zip.build(args.out)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): in Krita, Tools > Scripts > Import Python Plugin from File…")

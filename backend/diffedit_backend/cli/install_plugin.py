@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from diffedit_backend.krita_host import person
+    from diffedit_backend.krita import krita_installation as person
 
     for krita in person.chosen(args.resources):
         person.install(krita)

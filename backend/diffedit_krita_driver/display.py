@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from diffedit_backend.krita.folders import needed_program
 from diffedit_protocol.errors import InternalError
-
-from .folders import needed_program
 
 
 def has_screen(environ: Mapping[str, str] = os.environ) -> bool:

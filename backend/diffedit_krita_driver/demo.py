@@ -7,9 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffedit_backend.bundled.samples import Sample, samples, samples_folder
 from PIL import Image
 
-from ..bundled.samples import Sample, samples, samples_folder
 from .display import screenshot
 from .kra import Kra
 from .remote import RemoteKrita

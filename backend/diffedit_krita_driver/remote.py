@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from diffedit_backend.krita.install import install_plugin
+
 from .display import screenshot
-from .install import install_plugin
 from .process import KritaProcess, krita_version
 from .profile import Profile, warm_profile
 

@@ -1,4 +1,4 @@
-"""A Krita plugin that runs tasks given from outside: the inner half of `diffedit_backend.krita_host.remote`.
+"""A Krita plugin that runs tasks given from outside: the inner half of `diffedit_krita_driver.remote`.
 
 It looks for tasks in the folder DIFFEDIT_DRIVER; without that variable it does nothing. A task is a Python function and
 its arguments; it gets a `Stage` first and may be a generator, see `tasks.Task`.

@@ -64,17 +64,18 @@ def run(args: argparse.Namespace) -> int:
     if args.stage in ("vae", "decoder", "unet"):
         _train(args)
     elif args.stage == "judge":
-        from diffedit_backend.bundled.judge import judge_folder
-        from diffedit_backend.bundled.training import judge
+        from diffedit_training import judge_training as judge
+        from diffedit_training.judge import judge_folder
 
         judge.train(args.out or judge_folder(), args.seed)
     elif args.stage == "evaluate":
         _evaluate(args)
     elif args.stage == "export":
         from diffedit_backend.bundled import weights_folder
-        from diffedit_backend.bundled.training.card import model_card
-        from diffedit_backend.bundled.training.export import export
-        from diffedit_backend.bundled.training.record import record
+
+        from diffedit_training.card import model_card
+        from diffedit_training.export import export
+        from diffedit_training.record import record
 
         target = args.out or weights_folder()
         size = export(args.folder, target, model_card(args.folder), record(args.folder))
@@ -87,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from diffedit_backend.bundled.training import autoencoder, unet
-    from diffedit_backend.bundled.training.budget import Budget
-    from diffedit_backend.bundled.training.crew import launch
+    from diffedit_training import autoencoder
+    from diffedit_training import denoiser as unet
+    from diffedit_training.budget import Budget
+    from diffedit_training.distributed import launch
 
     workers = args.workers or (2 if args.device == "cpu" else 1)
     budget = Budget(args.steps, args.minutes)
@@ -108,9 +110,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     import json
 
     import torch
-    from diffedit_backend.bundled.judge import Judge
-    from diffedit_backend.bundled.training.evaluate import Parts, evaluate
-    from diffedit_backend.bundled.training.export import averaged_parts
+
+    from diffedit_training.evaluate import Parts, evaluate
+    from diffedit_training.export import averaged_parts
+    from diffedit_training.judge import Judge
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     parts = Parts.load(args.weights, args.device) if args.weights else averaged_parts(args.folder)

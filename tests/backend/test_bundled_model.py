@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("diffusers")
 import torch
 from diffedit_backend.bundled import weights_folder
-from diffedit_backend.bundled.art import CLASSES
-from diffedit_backend.bundled.captions import vocabulary
-from diffedit_backend.bundled.judge import Judge
 from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.bundled.scenes import KINDS, Scenes
+from diffedit_training.judge import Judge
+from diffedit_training.scenes.art import CLASSES
+from diffedit_training.scenes.captions import vocabulary
+from diffedit_training.scenes.scenes import KINDS, Scenes
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPTokenizerFast

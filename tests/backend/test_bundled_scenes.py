@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffedit_backend.bundled.art import CLASSES, COLOURS
-from diffedit_backend.bundled.backgrounds import BACKGROUNDS, PHRASES, background
-from diffedit_backend.bundled.captions import caption, vocabulary
-from diffedit_backend.bundled.scenes import KINDS, Kind, Scene, Scenes, Thing, is_held_out
+from diffedit_training.scenes.art import CLASSES, COLOURS
+from diffedit_training.scenes.backgrounds import BACKGROUNDS, PHRASES, background
+from diffedit_training.scenes.captions import caption, vocabulary
+from diffedit_training.scenes.scenes import KINDS, Kind, Scene, Scenes, Thing, is_held_out
 
 
 def test_a_seed_gives_the_same_scene_and_pixels_every_time():

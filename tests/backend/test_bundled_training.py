@@ -9,17 +9,18 @@ import pytest
 
 pytest.importorskip("diffusers")
 import torch
-from diffedit_backend.bundled.scenes import Scenes, is_held_out
-from diffedit_backend.bundled.training import autoencoder, unet
-from diffedit_backend.bundled.training.budget import Budget, learning_rate, load_checkpoint
-from diffedit_backend.bundled.training.card import model_card
-from diffedit_backend.bundled.training.crew import Crew, launch
-from diffedit_backend.bundled.training.evaluate import Parts
-from diffedit_backend.bundled.training.examples import coverage_and_labels, training_pair
-from diffedit_backend.bundled.training.export import averaged_parts, export
-from diffedit_backend.bundled.training.record import record
-from diffedit_backend.bundled.training.tokenizer import learn_merges, new_tokenizer
-from diffedit_backend.bundled.training.vae import new_vae
+from diffedit_training import autoencoder
+from diffedit_training import denoiser as unet
+from diffedit_training.budget import Budget, learning_rate, load_checkpoint
+from diffedit_training.card import model_card
+from diffedit_training.distributed import Crew, launch
+from diffedit_training.evaluate import Parts
+from diffedit_training.examples import coverage_and_labels, training_pair
+from diffedit_training.export import averaged_parts, export
+from diffedit_training.record import record
+from diffedit_training.scenes.scenes import Scenes, is_held_out
+from diffedit_training.tokenizer import learn_merges, new_tokenizer
+from diffedit_training.vae import new_vae
 
 ALONE = Crew(0, 1, torch.device("cpu"))
 SETTINGS = unet.Settings(seed=5, batch=1, fresh=1.0)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bundled.scenes import Scenes
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.attention_map import AttentionRecord, changed_tokens, words_map
 from diffedit_backend.method.engine import DiffEditEngine, Subject
@@ -15,6 +14,7 @@ from diffedit_backend.method.settings import FAST
 from diffedit_backend.models import load_model
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import EditRequest
+from diffedit_training.scenes.scenes import Scenes
 from test_engine_stages import QUICK
 from tiny_models import NATIVE, tiny_model
 

@@ -8,12 +8,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from diffedit_backend.bundled.scenes import Scenes
 from diffedit_backend.cli.program import main
 from diffedit_backend.method.encoding import decode_latents, encode_picture
 from diffedit_backend.method.memory import OutOfMemory, room_on
 from diffedit_backend.method.tiling import halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.models import load_model
+from diffedit_training.scenes.scenes import Scenes
 from PIL import Image
 from tiny_models import tiny_model
 

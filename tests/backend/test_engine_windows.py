@@ -8,13 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bundled.scenes import Scenes
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import choose_area, detailed_area
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.windows import in_windows, windows_over
 from diffedit_backend.models import load_model
 from diffedit_protocol.messages import Bounds, EditRequest
+from diffedit_training.scenes.scenes import Scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_editing_pictures import REQUEST, picture_of, square

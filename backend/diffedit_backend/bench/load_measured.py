@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed
+from diffedit_training.scenes.art import CLASSES
+from diffedit_training.scenes.scenes import SIZE, Scenes
 
-from ..bundled.art import CLASSES
-from ..bundled.scenes import SIZE, Scenes
 from ..executors.base import Executor, Job
 from ..executors.local import LocalPool
 from ..executors.routing import BEHIND, Router

@@ -97,8 +97,8 @@ def load_subject(size: str, device: str | None, dtype: str | None, compiled: boo
 
 def _bundled(model: LoadedModel) -> Subject:
     """The first held-out scene with one thing in it; the second target is that with another thing in its place."""
-    from ..bundled.art import CLASSES
-    from ..bundled.scenes import Scenes
+    from diffedit_training.scenes.art import CLASSES
+    from diffedit_training.scenes.scenes import Scenes
 
     pair = Scenes(size=model.native_size, split="heldout").pair(_SCENE, "swap")
     assert pair.subject is not None  # a swap has one

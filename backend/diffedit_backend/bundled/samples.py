@@ -9,10 +9,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffedit_training.scenes.captions import caption
+from diffedit_training.scenes.scenes import Scene, Scenes, Thing
 from PIL import Image
-
-from .captions import caption
-from .scenes import Scene, Scenes, Thing
 
 SAMPLE_SIZE = 512  # px
 

@@ -55,8 +55,8 @@ def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEF
 
     A longer run begins with the cases of a shorter one.
     """
-    from ...bundled.judge import Judge
-    from ...bundled.scenes import Kind, Pair, Scenes
+    from diffedit_training.judge import Judge
+    from diffedit_training.scenes.scenes import Kind, Pair, Scenes
 
     scenes, judge = Scenes(size=size, split="heldout"), Judge.load()
     numbered: dict[str, tuple[int, Kind]] = {

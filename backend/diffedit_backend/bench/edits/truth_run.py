@@ -20,7 +20,8 @@ from .run import StripsOf, run_all
 
 def run_with_truth(args: argparse.Namespace) -> Path:
     """Run what is missing in `--out`, write the report there, and return the path of its Markdown."""
-    from ...bundled.judge import Judge
+    from diffedit_training.judge import Judge
+
     from ...models import load_model
     from .score import score
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffedit_backend.models.load import FACTS_FILE
 from diffusers import AutoencoderKL
 
-from ...models.load import FACTS_FILE
 from .budget import load_checkpoint
+from .denoiser import Model, new_scheduler
 from .evaluate import Parts
 from .record import RECORD_FILE
 from .tokenizer import new_tokenizer
-from .unet import Model, new_scheduler
 
 # More guidance than this burns the colours out, less leaves the old thing standing: looked at on the demo pictures.
 BEST_GUIDANCE = 3.0

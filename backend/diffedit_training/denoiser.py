@@ -22,12 +22,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ..scenes import SIZE
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
-from .crew import Crew
+from .distributed import Crew
 from .examples import CELL, LABELS, Batch, ExampleStore
 from .journal import Journal
 from .record import note_stage, take_over
+from .scenes.scenes import SIZE
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
 

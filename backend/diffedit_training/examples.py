@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..art import CLASSES, COLOURS
-from ..backgrounds import BACKGROUNDS
-from ..captions import caption
-from ..scenes import Scene, Scenes, is_held_out
-from .crew import Crew
+from .distributed import Crew
+from .scenes.art import CLASSES, COLOURS
+from .scenes.backgrounds import BACKGROUNDS
+from .scenes.captions import caption
+from .scenes.scenes import Scene, Scenes, is_held_out
 from .vae import to_tensor
 
 CELL = 8  # px: one latent

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..scenes import SIZE, Scenes
+from .scenes.scenes import SIZE, Scenes
 
 LATENT_CHANNELS = 8
 WIDTHS = (16, 32, 64, 96)

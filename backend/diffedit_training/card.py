@@ -7,11 +7,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..art import CLASSES, COLOURS
-from ..backgrounds import PHRASES
-from ..judge import Judge
-from . import unet, vae
+from . import denoiser as unet
+from . import vae
+from .judge import Judge
 from .record import record
+from .scenes.art import CLASSES, COLOURS
+from .scenes.backgrounds import PHRASES
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
 

@@ -17,10 +17,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..scenes import Scenes
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
-from .crew import Crew
+from .distributed import Crew
 from .record import note_stage
+from .scenes.scenes import Scenes
 from .vae import new_vae, psnr, reconstruction_loss, to_tensor, training_picture, whiten
 
 KL_WEIGHT = 5e-4

@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .art import CLASSES, COLOURS, HUES
-from .backgrounds import BACKGROUNDS
-from .scenes import Pair, Thing
+from .scenes.art import CLASSES, COLOURS, HUES
+from .scenes.backgrounds import BACKGROUNDS
+from .scenes.scenes import Pair, Thing
 
 CROP = 40  # px: every crop and picture is brought to this size
 NOTHING = "nothing"  # the answer for a crop of mere ground

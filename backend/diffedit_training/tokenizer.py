@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from transformers import CLIPTokenizer
 
-from ..captions import vocabulary
+from .scenes.captions import vocabulary
 
 MAX_TOKENS = 32
 END_OF_WORD = "</w>"

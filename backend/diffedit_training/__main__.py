@@ -1,4 +1,4 @@
-"""`python -m diffedit_backend.bundled.training`: `diffedit train-bundled` where nothing is installed."""
+"""`python -m diffedit_training`: `diffedit train-bundled` where nothing is installed."""
 
 import argparse
 import sys

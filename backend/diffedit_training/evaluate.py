@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ..judge import Judge
-from ..scenes import Kind, Pair, Scenes
+from .judge import Judge
+from .scenes.scenes import Kind, Pair, Scenes
 from .vae import to_tensor
 
 MASK_TIMESTEP, MASK_NOISES, MASK_BLUR = 300, 8, 0.7  # the best of a small search on training scenes

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffedit_backend.bench.edits.cases import EditCase, bundled_cases
-from diffedit_backend.bench.edits.metrics import boundary_f, iou
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.imaging import solid
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.models import load_model
+from diffedit_bench.quality.cases import EditCase, bundled_cases
+from diffedit_bench.quality.metrics import boundary_f, iou
 from diffedit_protocol.errors import NothingFoundError
 from diffedit_protocol.messages import EditRequest
 from tqdm import tqdm

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from diffedit_backend.bench.edits.cases import KINDS, EditCase, Picture, bundled_cases
-from diffedit_backend.bench.edits.editors import DEFAULT_RATIO, Edited
-from diffedit_backend.bench.edits.roster import make_editors
 from diffedit_backend.models import load_model, use_threads
+from diffedit_bench.quality.cases import KINDS, EditCase, Picture, bundled_cases
+from diffedit_bench.quality.editors import DEFAULT_RATIO, Edited
+from diffedit_bench.quality.roster import make_editors
 from PIL import Image
 
 PAGE = Path(__file__).parent / "gallery.md"

@@ -1,1 +1,1 @@
-"""TODO package."""
+"""Benchmarks that a user can run: `diffedit bench NAME`. Importing this package needs no torch."""

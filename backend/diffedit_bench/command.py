@@ -1,4 +1,4 @@
-"""`diffedit bench NAME`: one benchmark per module of `diffedit_backend.bench` whose name has no underscore.
+"""`diffedit bench NAME`: one benchmark per module of `diffedit_bench` whose name has no underscore.
 
 A benchmark's module holds `HELP`, `add_arguments(parser)` and `run(args) -> int`; what is heavy it imports in these.
 """
@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from diffedit_backend import bench
+from  import diffedit_bench as bench
 
 HELP = "measure speed, quality, the wire and the server, as told by NAME"
 

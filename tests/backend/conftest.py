@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend import DiffEditPipeline
-from diffedit_backend.bench.speed_models import random_components
+from diffedit_bench.speed.models import random_components
 from diffusers import (
     DDIMInverseScheduler,
     DDIMScheduler,

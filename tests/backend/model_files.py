@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffedit_backend.bench.speed_models import letter_tokenizer
+from diffedit_bench.speed.models import letter_tokenizer
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,

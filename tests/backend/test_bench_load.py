@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffedit_backend.bench import load
-from diffedit_backend.bench.load_artists import FIRST, MASK, TARGET, Artist, Served, Studio, drive
-from diffedit_backend.bench.load_parts import Part, Parts, served_from_json, served_to_json
-from diffedit_backend.bench.load_report import write_report
-from diffedit_backend.bench.load_rows import BEARABLE, FIGURES, SIZING_JOBS, beside, most_artists, row_of
-from diffedit_backend.bench.load_services import as_lists, services_from, services_seen
-from diffedit_backend.bench.load_simulation import SimulatedFloor
 from diffedit_backend.executors.routing import BEHIND
+from diffedit_bench.load import command as load
+from diffedit_bench.load.artists import FIRST, MASK, TARGET, Artist, Served, Studio, drive
+from diffedit_bench.load.parts import Part, Parts, served_from_json, served_to_json
+from diffedit_bench.load.report import write_report
+from diffedit_bench.load.rows import BEARABLE, FIGURES, SIZING_JOBS, beside, most_artists, row_of
+from diffedit_bench.load.services import as_lists, services_from, services_seen
+from diffedit_bench.load.simulation import SimulatedFloor
 from diffedit_protocol.errors import BadInputError
 
 # Cold work takes ten times as long as warm, as on a GPU with large pictures.

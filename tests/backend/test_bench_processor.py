@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from diffedit_backend.bench.processor_run import StepTime, compare_edits, time_steps
-from diffedit_backend.bench.processor_table import table
 from diffedit_backend.cli.program import main
+from diffedit_bench.processor.run import StepTime, compare_edits, time_steps
+from diffedit_bench.processor.table import table
 
 
 @pytest.fixture

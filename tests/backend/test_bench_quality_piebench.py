@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bench.edits import piebench_metrics as published
-from diffedit_backend.bench.edits.editors import Edited
-from diffedit_backend.bench.edits.metrics import mse, psnr
-from diffedit_backend.bench.edits.perceptual import Perceptual, clip_score, load_perceptual, structure_distance
-from diffedit_backend.bench.edits.piebench import decode_mask, pie_bench_cases, scored_mask
-from diffedit_backend.bench.speed_models import letter_tokenizer
+from diffedit_bench.quality import piebench_metrics as published
+from diffedit_bench.quality.editors import Edited
+from diffedit_bench.quality.metrics import mse, psnr
+from diffedit_bench.quality.perceptual import Perceptual, clip_score, load_perceptual, structure_distance
+from diffedit_bench.quality.piebench import decode_mask, pie_bench_cases, scored_mask
+from diffedit_bench.speed.models import letter_tokenizer
 from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
 from PIL import Image

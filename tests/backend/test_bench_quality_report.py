@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from diffedit_backend.bench.edits import report as reports
-from diffedit_backend.bench.edits.limits import losses, sentences
-from diffedit_backend.bench.edits.rows import Row
+from diffedit_bench.quality import report as reports
+from diffedit_bench.quality.limits import losses, sentences
+from diffedit_bench.quality.rows import Row
 
 # What issue trackers and other programs read.
 KEYS = {

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bench import quality
-from diffedit_backend.bench.edits.cases import bundled_cases
-from diffedit_backend.bench.edits.roster import make_editors
-from diffedit_backend.bench.speed_models import random_components
 from diffedit_backend.method.mask import grow
 from diffedit_backend.models import LoadedModel, load_model
+from diffedit_bench.quality import command as quality
+from diffedit_bench.quality.cases import bundled_cases
+from diffedit_bench.quality.roster import make_editors
+from diffedit_bench.speed.models import random_components
 from diffedit_protocol.errors import BadInputError
 from diffusers import StableDiffusionPipeline
 from PIL import Image

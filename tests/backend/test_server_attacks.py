@@ -20,10 +20,10 @@ from backends import (
     scripted_edit,
     wait_until,
 )
-from diffedit_backend.bench.fuzz_link import fuzz_backend
 from diffedit_backend.server.allow_list import AllowList
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.state_folder import StateFolder
+from diffedit_bench.fuzz.link import fuzz_backend
 from diffedit_protocol.blobs import blob_id
 from diffedit_protocol.client import Timeouts
 from diffedit_protocol.connection import Connection, KeyPair

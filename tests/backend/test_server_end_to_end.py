@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backends import client_of, failure, last_event, numbered, resident_mib, told, wait_until, worker_pid
-from diffedit_backend.bench.wire import measure
 from diffedit_backend.cli.pictures.remote import edit_over_link
 from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
+from diffedit_bench.wire.command import measure
 from diffedit_protocol.client import Client
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Preview, Progress, Started
 from model_files import parts, write_folder

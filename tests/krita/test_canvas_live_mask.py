@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.bench.krita_inside import drag_threshold
 from diffedit_backend.method import mask as engine
+from diffedit_bench.krita.inside import drag_threshold
 from diffedit_krita_driver.remote import RemoteKrita
 from numpy.typing import NDArray
 

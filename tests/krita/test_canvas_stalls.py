@@ -8,7 +8,7 @@ All else goes in strips, one a turn of the event loop; that is asserted. The mil
 from __future__ import annotations
 
 import pytest
-from diffedit_backend.bench.krita_inside import edit_large
+from diffedit_bench.krita.inside import edit_large
 from diffedit_krita_driver.remote import RemoteKrita
 
 

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         # The classes of the suite keep their names; only what they test is another class.
         text = text.replace(imported, "").replace(f"= {OLD}\n", f"= {OURS}\n").replace(f"{OLD}.", f"{OURS}.")
         ours = (
-            "from diffedit_backend.bench.speed_models import letter_tokenizer\n"
+            "from diffedit_bench.speed.models import letter_tokenizer\n"
             f"from diffedit_backend import {OURS}\n"
             f"import diffusers.pipelines\ndiffusers.pipelines.{OURS} = {OURS}\n"  # where the suite looks for its source
         )

@@ -1,1 +1,0 @@
-"""Benchmarks that a user can run: `diffedit bench NAME`. Importing this package needs no torch."""

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from  import diffedit_bench as bench
+import diffedit_bench as bench
 
 HELP = "measure speed, quality, the wire and the server, as told by NAME"
 

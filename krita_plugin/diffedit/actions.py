@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .studio import Studio
+from .app import Studio
 from .translation import tr
 
 MENU = "diffedit"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita, Window
 
 from .actions import MENU, Action, actions
-from .dialogs.diagnostics import DiagnosticsDialog
-from .dialogs.settings_dialog import SettingsDialog
-from .docker.panel import EditPanel
+from .app import Studio
 from .qt import QAction, QtCore, QtWidgets
-from .studio import Studio
+from .ui.dialogs.diagnostics import DiagnosticsDialog
+from .ui.dialogs.settings_dialog import SettingsDialog
+from .ui.docker.panel import EditPanel
 
 DOCKER_ID = "diffedit_docker"
 

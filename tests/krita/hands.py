@@ -198,7 +198,7 @@ def _span_of(stage, path):
 def fresh_sheet(stage, picture):
     """In Krita: `picture` alone is open; the docker is as at first, but for draft quality and a fixed seed."""
     from diffedit.extension import DOCKER_ID, extension
-    from diffedit.inputs import EditInputs
+    from diffedit.model.inputs import EditInputs
     from PyQt5.QtWidgets import QDockWidget
 
     yield from stage.close_all()

@@ -289,7 +289,7 @@ def model_of_last_edit(stage):
 
 
 def remembered_model(stage):
-    from diffedit.settings import Store
+    from diffedit.model.settings import Store
 
     return Store().settings.model
 

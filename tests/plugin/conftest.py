@@ -25,8 +25,8 @@ import fake_krita  # noqa: E402
 
 sys.modules["krita"] = fake_krita
 
+from diffedit.model.settings import Store  # noqa: E402
 from diffedit.qt import QtCore, QtWidgets  # noqa: E402
-from diffedit.settings import Store  # noqa: E402
 from diffedit.translation import use_language  # noqa: E402
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fake_krita
 import numpy as np
+from diffedit.app import Studio
+from diffedit.backend.payload import Arrival, Errand, LinkState
 from diffedit.canvas.area import Area
-from diffedit.errand import Arrival, Errand, LinkState
+from diffedit.model.settings import Store
 from diffedit.qt import QtCore, Signal
-from diffedit.settings import Store
-from diffedit.studio import Studio
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.messages import Bounds, EditResult, Event, Manifest
 from diffedit_protocol.replies import ModelInfo, ServerInfo

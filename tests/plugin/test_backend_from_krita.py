@@ -10,13 +10,13 @@ from pathlib import Path
 
 import fake_krita
 import pytest
-from diffedit.connection_test import ConnectionTest
-from diffedit.diagnostics import report
-from diffedit.dialogs.diagnostics import DiagnosticsDialog
-from diffedit.dialogs.settings_dialog import SettingsDialog
-from diffedit.local_backend import LocalBackend, find_program
-from diffedit.settings import Store
-from diffedit.studio import Studio
+from diffedit.app import Studio
+from diffedit.backend.connection_test import ConnectionTest
+from diffedit.backend.local_backend import LocalBackend, find_program
+from diffedit.model.diagnostics import report
+from diffedit.model.settings import Store
+from diffedit.ui.dialogs.diagnostics import DiagnosticsDialog
+from diffedit.ui.dialogs.settings_dialog import SettingsDialog
 from diffedit_protocol.connection import Connection, KeyPair
 from studios import make_studio, open_picture
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fake_krita
 import pytest
-from diffedit.docker.panel import EditPanel
-from diffedit.docker.results_part import Tile
-from diffedit.errand import LinkState
+from diffedit.backend.payload import LinkState
+from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
-from diffedit.settings import Store
 from diffedit.translation import LANGUAGES, use_language
+from diffedit.ui.docker.panel import EditPanel
+from diffedit.ui.docker.results_part import Tile
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Preview, Progress, Started
 from studios import READY, layer_names, make_studio, open_picture, square
@@ -280,7 +280,7 @@ def test_a_notice_offers_its_ways_out_and_can_be_dismissed(desk) -> None:
     words(panel)
     panel.run.edit.click()
     assert panel.status.text.toolTip() == "No backend is running."
-    from diffedit import sentences
+    from diffedit.model import sentences
 
     studio.session.notice = sentences.of_link(link.state)
     assert panel.notice.isVisible()
@@ -329,7 +329,7 @@ def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, lang
     until(lambda: bool(link.errands))
     link.finish(square())
     link.become(LinkState("down", "", True, None, LinkError("x")))
-    from diffedit import sentences
+    from diffedit.model import sentences
 
     studio.session.notice = sentences.of_link(link.state)
     panel.resize(NARROW, 900)
@@ -369,7 +369,7 @@ def test_everything_that_can_be_used_says_what_it_is_for(desk) -> None:
 
 @pytest.mark.parametrize(("window", "text"), [("#2d2d2d", "#dddddd"), ("#f0f0f0", "#202020")], ids=["dark", "bright"])
 def test_icons_are_drawn_in_the_themes_own_colour(desk, window: str, text: str, application) -> None:
-    from diffedit.docker.icons import icon
+    from diffedit.ui.docker.icons import icon
 
     before = application.palette()
     palette = QtGui.QPalette(QtGui.QColor(window))

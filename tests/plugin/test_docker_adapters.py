@@ -7,13 +7,13 @@ import json
 
 import fake_krita
 import pytest
-from diffedit import prompts
-from diffedit.docker.panel import EditPanel
-from diffedit.errand import LinkState
-from diffedit.history import decode, encode
-from diffedit.inputs import EditInputs
+from diffedit.backend.payload import LinkState
+from diffedit.model import prompts
+from diffedit.model.history import decode, encode
+from diffedit.model.inputs import EditInputs
+from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
-from diffedit.settings import Store
+from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.messages import Adapter
 from diffedit_protocol.replies import AdapterInfo, ModelInfo, ServerInfo
 from studios import READY, make_studio, open_picture, square

@@ -6,8 +6,8 @@ import dataclasses
 
 import fake_krita
 import pytest
-from diffedit.docker.panel import EditPanel
-from diffedit.settings import Store
+from diffedit.model.settings import Store
+from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.replies import ModelInfo
 from studios import READY, make_studio, open_picture
 

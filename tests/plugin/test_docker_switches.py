@@ -6,13 +6,13 @@ import dataclasses
 
 import fake_krita
 import pytest
-from diffedit import history, prompts
-from diffedit.docker.panel import EditPanel
-from diffedit.errand import LinkState
-from diffedit.inputs import EditInputs
-from diffedit.progress import fraction
+from diffedit.backend.payload import LinkState
+from diffedit.model import history, prompts
+from diffedit.model.inputs import EditInputs
+from diffedit.model.progress import fraction
+from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
-from diffedit.settings import Store
+from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Progress
 from diffedit_protocol.replies import DETAIL, MATTING, OPTIONAL_FIELDS

@@ -13,8 +13,8 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from diffedit.errand import Errand
-from diffedit.link import Link
+from diffedit.backend.link import Link
+from diffedit.backend.payload import Errand
 from diffedit_protocol.connection import Connection, KeyPair
 from diffedit_protocol.messages import Cancelled, EditRequest, Failed, Preview, Progress, Started
 from diffedit_protocol.requests import new_job_id

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from diffedit import history, prompts, translation, vendoring
-from diffedit.history import Record
-from diffedit.inputs import EditInputs
-from diffedit.progress import fraction
-from diffedit.settings import Settings, Store
+from diffedit import translation, vendoring
+from diffedit.model import history, prompts
+from diffedit.model.history import Record
+from diffedit.model.inputs import EditInputs
+from diffedit.model.progress import fraction
+from diffedit.model.settings import Settings, Store
 from diffedit_protocol.messages import STAGES, Progress
 
 PLUGIN = Path(translation.__file__).parent

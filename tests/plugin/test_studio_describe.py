@@ -6,10 +6,10 @@ import dataclasses
 
 import fake_krita
 import pytest
-from diffedit import prompts
-from diffedit.docker.panel import EditPanel
-from diffedit.errand import Arrival
-from diffedit.settings import Store
+from diffedit.backend.payload import Arrival
+from diffedit.model import prompts
+from diffedit.model.settings import Store
+from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.blobs import pack_plane
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Bounds, Failed, Manifest, Progress

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fake_krita
 import numpy as np
 import pytest
-from diffedit.errand import LinkState
-from diffedit.settings import Store
+from diffedit.backend.payload import LinkState
+from diffedit.model.settings import Store
 from diffedit_protocol.errors import LinkError, NothingFoundError, OutOfMemoryError, WorkerDiedError
 from diffedit_protocol.messages import Cancelled, Failed, Progress, Queued, Started
 from studios import layer_names, make_studio, open_picture, square

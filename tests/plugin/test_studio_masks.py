@@ -5,7 +5,7 @@ from __future__ import annotations
 import fake_krita
 import numpy as np
 import pytest
-from diffedit.settings import Store
+from diffedit.model.settings import Store
 from krita import Selection
 from studios import layer_names, make_studio, open_picture, square
 

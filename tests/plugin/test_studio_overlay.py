@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import fake_krita
 import pytest
+from diffedit.app import Studio
 from diffedit.canvas.overlay import MaskOverlay
+from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets, sip
-from diffedit.settings import Store
-from diffedit.studio import Studio
 from krita import Selection
 from studios import ScriptedLink, layer_names, make_studio, open_picture, square
 

@@ -7,7 +7,7 @@ import json
 import fake_krita
 import pytest
 from diffedit.canvas import annotations
-from diffedit.settings import Store
+from diffedit.model.settings import Store
 from studios import layer_names, make_studio, open_picture, square
 
 

@@ -6,12 +6,12 @@ import dataclasses
 
 import fake_krita
 import pytest
-from diffedit import prompts
-from diffedit.docker.panel import EditPanel
-from diffedit.errand import Arrival, LinkState
-from diffedit.prompts import Suggestions
+from diffedit.backend.payload import Arrival, LinkState
+from diffedit.model import prompts
+from diffedit.model.prompts import Suggestions
+from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
-from diffedit.settings import Store
+from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.blobs import pack_plane
 from diffedit_protocol.errors import LinkError, ModelError, WorkerDiedError
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Bounds, Failed, Manifest, Progress

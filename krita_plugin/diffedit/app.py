@@ -1,0 +1,351 @@
+"""Where the plugin's parts meet: one per Krita. Actions and widgets call it; it changes the sessions they watch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.replies import DESCRIBE, SUGGEST
+
+from .backend.connection_test import ConnectionTest
+from .backend.link import Link
+from .backend.local_backend import LocalBackend, find_program
+from .backend.payload import LinkState
+from .canvas import documents, layers
+from .canvas.capture import capture_steps
+from .canvas.refusal import CanvasRefusal
+from .model import prompts, sentences
+from .model.inputs import EditInputs
+from .model.jobs import JobDesk, Ticket
+from .model.masks import MaskDesk
+from .model.result_controller import ResultDesk
+from .model.session import EditSession
+from .model.settings import Settings, Store
+from .qt import QtCore, Signal
+from .translation import artists_language, tr, use_language
+
+
+class Studio(QtCore.QObject):
+    """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
+    `settings_wanted()`, `diagnostics_wanted()`: an action or a button asks for the dialog."""
+
+    session_changed = Signal(object)
+    link_changed = Signal(object)
+    settings_wanted = Signal()
+    diagnostics_wanted = Signal()
+
+    def __init__(
+        self, store: Store | None = None, link: Link | None = None, parent: QtCore.QObject | None = None
+    ) -> None:
+        """`store` and `link` are made where none are given; a link that is given has `find_connection` of its own."""
+        super().__init__(parent)
+        self.store = store or Store()
+        use_language(self.settings.language or artists_language())
+        self.backend = LocalBackend(self)
+        self.link = link or Link(self.find_connection, self)
+        self.link.state_changed.connect(self._link_changed)
+        self.jobs = JobDesk(self.link, self)
+        self.masks = MaskDesk(self)
+        self.results = ResultDesk(self)
+        self.jobs.arrived.connect(self._arrived)
+        self.backend.state_changed.connect(self._backend_changed)
+        self.store.listen(self._settings_changed)
+        self._test: ConnectionTest | None = None
+        self._sessions: dict[str, EditSession] = {}
+        self._nowhere = EditSession(inputs=self._last_inputs())
+        self._connection_of = self._connection_settings()
+        self._do_again: Callable[[], None] = self.edit_layer
+        self.session = self._nowhere
+        if self.store.complaint:
+            self._nowhere.notice = sentences.Notice("error", self.store.complaint)
+
+    @property
+    def settings(self) -> Settings:
+        return self.store.settings
+
+    # -- beginning and end ------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connects, and starts the local backend if the artist wants it with Krita."""
+        self.link.start()
+        if self.settings.backend == "local" and self.settings.start_with_krita:
+            self.start_backend()
+
+    def close(self) -> None:
+        """Krita ends: the thread is joined, a backend that was started here is stopped."""
+        self.link.stop()
+        if self._test is not None:
+            self._test.stop()
+        if self.settings.stop_with_krita:
+            self.backend.stop(wait=True)
+
+    # -- the active document ----------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Another document may be active now, or none."""
+        try:
+            document = documents.active_document()
+        except CanvasRefusal:
+            self._activate(self._nowhere)
+            return
+        document_id = documents.id_of(document)
+        if document_id not in self._sessions:
+            session = EditSession(document_id, layers.name_of(document), self._last_inputs())
+            self._sessions[document_id] = session
+            self.results.recall(session, document)
+        self._activate(self._sessions[document_id])
+
+    def forget_closed(self) -> None:
+        """Drops the sessions of documents that are closed, unless something still runs for them."""
+        self.look()
+        open_ids = {documents.id_of(document) for document in documents.open_documents()}
+        for document_id, session in list(self._sessions.items()):
+            if document_id not in open_ids and session.activity is None:
+                self.masks.forget(session)
+                self.results.forget(session)
+                del self._sessions[document_id]
+
+    def _activate(self, session: EditSession) -> None:
+        if session is not self.session:
+            self.masks.hide(self.session)
+            self.session = session
+            self.session_changed.emit(session)
+
+    def _last_inputs(self) -> EditInputs:
+        try:
+            return EditInputs.from_map(self.store.get("inputs", {}))
+        except TypeError:
+            return EditInputs()
+
+    # -- actions ----------------------------------------------------------------------------------------------------
+
+    def find_mask(self) -> None:
+        self._begin("mask", mask_of="none")
+
+    def edit_layer(self) -> None:
+        self._begin("edit", mask_of="kept")
+
+    def edit_selection(self) -> None:
+        self._begin("edit", mask_of="selection")
+
+    def describe(self) -> None:
+        """Asks the backend what the layer, or what is selected of it, shows: the answer becomes the first text."""
+        self._begin("describe", mask_of="none")
+
+    def suggest(self, field: str) -> None:
+        """Asks for words to choose from for the text `field` ("source" or "target"): wordings of what stands there;
+        while the first text is empty, captions of the layer."""
+        self.look()
+        session, info = self.session, self.link.state.info
+        capabilities = info.capabilities if info is not None else ()
+        text = getattr(session.inputs, field).strip().partition(prompts.BETWEEN)[0]
+        if session.activity is not None:
+            self._say(tr("An edit of this picture is under way. Wait for it, or cancel it."))
+        elif info is None:
+            session.notice = sentences.of_link(self.link.state)
+        elif field == "source" and DESCRIBE in capabilities and not (text and SUGGEST in capabilities):
+            session.suggestions = None
+            self._begin("describe", mask_of="none", captions=prompts.MOST_SUGGESTIONS)
+        elif SUGGEST not in capabilities:
+            self._say(
+                tr(
+                    "This backend has no language model to suggest words with. Its owner can put a FLAN-T5 model into "
+                    "the folder 'suggester'; the manual says how."
+                )
+            )
+        elif not text:
+            self._say(tr("Write a word or two first: they are said in other words then."))
+        else:
+            session.suggestions = None
+            self._do_again = lambda: self.suggest(field)
+            prompts.remember(self.store, session.inputs)
+            inputs = dataclasses.replace(session.inputs, **{field: text})
+            self.jobs.suggest(session, inputs, field, prompts.MOST_SUGGESTIONS)
+
+    def repeat(self) -> None:
+        """The last edit of this document once more, with its seed."""
+        if not self.session.history:
+            self._say(tr("Nothing has been edited in this picture yet."))
+            return
+        last = self.session.history[-1].again()
+        self.session.inputs = dataclasses.replace(last, seed_locked=self.session.inputs.seed_locked)
+        self._begin("edit", mask_of="kept", keep_seed=True)
+
+    def new_seed(self) -> None:
+        """The same edit with another seed."""
+        self.session.inputs = self.session.inputs.with_new_seed()
+        self._begin("edit", mask_of="kept", keep_seed=True)
+
+    def cancel(self) -> None:
+        """Ends the job of this document; without one, puts suggested words away, then the mask that is shown."""
+        if self.session.activity is not None:
+            self.jobs.cancel(self.session)
+        elif self.session.suggestions is not None:
+            self.session.suggestions = None
+        else:
+            self.masks.hide(self.session)
+
+    def swap(self) -> None:
+        self.session.inputs = self.session.inputs.swapped()
+
+    def mask_to_selection(self) -> None:
+        """The mask of the last search or edit as Krita's own selection."""
+        self.masks.to_selection(self.session)
+
+    def remedy(self, name: str) -> None:
+        """A button of a notice: "start", "settings", "retry", "log" or "look"."""
+        {
+            "start": self.start_backend,
+            "settings": self.settings_wanted.emit,
+            "log": self.settings_wanted.emit,
+            "retry": self._do_again,
+            "look": self.look_again,
+        }[name]()
+
+    def look_again(self) -> None:
+        """Asks the backend anew what it has; jobs that run are not disturbed."""
+        self.session.notice = None
+        self.link.reconnect()
+
+    def choose(self, name: str) -> None:
+        """An entry of the status line's menu, "model:NAME" or one of the others."""
+        kind, _, value = name.partition(":")
+        if kind == "model":
+            self.store.change(model=value)
+            return
+        {
+            "reconnect": self.link.reconnect,
+            "start": self.start_backend,
+            "stop": self.stop_backend,
+            "settings": self.settings_wanted.emit,
+            "diagnostics": self.diagnostics_wanted.emit,
+        }[kind]()
+
+    def _begin(self, task: str, *, mask_of: str, keep_seed: bool = False, captions: int = 0) -> None:
+        self.look()
+        session = self.session
+        if session.activity is not None:
+            self._say(tr("An edit of this picture is under way. Wait for it, or cancel it."))
+            return
+        inputs = session.inputs
+        if task == "edit" and not (inputs.seed_locked or keep_seed):
+            inputs = inputs.with_new_seed()
+        wanted, info = inputs, self.link.state.info
+        if info is not None:
+            inputs = inputs.within(info.capabilities)  # the switches of the rest are off, and say why
+        complaint = "" if task == "describe" else inputs.complaint()
+        try:
+            document, node = layers.active_layer()
+        except CanvasRefusal as refusal:
+            complaint = refusal.sentence
+        if complaint:
+            self._say(complaint, "error")
+            return
+        if task != "describe":
+            names = [adapter.name for adapter in inputs.adapters]
+            session.notice = sentences.of_lack(self.link.state, self.settings.model, names)
+            if session.notice is not None:
+                return
+        session.inputs = wanted
+        self._do_again = lambda: self._begin(task, mask_of=mask_of, keep_seed=True, captions=captions)
+        self.store.put("inputs", wanted.as_map())
+        prompts.remember(self.store, inputs)
+        settings = self.settings
+        if mask_of == "kept":
+            steps = self.masks.capture_steps(session, document, node, settings.context)
+        else:
+            if mask_of == "none":
+                self.masks.hide(session)
+            steps = capture_steps(document, node, settings.context)
+        self.jobs.begin(
+            session,
+            task,
+            inputs,
+            steps,
+            model=settings.model,
+            preview=settings.show_preview,
+            mask_of=mask_of,
+            captions=captions,
+        )
+
+    def _say(self, sentence: str, kind: str = "info") -> None:
+        self.session.notice = sentences.Notice(kind, sentence)
+
+    def _arrived(self, ticket: Ticket, arrival) -> None:
+        if ticket.task == "mask":
+            self.masks.take(ticket, arrival)
+        elif ticket.field:
+            self._offer_words(ticket, arrival.manifest.words)
+        elif ticket.task == "describe":
+            prompts.remember(self.store, ticket.session.inputs)  # what stood there can be had again
+            ticket.session.change_inputs(source=arrival.manifest.words[0])
+        else:
+            self.masks.note(ticket, arrival)
+            self.results.take(ticket, arrival)
+            ticket.session.notice = sentences.of_left_out(arrival.left_out) or ticket.session.notice
+
+    def _offer_words(self, ticket: Ticket, words: tuple[str, ...]) -> None:
+        texts = tuple(dict.fromkeys(text for text in words if text))
+        if texts:
+            own = getattr(ticket.inputs, ticket.field)
+            averaged = ticket.task == "suggest"
+            ticket.session.suggestions = prompts.Suggestions(ticket.field, texts, own, averaged)
+        else:
+            ticket.session.notice = sentences.Notice("info", tr("No other words came to the model. Try again."))
+
+    # -- the backend ------------------------------------------------------------------------------------------------
+
+    def find_connection(self) -> Connection:
+        """Where the backend is, by the settings. Called on the courier's thread; raises a DiffEditError if nowhere."""
+        if self.settings.backend == "remote":
+            return Connection.from_file(self.store.remote_file)
+        return Connection.local_backend()
+
+    def start_backend(self) -> None:
+        """Starts the local backend, or asks for the settings when it is not found."""
+        program = find_program(self.settings.program)
+        if not program:
+            self._say(tr("The program 'diffedit' was not found. Say in Settings where it is."), "error")
+            self.settings_wanted.emit()
+            return
+        self.backend.start(program)
+
+    def stop_backend(self) -> None:
+        if self.backend.started_here:
+            self.backend.stop()
+        else:
+            self._say(tr("The backend was not started by this Krita, so it is not stopped by it."))
+
+    def test_connection(self, told: Callable[[str, bool], None]) -> None:
+        """Says hello to the backend; `told(sentence, good)` hears how it went. A test that still runs is ended."""
+        if self._test is not None:
+            self._test.stop()
+        self._test = ConnectionTest(self.find_connection, self)
+        self._test.told.connect(told)
+        self._test.start()
+
+    def join(self, line: str) -> None:
+        """Uses the backend of a pasted diffedit:// line from now on. Raises BadInputError for a bad one."""
+        Connection.from_line(line).save(self.store.remote_file)
+        self.store.change(backend="remote")
+        self.link.reconnect()
+
+    def _settings_changed(self, settings: Settings) -> None:
+        if self._connection_settings() != self._connection_of:
+            self._connection_of = self._connection_settings()
+            self.link.reconnect()
+
+    def _connection_settings(self) -> tuple[str, str]:
+        return self.settings.backend, self.settings.program
+
+    def _link_changed(self, state: LinkState) -> None:
+        if state.kind == "ready" and self.session.notice is not None and self.session.notice.remedies[:1] == ("start",):
+            self.session.notice = None
+        self.link_changed.emit(state)
+
+    def _backend_changed(self) -> None:
+        if self.backend.state == "running":
+            self.link.reconnect()
+        elif self.backend.state == "failed":
+            self.session.notice = sentences.Notice("error", self.backend.problem, "", ("start", "settings", "log"))

@@ -1,0 +1,283 @@
+"""Runs errands over the wire on a thread of its own: connects, keeps connecting, carries several jobs side by side.
+
+No Qt here: what it has to tell goes through four callables. A lost link, a restarted backend or a new address costs
+nothing: every errand is kept until its last event and submitted again under its own id, which the backend knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from diffedit_protocol.blobs import pack_picture, pack_plane
+from diffedit_protocol.client import Client, Timeouts
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import (
+    AuthError,
+    BadInputError,
+    CancelledError,
+    DiffEditError,
+    LinkError,
+    VersionError,
+)
+from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed
+from diffedit_protocol.replies import OPTIONAL_FIELDS
+
+from .payload import Arrival, Errand, LinkState
+
+Order = tuple[str, Any]
+
+POLL_SECONDS = 0.04  # how long one look at a job's events may take
+PING_SECONDS = 2.0  # between two looks at a link that has nothing to do
+RETRY_LOCAL_SECONDS = 1.0  # no more than a look at a file
+RETRY_SECONDS = (2.0, 4.0, 8.0, 15.0)
+RETRY_REFUSED_SECONDS = 60.0
+MOVED_SECONDS = 1.5  # how long a local backend may be silent before its address is looked up anew
+REFUSALS = (AuthError, VersionError, BadInputError)
+
+
+class _Reconnect(Exception):
+    """Leave this link and connect anew."""
+
+
+class _Stop(Exception):
+    """Leave the thread."""
+
+
+class Courier:
+    """`run()` serves `orders` until `leave` is set. Everything but these two belongs to the calling thread."""
+
+    def __init__(
+        self,
+        find_connection: Callable[[], Connection],
+        orders: queue.SimpleQueue[Order],
+        leave: threading.Event,
+        *,
+        state: Callable[[LinkState], None],
+        uploaded: Callable[[str, int, int], None],
+        told: Callable[[str, Event], None],
+        arrived: Callable[[str, Arrival], None],
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._find = find_connection
+        self._orders = orders
+        self._leave = leave
+        self._state, self._uploaded, self._told, self._arrived = state, uploaded, told, arrived
+        self._timeouts = timeouts or Timeouts()
+        self._last_state: LinkState | None = None
+        self._errands: dict[str, Errand] = {}
+        self._runs: dict[str, Iterator[None]] = {}
+        self._cancelled: set[str] = set()
+        self._client: Client | None = None
+        self._connection: Connection | None = None
+        self._down_since: float | None = None
+        self._pinging = False
+
+    def run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                connected = self._serve()
+                failures = 0 if connected else failures + 1
+                self._idle(self._retry_seconds(failures))
+            except _Reconnect:
+                failures = 0
+                self._last_state = None  # so that the artist sees that it is tried
+            except _Stop:
+                return
+
+    # -- one link ---------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> bool:
+        """Connects and works until the link fails. Returns whether it had been up."""
+        was_up = False
+        try:
+            self._connection = self._find()
+            if self._last_state is None or self._last_state.kind != "down":
+                self._report("connecting")
+            with Client(self._connection, self._timeouts, on_turn=self._check_leave) as self._client:
+                was_up = True
+                self._report("ready")
+                self._work(self._client)
+        except DiffEditError as error:
+            refused = isinstance(error, REFUSALS)
+            self._report("refused" if refused else "lost" if was_up else "down", error)
+        finally:
+            self._client = None
+            self._runs.clear()
+        return was_up
+
+    def _work(self, client: Client) -> None:
+        self._runs = {job: self._carry(client, errand) for job, errand in self._errands.items()}
+        last_ping = time.monotonic()
+        while True:
+            if not self._runs:
+                self._take_order(timeout=PING_SECONDS)
+            self._take_orders()
+            for job, run in list(self._runs.items()):
+                if next(run, self) is self:  # exhausted
+                    self._runs.pop(job, None)
+            self._watch(client)
+            if not self._runs and time.monotonic() - last_ping > PING_SECONDS:
+                self._ping(client)
+                last_ping = time.monotonic()
+
+    def _ping(self, client: Client) -> None:
+        """Raises what is wrong as soon as it is known; the link itself would wait for it to come back."""
+        self._pinging = True
+        try:
+            client.ping()
+        finally:
+            self._pinging = False
+
+    def _watch(self, client: Client) -> None:
+        """Tells of a link that is down at the moment; looks whether a local backend moved to another address."""
+        if client.trouble is None:
+            self._report("ready")
+            self._down_since = None
+            return
+        self._report("lost", client.trouble)
+        if isinstance(client.trouble, REFUSALS):
+            raise client.trouble
+        now = time.monotonic()
+        self._down_since = self._down_since or now
+        if self._connection.local and now - self._down_since > MOVED_SECONDS and self._find() != self._connection:
+            raise _Reconnect
+
+    # -- one errand -------------------------------------------------------------------------------------------------
+
+    def _carry(self, client: Client, errand: Errand) -> Iterator[None]:
+        """Submits and follows one errand to its end; yields whenever there is nothing to do for a moment."""
+        try:
+            request, blobs = _packed(errand)
+            able = client.hello.capabilities
+            left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
+            request = dataclasses.replace(request, **dict.fromkeys(left_out, False))
+            yield
+            client.submit(request, blobs, errand.job, on_upload=lambda sent, total: self._upload(errand, sent, total))
+            for event in client.events(errand.job, poll=POLL_SECONDS / max(1, len(self._runs))):
+                if event is None:
+                    yield
+                elif isinstance(event, Done):
+                    arrival = dataclasses.replace(self._fetch(client, event), left_out=left_out)
+                    self._end(errand.job)
+                    self._arrived(errand.job, arrival)
+                    client.ack(errand.job)
+                    return
+                else:
+                    if isinstance(event, (Failed, Cancelled)):
+                        self._end(errand.job)
+                    self._told(errand.job, event)
+                    yield
+        except LinkError:
+            raise  # the errand is kept for the next link
+        except CancelledError:
+            self._end(errand.job)
+            self._told(errand.job, Cancelled())
+        except DiffEditError as error:
+            self._end(errand.job)
+            self._told(errand.job, Failed(error))
+
+    def _upload(self, errand: Errand, sent: int, total: int) -> None:
+        self._uploaded(errand.job, sent, total)
+        self._take_orders()
+        if errand.job in self._cancelled:
+            raise CancelledError("Cancelled while the picture was being sent.")
+
+    def _fetch(self, client: Client, done: Done) -> Arrival:
+        manifest = done.manifest
+        soft_map = client.fetch(manifest.soft_map) if manifest.soft_map is not None else None
+        edits = tuple(client.fetch(edit.pixels) for edit in manifest.edits)
+        return Arrival(manifest, client.fetch(manifest.mask), soft_map, edits)
+
+    def _end(self, job: str) -> None:
+        self._errands.pop(job, None)
+        self._cancelled.discard(job)
+
+    # -- orders -----------------------------------------------------------------------------------------------------
+
+    def _take_orders(self) -> None:
+        while self._take_order(timeout=0):
+            pass
+
+    def _take_order(self, timeout: float) -> bool:
+        """Waits up to `timeout` s for one order and obeys it. False when none came."""
+        try:
+            kind, value = self._orders.get(timeout=timeout) if timeout else self._orders.get_nowait()
+        except queue.Empty:
+            return False
+        self._check_leave()
+        if kind == "reconnect":
+            raise _Reconnect
+        if kind == "submit":
+            self._errands[value.job] = value
+            if self._client is not None:
+                self._runs[value.job] = self._carry(self._client, value)
+        elif kind == "cancel" and value in self._errands:
+            self._cancel(value)
+        return True
+
+    def _check_leave(self) -> None:
+        """Called by the client at least every 50 ms."""
+        if self._leave.is_set():
+            raise _Stop
+        if self._pinging and self._client is not None and self._client.trouble is not None:
+            raise self._client.trouble
+
+    def _cancel(self, job: str) -> None:
+        self._cancelled.add(job)
+        if self._client is None or self._client.trouble is not None:
+            # Nobody can be told now. The backend ends the job when its time is over; its result is not fetched.
+            self._end(job)
+            self._runs.pop(job, None)
+            self._told(job, Cancelled())
+        elif job in self._runs:
+            try:
+                self._client.cancel(job)
+            except LinkError:
+                raise
+            except DiffEditError as error:  # it was not submitted yet, or ended in this moment
+                self._end(job)
+                self._runs.pop(job, None)
+                self._told(job, Cancelled() if error.code == "UNKNOWN_JOB" else Failed(error))
+
+    def _idle(self, seconds: float) -> None:
+        """Between two attempts: obeys orders for `seconds`."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._take_order(timeout=left)
+
+    def _retry_seconds(self, failures: int) -> float:
+        if self._last_state is not None and self._last_state.kind == "refused":
+            return RETRY_REFUSED_SECONDS
+        if self._connection is None or self._connection.local:
+            return RETRY_LOCAL_SECONDS
+        return RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+
+    def _report(self, kind: str, error: DiffEditError | None = None) -> None:
+        connection = self._connection
+        info = self._client.hello if kind == "ready" and self._client is not None else None
+        state = LinkState(kind, connection.host if connection else "", not connection or connection.own, info, error)
+        if self._last_state is None or not state.says_the_same_as(self._last_state):
+            self._last_state = state
+            self._state(state)
+
+
+def _packed(errand: Errand) -> tuple[EditRequest, dict[str, bytes]]:
+    """The request that names the errand's pixels, and the pixels by name."""
+    if errand.picture is None:
+        return errand.request, {}
+    width, height = errand.width, errand.height
+    picture, data = pack_picture(errand.picture, width, height, errand.channels)
+    blobs = {picture.blob: data}
+    planes = {}
+    for name in ("selection", "mask"):
+        plane = getattr(errand, name)
+        if plane is not None:
+            planes[name], packed = pack_plane(plane, width, height)
+            blobs[planes[name].blob] = packed
+    return dataclasses.replace(errand.request, picture=picture, **planes), blobs

@@ -1,0 +1,65 @@
+"""*Test connection*: says hello to a backend on a thread of its own and tells in one sentence how it went."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import CancelledError, DiffEditError
+
+from ..model import sentences
+from ..qt import QtCore, Signal
+from ..translation import tr
+from .payload import LinkState
+
+MILLISECONDS = 1000
+
+
+class ConnectionTest(QtCore.QThread):
+    """`told(sentence, good)` once, on the thread that made it."""
+
+    told = Signal(str, bool)
+
+    def __init__(self, find_connection: Callable[[], Connection], parent: QtCore.QObject) -> None:
+        super().__init__(parent)
+        self._find = find_connection
+        self._leave = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the test, if it still runs; nothing is told then."""
+        self._leave.set()
+        self.wait()
+
+    def _check_leave(self) -> None:
+        if self._leave.is_set():
+            raise CancelledError("The test was stopped.")
+
+    def run(self) -> None:
+        connection = None
+        try:
+            connection = self._find()
+            with Client(connection, on_turn=self._check_leave) as client:
+                round_trip = client.ping()
+                info = client.hello
+        except CancelledError:
+            return
+        except DiffEditError as error:
+            self.told.emit(_complaint(error, connection), False)
+            return
+        self.told.emit(
+            tr(
+                "It works: DiffEdit {version} on {device}, answers in {milliseconds} ms.",
+                version=info.version,
+                device=info.device or tr("an unnamed device"),
+                milliseconds=max(1, round(MILLISECONDS * round_trip)),
+            ),
+            True,
+        )
+
+
+def _complaint(error: DiffEditError, connection: Connection | None) -> str:
+    local = connection is None or connection.own
+    notice = sentences.of_link(LinkState("down", connection.host if connection else "", local, None, error))
+    return notice.sentence if connection is not None else error.sentence

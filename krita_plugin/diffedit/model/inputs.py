@@ -1,0 +1,114 @@
+"""What the artist has asked for: the words and the sliders, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from diffedit_protocol.errors import SchemaError
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Adapter, EditRequest
+from diffedit_protocol.replies import OPTIONAL_FIELDS
+
+from ..translation import tr
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class EditInputs:
+    """One state of the docker's controls.
+
+    `threshold` in (0, 1), None for the automatic one. `grow` (may be negative) and `feather` in px of the picture.
+    `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
+    `detail`: an edit larger than the model's pictures is drawn at the layer's own resolution. `matting`: the edge of
+    its mask follows hair and fur.
+    `adapters`: LoRAs and textual inversions of the backend, by name with their weights.
+    """
+
+    source: str = ""
+    target: str = ""
+    negative: str = ""
+    threshold: float | None = None
+    grow: int = 6
+    feather: int = 4
+    strength: float = 0.8
+    quality: str = "normal"
+    seed: int = 0
+    seed_locked: bool = False
+    variations: int = 1
+    detail: bool = False
+    matting: bool = False
+    adapters: tuple[Adapter, ...] = ()
+
+    def swapped(self) -> EditInputs:
+        """The other direction: what should be there is there, and the other way round."""
+        return dataclasses.replace(self, source=self.target, target=self.source)
+
+    def with_new_seed(self) -> EditInputs:
+        return dataclasses.replace(self, seed=secrets.randbelow(MAX_SEED - 64))
+
+    def within(self, capabilities: Collection[str]) -> EditInputs:
+        """Without what a backend that told of these capabilities cannot do."""
+        return self.without([name for name in OPTIONAL_FIELDS if name not in capabilities])
+
+    def without(self, names: Collection[str]) -> EditInputs:
+        """With the switches of these names off."""
+        return dataclasses.replace(self, **dict.fromkeys(names, False))
+
+    def complaint(self) -> str:
+        """What keeps these words from being worked with, as a sentence; empty when nothing does."""
+        source, target = self.source.strip(), self.target.strip()
+        if not source:
+            return tr("Write what there is, for example “a horse”.")
+        if not target:
+            return tr("Write what there should be, for example “a zebra”.")
+        if source.casefold() == target.casefold():
+            return tr("Both texts are the same, so there is nothing to change.")
+        if max(len(source), len(target), len(self.negative)) > MAX_PROMPT_CHARACTERS:
+            return tr("A text is longer than {limit} characters. Shorten it.", limit=MAX_PROMPT_CHARACTERS)
+        return ""
+
+    def request(self, task: str, *, model: str = "", preview: bool = True) -> EditRequest:
+        """The request without pixels; `task` is "mask", "edit" or "describe"."""
+        return EditRequest(
+            source=self.source.strip(),
+            target=self.target.strip(),
+            negative=self.negative.strip(),
+            task=task,
+            threshold=self.threshold,
+            grow=self.grow,
+            feather=self.feather,
+            strength=self.strength,
+            quality=self.quality,
+            seed=self.seed,
+            variations=self.variations if task == "edit" else 1,
+            detail=self.detail and task == "edit",
+            matting=self.matting and task == "edit",  # a mask that is shown is made from its soft map, here
+            model=model,
+            adapters=self.adapters if task != "describe" else (),
+            preview=preview,
+        )
+
+    def as_map(self) -> dict[str, Any]:
+        """For JSON; `from_map` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_map(cls, values: dict[str, Any]) -> EditInputs:
+        """The inputs of `as_map`, also of another version: unknown names are left out. TypeError if it is no map."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        kept = {name: value for name, value in dict(values).items() if name in known}
+        try:
+            adapters = tuple(Adapter(str(entry["name"]), float(entry["weight"])) for entry in kept.pop("adapters", ()))
+        except (SchemaError, KeyError, ValueError) as error:
+            raise TypeError(f"adapters are names with weights: {error}") from error
+        return cls(**kept, adapters=adapters)
+
+
+def describe(source: str, target: str, seed: int | None = None) -> str:
+    """How an edit is named in layers and lists: "a horse → a zebra (41)"."""
+    words = f"{source.strip()} → {target.strip()}"
+    return words if seed is None else f"{words} ({seed})"

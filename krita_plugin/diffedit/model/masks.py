@@ -1,0 +1,269 @@
+"""The mask that was found: shown in the document, moved with the sliders, handed back to the edit as it then is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from ..backend.payload import Arrival
+from ..canvas import documents, layers
+from ..canvas.apply import keep_mask_steps
+from ..canvas.capture import Capture, capture_steps, read_plane
+from ..canvas.live_mask import LiveMask, select
+from ..canvas.refusal import CanvasRefusal
+from ..canvas.steps import StepRunner
+from ..qt import QtCore
+from ..translation import tr
+from . import sentences
+from .jobs import Ticket
+from .results import FoundMask
+from .session import EditSession
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from krita import Document, Node
+
+    from ..app import Studio
+
+WATCH_MS = 150  # Krita has no signal for another active layer, a moved or a painted one
+SETTLE_MS = 150  # after the last move of a slider the mask is made from all px
+
+
+class MaskDesk(QtCore.QObject):
+    """Takes the masks that jobs bring and shows them live: a moved slider costs no message to the backend.
+
+    A mask whose layer was painted on since is out of date, and said to be: the red goes, and comes back when the
+    painting is undone; a selection or a selection mask, which may be the artist's by now, stays.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio)
+        self._studio = studio
+        self._live: dict[EditSession, LiveMask] = {}
+        self._form = studio.settings.mask_form
+        studio.store.listen(self._settings_changed)
+        self._due: EditSession | None = None
+        # A slider tells of every px that it moves; once per turn of the event loop is as often as it can be seen.
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._show_due)
+        self._settle = QtCore.QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(SETTLE_MS)
+        self._settle.timeout.connect(lambda: self._show(self._due))
+        self._outdated: dict[EditSession, sentences.Notice] = {}
+        self._watch = QtCore.QTimer(self)  # runs while a mask is shown, or waits for an undo
+        self._watch.setInterval(WATCH_MS)
+        self._watch.timeout.connect(self._follow)
+
+    def take(self, ticket: Ticket, arrival: Arrival) -> None:
+        """Shows the mask of a search."""
+        self.note(ticket, arrival)
+        self._show(ticket.session)
+
+    def note(self, ticket: Ticket, arrival: Arrival) -> None:
+        """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
+        session = ticket.session
+        self.hide(session)
+        if arrival.soft_map is not None:
+            capture = ticket.capture
+            found = FoundMask(
+                capture.place,
+                capture.area,
+                arrival.soft_map,
+                arrival.manifest.threshold,
+                capture.fingerprint,
+                capture.selection,
+            )
+            self._live[session] = self._live_mask(session, found)
+            session.found = found
+
+    def adjust(self, session: EditSession) -> None:
+        """A slider of the mask was moved: shows the mask as it is now."""
+        if session.found is not None:
+            self._due = session
+            self._timer.start(0)
+
+    def hide(self, session: EditSession) -> None:
+        """Takes the shown mask off the canvas; the artist's own selection is back."""
+        self._settle.stop()
+        self._current(session)
+        self._take_off(session)
+
+    def _take_off(self, session: EditSession) -> None:
+        live = self._live.get(session)
+        if live is not None and session.mask_shown:
+            live.hide()
+            session.mask_shown = False
+
+    def forget(self, session: EditSession) -> None:
+        """The session ends."""
+        self._outdated.pop(session, None)
+        if self._due is session:
+            self._timer.stop()
+            self._settle.stop()
+        live = self._live.pop(session, None)
+        if live is not None:
+            live.hide()
+
+    def keep(self, session: EditSession) -> None:
+        """Adds the mask to its layer as a selection mask, for the artist to paint on."""
+        live = self._live.get(session)
+        if live is None:
+            self._tell_missing(session)
+            return
+        self.hide(session)
+        name = tr("{source} (mask)", source=session.inputs.source.strip())
+        steps = keep_mask_steps(session.found.place, name, self._plane(session), session.found.area)
+
+        def kept(_: str) -> None:
+            session.notice = sentences.Notice(
+                "info", tr("The mask is on the layer. Paint on it as you like; Edit uses it as it is.")
+            )
+
+        StepRunner(steps, kept, self._refused(session), self)
+
+    def to_selection(self, session: EditSession) -> None:
+        """Makes the mask the artist's selection."""
+        if session.found is None:
+            self._tell_missing(session)
+            return
+        self.hide(session)
+        try:
+            document, layer = layers.find_again(session.found.place)
+        except CanvasRefusal as refusal:
+            self._refused(session)(refusal)
+            return
+        area = session.found.area.moved(*layers.drift(session.found.place, layer))
+        select(document, self._plane(session), area)
+
+    def capture_steps(
+        self, session: EditSession, document: Document, node: Node, context: int
+    ) -> Generator[None, None, Capture]:
+        """Captures for an edit. A mask that is shown and was painted on becomes the capture's mask; one that is shown
+        as it was found is left to the backend, which makes it from the same values."""
+        live = self._live.get(session)
+        if live is None or not session.mask_shown or not live.in_document:
+            return (yield from capture_steps(document, node, context))
+        painted = live.painted()
+        self.hide(session)  # else it would be captured as the artist's selection
+        capture = yield from capture_steps(document, node, context)
+        if painted is None:
+            live.show(*self._values(session))
+            mask, selection = None, capture.selection
+        else:
+            mask, selection = (yield from read_plane(painted, capture.area)), None
+            live.show_painted(painted)
+        self._is_shown(session)
+        return dataclasses.replace(capture, mask=mask, selection=selection)
+
+    def _live_mask(self, session: EditSession, found: FoundMask) -> LiveMask:
+        def leave() -> None:
+            self.hide(session)
+
+        return LiveMask(
+            found.place,
+            found.area,
+            found.soft_map,
+            found.fingerprint,
+            found.selection,
+            self._studio.settings.mask_form,
+            leave,
+        )
+
+    def _follow(self) -> None:
+        watched = [s for s in self._live if s.mask_shown or s in self._outdated]
+        for session in watched:
+            live = self._live[session]
+            if session.mask_shown and not live.in_document and not live.follow():
+                self.hide(session)
+            elif not self._settle.isActive():  # while a slider is dragged, its steps come first
+                self._look_for_changes(session, live)
+        if not watched:
+            self._watch.stop()
+
+    def _look_for_changes(self, session: EditSession, live: LiveMask) -> None:
+        try:
+            changed = live.changed()
+        except CanvasRefusal:
+            self.hide(session)  # its document or its layer is gone
+            return
+        if changed and session not in self._outdated:
+            self._outdated[session] = self._tell_outdated(session)
+            if not live.in_document:
+                self._take_off(session)
+        elif not changed and session in self._outdated:
+            self._current(session)
+            if not session.mask_shown and live.belongs():
+                self._show(session)
+
+    def _tell_outdated(self, session: EditSession) -> sentences.Notice:
+        layer = session.found.place.layer_name
+        sentence = tr("'{layer}' was changed since its mask was found. Find the mask again, or undo.", layer=layer)
+        notice = sentences.Notice("info", sentence)
+        if session.activity is None:
+            session.notice = notice
+        return notice
+
+    def _current(self, session: EditSession) -> None:
+        """Its mask is not out of date any more, or nobody looks at it any more."""
+        notice = self._outdated.pop(session, None)
+        if notice is not None and session.notice == notice:
+            session.notice = None
+
+    def _settings_changed(self, settings: Settings) -> None:
+        """Shows masks in the form that is wanted now, what the artist painted on them included."""
+        if settings.mask_form == self._form:
+            return
+        self._form = settings.mask_form
+        for session, live in list(self._live.items()):
+            shown = session.mask_shown
+            try:
+                painted = live.painted() if shown else None
+                self.hide(session)
+                self._live[session] = self._live_mask(session, session.found)
+                if painted is not None:
+                    self._live[session].show_painted(painted)
+                    self._is_shown(session)
+                elif shown:
+                    self._show(session)
+            except CanvasRefusal as refusal:
+                self._refused(session)(refusal)
+
+    def _plane(self, session: EditSession) -> bytes:
+        return self._live[session].plane(*self._values(session))
+
+    def _values(self, session: EditSession) -> tuple[float, int, int]:
+        return session.threshold, session.inputs.grow, session.inputs.feather
+
+    def _show_due(self) -> None:
+        self._show(self._due, dragged=True)
+        self._settle.start()
+
+    def _show(self, session: EditSession, *, dragged: bool = False) -> None:
+        live = self._live.get(session)
+        if session in self._outdated and not live.in_document:
+            self._tell_outdated(session)
+            return
+        try:
+            if live is None or documents.id_of(documents.active_document()) != session.document_id:
+                return  # the artist looks at another picture; its own selection is not touched
+            live.show(*self._values(session), dragged=dragged)
+        except CanvasRefusal as refusal:
+            self._refused(session)(refusal)
+            return
+        self._is_shown(session)
+
+    def _is_shown(self, session: EditSession) -> None:
+        session.mask_shown = True
+        self._watch.start()
+
+    def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
+        def tell(refusal: CanvasRefusal) -> None:
+            session.notice = sentences.of_refusal(refusal.sentence)
+
+        return tell
+
+    def _tell_missing(self, session: EditSession) -> None:
+        session.notice = sentences.Notice("info", tr("There is no mask yet. Find one first."))

@@ -1,0 +1,116 @@
+"""How far a job is, as one fraction and one line of words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffedit_protocol.messages import Progress
+
+from ..translation import tr
+
+# The share of a job that each stage usually takes. Only the pace of the bar depends on it.
+WEIGHTS = {
+    "mask": {"loading": 0.05, "encoding": 0.05, "finding": 0.9},
+    "describe": {"loading": 0.3, "encoding": 0.7},
+    "suggest": {"loading": 0.3, "encoding": 0.7},
+    "edit": {
+        "loading": 0.02,
+        "encoding": 0.03,
+        "finding": 0.23,
+        "edges": 0.02,
+        "inverting": 0.3,
+        "editing": 0.35,
+        "decoding": 0.05,
+    },
+    "detailed": {
+        "loading": 0.02,
+        "encoding": 0.01,
+        "finding": 0.07,
+        "edges": 0.02,
+        "inverting": 0.08,
+        "editing": 0.1,
+        "decoding": 0.7,
+    },
+}
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What is being done for one document.
+
+    `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "waiting" (in the queue), "working",
+    "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told. `own_mask`: the artist's mask
+    is used, nothing is searched.
+    """
+
+    task: str
+    phase: str
+    job: str = ""
+    stage: str = ""
+    step: int = 0
+    total: int = 0
+    ahead: int = 0
+    seconds_left: float | None = None
+    fraction: float | None = None
+    own_mask: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is being done: "Editing · inverting 14/20 · 6 s left"."""
+        names = {
+            "mask": tr("Finding the mask"),
+            "edit": tr("Editing"),
+            "describe": tr("Describing the layer"),
+            "suggest": tr("Suggesting words"),
+        }
+        parts = [tr("Using your mask") if self.own_mask else names[self.task], self._detail()]
+        if self.seconds_left is not None and self.phase == "working":
+            parts.append(time_left(self.seconds_left))
+        return " · ".join(part for part in parts if part)
+
+    def _detail(self) -> str:
+        if self.phase == "waiting":
+            return tr("{count} before it", count=self.ahead) if self.ahead else tr("about to begin")
+        if self.phase == "working":
+            if not self.stage:
+                return tr("about to begin")
+            name = tr("writing") if self.task == "suggest" and self.stage == "encoding" else stage_name(self.stage)
+            return f"{name} {self.step}/{self.total}" if self.total > 1 else name
+        return {
+            "reading": tr("reading the layer"),
+            "linking": tr("waiting for the backend"),
+            "sending": tr("sending the text") if self.task == "suggest" else tr("sending the picture"),
+            "adding": tr("adding the layer"),
+            "cancelling": tr("cancelling"),
+        }[self.phase]
+
+
+def stage_name(stage: str) -> str:
+    names = {
+        "loading": tr("loading the model"),
+        "encoding": tr("looking at the picture"),
+        "finding": tr("finding the place"),
+        "edges": tr("tracing the edges"),
+        "inverting": tr("inverting"),
+        "editing": tr("painting"),
+        "decoding": tr("developing"),
+    }
+    return names.get(stage, stage)
+
+
+def time_left(seconds: float) -> str:
+    if seconds >= MINUTE:
+        return tr("{minutes} min left", minutes=round(seconds / MINUTE))
+    return tr("{seconds} s left", seconds=max(1, round(seconds)))
+
+
+def fraction(kind: str, progress: Progress) -> float:
+    """The share of the whole job that is done, 0 to 1, by the usual weight of its stages. `kind`: of WEIGHTS."""
+    weights = WEIGHTS[kind]
+    done = 0.0
+    for stage, weight in weights.items():
+        if stage == progress.stage:
+            return min(1.0, done + weight * progress.step / max(1, progress.total))
+        done += weight
+    return 0.0

@@ -1,0 +1,226 @@
+"""Results of edits: offered as variations, shown in place, added to the document, kept in its history."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from ..backend.payload import Arrival
+from ..canvas import annotations, documents, exchange, layers
+from ..canvas.apply import Addition, apply_steps
+from ..canvas.refusal import CanvasRefusal
+from ..canvas.steps import StepRunner
+from ..qt import QtCore, Signal
+from ..translation import tr
+from ..ui import thumbnails
+from . import sentences
+from .history import Record, decode, encode
+from .jobs import Ticket
+from .progress import Activity
+from .results import Variation, crop, place_bounds
+from .session import EditSession
+
+if TYPE_CHECKING:
+    from krita import Document
+
+    from ..app import Studio
+    from ..canvas.layers import Place
+
+
+class ResultDesk(QtCore.QObject):
+    """Takes what jobs bring. A single result becomes a layer at once (a setting); several wait to be chosen.
+
+    The first variation that is shown becomes a layer, one undo step; showing another exchanges its pixels. `kept` are
+    results of documents that were closed meanwhile; `kept_changed()` tells of new ones.
+    """
+
+    kept_changed = Signal()
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio)
+        self._studio = studio
+        self._last: dict[EditSession, Ticket] = {}
+        self.kept: tuple[Record, ...] = ()
+
+    def take(self, ticket: Ticket, arrival: Arrival) -> None:
+        """Offers the variations of a finished edit."""
+        session = ticket.session
+        fresh = _variations_of(ticket, arrival)
+        request = dataclasses.replace(ticket.errand.request, matting=False)  # this mask has its fine edges
+        errand = dataclasses.replace(ticket.errand, request=request, mask=arrival.mask, selection=None)
+        self._last[session] = dataclasses.replace(ticket, errand=errand)
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        model, layer = arrival.manifest.model, ticket.capture.place.layer_name
+        records = tuple(
+            Record(ticket.inputs, v.seed, when, layer, model, thumbnails.to_text(v.thumbnail), v) for v in fresh
+        )
+        self._remember(session, session.history + records)
+        for _, sentence in arrival.manifest.notes:
+            session.notice = sentences.Notice("info", sentence)
+        waiting = tuple(v for v in session.variations if v.state != "added")
+        session.offer(waiting + fresh, len(waiting))
+        if len(fresh) == 1 and not waiting and self._studio.settings.add_single:
+            self.accept(session)
+
+    def show(self, session: EditSession, index: int) -> None:
+        """Chooses a variation and shows it in the document."""
+        session.offer(session.variations, index)
+        wanted = session.variations[index]
+        shown = _index_of(session, "shown")
+        if session.activity is not None or wanted.state != "waiting":
+            return
+        if shown < 0:
+            self._run(session, self._apply(wanted.place, wanted), self._set_shown(session, index))
+            return
+        now = session.variations[shown]
+
+        def exchanged(_: None) -> None:
+            session.replace_variation(shown, state="waiting", layer_id="")
+            session.replace_variation(index, state="shown", layer_id=now.layer_id)
+
+        def gone(_: CanvasRefusal) -> None:  # an undo took the layer away: then this one is shown in a new layer
+            session.replace_variation(shown, state="waiting", layer_id="")
+            self.show(session, index)
+
+        steps = exchange.exchange_steps(now.place, now.layer_id, now.area, _addition(wanted))
+        self._run(session, steps, exchanged, gone)
+
+    def accept(self, session: EditSession) -> None:
+        """The chosen variation stays in the document as a layer."""
+        index = session.selected
+        if index < 0 or session.activity is not None:
+            return
+        chosen = session.variations[index]
+        self._studio.masks.hide(session)
+        if chosen.state == "shown":
+            session.replace_variation(index, state="added")
+        elif chosen.state == "waiting" and _index_of(session, "shown") < 0:
+
+            def added(layer_id: str) -> None:
+                session.replace_variation(index, state="added", layer_id=layer_id)
+
+            self._run(session, self._apply(chosen.place, chosen), added)
+
+    def discard(self, session: EditSession) -> None:
+        """Drops every variation that was not accepted; one that is shown leaves the document."""
+        shown = _index_of(session, "shown")
+        if shown >= 0:
+            variation = session.variations[shown]
+            try:
+                exchange.remove_layer(variation.place, variation.layer_id, variation.name)
+            except CanvasRefusal as refusal:  # it went by an undo, say: what was wanted is so already
+                session.notice = sentences.Notice("info", refusal.sentence)
+        session.offer((), -1)
+
+    def more(self, session: EditSession) -> None:
+        """One more variation of the last edit, with a new seed: same pixels, same mask."""
+        ticket = self._last.get(session)
+        if ticket is None or session.activity is not None:
+            return
+        session.inputs = session.inputs.with_new_seed()
+        inputs = dataclasses.replace(ticket.inputs, seed=session.inputs.seed, variations=1)
+        self._studio.jobs.again(ticket, inputs)
+
+    def put(self, session: EditSession, record: Record) -> None:
+        """Adds a result of the history above the active layer, where it was."""
+        if record.kept is None or session.activity is not None:
+            return
+        try:
+            document, layer = layers.active_layer()
+        except CanvasRefusal as refusal:
+            session.notice = sentences.of_refusal(refusal.sentence)
+            return
+        self._run(session, self._apply(layers.place_of(document, layer), record.kept), lambda layer_id: None)
+
+    def use_again(self, session: EditSession, record: Record) -> None:
+        """Sets the words and sliders of an earlier edit."""
+        session.inputs = record.again()
+
+    def recall(self, session: EditSession, document: Document) -> None:
+        """Reads the history that the document carries."""
+        try:
+            session.history = decode(annotations.read_history(document))
+        except ValueError as error:
+            session.notice = sentences.Notice(
+                "info", tr("The history in this file could not be read; a new one begins."), str(error)
+            )
+
+    def forget(self, session: EditSession) -> None:
+        """The session ends: the pixels that its last edit sent go."""
+        self._last.pop(session, None)
+
+    def _apply(self, place: Place, variation: Variation) -> Generator[None, None, str]:
+        return apply_steps(place, _addition(variation), self._studio.settings.result_form)
+
+    def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
+        return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)
+
+    def _run(
+        self,
+        session: EditSession,
+        steps: Generator[None, None, Any],
+        done: Callable[[Any], None],
+        gone: Callable[[CanvasRefusal], None] | None = None,
+    ) -> None:
+        """Runs canvas steps with the session marked as busy. A refusal keeps the result; `gone` is called instead when
+        it is the shown layer that is not there any more."""
+
+        def finished(value: Any) -> None:
+            session.activity = None
+            done(value)
+
+        def refused(refusal: CanvasRefusal) -> None:
+            session.activity = None
+            if gone is not None and refusal.code == "LAYER_GONE":
+                gone(refusal)
+            else:
+                self._keep(session, refusal)
+
+        session.activity = Activity("edit", "adding")
+        StepRunner(steps, finished, refused, self)
+
+    def _keep(self, session: EditSession, refusal: CanvasRefusal) -> None:
+        notice = sentences.of_refusal(refusal.sentence)
+        session.notice = notice
+        if refusal.code == "DOCUMENT_GONE":
+            waiting = [record for record in session.history if record.kept in session.variations]
+            self.kept += tuple(waiting)
+            session.offer((), -1)
+            self._studio.forget_closed()
+            self._studio.session.notice = notice
+            self.kept_changed.emit()
+
+    def _remember(self, session: EditSession, records: tuple[Record, ...]) -> None:
+        """Sets the history of a session and writes it into its document, if that is still open."""
+        session.history = records
+        for document in documents.open_documents():
+            if documents.id_of(document) == session.document_id:
+                annotations.write_history(document, encode(records, 1024 * self._studio.settings.history_kib))
+
+
+def _variations_of(ticket: Ticket, arrival: Arrival) -> tuple[Variation, ...]:
+    manifest = arrival.manifest
+    area = place_bounds(ticket.capture.area, manifest.bounds)
+    mask = crop(arrival.mask, ticket.capture.area.width, manifest.bounds)
+    return tuple(
+        Variation(
+            ticket.capture.place,
+            area,
+            pixels,
+            mask,
+            ticket.inputs,
+            edit.seed,
+            ticket.surroundings.with_edit(pixels, area),
+        )
+        for edit, pixels in zip(manifest.edits, arrival.edits, strict=True)
+    )
+
+
+def _addition(variation: Variation) -> Addition:
+    return Addition(variation.name, variation.area, variation.pixels, variation.mask, variation.area)
+
+
+def _index_of(session: EditSession, state: str) -> int:
+    return next((i for i, variation in enumerate(session.variations) if variation.state == state), -1)

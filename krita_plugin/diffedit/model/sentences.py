@@ -1,0 +1,149 @@
+"""What went wrong, said to the artist in his language: a sentence that names the thing, then the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffedit_protocol.errors import DiffEditError
+
+from ..backend.payload import LinkState
+from ..translation import tr
+
+
+@dataclass(frozen=True)
+class Notice:
+    """`kind`: "info" or "error". `detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
+    "settings", "retry", "log", "look"."""
+
+    kind: str
+    sentence: str
+    detail: str = ""
+    remedies: tuple[str, ...] = ()
+
+
+def of_refusal(sentence: str) -> Notice:
+    return Notice("error", sentence)
+
+
+def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target: str = "", size: str = "") -> Notice:
+    """The notice for a job that failed. `source`, `target` and `size` ("2048 × 2048") tell what was asked for.
+
+    Errors that only the backend can word are shown in its own words.
+    """
+    detail = "\n".join(part for part in (error.sentence, error.detail) if part)
+    match error.code:
+        case "OOM":
+            sentence = tr(
+                "The GPU ran out of memory at {size}. A selection, or the draft quality, needs less.", size=size
+            )
+            return Notice("error", sentence, detail, ("retry",))
+        case "WORKER_DIED":
+            sentence = tr("The backend had to restart its model. Your picture is untouched.")
+            return Notice("error", sentence, detail, ("retry", "log"))
+        case "NOTHING_FOUND":
+            sentence = tr(
+                "No region differs clearly between '{source}' and '{target}'. "
+                "Lower the threshold, or select the place yourself.",
+                source=source,
+                target=target,
+            )
+            return Notice("info", sentence, detail)
+        case "BUSY":
+            return Notice(
+                "error", tr("The backend has too much to do at the moment. Try again soon."), detail, ("retry",)
+            )
+        case "LINK" | "AUTH" | "VERSION":
+            return of_link(LinkState("refused" if error.code != "LINK" else "down", link.host, link.local, None, error))
+        case _:
+            return Notice("error", error.sentence, error.detail, ("retry",) if error.retryable else ())
+
+
+def of_link(state: LinkState) -> Notice | None:
+    """The notice for a link that is not up; None for one that is, or is being made."""
+    if state.kind in ("ready", "connecting") or state.error is None:
+        return None
+    detail = "\n".join(part for part in (state.error.sentence, state.error.detail) if part)
+    if state.error.code in ("AUTH", "VERSION", "BAD_INPUT"):
+        return Notice("error", state.error.sentence, state.error.detail, ("settings",))
+    if state.kind == "lost":
+        if state.local:
+            sentence = tr("The link to the backend was lost. It is tried again; nothing of your work is lost.")
+            return Notice("error", sentence, detail, ("start", "settings"))
+        sentence = tr(
+            "The link to {host} was lost. The job goes on there; its result will be fetched.", host=state.host
+        )
+        return Notice("error", sentence, detail, ("settings",))
+    if state.local:
+        sentence = tr("No backend is running. Start it here, or paste a connection line in Settings.")
+        return Notice("error", sentence, detail, ("start", "settings"))
+    return Notice("error", tr("{host} does not answer. It is tried again.", host=state.host), detail, ("settings",))
+
+
+def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | None:
+    """The notice for an edit that asks for what the backend of the moment does not have; None when it has all.
+
+    `model`: the artist's choice, "" for the backend's own; `adapters`: names. Nothing is known of a backend that is not
+    there: it will say itself.
+    """
+    info = state.info
+    if info is None:
+        return None
+    where = tr("this machine") if state.local else state.host
+    chosen = info.model(model)
+    if info.models and chosen is None:
+        sentence = tr(
+            "The backend on {where} has no model '{name}'. Choose one that it has, behind ☰.", where=where, name=model
+        )
+        return Notice("error", sentence, "", ("look",))
+    there = {adapter.name: adapter for adapter in info.known_adapters}
+    for name in adapters:
+        if name not in there:
+            if state.local:
+                sentence = tr(
+                    "'{name}' is not in the adapters folder. Put its file there, or take it off the list.", name=name
+                )
+            else:
+                sentence = tr(
+                    "{where} has no '{name}'. Its owner can put the file there; or take it off the list.",
+                    where=where,
+                    name=name,
+                )
+            return Notice("error", sentence, "", ("look",))
+        if chosen is not None and not there[name].fits(chosen):
+            if there[name].kind == "damaged":
+                sentence = tr("The file of '{name}' is damaged. Copy it anew, or take it off the list.", name=name)
+            else:
+                sentence = tr(
+                    "'{name}' was made for {family} and does not fit the model '{model}'. Take it off the list, or "
+                    "choose another model.",
+                    name=name,
+                    family=there[name].family,
+                    model=chosen.name,
+                )
+            return Notice("error", sentence)
+    return None
+
+
+def of_left_out(names: Sequence[str]) -> Notice | None:
+    """The notice for an edit without what the backend could not be asked for; None when that is nothing."""
+    said = {"detail": tr("Full detail"), "matting": tr("Fine edges")}
+    if not names:
+        return None
+    what = ", ".join(said[name] for name in names)
+    return Notice("info", tr("Made without what this backend cannot do: {what}.", what=what))
+
+
+def status_line(state: LinkState, chosen_model: str = "") -> str:
+    """One line on how the backend is. `chosen_model`: the artist's, "" for the backend's own."""
+    where = tr("this machine") if state.local else state.host
+    if state.kind == "ready" and state.info is not None:
+        model = chosen_model or (state.info.models[0].name if state.info.models else "")
+        if state.info.models and state.info.model(chosen_model) is None:
+            model = tr("without the model '{name}'", name=chosen_model)
+        return " · ".join(part for part in (tr("Ready"), model, where) if part)
+    if state.kind == "connecting":
+        return tr("Connecting to {where} …", where=where)
+    if state.kind == "refused":
+        return tr("Not let in at {where}", where=where)
+    return tr("No backend on this machine") if state.local else tr("{where} is away", where=where)

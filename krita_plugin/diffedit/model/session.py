@@ -1,0 +1,147 @@
+"""The observable state of one document's edits. Widgets watch it, the studio changes it; no Krita, no socket here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..qt import QtCore, QtGui, Signal
+from .history import Record
+from .inputs import EditInputs
+from .progress import Activity
+from .prompts import Suggestions
+from .results import FoundMask, Variation
+from .sentences import Notice
+
+
+class EditSession(QtCore.QObject):
+    """Edits of one document. `changed(aspect)` tells which of the attributes is another now, by its name."""
+
+    changed = Signal(str)
+
+    def __init__(self, document_id: str = "", name: str = "", inputs: EditInputs | None = None) -> None:
+        """`document_id` "" is the session that stands for no document: it keeps the words, and nothing can be run."""
+        super().__init__()
+        self.document_id = document_id
+        self.name = name
+        self._inputs = inputs or EditInputs()
+        self._activity: Activity | None = None
+        self._preview: QtGui.QImage | None = None
+        self._notice: Notice | None = None
+        self._found: FoundMask | None = None
+        self._mask_shown = False
+        self._variations: tuple[Variation, ...] = ()
+        self._selected = -1
+        self._history: tuple[Record, ...] = ()
+        self._suggestions: Suggestions | None = None
+
+    @property
+    def inputs(self) -> EditInputs:
+        return self._inputs
+
+    def change_inputs(self, **values: Any) -> None:
+        """Replaces some of the inputs."""
+        self._set("inputs", dataclasses.replace(self._inputs, **values))
+
+    @inputs.setter
+    def inputs(self, inputs: EditInputs) -> None:
+        self._set("inputs", inputs)
+
+    @property
+    def activity(self) -> Activity | None:
+        """What is being done at the moment; None at rest."""
+        return self._activity
+
+    @activity.setter
+    def activity(self, activity: Activity | None) -> None:
+        if activity is None:
+            self._set("preview", None)
+        self._set("activity", activity)
+
+    @property
+    def preview(self) -> QtGui.QImage | None:
+        """What the picture is becoming, while a job runs."""
+        return self._preview
+
+    @preview.setter
+    def preview(self, image: QtGui.QImage) -> None:
+        self._set("preview", image)
+
+    @property
+    def notice(self) -> Notice | None:
+        """What the artist should know before going on."""
+        return self._notice
+
+    @notice.setter
+    def notice(self, notice: Notice | None) -> None:
+        self._set("notice", notice)
+
+    @property
+    def suggestions(self) -> Suggestions | None:
+        """Words to choose from for one of the texts; None when none are offered."""
+        return self._suggestions
+
+    @suggestions.setter
+    def suggestions(self, suggestions: Suggestions | None) -> None:
+        self._set("suggestions", suggestions)
+
+    @property
+    def found(self) -> FoundMask | None:
+        """The mask that was found last; its threshold can be moved without the backend."""
+        return self._found
+
+    @found.setter
+    def found(self, found: FoundMask | None) -> None:
+        self._set("found", found)
+
+    @property
+    def mask_shown(self) -> bool:
+        """Whether the found mask stands in the document now, as the artist's selection or a selection mask."""
+        return self._mask_shown
+
+    @mask_shown.setter
+    def mask_shown(self, shown: bool) -> None:
+        self._set("mask_shown", shown)
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold in force: the artist's, else what the backend chose for the found mask, else None."""
+        if self._inputs.threshold is not None or self._found is None:
+            return self._inputs.threshold
+        return self._found.threshold
+
+    @property
+    def variations(self) -> tuple[Variation, ...]:
+        """The results that wait to be chosen, in the order in which they came."""
+        return self._variations
+
+    @property
+    def selected(self) -> int:
+        """The index of the variation that is chosen, -1 for none."""
+        return self._selected
+
+    def offer(self, variations: tuple[Variation, ...], selected: int) -> None:
+        """Replaces the variations and chooses one of them."""
+        self._selected = selected if 0 <= selected < len(variations) else -1
+        self._variations = variations
+        self.changed.emit("variations")
+
+    def replace_variation(self, index: int, **values: Any) -> None:
+        """Changes one variation, e.g. `state="shown"`."""
+        changed = list(self._variations)
+        changed[index] = dataclasses.replace(changed[index], **values)
+        self.offer(tuple(changed), self._selected)
+
+    @property
+    def history(self) -> tuple[Record, ...]:
+        """What was done with this document, oldest first."""
+        return self._history
+
+    @history.setter
+    def history(self, records: tuple[Record, ...]) -> None:
+        self._set("history", records)
+
+    def _set(self, aspect: str, value: Any) -> None:
+        if getattr(self, f"_{aspect}") is not value and getattr(self, f"_{aspect}") != value:
+            setattr(self, f"_{aspect}", value)
+            self.changed.emit(aspect)

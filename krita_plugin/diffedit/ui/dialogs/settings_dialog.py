@@ -1,0 +1,209 @@
+"""Settings: where edits run, and how masks and results are put into the document."""
+
+from __future__ import annotations
+
+from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import BadInputError, DiffEditError
+
+from ...app import Studio
+from ...backend.local_backend import find_program
+from ...qt import QtCore, QtWidgets
+from ...translation import LANGUAGES, tr
+from ..docker.pieces import row
+from .log_view import LogView
+
+MOST_CONTEXT = 1024  # px
+
+
+class SettingsDialog(QtWidgets.QDialog):
+    """Every change is in force at once; there is nothing to confirm."""
+
+    def __init__(self, studio: Studio, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._studio = studio
+        self.setWindowTitle(tr("DiffEdit settings"))
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose, False)
+        tabs = QtWidgets.QTabWidget()
+        tabs.addTab(self._backend_page(), tr("Backend"))
+        tabs.addTab(self._editing_page(), tr("Editing"))
+        close = QtWidgets.QDialogButtonBox(QtWidgets.QDialogButtonBox.StandardButton.Close)
+        close.rejected.connect(self.close)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(tabs)
+        layout.addWidget(close)
+        for button in self.findChildren(QtWidgets.QPushButton):
+            button.setAutoDefault(False)  # else Enter after a pasted line would press the first of them as well
+        self.resize(520, 520)
+        studio.backend.state_changed.connect(self._show_backend)
+        studio.link_changed.connect(lambda _: self._show_backend())
+        self._show_backend()
+
+    # -- the backend ------------------------------------------------------------------------------------------------
+
+    def _backend_page(self) -> QtWidgets.QWidget:
+        settings = self._studio.settings
+        self.local = QtWidgets.QRadioButton(tr("On this machine"))
+        self.remote = QtWidgets.QRadioButton(tr("On another machine"))
+        (self.local if settings.backend == "local" else self.remote).setChecked(True)
+        self.local.toggled.connect(lambda on: self._change(backend="local" if on else "remote"))
+        self.result = QtWidgets.QLabel()
+        self.result.setWordWrap(True)
+        self.result.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.test = QtWidgets.QPushButton(tr("Test connection"))
+        self.test.clicked.connect(self._test_connection)
+        page = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(page)
+        layout.addWidget(self.local)
+        layout.addWidget(self._local_box(), 1)
+        layout.addWidget(self.remote)
+        layout.addWidget(self._remote_box())
+        layout.addLayout(row(self.test, self.result, 1))
+        return page
+
+    def _local_box(self) -> QtWidgets.QWidget:
+        settings = self._studio.settings
+        self.program = QtWidgets.QLineEdit(settings.program)
+        found = find_program()
+        self.program.setPlaceholderText(found or tr("not found: say where 'diffedit' is"))
+        self.program.setToolTip(tr("The program 'diffedit'; empty to use the one that is found"))
+        self.program.editingFinished.connect(lambda: self._change(program=self.program.text().strip()))
+        choose = QtWidgets.QPushButton(tr("Choose…"))
+        choose.clicked.connect(self._choose_program)
+        self.start = QtWidgets.QPushButton(tr("Start"))
+        self.start.clicked.connect(self._start)
+        self.stop = QtWidgets.QPushButton(tr("Stop"))
+        self.stop.clicked.connect(self._studio.stop_backend)
+        self.state = QtWidgets.QLabel()
+        self.state.setWordWrap(True)
+        with_krita = self._check("start_with_krita", tr("Start it with Krita"))
+        end_with_krita = self._check("stop_with_krita", tr("Stop it with Krita, if Krita started it"))
+        self.log = LogView(self._studio.backend)
+        box = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(box)
+        layout.setContentsMargins(20, 0, 0, 8)
+        layout.addLayout(row(QtWidgets.QLabel(tr("Program")), self.program, 1, choose))
+        layout.addLayout(row(self.start, self.stop, self.state, 1))
+        layout.addWidget(with_krita)
+        layout.addWidget(end_with_krita)
+        layout.addWidget(self.log, 1)
+        return box
+
+    def _remote_box(self) -> QtWidgets.QWidget:
+        self.line = QtWidgets.QLineEdit()
+        self.line.setPlaceholderText("diffedit://…")
+        self.line.setToolTip(tr("The line that 'diffedit invite' printed on the other machine"))
+        self.line.setEchoMode(QtWidgets.QLineEdit.EchoMode.PasswordEchoOnEdit)
+        self.line.returnPressed.connect(self._join)
+        self.join = QtWidgets.QPushButton(tr("Join"))
+        self.join.clicked.connect(self._join)
+        self.joined = QtWidgets.QLabel(self._remote_name())
+        self.joined.setWordWrap(True)
+        box = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(box)
+        layout.setContentsMargins(20, 0, 0, 8)
+        layout.addLayout(row(self.line, 1, self.join))
+        layout.addWidget(self.joined)
+        return box
+
+    def _remote_name(self) -> str:
+        try:
+            connection = Connection.from_file(self._studio.store.remote_file)
+        except DiffEditError:
+            return tr("Paste the line that 'diffedit invite' printed on the other machine.")
+        return tr("Joined: {address} as '{name}'", address=connection.endpoint, name=connection.name)
+
+    def _join(self) -> None:
+        try:
+            self._studio.join(self.line.text())
+        except BadInputError as error:
+            self.joined.setText(error.sentence)
+            return
+        self.line.clear()
+        self.remote.setChecked(True)
+        self.joined.setText(self._remote_name())
+        self._test_connection()
+
+    def _choose_program(self) -> None:
+        dialog = QtWidgets.QFileDialog(self, tr("Where is the program 'diffedit'?"))
+        dialog.setFileMode(QtWidgets.QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self._use_program)
+        dialog.open()
+
+    def _use_program(self, path: str) -> None:
+        self.program.setText(path)
+        self._change(program=path)
+
+    def _start(self) -> None:
+        if find_program(self._studio.settings.program):
+            self._studio.start_backend()
+        else:
+            self.state.setText(tr("The program 'diffedit' was not found. Choose it above."))
+
+    def _show_backend(self) -> None:
+        backend = self._studio.backend
+        words = {
+            "stopped": tr("not started here"),
+            "starting": tr("is starting …"),
+            "running": tr("is running"),
+            "failed": backend.problem,
+        }
+        self.state.setText(words[backend.state])
+        self.start.setEnabled(not backend.started_here)
+        self.stop.setEnabled(backend.started_here)
+
+    def _test_connection(self) -> None:
+        self.result.setText(tr("Asking …"))
+        self._studio.test_connection(lambda sentence, good: self.result.setText(("✓ " if good else "✗ ") + sentence))
+
+    # -- editing ----------------------------------------------------------------------------------------------------
+
+    def _editing_page(self) -> QtWidgets.QWidget:
+        page = QtWidgets.QWidget()
+        form = QtWidgets.QFormLayout(page)
+        form.addRow(
+            tr("A found mask is shown as"),
+            self._combo(
+                "mask_form",
+                {
+                    "overlay": tr("an overlay in red"),
+                    "selection": tr("Krita's selection"),
+                    "selectionmask": tr("a selection mask"),
+                },
+            ),
+        )
+        form.addRow(
+            tr("A result becomes"),
+            self._combo(
+                "result_form",
+                {"layer": tr("a layer with a selection mask"), "group": tr("a group with a transparency mask")},
+            ),
+        )
+        form.addRow(self._check("add_single", tr("Add a single result at once, without asking")))
+        form.addRow(self._check("show_preview", tr("Show what the picture is becoming while it is edited")))
+        context = QtWidgets.QSpinBox()
+        context.setRange(0, MOST_CONTEXT)
+        context.setSuffix(" px")
+        context.setValue(self._studio.settings.context)
+        context.setToolTip(tr("How much around a selection the model sees, to fit in with it"))
+        context.valueChanged.connect(lambda value: self._change(context=value))
+        form.addRow(tr("Context around a selection"), context)
+        languages = {"": tr("as in Krita"), **LANGUAGES}
+        form.addRow(tr("Language (after a restart)"), self._combo("language", languages))
+        return page
+
+    def _check(self, name: str, text: str) -> QtWidgets.QCheckBox:
+        box = QtWidgets.QCheckBox(text)
+        box.setChecked(getattr(self._studio.settings, name))
+        box.toggled.connect(lambda on: self._change(**{name: on}))
+        return box
+
+    def _combo(self, name: str, choices: dict[str, str]) -> QtWidgets.QComboBox:
+        combo = QtWidgets.QComboBox()
+        for key, text in choices.items():
+            combo.addItem(text, key)
+        combo.setCurrentIndex(list(choices).index(getattr(self._studio.settings, name)))
+        combo.activated.connect(lambda index: self._change(**{name: combo.itemData(index)}))
+        return combo
+
+    def _change(self, **values: object) -> None:
+        self._studio.store.change(**values)

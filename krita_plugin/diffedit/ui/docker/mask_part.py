@@ -1,0 +1,86 @@
+"""The mask's part of the docker: threshold, grow, feather, live on the canvas."""
+
+from __future__ import annotations
+
+from ...app import Studio
+from ...model.session import EditSession
+from ...qt import QtWidgets
+from ...translation import tr
+from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, tool_button
+
+AUTOMATIC = 0.5  # where the threshold's slider stands while nothing was found and nothing set
+NEARLY_ALL = 0.9
+NEXT_TO_NOTHING = 0.002
+
+
+class MaskPart(QtWidgets.QWidget):
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self._studio = studio
+        self.threshold = SliderRow(
+            tr("Threshold"),
+            0.01,
+            0.99,
+            0.01,
+            tr("How clearly a place must differ to be repainted; lower takes more"),
+            2,
+        )
+        self.automatic = tool_button("again", tr("Automatic threshold"), lambda: self._change(threshold=None))
+        self.threshold.add(self.automatic)
+        self.grow = SliderRow(tr("Grow"), -64, 128, 1, tr("Makes the mask larger, or smaller below 0"), suffix=" px")
+        self.feather = SliderRow(tr("Feather"), 0, 128, 1, tr("Softens the edge of the mask"), suffix=" px")
+        for slider in (self.grow, self.feather):
+            slider.leave_room(self.automatic)
+        self.threshold.changed.connect(lambda value: self._change(threshold=round(value, 2)))
+        self.grow.changed.connect(lambda value: self._change(grow=int(value)))
+        self.feather.changed.connect(lambda value: self._change(feather=int(value)))
+        self.form = Choice(
+            {
+                "overlay": (tr("Red"), tr("Show the mask in red over the canvas; nothing in the picture changes")),
+                "selection": (tr("Selection"), tr("Show the mask as Krita's selection")),
+                "selectionmask": (tr("Mask"), tr("Show it as a selection mask on the layer, to paint on")),
+            }
+        )
+        self.form.changed.connect(lambda form: studio.store.change(mask_form=form))
+        self.keep = QtWidgets.QPushButton(tr("Keep mask"))
+        self.keep.setToolTip(tr("Add it to the layer as a selection mask; paint on it, and Edit uses it as it is"))
+        self.keep.clicked.connect(lambda: studio.masks.keep(studio.session))
+        self.hide_button = QtWidgets.QPushButton(tr("Hide"))
+        self.hide_button.setToolTip(tr("Take the mask off the canvas (Esc)"))
+        self.hide_button.clicked.connect(lambda: studio.masks.hide(studio.session))
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(SPACING, 0, 0, SPACING)
+        layout.setSpacing(4)
+        for widget in (self.threshold, self.grow, self.feather):
+            layout.addWidget(widget)
+        show_as = QtWidgets.QLabel(tr("Show as"))
+        show_as.setMinimumWidth(LABEL_WIDTH)
+        layout.addLayout(row(show_as, self.form, 1))
+        layout.addLayout(row(self.keep, 1, self.hide_button, 1))
+
+    def refresh(self, session: EditSession) -> None:
+        threshold = session.threshold
+        self.threshold.set_value(AUTOMATIC if threshold is None else threshold)
+        self.automatic.setEnabled(session.inputs.threshold is not None)
+        self.grow.set_value(session.inputs.grow)
+        self.feather.set_value(session.inputs.feather)
+        self.form.set_value(self._studio.settings.mask_form)
+        self.keep.setEnabled(session.found is not None and session.activity is None)
+        self.hide_button.setEnabled(session.mask_shown)
+
+    def note(self, session: EditSession) -> str:
+        """What the heading says: how much was found, in words where a number would mislead."""
+        if session.found is None:
+            return ""
+        share = session.found.share(session.threshold)
+        if share < NEXT_TO_NOTHING:
+            return tr("nothing at this threshold")
+        if share > NEARLY_ALL:
+            return tr("nearly everything")
+        percent = max(1, round(100 * share))
+        return tr("{percent} % found", percent=percent)
+
+    def _change(self, **values: object) -> None:
+        session = self._studio.session
+        session.change_inputs(**values)
+        self._studio.masks.adjust(session)

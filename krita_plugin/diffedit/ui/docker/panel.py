@@ -1,0 +1,214 @@
+"""The docker as a whole: words first, one button, everything else folded away until wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffedit_protocol.replies import DESCRIBE
+
+from ...app import Studio
+from ...model import prompts
+from ...model.session import EditSession
+from ...qt import QShortcut, QtCore, QtGui, QtWidgets
+from ...translation import tr
+from .adapters_part import AdaptersPart
+from .edit_part import EditPart
+from .history_part import HistoryPart
+from .mask_part import MaskPart
+from .notice_box import NoticeBox
+from .pieces import SPACING, Fold, tab_before, tool_button
+from .prompt import PromptField
+from .results_part import ResultsPart
+from .run_row import RunRow
+from .status_line import StatusLine
+from .word_choice import WordChoice
+
+NARROWEST, WIDTH = 240, 280  # px
+LOWEST = 200  # px: words and buttons, among Krita's own dockers
+TABS = (QtCore.Qt.Key.Key_Tab, QtCore.Qt.Key.Key_Backtab)
+MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
+EDIT_ASPECTS = ("inputs",)
+RESULT_ASPECTS = ("variations", "activity")
+ADAPTER_ASPECTS = ("inputs",)
+HISTORY_ASPECTS = ("history",)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that can be folded away, and the aspects of a session that it shows."""
+
+    fold: Fold
+    body: MaskPart | EditPart | AdaptersPart | ResultsPart | HistoryPart
+    aspects: tuple[str, ...]
+
+
+class EditPanel(QtWidgets.QScrollArea):
+    """Shows the session of the active document and hands what the artist does to the studio."""
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self._studio = studio
+        self._session: EditSession | None = None
+        self.status = StatusLine()
+        swap = tool_button("swap", tr("Swap the two texts"), studio.swap)
+        swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), studio.describe)
+        self.describe.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        self.suggest_source, self.suggest_target = (
+            tool_button(
+                "words", tr("Suggest words for this text (Ctrl+Space)"), lambda field=field: studio.suggest(field)
+            )
+            for field in ("source", "target")
+        )
+        for button in (self.suggest_source, self.suggest_target):
+            button.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        self.source = PromptField(
+            tr("There is"),
+            tr("a horse"),
+            tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
+            lambda: prompts.earlier(studio.store, "source"),
+            self.describe,
+            self.suggest_source,
+        )
+        self.target = PromptField(
+            tr("There should be"),
+            tr("a zebra"),
+            tr("What should be in its place. Enter: Edit, Shift+Enter: Find mask"),
+            lambda: prompts.earlier(studio.store, "target"),
+            swap,
+            self.suggest_target,
+        )
+        self.words = {"source": WordChoice(), "target": WordChoice()}
+        self.run = RunRow()
+        self.notice = NoticeBox()
+        self.mask, self.edit = MaskPart(studio), EditPart(studio)
+        self.adapters = AdaptersPart(studio)
+        self.results, self.history = ResultsPart(studio), HistoryPart(studio)
+        self.parts = {
+            "results": self._part("results", tr("Results"), self.results, RESULT_ASPECTS),
+            "mask": self._part("mask", tr("Mask"), self.mask, MASK_ASPECTS),
+            "edit": self._part("edit", tr("Options"), self.edit, EDIT_ASPECTS),
+            "adapters": self._part("adapters", tr("LoRA"), self.adapters, ADAPTER_ASPECTS),
+            "history": self._part("history", tr("History"), self.history, HISTORY_ASPECTS),
+        }
+        self._arrange()
+        self._connect()
+        self.show_session(studio.session)
+        self._show_link()
+
+    def focus_words(self) -> None:
+        """Puts the cursor where something is still to be written."""
+        field = self.target if self.source.edit.toPlainText().strip() else self.source
+        field.edit.setFocus(QtCore.Qt.FocusReason.OtherFocusReason)
+
+    def show_session(self, session: EditSession) -> None:
+        """Shows another document's edits from now on."""
+        if self._session is not None:
+            self._session.changed.disconnect(self._refresh)
+        self._session = session
+        session.changed.connect(self._refresh)
+        for aspect in ("inputs", "activity", "preview", "notice", "suggestions", "found", "variations", "history"):
+            self._refresh(aspect)
+
+    def _arrange(self) -> None:
+        inside = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(inside)
+        layout.setContentsMargins(SPACING, SPACING, SPACING, SPACING)
+        layout.setSpacing(SPACING)
+        for widget in (
+            self.status,
+            self.source,
+            self.words["source"],
+            self.target,
+            self.words["target"],
+            self.run,
+            self.notice,
+        ):
+            layout.addWidget(widget)
+        for part in self.parts.values():
+            layout.addWidget(part.fold)
+        layout.addStretch(1)
+        tab_before(self.target.edit, self.words["source"].stops)
+        tab_before(self.run.find, self.words["target"].stops)
+        self.setWidget(inside)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumSize(NARROWEST, LOWEST)
+
+    def event(self, event: QtCore.QEvent) -> bool:
+        """Tab goes on to the next control, also from a button: there Krita would hide every docker."""
+        if event.type() == QtCore.QEvent.Type.ShortcutOverride and event.key() in TABS:
+            event.accept()
+            return True
+        return super().event(event)
+
+    def sizeHint(self) -> QtCore.QSize:
+        """What Krita gives a new docker: everything at rest without scrolling."""
+        return QtCore.QSize(WIDTH, max(LOWEST, self.widget().sizeHint().height()))
+
+    def _part(self, name: str, title: str, body: QtWidgets.QWidget, aspects: tuple[str, ...]) -> Part:
+        fold = Fold(title, body, name in self._studio.settings.unfolded)
+        fold.toggled.connect(lambda _: self._remember_folds())
+        return Part(fold, body, aspects)
+
+    def _remember_folds(self) -> None:
+        unfolded = tuple(name for name, part in self.parts.items() if part.fold.unfolded)
+        self._studio.store.change(unfolded=unfolded)
+
+    def _connect(self) -> None:
+        studio = self._studio
+        studio.session_changed.connect(self.show_session)
+        studio.link_changed.connect(lambda _: self._show_link())
+        studio.backend.state_changed.connect(self._show_link)
+        studio.store.listen(lambda _: self._show_link())
+        for field, name in ((self.source, "source"), (self.target, "target")):
+            field.edit.words_wanted.connect(lambda name=name: studio.suggest(name))
+            field.edit.edited.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
+        for name, choice in self.words.items():
+            choice.taken.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
+            choice.dismissed.connect(lambda: setattr(studio.session, "suggestions", None))
+        for field in (self.source, self.target, self.edit.negative):
+            field.edit.submitted.connect(lambda shift: studio.find_mask() if shift else studio.edit_layer())
+        self.run.find_wanted.connect(studio.find_mask)
+        self.run.edit_wanted.connect(studio.edit_layer)
+        self.run.cancel_wanted.connect(studio.cancel)
+        self.notice.remedy_wanted.connect(studio.remedy)
+        self.notice.dismissed.connect(lambda: setattr(studio.session, "notice", None))
+        self.status.chosen.connect(studio.choose)
+        self.escape = QShortcut(QtGui.QKeySequence("Esc"), self)
+        self.escape.setContext(QtCore.Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        self.escape.activated.connect(studio.cancel)
+
+    def _show_link(self) -> None:
+        studio = self._studio
+        info = studio.link.state.info
+        self.describe.setVisible(info is not None and DESCRIBE in info.capabilities)
+        self.edit.show_offer(info)
+        self.parts["edit"].fold.note.set_text(self.edit.note(studio.session))
+        self.adapters.show_offer(studio.link.state, studio.settings.model)
+        self.status.show_state(studio.link.state, studio.settings.model, studio.backend.started_here)
+
+    def _refresh(self, aspect: str) -> None:
+        session = self._session
+        if aspect == "inputs":
+            self.source.edit.set_text(session.inputs.source)
+            self.target.edit.set_text(session.inputs.target)
+        elif aspect == "activity":
+            self.run.show_activity(session.activity)
+            for button in (self.describe, self.suggest_source, self.suggest_target):
+                button.setEnabled(session.activity is None)
+        elif aspect == "preview":
+            self.run.preview.show_image(session.preview)
+        elif aspect == "suggestions":
+            for name, choice in self.words.items():
+                offered = session.suggestions
+                choice.show_suggestions(offered if offered is not None and offered.field == name else None)
+        elif aspect == "notice":
+            self.notice.show_notice(session.notice)
+        for part in self.parts.values():
+            if aspect in part.aspects:
+                part.body.refresh(session)
+                part.fold.note.set_text(part.body.note(session))
+        if aspect == "variations":
+            self.parts["results"].fold.setVisible(bool(session.variations))

@@ -1,0 +1,104 @@
+"""The two texts: what there is, and what there should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...qt import QtCore, QtGui, QtWidgets, Signal
+from ...translation import tr
+from .pieces import quiet, row, tool_button
+
+MOST_LINES = 4
+MENU_CHARACTERS = 60
+
+
+class PromptEdit(QtWidgets.QPlainTextEdit):
+    """A text of one to four lines that grows with it. `submitted(shift)`: Enter was pressed; `edited(text)`;
+    `words_wanted()`: Ctrl+Space."""
+
+    words_wanted = Signal()
+    submitted = Signal(bool)
+    edited = Signal(str)
+
+    def __init__(self, placeholder: str, tip: str) -> None:
+        super().__init__()
+        self.setPlaceholderText(placeholder)
+        self.setToolTip(tip)
+        self.setTabChangesFocus(True)
+        self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.document().setDocumentMargin(3)
+        self.textChanged.connect(self._changed)
+        self._fit()
+
+    def set_text(self, text: str) -> None:
+        """Shows `text` without telling of it; the cursor stays where the artist writes."""
+        if text != self.toPlainText():
+            blocked = self.blockSignals(True)
+            self.setPlainText(text)
+            self.blockSignals(blocked)
+            self._fit()
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        if event.key() in (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter):
+            self.submitted.emit(bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier))
+        elif event.key() == QtCore.Qt.Key.Key_Space and event.modifiers() == QtCore.Qt.KeyboardModifier.ControlModifier:
+            self.words_wanted.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def insertFromMimeData(self, source: QtCore.QMimeData) -> None:
+        """Pasted text becomes one line: a prompt has no paragraphs."""
+        self.textCursor().insertText(" ".join(source.text().split()))
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _changed(self) -> None:
+        self._fit()
+        self.edited.emit(self.toPlainText())
+
+    def _fit(self) -> None:
+        lines = max(1, round(self.document().size().height()))  # a plain text document measures itself in lines
+        room = 2 * (self.frameWidth() + round(self.document().documentMargin()))
+        self.setFixedHeight(min(lines, MOST_LINES) * self.fontMetrics().lineSpacing() + room + 2)
+        always, never = QtCore.Qt.ScrollBarPolicy.ScrollBarAsNeeded, QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        self.setVerticalScrollBarPolicy(always if lines > MOST_LINES else never)
+
+
+class PromptField(QtWidgets.QWidget):
+    """A named text with a button that offers earlier ones; `more` are further buttons beside the name."""
+
+    def __init__(
+        self, name: str, placeholder: str, tip: str, recall: Callable[[], list[str]], *more: QtWidgets.QWidget
+    ) -> None:
+        super().__init__()
+        self.edit = PromptEdit(placeholder, tip)
+        label = quiet(QtWidgets.QLabel(name))
+        label.setBuddy(self.edit)
+        self.edit.setAccessibleName(name)
+        self._recall = recall
+        self._earlier = tool_button("clock", tr("Texts written before"), self._offer)
+        self._earlier.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        layout.addLayout(row(label, None, *more, self._earlier, spacing=0))
+        layout.addWidget(self.edit)
+
+    def menu(self) -> QtWidgets.QMenu:
+        """Earlier texts; one that is chosen takes the place of what stands there."""
+        menu = QtWidgets.QMenu(self)
+        texts = self._recall()
+        for text in texts:
+            short = text if len(text) <= MENU_CHARACTERS else text[: MENU_CHARACTERS - 1] + "…"
+            menu.addAction(short.replace("&", "&&")).triggered.connect(
+                lambda _=False, text=text: self.edit.setPlainText(text)
+            )
+        if not texts:
+            menu.addAction(tr("Nothing was written before")).setEnabled(False)
+        menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
+        return menu
+
+    def _offer(self) -> None:
+        self.menu().popup(self._earlier.mapToGlobal(self._earlier.rect().bottomLeft()))

@@ -1,0 +1,92 @@
+"""The two buttons, which become a progress bar and Cancel while something is done."""
+
+from __future__ import annotations
+
+from ...model.progress import Activity
+from ...qt import QtCore, QtGui, QtWidgets, Signal
+from ...translation import tr
+from .pieces import SPACING, ElidedLabel, row
+
+PREVIEW_HEIGHT = 120  # px
+BAR_STEPS = 1000
+
+
+class PreviewPicture(QtWidgets.QWidget):
+    """What the picture is becoming, as large as there is room for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._image: QtGui.QImage | None = None
+        self.setFixedHeight(PREVIEW_HEIGHT)
+
+    def show_image(self, image: QtGui.QImage | None) -> None:
+        self._image = image
+        self.setVisible(image is not None)
+        self.update()
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        if self._image is None:
+            return
+        painter = QtGui.QPainter(self)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
+        size = self._image.size().scaled(self.size(), QtCore.Qt.AspectRatioMode.KeepAspectRatio)
+        target = QtCore.QRect(QtCore.QPoint(0, 0), size)
+        target.moveCenter(self.rect().center())
+        painter.drawImage(target, self._image)
+        painter.end()
+
+
+class RunRow(QtWidgets.QWidget):
+    """`find_wanted()`, `edit_wanted()`, `cancel_wanted()`."""
+
+    find_wanted = Signal()
+    edit_wanted = Signal()
+    cancel_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.find = QtWidgets.QPushButton(tr("Find mask"))
+        self.find.setToolTip(tr("Find the place that the two texts differ in, and show it (Shift+Enter)"))
+        self.edit = QtWidgets.QPushButton(tr("Edit"))
+        self.edit.setToolTip(tr("Find the place and repaint it, as a new layer (Enter)"))
+        self.edit.setDefault(True)
+        self.edit.setStyleSheet("QPushButton { font-weight: bold; }")
+        self.cancel = QtWidgets.QPushButton(tr("Cancel"))
+        self.cancel.setToolTip(tr("End this; nothing is changed (Esc)"))
+        for button, wanted in (
+            (self.find, self.find_wanted),
+            (self.edit, self.edit_wanted),
+            (self.cancel, self.cancel_wanted),
+        ):
+            button.clicked.connect(lambda _=False, wanted=wanted: wanted.emit())
+        self.bar = QtWidgets.QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Preferred)
+        self.title = ElidedLabel()
+        self.preview = PreviewPicture()
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(SPACING)
+        layout.addWidget(self.title)
+        layout.addLayout(row(self.find, 1, self.edit, 1, self.bar, 2, self.cancel, 1))
+        layout.addWidget(self.preview)
+        self.show_activity(None)
+
+    def show_activity(self, activity: Activity | None) -> None:
+        had_focus = any(button.hasFocus() for button in (self.find, self.edit, self.cancel))
+        for widget in (self.find, self.edit):
+            widget.setVisible(activity is None)
+        for widget in (self.bar, self.cancel, self.title):
+            widget.setVisible(activity is not None)
+        if had_focus:
+            (self.edit if activity is None else self.cancel).setFocus()
+        if activity is None:
+            self.preview.show_image(None)
+            return
+        self.title.set_text(activity.title)
+        self.cancel.setEnabled(activity.phase not in ("cancelling", "adding"))
+        if activity.fraction is None:
+            self.bar.setRange(0, 0)  # busy, no telling how long
+        else:
+            self.bar.setRange(0, BAR_STEPS)
+            self.bar.setValue(round(BAR_STEPS * activity.fraction))

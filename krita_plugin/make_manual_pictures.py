@@ -90,7 +90,7 @@ def before_there_is_a_backend(stage, folder, prefix, picture, width, line):  # t
     from PyQt5.QtCore import QRect, Qt
     from PyQt5.QtWidgets import QDockWidget
 
-    window, studio = stage.window(), extension().studio
+    window, app = stage.window(), extension().app
     window.setGeometry(window.screen().geometry())
     docks = {dock.objectName(): dock for dock in window.findChildren(QDockWidget)}
     for name, dock in docks.items():
@@ -109,23 +109,23 @@ def before_there_is_a_backend(stage, folder, prefix, picture, width, line):  # t
         panel.grab(QRect(0, 0, panel.width(), min(panel.height(), bottom + 8))).save(f"{folder}/{prefix}{name}.png")
 
     yield from stage.open(picture)
-    yield lambda: studio.link.state.kind == "down", 20
+    yield lambda: app.link.state.kind == "down", 20
     stage.app.action("diffedit_edit_layer").trigger()  # without words: the docker says what is missing
     yield 0.3
-    studio.session.notice = None
-    studio.session.change_inputs(source="a horse", target="a zebra")
+    app.session.notice = None
+    app.session.change_inputs(source="a horse", target="a zebra")
     stage.app.action("diffedit_edit_layer").trigger()
-    yield lambda: studio.session.notice is not None, 10
+    yield lambda: app.session.notice is not None, 10
     yield 0.2
     photograph("no-backend")
     stage.app.action("diffedit_cancel").trigger()
-    yield lambda: studio.session.activity is None, 10
-    studio.session.notice = None
-    studio.join(line)
-    yield lambda: studio.link.state.kind == "connecting", 10
+    yield lambda: app.session.activity is None, 10
+    app.session.notice = None
+    app.join(line)
+    yield lambda: app.link.state.kind == "connecting", 10
     yield 0.2
     photograph("connecting")
-    studio.store.change(backend="local")
+    app.store.change(backend="local")
 
 
 def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ignore[no-untyped-def]
@@ -134,15 +134,15 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     from PyQt5.QtCore import QRect, Qt
     from PyQt5.QtWidgets import QDockWidget, QWidget
 
-    studio, window = extension().studio, stage.window()
-    session, panel = studio.session, window.findChild(QDockWidget, DOCKER_ID).panel
+    app, window = extension().app, stage.window()
+    session, panel = app.session, window.findChild(QDockWidget, DOCKER_ID).panel
 
     def photograph(name):  # the docker, as high as what it shows
         bottom = max(part.fold.geometry().bottom() for part in panel.parts.values() if part.fold.isVisible())
         panel.grab(QRect(0, 0, panel.width(), min(panel.height(), bottom + 8))).save(f"{folder}/{prefix}{name}.png")
 
     stage.app.activeWindow().activeView().canvas().setZoomLevel(1.4)
-    yield lambda: studio.link.state.kind == "ready", 60
+    yield lambda: app.link.state.kind == "ready", 60
 
     def rest():
         return session.activity is None
@@ -167,7 +167,7 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     fold("results")
     yield 0.3
     photograph("rest")
-    form_at_first = studio.settings.mask_form
+    form_at_first = app.settings.mask_form
     stage.app.action("diffedit_find_mask").trigger()
     yield lambda: rest() or session.activity.stage == "finding", 60
     photograph("searching")
@@ -178,12 +178,12 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     photograph("mask")
     window.grab().save(f"{folder}/{prefix}window-mask.png")
     for form in ("overlay", "selection", "selectionmask"):
-        studio.store.change(mask_form=form)
+        app.store.change(mask_form=form)
         yield 2.0  # Krita draws the outline of a selection in the background
         shown = layers() if form == "selectionmask" else canvas()  # a mask on a layer is seen in the list of layers
         shown.save(f"{folder}/{prefix}mask-{form}.png")
-    studio.store.change(mask_form=form_at_first)
-    studio.masks.hide(session)
+    app.store.change(mask_form=form_at_first)
+    app.masks.hide(session)
     fold("edit")
     yield 0.3
     photograph("options")
@@ -199,18 +199,18 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
     yield lambda: session.activity.step > session.activity.total // 2, 120
     photograph("editing")
     yield rest, 240
-    studio.results.show(session, 1)
+    app.results.show(session, 1)
     yield lambda: session.variations[1].state == "shown", 60
     yield 0.8
     photograph("results")
     window.grab().save(f"{folder}/{prefix}window-results.png")
-    studio.results.accept(session)
+    app.results.accept(session)
     fold("history")
     yield 0.3
     photograph("history")
     fold()
     session.change_inputs(target=source)
-    studio.edit_layer()
+    app.edit_layer()
     yield 0.3
     photograph("same-words")
     stage.app.action("diffedit_settings").trigger()

@@ -15,7 +15,7 @@ from diffedit_protocol.messages import Bounds, EditRequest
 from numpy.typing import NDArray
 
 from .detail import Detail
-from .imaging.alpha import laid_on_paper, taken_off_paper
+from .imaging.alpha import composite_on_white, uncomposite
 from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
 from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
@@ -27,14 +27,14 @@ from .method.settings import Settings, settings_for
 from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
 from .method.wordings import wordings
-from .models import dressed
-from .outcome import Edit, EditOutcome, Note, paste
+from .models import with_adapters
+from .outcome import Edit, EditOutcome, EditWarning, paste
 from .stopwatch import Stopwatch
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.uint8]
 
-__all__ = ["Edit", "EditOutcome", "Note", "edit_picture", "paste"]
+__all__ = ["Edit", "EditOutcome", "EditWarning", "edit_picture", "paste"]
 
 SMALLEST_SIDE = 8  # px: below, a picture shows nothing that words could name
 HALF = 0.5  # told as the threshold of a mask that was given
@@ -65,7 +65,7 @@ def edit_picture(
     if request.attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
         raise BadInputError("The attention is that of the words of one text, but a text here has several wordings.")
     try:
-        engine = engine.dressed(dressed(engine.model, request.adapters))
+        engine = engine.with_adapters(with_adapters(engine.model, request.adapters))
         return _Job(engine, request, picture, selection, mask, on_step, inversion).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         engine.cache.clear()
@@ -126,7 +126,7 @@ class _Job:
         self.settings: Settings = settings_for(request.method, request.quality)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
-        self.colours = laid_on_paper(picture)
+        self.colours = composite_on_white(picture)
         self.area = self._choose_area()
         self.content = (engine.model.key, content_id(self.colours), self.area)
         self.subject = engine.cache.get(
@@ -205,7 +205,7 @@ class _Job:
         with self.watch.measure("edges"):
             return self.engine.cache.get(key, compute)
 
-    def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[Note, ...]]:
+    def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[EditWarning, ...]]:
         """The results, and what is to be said of those that the model's safety checker withholds."""
         request, engine, settings = self.request, self.engine, self.settings
         with self.watch.measure("inverting"):
@@ -237,7 +237,7 @@ class _Job:
         if len(shown) == len(seeds):
             return edits, ()
         sentence = f"The model's safety checker flagged {len(seeds) - len(shown)} of {len(seeds)} results; kept back."
-        return edits, (Note("FLAGGED", sentence),)
+        return edits, (EditWarning("FLAGGED", sentence),)
 
     def _decoded(self, latents: torch.Tensor, seeds: tuple[int, ...], mask: Plane) -> dict[int, Pixels]:
         """The edited crops (h, w, 3) at their own size, by seed; with detail where that is asked for."""
@@ -273,7 +273,7 @@ class _Job:
         alpha = cut(mask, bounds)
         if self.picture.shape[2] == 4:
             own = cut(self.picture, bounds)[..., 3]
-            colours, alpha = taken_off_paper(colours, own), limit(alpha, own)
+            colours, alpha = uncomposite(colours, own), limit(alpha, own)
         return np.ascontiguousarray(np.dstack((colours, alpha)))
 
     def _nothing_found(self) -> NothingFoundError:
@@ -283,28 +283,28 @@ class _Job:
             "Lower the threshold, or select the place yourself."
         )
 
-    def _notes(self, mask: Plane) -> tuple[Note, ...]:
+    def _notes(self, mask: Plane) -> tuple[EditWarning, ...]:
         notes = []
         searched = mask.size if self.selection is None else max(1, int(np.count_nonzero(self.selection)))
         share = np.count_nonzero(mask) / searched
         if self.given_mask is None and share > _NEARLY_ALL:
             notes.append(
-                Note(
+                EditWarning(
                     "NEARLY_ALL", f"{share:.0%} was found: nearly everything. Raise the threshold, or select the place."
                 )
             )
         request, model = self.request, self.engine.model
         texts = (request.source, request.target, request.negative, self.inversion or "")
         if model.remark:
-            notes.append(Note("MODEL", model.remark))
+            notes.append(EditWarning("MODEL", model.remark))
         if unsaid := self._unsaid_words(texts):
-            notes.append(Note("WORD_UNUSED", f"No text says {unsaid}, so what was learned for it is not used."))
+            notes.append(EditWarning("WORD_UNUSED", f"No text says {unsaid}, so what was learned for it is not used."))
         for text in texts:
             if rest := words_beyond(model, text):
-                notes.append(Note("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
+                notes.append(EditWarning("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
         if self.request.variations > 1 and self.settings.eta == 0:
             notes.append(
-                Note(
+                EditWarning(
                     "ONE_RESULT",
                     f"The method '{self.request.method}' gives the same result for every seed, so one is given.",
                 )

@@ -23,7 +23,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Note:
+class EditWarning:
     """Something that the artist should know, though the edit succeeded."""
 
     code: str
@@ -45,7 +45,7 @@ class EditOutcome:
     edits: tuple[Edit, ...] = ()
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
+    notes: tuple[EditWarning, ...] = ()
 
 
 def paste(picture: Pixels, outcome: EditOutcome, index: int = 0) -> Pixels:

@@ -1,26 +1,21 @@
-"""`diffedit bench NAME`: one benchmark per module of `diffedit_bench` whose name has no underscore.
+"""`diffedit bench NAME`: one benchmark per package of `diffedit_bench`.
 
-A benchmark's module holds `HELP`, `add_arguments(parser)` and `run(args) -> int`; what is heavy it imports in these.
+Its module `command` holds `HELP`, `add_arguments(parser)` and `run(args) -> int`; what is heavy it imports in these.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
 from types import ModuleType
 
-import diffedit_bench as bench
-
+BENCHMARKS = ("fuzz", "krita", "load", "processor", "quality", "speed", "wire")
 HELP = "measure speed, quality, the wire and the server, as told by NAME"
 
 
 def benchmarks() -> dict[str, ModuleType]:
     """The modules of the benchmarks, by name."""
-    names = sorted(
-        info.name for info in pkgutil.iter_modules(bench.__path__) if not info.ispkg and "_" not in info.name
-    )
-    return {name: importlib.import_module(f"{bench.__name__}.{name}") for name in names}
+    return {name: importlib.import_module(f"{__package__}.{name}.command") for name in BENCHMARKS}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from diffedit_backend.krita.install import PLUGIN
 
-    from diffedit_krita_driver.backend_process import BackendProcess
-    from diffedit_krita_driver.demo import demo_sample, perform, prepare
-    from diffedit_krita_driver.display import Xvfb, has_screen
-    from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
+    from .backend_process import BackendProcess
+    from .demo import demo_sample, perform, prepare
+    from .display import Xvfb, has_screen
+    from .remote import RemoteKrita, fresh_profile
 
     begun = time.monotonic()
     by_hand = has_screen() and not args.headless

@@ -79,8 +79,8 @@ def _open_sample(stage, picture, source, target, hidden):  # type: ignore[no-unt
     window.resizeDocks([ours, layer_stack], [520, 260], Qt.Vertical)
     yield 0.3
     stage.app.activeWindow().activeView().canvas().setZoomLevel(1.25)
-    extension().studio.look()
-    extension().studio.session.change_inputs(source=source, target=target, seed=41, seed_locked=True)
+    extension().app.look()
+    extension().app.session.change_inputs(source=source, target=target, seed=41, seed_locked=True)
     yield 0.3
 
 
@@ -89,9 +89,9 @@ def _edit(stage, seconds, path):  # type: ignore[no-untyped-def]
 
     from diffedit.extension import extension
 
-    studio = extension().studio
-    session, document = studio.session, stage.document
-    yield lambda: studio.link.state.kind == "ready", 60
+    app = extension().app
+    session, document = app.session, stage.document
+    yield lambda: app.link.state.kind == "ready", 60
     begun = time.monotonic()
     stage.app.action("diffedit_edit_layer").trigger()
     yield lambda: session.activity is not None or session.notice is not None, 20

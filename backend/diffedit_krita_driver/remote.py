@@ -19,7 +19,7 @@ from .process import KritaProcess, krita_version
 from .profile import Profile, warm_profile
 
 DRIVER = "diffedit_driver"
-_DRIVER_SOURCE = Path(__file__).with_name("driver")
+_DRIVER_SOURCE = Path(__file__).with_name("plugin")
 START_SECONDS = 120.0  # 4 to 9 s on a quiet machine
 FIRST_START_SECONDS = 300.0  # 26 s on a quiet machine: the resource database is built
 _POLL_SECONDS = 0.02

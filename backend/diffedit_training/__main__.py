@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from diffedit_training import command as train_bundled
+from . import command as train_bundled
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="diffedit train-bundled", description=train_bundled.HELP)

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
-from .distributed import Crew
+from .distributed import DistributedGroup
 from .record import note_stage
 from .scenes.scenes import Scenes
 from .vae import new_vae, psnr, reconstruction_loss, to_tensor, training_picture, whiten
@@ -44,45 +44,45 @@ VAE = Plan("vae", 1, 2e-3, 0.3, 0.8)
 DECODER = Plan("decoder", 4, 1e-3, 0.2, 1.0)
 
 
-def train_vae(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
+def train_vae(group: DistributedGroup, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
     """Train until the budget is spent: checkpoint `folder/vae.pt`; then, whitened, `folder/vae/` and `vae.json`."""
     torch.manual_seed(seed)
-    vae = new_vae().to(crew.device)
+    vae = new_vae().to(group.device)
 
     def loss(pictures: Tensor) -> Tensor:
-        with crew.autocast():
+        with group.autocast():
             posterior = vae.encode(pictures).latent_dist
             decoded = vae.decode(posterior.sample()).sample.float()
         divergence = posterior.kl().float().mean() / pictures[0].numel()
         return reconstruction_loss(decoded, pictures) + KL_WEIGHT * divergence
 
-    step = _fit(crew, VAE, vae, list(vae.parameters()), loss, folder, budget, seed, batch, resume)
-    if crew.leads:
+    step = _fit(group, VAE, vae, list(vae.parameters()), loss, folder, budget, seed, batch, resume)
+    if group.leads:
         whiten(vae)
         _finish(VAE.name, vae, folder / "vae", folder, seed, budget, step)
 
 
-def train_decoder(crew: Crew, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
+def train_decoder(group: DistributedGroup, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
     """Tune the decoder of `folder/vae/`: checkpoint `folder/decoder.pt`; then `vae_decoder/` and `decoder.json`."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae").float().to(crew.device)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").float().to(group.device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
     def loss(pictures: Tensor) -> Tensor:
-        with crew.autocast():
+        with group.autocast():
             with torch.no_grad():
                 latents = vae.encode(pictures).latent_dist.mode()
             decoded = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample.float()
         return reconstruction_loss(decoded, pictures)
 
     parameters = [p for p in vae.parameters() if p.requires_grad]
-    step = _fit(crew, DECODER, vae, parameters, loss, folder, budget, seed, batch, resume)
-    if crew.leads:
+    step = _fit(group, DECODER, vae, parameters, loss, folder, budget, seed, batch, resume)
+    if group.leads:
         _finish(DECODER.name, vae, folder / "vae_decoder", folder, seed, budget, step)
 
 
 def _fit(
-    crew: Crew,
+    group: DistributedGroup,
     plan: Plan,
     vae: AutoencoderKL,
     parameters: list[torch.nn.Parameter],
@@ -108,33 +108,33 @@ def _fit(
         save_checkpoint(path, **state, seconds=budget.seconds)
 
     scenes, last_report = Scenes(), budget.seconds
-    while (progress := crew.agree(budget.progress(step))) < 1:
-        rng = crew.seed_step(seed, plan.number, step)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(plan.peak_learning_rate, step, progress, warmup=100, hold=plan.hold)
-        numbers = _scene_numbers(plan, crew, step, batch)
-        pictures = _pictures(scenes, numbers, rng, whole=progress > plan.whole_from).to(crew.device)
+    while (progress := group.agree(budget.progress(step))) < 1:
+        rng = group.seed_step(seed, plan.number, step)
+        for parameter_group in optimiser.param_groups:
+            parameter_group["lr"] = learning_rate(plan.peak_learning_rate, step, progress, warmup=100, hold=plan.hold)
+        numbers = _scene_numbers(plan, group, step, batch)
+        pictures = _pictures(scenes, numbers, rng, whole=progress > plan.whole_from).to(group.device)
         loss = loss_of(pictures)
         optimiser.zero_grad()
         loss.backward()
-        crew.average_gradients(parameters)
+        group.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         step += 1
-        if crew.leads and budget.seconds - last_report > _REPORT_EVERY:
+        if group.leads and budget.seconds - last_report > _REPORT_EVERY:
             last_report = budget.seconds
             quality = f"loss {loss.item():.5f} PSNR {psnr(vae):.2f} dB"
             print(f"{plan.name} step {step} {budget.seconds / 60:.1f} min {quality}", flush=True)
-        if crew.leads and budget.save_due():
+        if group.leads and budget.save_due():
             save()
-    if crew.leads:
+    if group.leads:
         save()
     return step
 
 
-def _scene_numbers(plan: Plan, crew: Crew, step: int, batch: int) -> range:
+def _scene_numbers(plan: Plan, group: DistributedGroup, step: int, batch: int) -> range:
     """Numbers of scenes that no other step, worker or stage sees."""
-    first = plan.number * 500_000_000 + (step * crew.size + crew.rank) * batch
+    first = plan.number * 500_000_000 + (step * group.size + group.rank) * batch
     return range(first, first + batch)
 
 

@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if args.stage in ("vae", "decoder", "unet"):
         _train(args)
     elif args.stage == "judge":
-        from diffedit_training import judge_training as judge
-        from diffedit_training.judge import judge_folder
+        from . import judge_training as judge
+        from .judge import judge_folder
 
         judge.train(args.out or judge_folder(), args.seed)
     elif args.stage == "evaluate":
@@ -73,25 +73,27 @@ def run(args: argparse.Namespace) -> int:
     elif args.stage == "export":
         from diffedit_backend.bundled import weights_folder
 
-        from diffedit_training.card import model_card
-        from diffedit_training.export import export
-        from diffedit_training.record import record
+        from .card import model_card
+        from .export import export
+        from .record import record
 
         target = args.out or weights_folder()
         size = export(args.folder, target, model_card(args.folder), record(args.folder))
         print(f"{size / 1e6:.1f} MB in {target}")
     else:
-        from diffedit_backend.bundled.samples import samples_folder, write_samples
+        from diffedit_backend.bundled.samples import samples_folder
+
+        from .samples import write_samples
 
         write_samples(args.out or samples_folder())
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    from diffedit_training import autoencoder
-    from diffedit_training import denoiser as unet
-    from diffedit_training.budget import Budget
-    from diffedit_training.distributed import launch
+    from . import autoencoder
+    from . import denoiser as unet
+    from .budget import Budget
+    from .distributed import launch
 
     workers = args.workers or (2 if args.device == "cpu" else 1)
     budget = Budget(args.steps, args.minutes)
@@ -111,9 +113,9 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     import torch
 
-    from diffedit_training.evaluate import Parts, evaluate
-    from diffedit_training.export import averaged_parts
-    from diffedit_training.judge import Judge
+    from .evaluate import Parts, evaluate
+    from .export import averaged_parts
+    from .judge import Judge
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     parts = Parts.load(args.weights, args.device) if args.weights else averaged_parts(args.folder)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
-from .distributed import Crew
+from .distributed import DistributedGroup
 from .examples import CELL, LABELS, Batch, ExampleStore
 from .journal import Journal
 from .record import note_stage, take_over
@@ -165,19 +165,19 @@ class Run:
         torch._foreach_lerp_(self.average, [p.data for p in self.model.parameters()], 1 - decay)
 
 
-def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: bool) -> None:
+def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Settings, resume: bool) -> None:
     """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` now and then and at the end."""
     tokenizer = new_tokenizer()
-    if settings.start is not None and crew.leads and not resume:
+    if settings.start is not None and group.leads and not resume:
         shutil.copytree(settings.start / "vae", folder / "vae", dirs_exist_ok=True)
         take_over(settings.start, folder)
-    crew.wait()
-    vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(crew.device)
+    group.wait()
+    vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(group.device)
     torch.manual_seed(settings.seed)
-    model = Model(tokenizer).to(crew.device)
+    model = Model(tokenizer).to(group.device)
     if settings.start is not None:
         model.start_from(settings.start)
-    if crew.device.type == "cpu":
+    if group.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # at this size 10 % faster there than the fused kernel
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
@@ -186,32 +186,32 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
         state = load_checkpoint(path)
         run.load(state)
         budget.resume_at(state["seconds"])
-    store = ExampleStore(vae, tokenizer, crew)
-    alphas = new_scheduler().alphas_cumprod.to(crew.device)
+    store = ExampleStore(vae, tokenizer, group)
+    alphas = new_scheduler().alphas_cumprod.to(group.device)
     journal = Journal(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
-    while (progress := crew.agree(budget.progress(run.step))) < 1:
-        rng = crew.seed_step(settings.seed, STAGE, run.step)
+    while (progress := group.agree(budget.progress(run.step))) < 1:
+        rng = group.seed_step(settings.seed, STAGE, run.step)
         rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        for parameter_group in optimiser.param_groups:
+            parameter_group["lr"] = rate
         single = settings.start is None and progress < SINGLE_UNTIL
         run.single_steps += single
-        batch = store.batch(scene_numbers(run, settings, crew, single, rng), single, rng, UNCAPTIONED)
-        losses = step_losses(crew, model, batch, alphas, rng, weighted=progress < WEIGHTED_UNTIL)
+        batch = store.batch(scene_numbers(run, settings, group, single, rng), single, rng, UNCAPTIONED)
+        losses = step_losses(group, model, batch, alphas, rng, weighted=progress < WEIGHTED_UNTIL)
         optimiser.zero_grad()
         (losses["velocity"] + CLASS_MAP_WEIGHT * losses["class_map"]).backward()
-        crew.average_gradients(parameters)
+        group.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         run.step += 1
-        run.samples += 2 * settings.batch * crew.size
+        run.samples += 2 * settings.batch * group.size
         run.follow()
-        if crew.leads:
-            row = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * crew.size}
+        if group.leads:
+            row = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * group.size}
             journal.note(losses, run.step, run.samples, budget.seconds, row)
-        if crew.leads and budget.save_due():
+        if group.leads and budget.save_due():
             save_checkpoint(path, **run.state(budget.seconds))
-    if crew.leads:
+    if group.leads:
         save_checkpoint(path, **run.state(budget.seconds))
         minutes = round(budget.seconds / 60, 1)
         figures = {"samples": run.samples, "steps": run.step, "minutes": minutes, "seed": settings.seed}
@@ -219,20 +219,22 @@ def train(crew: Crew, folder: Path, budget: Budget, settings: Settings, resume: 
         print(f"unet done: {figures}", flush=True)
 
 
-def scene_numbers(run: Run, settings: Settings, crew: Crew, single: bool, rng: np.random.Generator) -> np.ndarray:
+def scene_numbers(
+    run: Run, settings: Settings, group: DistributedGroup, single: bool, rng: np.random.Generator
+) -> np.ndarray:
     """Scene numbers of this step: some of the worker's known scenes and `fresh` new ones, by the step alone."""
     step = run.step if single else run.step - run.single_steps
     known, new = (256 + int(settings.fresh * s) for s in (step, step + 1))
     numbers = rng.integers(known, size=settings.batch)
     numbers[: new - known] = np.arange(known, new)[: settings.batch]
-    return numbers * crew.size + crew.rank  # each worker has scenes of its own
+    return numbers * group.size + group.rank  # each worker has scenes of its own
 
 
 def step_losses(
-    crew: Crew, model: Model, batch: Batch, alphas: Tensor, rng: np.random.Generator, weighted: bool
+    group: DistributedGroup, model: Model, batch: Batch, alphas: Tensor, rng: np.random.Generator, weighted: bool
 ) -> dict[str, Tensor]:
     """The losses of a batch: scalars "velocity" and "class_map"; to log "quarters" (2, n): timestep // 250, error."""
-    device, pairs = crew.device, len(batch.latents) // 2
+    device, pairs = group.device, len(batch.latents) // 2
     clean, coverage, labels = batch.latents.to(device), batch.coverage.to(device), batch.labels.to(device)
     strata = (np.arange(pairs) + rng.random(pairs)) / pairs
     in_middle = rng.random(pairs) < MIDDLE_SHARE
@@ -240,7 +242,7 @@ def step_losses(
     timesteps = torch.from_numpy(spread.clip(0, 999)).repeat(2).to(device)
     noise = torch.randn(clean[:pairs].shape).repeat(2, 1, 1, 1).to(device)
     signal, sigma = alphas[timesteps].sqrt().view(-1, 1, 1, 1), (1 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1)
-    with crew.autocast():
+    with group.autocast():
         velocity, logits = model(signal * clean + sigma * noise, timesteps, batch.token_ids.to(device))
     error = (velocity.float() - (signal * noise - sigma * clean)).square()
     weight = 1 + FOREGROUND_WEIGHT * coverage if weighted else torch.ones_like(coverage)

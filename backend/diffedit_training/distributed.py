@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 
 
 @dataclass(frozen=True)
-class Crew:
+class DistributedGroup:
     """This process (`rank`) among `size` equal ones, computing on `device`."""
 
     rank: int
@@ -39,7 +39,7 @@ class Crew:
         return float(shared.item())
 
     def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace the gradient of every parameter that has one by its mean over the crew, sent as bfloat16."""
+        """Replace the gradient of every parameter that has one by its mean over the group, sent as bfloat16."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -66,13 +66,13 @@ class Crew:
 
 
 def launch(work: Callable[..., None], workers: int, device: str, *args: Any) -> None:
-    """Run `work(crew, *args)` in `workers` processes. On a GPU there has to be one."""
+    """Run `work(group, *args)` in `workers` processes. On a GPU there has to be one."""
     if workers < 1 or (device != "cpu" and workers != 1):
         raise ValueError(f"{workers} workers on {device}: give one worker on a GPU, one or more on a CPU.")
     if workers == 1:
         if device == "cpu":
             torch.set_num_threads(1)
-        work(Crew(0, 1, torch.device(device)), *args)
+        work(DistributedGroup(0, 1, torch.device(device)), *args)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -85,6 +85,6 @@ def _member(rank: int, size: int, port: int, work: Callable[..., None], args: tu
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=size)
     try:
-        work(Crew(rank, size, torch.device("cpu")), *args)
+        work(DistributedGroup(rank, size, torch.device("cpu")), *args)
     finally:
         dist.destroy_process_group()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from .distributed import Crew
+from .distributed import DistributedGroup
 from .scenes.art import CLASSES, COLOURS
 from .scenes.backgrounds import BACKGROUNDS
 from .scenes.captions import caption
@@ -57,7 +57,7 @@ class ExampleStore:
 
     vae: AutoencoderKL
     tokenizer: CLIPTokenizer
-    crew: Crew
+    group: DistributedGroup
     scenes: Scenes = field(default_factory=Scenes)
     pairs: dict[tuple[int, bool], tuple[Example, Example]] = field(default_factory=dict)
 
@@ -96,8 +96,8 @@ class ExampleStore:
         rendered = [self.scenes.render(scene) for scene in scenes]
         examples = []
         for first in range(0, len(scenes), 64):
-            pictures = to_tensor(np.stack([r.pixels for r in rendered[first : first + 64]])).to(self.crew.device)
-            with self.crew.autocast():
+            pictures = to_tensor(np.stack([r.pixels for r in rendered[first : first + 64]])).to(self.group.device)
+            with self.group.autocast():
                 latents = self.vae.encode(pictures).latent_dist.mode().float().cpu()
             for scene, picture, z in zip(scenes[first:], rendered[first:], latents, strict=False):
                 examples.append(Example(scene, z.clone(), *coverage_and_labels(scene, picture.masks)))

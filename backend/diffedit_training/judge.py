@@ -32,7 +32,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
 
 
 def judge_folder() -> Path:
-    return Path(__file__).parent / "judge"
+    return Path(__file__).parent / "judge_weights"
 
 
 def new_network(answers: int) -> nn.Sequential:

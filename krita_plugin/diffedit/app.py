@@ -17,16 +17,16 @@ from .canvas.capture import capture_steps
 from .canvas.refusal import CanvasRefusal
 from .model import prompts, sentences
 from .model.inputs import EditInputs
-from .model.jobs import JobDesk, Ticket
-from .model.masks import MaskDesk
-from .model.result_controller import ResultDesk
+from .model.jobs import Job, JobController
+from .model.masks import MaskController
+from .model.result_controller import ResultController
 from .model.session import EditSession
 from .model.settings import Settings, Store
 from .qt import QtCore, Signal
 from .translation import artists_language, tr, use_language
 
 
-class Studio(QtCore.QObject):
+class App(QtCore.QObject):
     """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
     `settings_wanted()`, `diagnostics_wanted()`: an action or a button asks for the dialog."""
 
@@ -45,9 +45,9 @@ class Studio(QtCore.QObject):
         self.backend = LocalBackend(self)
         self.link = link or Link(self.find_connection, self)
         self.link.state_changed.connect(self._link_changed)
-        self.jobs = JobDesk(self.link, self)
-        self.masks = MaskDesk(self)
-        self.results = ResultDesk(self)
+        self.jobs = JobController(self.link, self)
+        self.masks = MaskController(self)
+        self.results = ResultController(self)
         self.jobs.arrived.connect(self._arrived)
         self.backend.state_changed.connect(self._backend_changed)
         self.store.listen(self._settings_changed)
@@ -272,7 +272,7 @@ class Studio(QtCore.QObject):
     def _say(self, sentence: str, kind: str = "info") -> None:
         self.session.notice = sentences.Notice(kind, sentence)
 
-    def _arrived(self, ticket: Ticket, arrival) -> None:
+    def _arrived(self, ticket: Job, arrival) -> None:
         if ticket.task == "mask":
             self.masks.take(ticket, arrival)
         elif ticket.field:
@@ -285,7 +285,7 @@ class Studio(QtCore.QObject):
             self.results.take(ticket, arrival)
             ticket.session.notice = sentences.of_left_out(arrival.left_out) or ticket.session.notice
 
-    def _offer_words(self, ticket: Ticket, words: tuple[str, ...]) -> None:
+    def _offer_words(self, ticket: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))
         if texts:
             own = getattr(ticket.inputs, ticket.field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita, Window
 
 from .actions import MENU, Action, actions
-from .app import Studio
+from .app import App
 from .qt import QAction, QtCore, QtWidgets
 from .ui.dialogs.diagnostics import DiagnosticsDialog
 from .ui.dialogs.settings_dialog import SettingsDialog
@@ -15,23 +15,23 @@ DOCKER_ID = "diffedit_docker"
 
 
 class DiffEditExtension(Extension):
-    """Makes the menu in every window and the dialogs; owns the studio."""
+    """Makes the menu in every window and the dialogs; owns the app."""
 
     def __init__(self, parent: QtCore.QObject) -> None:
         super().__init__(parent)
-        self.studio = Studio(parent=self)
+        self.app = App(parent=self)
         self._dialogs: list[QtWidgets.QDialog] = []
-        self.studio.settings_wanted.connect(lambda: self._open(SettingsDialog))
-        self.studio.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
+        self.app.settings_wanted.connect(lambda: self._open(SettingsDialog))
+        self.app.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
 
     def setup(self) -> None:
         """Called once, before there is a window."""
         notifier = Krita.instance().notifier()
         notifier.setActive(True)
-        notifier.imageClosed.connect(lambda *_: QtCore.QTimer.singleShot(0, self.studio.forget_closed))
-        notifier.viewCreated.connect(lambda *_: QtCore.QTimer.singleShot(0, self.studio.look))
-        notifier.applicationClosing.connect(self.studio.close)
-        self.studio.open()
+        notifier.imageClosed.connect(lambda *_: QtCore.QTimer.singleShot(0, self.app.forget_closed))
+        notifier.viewCreated.connect(lambda *_: QtCore.QTimer.singleShot(0, self.app.look))
+        notifier.applicationClosing.connect(self.app.close)
+        self.app.open()
 
     def createActions(self, window: Window) -> None:
         """Called once for every window."""
@@ -41,7 +41,7 @@ class DiffEditExtension(Extension):
         menu.setTitle("DiffEdit")
         root.setMenu(menu)
         groups = []
-        for action in actions(self.studio):
+        for action in actions(self.app):
             made = window.createAction(action.id, action.text, f"tools/{MENU}")
             made.triggered.connect(lambda _=False, action=action: self._do(action, qwindow))
             if action.begins_group:
@@ -58,7 +58,7 @@ class DiffEditExtension(Extension):
         if action.shows_docker and docker is not None:
             docker.setVisible(True)
             docker.raise_()
-            if self.studio.session.inputs.complaint():
+            if self.app.session.inputs.complaint():
                 docker.panel.focus_words()
         action.do()
 
@@ -67,7 +67,7 @@ class DiffEditExtension(Extension):
         self._dialogs = [dialog for dialog in self._dialogs if dialog.isVisible()]
         dialog = next((dialog for dialog in self._dialogs if isinstance(dialog, kind)), None)
         if dialog is None:
-            dialog = kind(self.studio, Krita.instance().activeWindow().qwindow())
+            dialog = kind(self.app, Krita.instance().activeWindow().qwindow())
             self._dialogs.append(dialog)
         dialog.show()
         dialog.raise_()
@@ -80,13 +80,13 @@ class DiffEditDocker(DockWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setWindowTitle("DiffEdit")
-        self.panel = EditPanel(extension().studio)
+        self.panel = EditPanel(extension().app)
         self.setWidget(self.panel)
 
     def canvasChanged(self, canvas: object) -> None:
         """Another view is active, or none."""
         # Krita calls this while the change is under way: what is active is known one turn later.
-        QtCore.QTimer.singleShot(0, extension().studio.look)
+        QtCore.QTimer.singleShot(0, extension().app.look)
 
 
 _extension: DiffEditExtension | None = None

@@ -45,7 +45,7 @@ class _Pending:
 
 
 class ClientSession:
-    """Protocol state of one client; a Desk for its operations."""
+    """Protocol state of one client; a RequestSender for its operations."""
 
     def __init__(self, client: str, *, loopback: bool, versions: tuple[int, int] = SUPPORTED_VERSIONS) -> None:
         """`client`: software and version, for the server's log. `loopback`: the server is on this machine."""

@@ -18,7 +18,7 @@ from .errors import DiffEditError, NoBlobError, SchemaError, UnknownJobError
 from .events import JobEvent
 from .link_speed import TransferMeter
 from .messages import FINAL_EVENTS, Cancelled, EditRequest, Event, Preview
-from .operations import Desk, Operation
+from .operations import Operation, RequestSender
 from .replies import Accepted, Lacking, Okay, Reply, Stored, Subscribed
 from .requests import Cancel, Have, Put, Request, Submit, Subscribe
 
@@ -50,18 +50,18 @@ class Upload:
         """Whether no chunk is left to send; some may still be unanswered."""
         return self._next >= self.size
 
-    def pump(self, run: Operation, desk: Desk) -> None:
+    def pump(self, run: Operation, sender: RequestSender) -> None:
         """Send chunks while the window has room."""
-        limits = desk.server.limits
-        while self._next < self.size and len(self._in_flight) < desk.speed.window(limits):
+        limits = sender.server.limits
+        while self._next < self.size and len(self._in_flight) < sender.speed.window(limits):
             offset = self._next
-            plain = self._data[offset : offset + desk.speed.chunk_bytes(limits, self.size)]
-            encoding, data = encode_chunk(plain, desk.speed.encoding(self._channels))
-            number = desk.ask(run, Put(self.blob, self.size, offset, len(plain), encoding, data))
+            plain = self._data[offset : offset + sender.speed.chunk_bytes(limits, self.size)]
+            encoding, data = encode_chunk(plain, sender.speed.encoding(self._channels))
+            number = sender.ask(run, Put(self.blob, self.size, offset, len(plain), encoding, data))
             self._next = offset + len(plain)
             self._in_flight[number] = (self._next, len(data))
 
-    def answer(self, run: Operation, desk: Desk, number: int, reply: Stored) -> bool:
+    def answer(self, run: Operation, sender: RequestSender, number: int, reply: Stored) -> bool:
         """The server tells how much it holds; whether everything else that `run` had asked was dropped for that.
 
         Raises SchemaError for what cannot be.
@@ -69,12 +69,12 @@ class Upload:
         if not 0 <= reply.received <= self.size or reply.complete != (reply.received == self.size):
             raise SchemaError(f"The backend says that it holds {reply.received} of {self.size} bytes of a blob.")
         end, size = self._in_flight.pop(number)
-        self._meter.answered(desk.speed, size, desk.now)
+        self._meter.answered(sender.speed, size, sender.now)
         self.stored = reply.received
         self.complete = reply.complete
         useless = bool(self._in_flight) if self.complete else reply.received < end
         if useless:
-            desk.drop(run)
+            sender.drop(run)
             self._in_flight.clear()
             self._next = reply.received
         return useless
@@ -118,78 +118,78 @@ class JobRun(Operation):
             left += self._upload.size - self._upload.stored
         return self.total - left
 
-    def begin(self, desk: Desk) -> None:
-        restarted = self._boot_id not in (None, desk.server.boot_id)
-        self._boot_id = desk.server.boot_id
-        self._heard = desk.now
+    def begin(self, sender: RequestSender) -> None:
+        restarted = self._boot_id not in (None, sender.server.boot_id)
+        self._boot_id = sender.server.boot_id
+        self._heard = sender.now
         self._rounds = 0
         if restarted:
             self.last = self.given = 0
             self.accepted = self.accepted and self._request is None
         if self.accepted:
-            self._watch(desk)
+            self._watch(sender)
         else:
-            self._bring(desk)
+            self._bring(sender)
 
     def again(self, since: int) -> JobRun:
         """A run of the same job that is given its events above `since`."""
         return JobRun(self.job, self._request, self._blobs, accepted=self.accepted, since=since)
 
-    def cancel(self, desk: Desk) -> None:
+    def cancel(self, sender: RequestSender) -> None:
         """Ask to end the job at its next step, now or as soon as the link is back; its last event tells the end."""
         self.cancelling = True
-        if self.accepted and desk.ready:
-            desk.ask(self, Cancel(self.job))
+        if self.accepted and sender.ready:
+            sender.ask(self, Cancel(self.job))
         elif self._upload is not None and not self.submitting:
-            self._end_unsubmitted(desk)
+            self._end_unsubmitted(sender)
 
-    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
-        self._heard = desk.now
+    def answer(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
+        self._heard = sender.now
         try:
-            self._take(desk, number, request, reply)
+            self._take(sender, number, request, reply)
         except SchemaError as error:
-            self.fail(desk, error)
+            self.fail(sender, error)
 
-    def _take(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+    def _take(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
         if isinstance(reply, Lacking):
             self._waiting = deque((blob, reply.received[blob]) for blob in self._blobs if blob in reply.received)
-            self._next_upload(desk)
+            self._next_upload(sender)
         elif isinstance(reply, Stored) and self._upload is not None:
-            if self._upload.answer(self, desk, number, reply):
+            if self._upload.answer(self, sender, number, reply):
                 self.submitting = False
             if self._upload.complete:
-                self._next_upload(desk)
+                self._next_upload(sender)
             else:
-                self._go_on(desk, self._upload)
+                self._go_on(sender, self._upload)
         elif isinstance(reply, Accepted):
-            desk.drop(self)  # chunks whose answers got lost
+            sender.drop(self)  # chunks whose answers got lost
             self._upload, self.submitting, self.accepted = None, False, True
-            self._watch(desk)
+            self._watch(sender)
         elif isinstance(reply, Subscribed):
             self._subscribing = False
         elif not isinstance(reply, Okay):
             raise SchemaError(f"The backend answered {request.TYPE!r} with {reply.TYPE!r}.")
 
-    def refused(self, desk: Desk, number: int, request: Request, error: DiffEditError) -> None:
+    def refused(self, sender: RequestSender, number: int, request: Request, error: DiffEditError) -> None:
         lost = isinstance(request, Submit) and isinstance(error, NoBlobError)
         forgotten = isinstance(request, (Subscribe, Cancel)) and isinstance(error, UnknownJobError)
         if isinstance(request, Submit):
             self.submitting = False
         if self.cancelling and (lost or forgotten):
-            self._end_unsubmitted(desk)
+            self._end_unsubmitted(sender)
         elif lost and self._upload is not None:
             pass  # a chunk got lost: it will be asked for or repeated, and the submit follows it
         elif (lost or forgotten) and self._request is not None and self._rounds < MOST_ROUNDS:
             self.accepted = False
             self.last = 0
-            self._bring(desk)
+            self._bring(sender)
         else:
-            self.fail(desk, error)
+            self.fail(sender, error)
 
-    def event(self, desk: Desk, event: JobEvent) -> None:
+    def event(self, sender: RequestSender, event: JobEvent) -> None:
         if event.job != self.job or not self.accepted:
             return
-        self._heard = desk.now
+        self._heard = sender.now
         if isinstance(event.event, Preview):
             if event.seq >= self.last:
                 self._add_preview(event.event)
@@ -197,14 +197,14 @@ class JobRun(Operation):
             self.last = event.seq
             self.events.append((event.seq, event.event))
             if isinstance(event.event, FINAL_EVENTS):
-                desk.drop(self)
+                sender.drop(self)
                 self.finished = True
         elif event.seq > self.last and not self._subscribing:
-            self._subscribe(desk)
+            self._subscribe(sender)
 
-    def tick(self, desk: Desk) -> None:
-        if self.accepted and not self._subscribing and desk.now - self._heard >= REFRESH_SECONDS:
-            self._subscribe(desk)
+    def tick(self, sender: RequestSender) -> None:
+        if self.accepted and not self._subscribing and sender.now - self._heard >= REFRESH_SECONDS:
+            self._subscribe(sender)
 
     def _add_preview(self, preview: Preview) -> None:
         """Only the newest preview waits: a reader that is slow must not make the queue grow."""
@@ -212,60 +212,60 @@ class JobRun(Operation):
             self.events.pop()
         self.events.append((self.last, preview))
 
-    def _bring(self, desk: Desk) -> None:
+    def _bring(self, sender: RequestSender) -> None:
         """Ask what is missing, then upload it and submit."""
-        desk.drop(self)
+        sender.drop(self)
         self._rounds += 1
         self.submitting = self._subscribing = False
         self._upload = None
         self._waiting.clear()
         self._meter = TransferMeter()
         if self.cancelling:
-            self._end_unsubmitted(desk)
+            self._end_unsubmitted(sender)
         elif self._blobs:
-            desk.ask(self, Have(tuple(self._blobs)))
+            sender.ask(self, Have(tuple(self._blobs)))
         else:
-            self._next_upload(desk)
+            self._next_upload(sender)
 
-    def _next_upload(self, desk: Desk) -> None:
+    def _next_upload(self, sender: RequestSender) -> None:
         self._upload = None
         if self._waiting:
             blob, offset = self._waiting.popleft()
             self._upload = Upload(blob, self._blobs[blob], offset, self._channels(blob), self._meter)
-            self._go_on(desk, self._upload)
+            self._go_on(sender, self._upload)
         elif self.submitting:
             pass  # its answer tells
         elif self.cancelling:
-            self._end_unsubmitted(desk)
+            self._end_unsubmitted(sender)
         else:
-            self._submit(desk)
+            self._submit(sender)
 
-    def _go_on(self, desk: Desk, upload: Upload) -> None:
+    def _go_on(self, sender: RequestSender, upload: Upload) -> None:
         """Send what there is room for; behind the last chunk of all, the submit."""
-        upload.pump(self, desk)
+        upload.pump(self, sender)
         if upload.all_sent and not (self._waiting or self.submitting or self.cancelling):
-            self._submit(desk)
+            self._submit(sender)
 
-    def _submit(self, desk: Desk) -> None:
+    def _submit(self, sender: RequestSender) -> None:
         assert self._request is not None  # a job that is only watched is never brought
         self.submitting = True
-        desk.ask(self, Submit(self.job, self._request))
+        sender.ask(self, Submit(self.job, self._request))
 
-    def _end_unsubmitted(self, desk: Desk) -> None:
+    def _end_unsubmitted(self, sender: RequestSender) -> None:
         """Cancelled before the server had the job, or after it forgot it: nobody else will tell so."""
-        desk.drop(self)
+        sender.drop(self)
         self.events.append((self.last + 1, Cancelled()))
         self.finished = True
 
-    def _watch(self, desk: Desk) -> None:
-        self._subscribe(desk)
+    def _watch(self, sender: RequestSender) -> None:
+        self._subscribe(sender)
         if self.cancelling:
-            desk.ask(self, Cancel(self.job))
+            sender.ask(self, Cancel(self.job))
 
     def _channels(self, blob: str) -> int | None:
         picture = self._request.picture if self._request is not None else None
         return picture.channels if picture is not None and picture.blob == blob else None
 
-    def _subscribe(self, desk: Desk) -> None:
+    def _subscribe(self, sender: RequestSender) -> None:
         self._subscribing = True
-        desk.ask(self, Subscribe(self.job, self.last, desk.speed.previews))
+        sender.ask(self, Subscribe(self.job, self.last, sender.speed.previews))

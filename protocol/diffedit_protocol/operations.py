@@ -1,6 +1,6 @@
 """What a client is in the middle of: one question, or one download. Without a socket; `job_run` has the third kind.
 
-An operation asks through the desk, is given every answer, and begins again whenever hello was said anew; what it had by
+An operation asks through the sender, gets every answer, and begins again after every new hello; what it had by
 then it keeps. Every request may be repeated, so an operation never has to know what got lost.
 """
 
@@ -22,7 +22,7 @@ from .requests import Get, Request
 HASHED_AS_THEY_CAME = 4  # chunks that may wait for the hash in ZeroMQ's memory; others are hashed at their place
 
 
-class Desk(Protocol):
+class RequestSender(Protocol):
     """Where operations ask; the ClientSession is one."""
 
     speed: LinkSpeed
@@ -54,26 +54,26 @@ class Operation(ABC):
         self.error: DiffEditError | None = None
 
     @abstractmethod
-    def begin(self, desk: Desk) -> None:
+    def begin(self, sender: RequestSender) -> None:
         """Hello was said: ask for everything that is still wanted."""
 
     @abstractmethod
-    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+    def answer(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
         """`request` was answered by `reply`."""
 
-    def refused(self, desk: Desk, number: int, request: Request, error: DiffEditError) -> None:
+    def refused(self, sender: RequestSender, number: int, request: Request, error: DiffEditError) -> None:
         """`request` was answered by an error, or by something unreadable."""
-        self.fail(desk, error)
+        self.fail(sender, error)
 
-    def event(self, desk: Desk, event: JobEvent) -> None:  # noqa: B027  (only a job run has events)
+    def event(self, sender: RequestSender, event: JobEvent) -> None:  # noqa: B027  (only a job run has events)
         """The server told something of a job."""
 
-    def tick(self, desk: Desk) -> None:  # noqa: B027  (only a job run waits)
+    def tick(self, sender: RequestSender) -> None:  # noqa: B027  (only a job run waits)
         """Time went by."""
 
-    def fail(self, desk: Desk, error: DiffEditError) -> None:
+    def fail(self, sender: RequestSender, error: DiffEditError) -> None:
         """End with `error`."""
-        desk.drop(self)
+        sender.drop(self)
         self.finished, self.error = True, error
 
 
@@ -85,10 +85,10 @@ class Call(Operation):
         self.request = request
         self.reply: Reply | None = None
 
-    def begin(self, desk: Desk) -> None:
-        desk.ask(self, self.request)
+    def begin(self, sender: RequestSender) -> None:
+        sender.ask(self, self.request)
 
-    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+    def answer(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
         self.reply, self.finished = reply, True
 
 
@@ -123,23 +123,23 @@ class Download(Operation):
         """The blob, once finished without an error."""
         return self._data.getvalue()
 
-    def begin(self, desk: Desk) -> None:
+    def begin(self, sender: RequestSender) -> None:
         self._holes.extend(self._asked.values())
         self._asked.clear()
         self._meter = TransferMeter()
-        self._pump(desk)
+        self._pump(sender)
 
-    def answer(self, desk: Desk, number: int, request: Request, reply: Reply) -> None:
+    def answer(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
         offset, length = self._asked.pop(number)
         try:
-            self._take(desk, reply, offset, length)
+            self._take(sender, reply, offset, length)
         except DiffEditError as error:
-            self.fail(desk, error)
+            self.fail(sender, error)
             return
         self.finished = self.received == self.size
-        self._pump(desk)
+        self._pump(sender)
 
-    def _take(self, desk: Desk, reply: Reply, offset: int, length: int) -> None:
+    def _take(self, sender: RequestSender, reply: Reply, offset: int, length: int) -> None:
         if not isinstance(reply, Chunk) or reply.offset != offset:
             raise SchemaError("The backend answered with another chunk than the one that was asked for.")
         if self.size is None:
@@ -154,7 +154,7 @@ class Download(Operation):
             raise SchemaError(
                 f"The backend answered {reply.length} bytes at {offset} of {reply.size}; {length} were asked."
             )
-        self._meter.answered(desk.speed, len(reply.data), desk.now)
+        self._meter.answered(sender.speed, len(reply.data), sender.now)
         self._keep(offset, memoryview(decode_chunk(reply.data, reply.encoding, reply.length)))
         self.received += reply.length
         self._hash_on()
@@ -179,20 +179,20 @@ class Download(Operation):
                 raise SchemaError(f"The bytes that came as blob {self.blob[:12]}… have another hash.")
             self._view = memoryview(b"")  # while something looks into them, the bytes would be copied
 
-    def _pump(self, desk: Desk) -> None:
+    def _pump(self, sender: RequestSender) -> None:
         """Ask for more while the window has room; of a blob of unknown size at first one chunk, which tells it."""
-        limits = desk.server.limits
+        limits = sender.server.limits
         size = self._expected if self.size is None else self.size
-        window = desk.speed.window(limits) if size is not None else 1
+        window = sender.speed.window(limits) if size is not None else 1
         while not self.finished and len(self._asked) < window:
             if self._holes:
                 offset, length = self._holes.popleft()
             elif size is None or self._next < size:
-                offset, length = self._next, desk.speed.chunk_bytes(limits, size)
+                offset, length = self._next, sender.speed.chunk_bytes(limits, size)
                 if size is not None:
                     length = min(length, size - offset)
                 self._next += length
             else:
                 return
-            number = desk.ask(self, Get(self.blob, offset, length, desk.speed.encoding(self._channels)))
+            number = sender.ask(self, Get(self.blob, offset, length, sender.speed.encoding(self._channels)))
             self._asked[number] = (offset, length)

@@ -17,7 +17,7 @@ from diffedit_backend.executors.base import Executor
 from diffedit_backend.executors.local import LocalPool
 from diffedit_backend.executors.ray_pool import RayPool, RaySetup
 from diffedit_backend.executors.worker_process import WorkerSetup
-from diffedit_backend.executors.worker_slot import Patience
+from diffedit_backend.executors.worker_slot import Timeouts
 from diffedit_backend.server.process import Server
 from diffedit_backend.server.serving import serve
 from diffedit_backend.server.settings import ServerSettings
@@ -33,7 +33,7 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_AS, (wishes.pop("memory_mib") << 20,) * 2)
     if "file_mib" in wishes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (wishes.pop("file_mib") << 20,) * 2)
-    patience = Patience(**wishes.pop("patience", {}))
+    patience = Timeouts(**wishes.pop("patience", {}))
     workers, script, ray = wishes.pop("workers", 1), wishes.pop("script", {}), wishes.pop("ray", None)
     settings = ServerSettings(
         state=Path(os.environ["DIFFEDIT_HOME"]) / "server",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from diffedit_backend.executors.routing import BEHIND
 from diffedit_bench.load import command as load
-from diffedit_bench.load.artists import FIRST, MASK, TARGET, Artist, Served, Studio, drive
+from diffedit_bench.load.artists import FIRST, MASK, TARGET, Artist, LoadScenario, Served, drive
 from diffedit_bench.load.parts import Part, Parts, served_from_json, served_to_json
 from diffedit_bench.load.report import write_report
 from diffedit_bench.load.rows import BEARABLE, FIGURES, SIZING_JOBS, beside, most_artists, row_of
@@ -28,10 +28,10 @@ SERVICES = {
     for kind, seconds in ((FIRST, 2.0), (TARGET, 2.0), (MASK, 1.0))
     for warm in (True, False)
 }
-STUDIO = Studio(artists=10, jobs=60, think=4.0, seed=3)
+STUDIO = LoadScenario(artists=10, jobs=60, think=4.0, seed=3)
 
 
-def simulated(workers: int, behind: int = BEHIND, studio: Studio = STUDIO) -> list[Served]:
+def simulated(workers: int, behind: int = BEHIND, studio: LoadScenario = STUDIO) -> list[Served]:
     return drive(SimulatedFloor(workers, SERVICES, behind), studio)
 
 
@@ -77,7 +77,7 @@ def test_the_same_artists_ask_for_the_same_jobs_on_every_floor() -> None:
 
 
 def test_an_artist_begins_with_a_first_edit_and_goes_home_after_the_last_job() -> None:
-    artist = Artist("anna", Studio(artists=1, jobs=3, think=1.0))
+    artist = Artist("anna", LoadScenario(artists=1, jobs=3, think=1.0))
     first = artist.next(10.0)
     assert first is not None
     assert (first.kind, first.picture) == (FIRST, 1)
@@ -94,7 +94,7 @@ def part(name: str, result: Any, **settings: Any) -> Part:
 def test_the_report_says_what_is_measured_and_what_simulated_and_its_service_times_can_be_read_again(
     tmp_path: Path,
 ) -> None:
-    studio = Studio(artists=4, jobs=10, think=4.0)
+    studio = LoadScenario(artists=4, jobs=10, think=4.0)
     real = part("real-1", served_to_json(simulated(1, studio=studio)), **asdict(studio), workers=1, affinity=True)
     parts = [part("overhead-direct", [0.010]), part("overhead-local", [0.012, 0.013, 0.014]), real]
     text = write_report(tmp_path, studio, (1, 2), SERVICES, parts)
@@ -125,7 +125,7 @@ def test_more_workers_carry_more_artists_and_one_artist_more_would_wait_too_long
     carried = [most_artists(workers, SERVICES, think=4.0) for workers in (1, 2, 4)]
     assert carried == sorted(set(carried))
     for artists, bearable in ((carried[1], True), (carried[1] + 1, False)):
-        studio = Studio(artists, SIZING_JOBS, think=4.0)
+        studio = LoadScenario(artists, SIZING_JOBS, think=4.0)
         row = row_of("simulated", 2, True, simulated(2, studio=studio))
         assert (row.wait_p95 <= BEARABLE) == bearable
 
@@ -173,7 +173,7 @@ class Measured:
             return as_lists(SERVICES)
         if name.startswith("overhead"):
             return [0.001]
-        return served_to_json(simulated(int(name.split("-")[1]), studio=Studio(3, 6, 15.0)))
+        return served_to_json(simulated(int(name.split("-")[1]), studio=LoadScenario(3, 6, 15.0)))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from diffedit_training import autoencoder
 from diffedit_training import denoiser as unet
 from diffedit_training.budget import Budget, learning_rate, load_checkpoint
 from diffedit_training.card import model_card
-from diffedit_training.distributed import Crew, launch
+from diffedit_training.distributed import DistributedGroup, launch
 from diffedit_training.evaluate import Parts
 from diffedit_training.examples import coverage_and_labels, training_pair
 from diffedit_training.export import averaged_parts, export
@@ -22,7 +22,7 @@ from diffedit_training.scenes.scenes import Scenes, is_held_out
 from diffedit_training.tokenizer import learn_merges, new_tokenizer
 from diffedit_training.vae import new_vae
 
-ALONE = Crew(0, 1, torch.device("cpu"))
+ALONE = DistributedGroup(0, 1, torch.device("cpu"))
 SETTINGS = unet.Settings(seed=5, batch=1, fresh=1.0)
 
 
@@ -153,7 +153,8 @@ def test_scene_numbers_of_workers_do_not_meet(folder):
     run = unet.Run(unet.Model(averaged_parts(folder).tokenizer), [], torch.optim.SGD([torch.zeros(1)], 0.1), step=40)
     settings, rng = unet.Settings(0, 6, 2.0), np.random.default_rng(0)
     first, second = (
-        set(unet.scene_numbers(run, settings, Crew(rank, 2, torch.device("cpu")), False, rng)) for rank in (0, 1)
+        set(unet.scene_numbers(run, settings, DistributedGroup(rank, 2, torch.device("cpu")), False, rng))
+        for rank in (0, 1)
     )
     assert not first & second
 

@@ -81,7 +81,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def test_the_cluster_file_of_a_studio_is_one_that_ray_takes_and_it_has_its_workers_started() -> None:
-    found = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "studio.md").read_text(encoding="utf-8"), re.S)
+    found = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "several-gpus.md").read_text(encoding="utf-8"), re.S)
     assert found is not None
     prepared = prepare_config(yaml.safe_load(found[1]))
     validate_config(prepared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.imaging.alpha import laid_on_paper, taken_off_paper
+from diffedit_backend.imaging.alpha import composite_on_white, uncomposite
 from diffedit_backend.imaging.area import bounds_of, choose_area, content_cells, from_work, to_cells, to_work
 from diffedit_backend.imaging.refine import guided_filter
 from diffedit_backend.imaging.thumbnail import Thumbnail
@@ -97,10 +97,10 @@ def test_colours_laid_on_paper_come_off_again():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (40, 50, 4), dtype=np.uint8)
     picture[..., 3] = np.maximum(picture[..., 3], 64)
-    back = taken_off_paper(laid_on_paper(picture), picture[..., 3])
+    back = uncomposite(composite_on_white(picture), picture[..., 3])
     assert np.abs(back.astype(int) - picture[..., :3]).max() <= 3
     invisible = np.zeros((1, 1, 4), np.uint8)
-    assert laid_on_paper(invisible).tolist() == [[[255, 255, 255]]]
+    assert composite_on_white(invisible).tolist() == [[[255, 255, 255]]]
 
 
 def test_the_guided_filter_moves_a_blurred_edge_to_the_picture_s_edge():

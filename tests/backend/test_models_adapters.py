@@ -13,7 +13,7 @@ import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.text import encode_text, words_beyond
-from diffedit_backend.models import LoadedModel, dressed, load_model
+from diffedit_backend.models import LoadedModel, load_model, with_adapters
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder
@@ -161,7 +161,7 @@ def test_a_lora_in_each_format_amounts_to_its_matrices_added_to_the_layers(
     write(adapters / "paint.safetensors", FORMATS[layout](model))
     before = answers(model)
     by_hand(reference, 0.7, text=layout != "peft")  # peft's own format holds one network only
-    got = answers(dressed(model, [Adapter("paint", 0.7)]))
+    got = answers(with_adapters(model, [Adapter("paint", 0.7)]))
     assert torch.allclose(got, answers(reference), atol=1e-4)
     assert not torch.allclose(got, before, atol=1e-2)
 
@@ -173,7 +173,7 @@ def test_a_lora_of_sdxl_reaches_its_unet_and_both_text_encoders(
     model, reference = load("xl"), load("xl")
     write(adapters / "paint.safetensors", FORMATS[layout](model))
     by_hand(reference, 1.0, text=True)
-    assert torch.allclose(answers(dressed(model, [Adapter("paint")])), answers(reference), atol=1e-4)
+    assert torch.allclose(answers(with_adapters(model, [Adapter("paint")])), answers(reference), atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", FORMATS)
@@ -214,16 +214,16 @@ def test_two_loras_add_up_and_each_goes_when_it_is_no_longer_chosen(adapters: Pa
     halves = {name: tensor * (0.5 if "lora_B" in name else 1) for name, tensor in as_peft(model).items()}
     write(adapters / "half.safetensors", halves)
     before = answers(model)
-    once = answers(dressed(model, [Adapter("one", 1.5)]))
-    both = answers(dressed(model, [Adapter("one"), Adapter("half")]))  # 1 + 0.5 of the same matrices
+    once = answers(with_adapters(model, [Adapter("one", 1.5)]))
+    both = answers(with_adapters(model, [Adapter("one"), Adapter("half")]))  # 1 + 0.5 of the same matrices
     assert torch.allclose(once, both, atol=1e-4)
-    assert torch.equal(answers(dressed(model, [])), before)
+    assert torch.equal(answers(with_adapters(model, [])), before)
 
 
 def test_results_with_and_without_an_adapter_are_kept_apart_in_the_cache(adapters: Path, model: LoadedModel) -> None:
     write(adapters / "paint.safetensors", as_peft(model))
     keys = {
-        dressed(model, chosen).key
+        with_adapters(model, chosen).key
         for chosen in ([], [Adapter("paint")], [Adapter("paint", 0.5)], [Adapter("paint", -1.0)])
     }
     assert len(keys) == 4
@@ -237,32 +237,32 @@ def test_a_lora_of_another_kind_of_model_is_refused_and_leaves_no_trace(
     model = load("sd1")
     before = answers(model)
     with pytest.raises(ModelError, match="The LoRA 'paint' does not fit the model 'sd1'"):
-        dressed(model, [Adapter("paint")])
-    assert torch.equal(answers(dressed(model, [])), before)
+        with_adapters(model, [Adapter("paint")])
+    assert torch.equal(answers(with_adapters(model, [])), before)
 
 
 def test_an_adapter_that_is_not_there_is_refused_with_those_that_are(adapters: Path, model: LoadedModel) -> None:
     write(adapters / "oils.safetensors", as_peft(model))
     with pytest.raises(ModelError, match=r"no adapter 'inks'\. There are: oils\."):
-        dressed(model, [Adapter("inks")])
+        with_adapters(model, [Adapter("inks")])
 
 
 def test_a_pickled_adapter_is_refused_with_the_way_out(adapters: Path, model: LoadedModel) -> None:
     torch.save({}, adapters / "inks.pt")
     with pytest.raises(ModelError, match=r"'inks\.pt' is a pickle.*Take its \.safetensors version"):
-        dressed(model, [Adapter("inks")])
+        with_adapters(model, [Adapter("inks")])
 
 
 def test_a_damaged_adapter_is_refused(adapters: Path, model: LoadedModel) -> None:
     (adapters / "inks.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"'inks\.safetensors' is damaged"):
-        dressed(model, [Adapter("inks")])
+        with_adapters(model, [Adapter("inks")])
 
 
 def test_an_adapter_may_lie_in_a_folder_of_its_name(adapters: Path, model: LoadedModel) -> None:
     (adapters / "inks").mkdir()
     write(adapters / "inks" / "pytorch_lora_weights.safetensors", as_peft(model))
-    assert not torch.equal(answers(dressed(model, [Adapter("inks")])), answers(dressed(model, [])))
+    assert not torch.equal(answers(with_adapters(model, [Adapter("inks")])), answers(with_adapters(model, [])))
 
 
 def inversion(model: LoadedModel, layout: str, letter: str = "z") -> dict[str, torch.Tensor]:
@@ -284,7 +284,7 @@ def test_a_learned_word_is_heard_as_the_embeddings_that_it_stands_for(
 ) -> None:
     model = load(family)
     write(adapters / "thing.safetensors", inversion(model, layout))
-    taught = dressed(model, [Adapter("thing")])
+    taught = with_adapters(model, [Adapter("thing")])
     for word in ("<thing>", "thing") if layout == "diffusers" else ("thing", "Thing"):
         heard, spelled = encode_text(taught, f"a {word} b"), encode_text(model, "a z z b")
         assert torch.equal(heard.tokens, spelled.tokens)
@@ -294,11 +294,11 @@ def test_a_learned_word_is_heard_as_the_embeddings_that_it_stands_for(
 
 def test_a_learned_word_weighs_what_the_edit_says(adapters: Path, model: LoadedModel) -> None:
     write(adapters / "thing.safetensors", inversion(model, "web"))
-    whole, half = (encode_text(dressed(model, [Adapter("thing", w)]), "thing").tokens for w in (1.0, 0.5))
+    whole, half = (encode_text(with_adapters(model, [Adapter("thing", w)]), "thing").tokens for w in (1.0, 0.5))
     assert not torch.equal(whole, half)
     doubled = {name: 0.5 * tensor for name, tensor in inversion(model, "web").items()}
     write(adapters / "soft.safetensors", doubled)
-    assert torch.equal(encode_text(dressed(model, [Adapter("soft")]), "soft").tokens, half)
+    assert torch.equal(encode_text(with_adapters(model, [Adapter("soft")]), "soft").tokens, half)
 
 
 @pytest.mark.parametrize(("layout", "family"), [("diffusers", "sd1"), ("web", "sd2"), ("xl", "xl")])
@@ -331,13 +331,13 @@ def test_a_textual_inversion_of_another_kind_of_model_is_refused_with_both_width
 ) -> None:
     write(adapters / "thing.safetensors", inversion(load("xl"), "xl"))
     with pytest.raises(ModelError, match=rf"have {WIDTH} and {SECOND_WIDTH} numbers, those of 'sd1' {WIDTH}"):
-        dressed(load("sd1"), [Adapter("thing")])
+        with_adapters(load("sd1"), [Adapter("thing")])
 
 
 def test_the_end_of_a_text_beyond_the_models_room_counts_a_learned_words_vectors(
     adapters: Path, model: LoadedModel
 ) -> None:
     write(adapters / "thing.safetensors", {"emb_params": torch.zeros(70, WIDTH)})
-    taught = dressed(model, [Adapter("thing")])
+    taught = with_adapters(model, [Adapter("thing")])
     assert words_beyond(model, "thing a b c d e f g") == ""
     assert words_beyond(taught, "thing a b c d e f g").endswith("g</w>")

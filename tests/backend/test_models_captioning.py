@@ -14,8 +14,8 @@ from backends import client_of, last_event, scripted_backend, scripted_edit
 from diffedit_backend.cli.program import main
 from diffedit_backend.models.captioning import Captioner, load_captioner
 from diffedit_backend.models.catalogue.folders import kept_captioner
-from diffedit_backend.worker import description
-from diffedit_backend.worker.edit_runner import EditBench
+from diffedit_backend.worker import captioner as worker_captioner
+from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_backend.worker.loop import Finished
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.errors import BadInputError, ModelError
@@ -99,7 +99,7 @@ def test_a_count_below_one_is_refused(picture: Path, captioner: Path, capsys: py
     assert "--count must be at least 1, not 0" in capsys.readouterr().err
 
 
-def described(bench: EditBench, pixels: np.ndarray, selection: np.ndarray | None = None) -> Finished:
+def described(bench: EditRunner, pixels: np.ndarray, selection: np.ndarray | None = None) -> Finished:
     height, width, channels = pixels.shape
     picture, raw = pack_picture(pixels.tobytes(), width, height, channels)
     blobs, plane = {picture.blob: raw}, None
@@ -111,7 +111,7 @@ def described(bench: EditBench, pixels: np.ndarray, selection: np.ndarray | None
 
 
 def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected(captioner: Path) -> None:
-    bench = EditBench({}, "cpu", 0, captioner=str(captioner))
+    bench = EditRunner({}, "cpu", 0, captioner=str(captioner))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     model = load_captioner(str(captioner), "cpu")
     whole = described(bench, pixels).manifest
@@ -129,10 +129,10 @@ def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected
 def test_on_out_of_memory_the_captioning_model_is_given_up_and_loaded_again_for_the_next_picture(
     captioner: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = EditBench({}, "cpu", 0, captioner=str(captioner))
+    bench = EditRunner({}, "cpu", 0, captioner=str(captioner))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     words = described(bench, pixels).manifest.words
-    loads, real = [], description.load_captioner
+    loads, real = [], worker_captioner.load_captioner
 
     def load(name: str, device: str | None) -> Captioner:
         loads.append(name)
@@ -140,7 +140,7 @@ def test_on_out_of_memory_the_captioning_model_is_given_up_and_loaded_again_for_
 
     def too_large(*_: Any) -> list[str]:
         monkeypatch.undo()
-        monkeypatch.setattr(description, "load_captioner", load)
+        monkeypatch.setattr(worker_captioner, "load_captioner", load)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(Captioner, "describe", too_large)

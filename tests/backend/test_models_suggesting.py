@@ -14,7 +14,7 @@ from diffedit_backend.cli.pictures.record import read_record
 from diffedit_backend.cli.program import main
 from diffedit_backend.models.catalogue.folders import kept_suggester
 from diffedit_backend.models.suggesting import Suggester, load_suggester
-from diffedit_backend.worker.edit_runner import EditBench
+from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest
 from diffedit_protocol.replies import SUGGEST
@@ -134,7 +134,7 @@ def suggest_job(text: str, **fields: Any) -> EditRequest:
 
 
 def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_with_their_seed(suggester: Path) -> None:
-    bench = EditBench({}, "cpu", 0, suggester=str(suggester))
+    bench = EditRunner({}, "cpu", 0, suggester=str(suggester))
     told: list[Any] = []
     manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest
     assert 1 <= len(manifest.words) == len(set(manifest.words)) <= 6
@@ -145,13 +145,13 @@ def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_w
     with pytest.raises(BadInputError, match="the text is empty"):
         bench.run(suggest_job(" "), {}, told.append)
     with pytest.raises(ModelError, match="Start the backend with --suggester"):
-        EditBench({}, "cpu", 0).run(suggest_job("a horse"), {}, told.append)
+        EditRunner({}, "cpu", 0).run(suggest_job("a horse"), {}, told.append)
 
 
 def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
     suggester: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = EditBench({}, "cpu", 0, suggester=str(suggester))
+    bench = EditRunner({}, "cpu", 0, suggester=str(suggester))
     words = bench.run(suggest_job("a horse", variations=4), {}, lambda event: None).manifest.words
     told: list[Any] = []
 

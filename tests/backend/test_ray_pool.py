@@ -11,7 +11,7 @@ import pytest
 from backends import client_of, failure, last_event, run_edit, scripted_backend, scripted_edit, told, wait_until
 from diffedit_backend.executors.base import Job, Lost, Report
 from diffedit_backend.executors.ray_pool import RayPool, RaySetup
-from diffedit_backend.executors.worker_slot import Patience
+from diffedit_backend.executors.worker_slot import Timeouts
 from diffedit_backend.server.job_table import MOST_LOSSES
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_protocol.client import Client
@@ -38,7 +38,7 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
     pool = RayPool(
         RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, bench="scripted_worker:ScriptedBench", **OWN),
         2,
-        Patience(**PATIENCE),
+        Timeouts(**PATIENCE),
     )
 
     def run(script: str, until: type) -> Report:

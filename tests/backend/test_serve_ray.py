@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from diffedit_backend.cli import serve
 from diffedit_backend.executors.ray_pool import ENVIRONMENT, RayPool
-from diffedit_backend.executors.worker_slot import Patience
+from diffedit_backend.executors.worker_slot import Timeouts
 from diffedit_protocol.errors import BadInputError
 
 Make = Callable[..., RayPool]
@@ -25,7 +25,7 @@ def pool_of() -> Iterator[Make]:
             parser = argparse.ArgumentParser()
             serve.add_arguments(parser)
             args = parser.parse_args(["--executor", "ray", *words])
-            pool = serve._ray_pool(args, {"threads": 1}, Patience())
+            pool = serve._ray_pool(args, {"threads": 1}, Timeouts())
             stack.callback(partial(pool.close, 0.0))
             return pool
 

@@ -14,7 +14,7 @@ from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.text import encode_text, token_ids, words_beyond
 from diffedit_backend.method.weighting import weights_in
-from diffedit_backend.models import LoadedModel, dressed, load_model
+from diffedit_backend.models import LoadedModel, load_model, with_adapters
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, WIDTH, parts, write_folder
@@ -103,7 +103,7 @@ def test_a_learned_word_is_weighed_as_any_other(
     (tmp_path / "adapters").mkdir()
     vectors = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(5))
     save_file({"<toy>": vectors}, tmp_path / "adapters" / "toy.safetensors")
-    model = dressed(sd1, [Adapter("toy")])
+    model = with_adapters(sd1, [Adapter("toy")])
     plain, empty = encode_text(model, "a <toy> horse").tokens, encode_text(model, "").tokens
     expected = plain.clone()
     expected[2:4] = empty[2:4] + 1.4 * (plain[2:4] - empty[2:4])

@@ -16,19 +16,19 @@ from backends import failure, scripted_edit, wait_until
 from diffedit_backend.executors.base import Job, Report
 from diffedit_backend.executors.local import LocalPool
 from diffedit_backend.executors.worker_process import WorkerProcess, WorkerSetup
-from diffedit_backend.executors.worker_slot import Patience
-from diffedit_backend.worker.pipe import note_from_bytes, note_to_bytes
+from diffedit_backend.executors.worker_slot import Timeouts
+from diffedit_backend.worker.pipe import message_from_bytes, message_to_bytes
 from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Progress
 
 WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join((str(ROOT / "protocol"), str(ROOT / "backend")))}
-QUICK = Patience(loading=20.0, step=2.0, cancel=0.5, back_off=0.05, back_off_most=0.4)
+QUICK = Timeouts(loading=20.0, step=2.0, cancel=0.5, back_off=0.05, back_off_most=0.4)
 
 
 @contextmanager
-def pool_of(workers: int = 1, patience: Patience = QUICK, **script: Any) -> Iterator[LocalPool]:
+def pool_of(workers: int = 1, patience: Timeouts = QUICK, **script: Any) -> Iterator[LocalPool]:
     pool = LocalPool(WorkerSetup(WORKER, ENVIRONMENT, script), ["script"] * workers, patience)
     pool.start()
     try:
@@ -74,8 +74,8 @@ def run(pool: LocalPool, script: str, job: str = "job", after: Callable[[], None
 
 
 def test_a_blob_in_pieces_reaches_a_worker_as_one() -> None:
-    note = note_from_bytes(
-        note_to_bytes("job", [Pieces([b"ab", bytearray(b"c"), memoryview(b"def")]), b"mask"], id="1")
+    note = message_from_bytes(
+        message_to_bytes("job", [Pieces([b"ab", bytearray(b"c"), memoryview(b"def")]), b"mask"], id="1")
     )
     assert note.payloads == (b"abcdef", b"mask")
 
@@ -172,7 +172,7 @@ def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> 
 
 def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() -> None:
     waits = []
-    with pool_of(patience=Patience(back_off=0.2, back_off_most=0.8)) as pool:
+    with pool_of(patience=Timeouts(back_off=0.2, back_off_most=0.8)) as pool:
         for _ in range(4):
             ready(pool)
             alive = time.monotonic()  # before its death: the pool counts from when it saw that, which is before we do
@@ -185,7 +185,7 @@ def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() 
 
 
 def test_the_wait_before_a_worker_is_started_again_never_exceeds_its_bound() -> None:
-    with pool_of(patience=Patience(back_off=3600.0, back_off_most=0.1)) as pool:
+    with pool_of(patience=Timeouts(back_off=3600.0, back_off_most=0.1)) as pool:
         ready(pool)
         submit(pool, Job("job", "anna", *scripted_edit("die=1")))
         collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
@@ -195,7 +195,7 @@ def test_the_wait_before_a_worker_is_started_again_never_exceeds_its_bound() -> 
 
 def test_a_worker_that_cannot_even_start_is_given_up_with_the_last_that_it_said() -> None:
     command = (sys.executable, "-c", "import sys; sys.exit('no such library: torch')")
-    pool = LocalPool(WorkerSetup(command), ["script"], Patience(back_off=0.05))
+    pool = LocalPool(WorkerSetup(command), ["script"], Timeouts(back_off=0.05))
     pool.start()
     try:
         collect(pool, lambda _: pool.trouble() is not None)

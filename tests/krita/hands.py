@@ -116,21 +116,21 @@ def is_working(stage):
     """A worker has the job: it began, or will as soon as it is let go."""
     from diffedit.extension import extension
 
-    activity = extension().studio.session.activity
+    activity = extension().app.session.activity
     return activity is not None and activity.phase == "working"
 
 
 def is_cancelling(stage):
     from diffedit.extension import extension
 
-    activity = extension().studio.session.activity
+    activity = extension().app.session.activity
     return activity is not None and activity.phase == "cancelling"
 
 
 def at_rest(stage):
     from diffedit.extension import extension
 
-    return extension().studio.session.activity is None
+    return extension().app.session.activity is None
 
 
 def show_docker(stage):
@@ -204,12 +204,12 @@ def fresh_sheet(stage, picture):
     yield from stage.close_all()
     yield 0.2
     yield from stage.open(picture)
-    studio = extension().studio
-    yield lambda: studio.session.document_id != ""
-    studio.store.put("inputs", {})
-    studio.store.change(mask_form="overlay")
-    studio.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
-    studio.session.notice = None
+    app = extension().app
+    yield lambda: app.session.document_id != ""
+    app.store.put("inputs", {})
+    app.store.change(mask_form="overlay")
+    app.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)
+    app.session.notice = None
     panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
     for name, part in panel.parts.items():
         part.fold.heading.setChecked(name == "results")

@@ -53,9 +53,9 @@ def open_sample(stage, picture, source, target):
     from diffedit.extension import extension
 
     yield from stage.open(picture)
-    studio = extension().studio
-    yield lambda: studio.session.document_id != ""
-    studio.session.change_inputs(source=source, target=target, quality="draft", seed=41, seed_locked=True)
+    app = extension().app
+    yield lambda: app.session.document_id != ""
+    app.session.change_inputs(source=source, target=target, quality="draft", seed=41, seed_locked=True)
 
 
 def trigger(stage, name):
@@ -71,19 +71,19 @@ def layer_count_is(stage, count):
     from diffedit.extension import extension
 
     nodes = [node for node in stage.document.topLevelNodes() if node.type() != "selectionmask"]
-    return extension().studio.session.activity is None and len(nodes) == count
+    return extension().app.session.activity is None and len(nodes) == count
 
 
 def backend_is(stage, state):
     from diffedit.extension import extension
 
-    return extension().studio.backend.state == state
+    return extension().app.backend.state == state
 
 
 def link_is(stage, kind):
     from diffedit.extension import extension
 
-    return extension().studio.link.state.kind == kind
+    return extension().app.link.state.kind == kind
 
 
 def test_the_menu_holds_every_action_and_krita_s_shortcut_settings_know_each_by_name(artist: RemoteKrita) -> None:
@@ -115,7 +115,7 @@ def test_swap_turns_the_words_round_and_back(artist: RemoteKrita) -> None:
     def words(stage):
         from diffedit.extension import extension
 
-        inputs = extension().studio.session.inputs
+        inputs = extension().app.session.inputs
         return [inputs.source, inputs.target]
 
     artist.run(trigger, name="swap")
@@ -186,7 +186,7 @@ def test_find_mask_and_mask_to_selection_leave_the_artist_a_selection(artist: Re
     def shown(stage):
         from diffedit.extension import extension
 
-        return extension().studio.session.mask_shown
+        return extension().app.session.mask_shown
 
     def selection(stage):
         found = stage.document.selection()
@@ -239,7 +239,7 @@ def test_krita_closes_at_once_and_takes_the_backend_that_it_started_along(artist
     def pid(stage):
         from diffedit.extension import extension
 
-        return int(extension().studio.backend._process.processId())
+        return int(extension().app.backend._process.processId())
 
     server = artist.run(pid)
     os.kill(server, 0)

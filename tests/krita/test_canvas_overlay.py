@@ -175,8 +175,8 @@ def left_by(stage, way, folder):
     from PyQt5.QtGui import QKeyEvent
     from PyQt5.QtWidgets import QApplication
 
-    studio = extension().studio
-    studio.store.change(mask_form="overlay")
+    app = extension().app
+    app.store.change(mask_form="overlay")
     document = yield from stage.new(200, 150)
     layer = document.activeNode()
     layer.setPixelData(b"\xff" * 120000, 0, 0, 200, 150)
@@ -186,11 +186,11 @@ def left_by(stage, way, folder):
     yield 0.2
     document.setActiveNode(layer)
     yield lambda: document.activeNode().name() == layer.name()
-    studio.look()
-    session = studio.session
+    app.look()
+    session = app.session
     capture = yield from stage.run(capture_steps(document, layer))
     arrival = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
-    studio.masks.take(SimpleNamespace(session=session, capture=capture), arrival)
+    app.masks.take(SimpleNamespace(session=session, capture=capture), arrival)
     yield 0.5  # longer than the desk waits between two looks: it stays while nothing changes
     canvas = CanvasView(document).widget
     name = "diffedit_mask_overlay"
@@ -200,7 +200,7 @@ def left_by(stage, way, folder):
     if way == "esc":
         QApplication.sendEvent(canvas, QKeyEvent(QEvent.ShortcutOverride, Qt.Key_Escape, Qt.NoModifier))
     elif way == "hide":
-        studio.cancel()
+        app.cancel()
     elif way == "another layer":
         document.setActiveNode(other)
     elif way == "layer deleted":
@@ -208,7 +208,7 @@ def left_by(stage, way, folder):
     elif way == "another document":
         yield from stage.new(60, 40)
     elif way == "keep":
-        studio.masks.keep(session)
+        app.masks.keep(session)
     yield lambda: not session.mask_shown, 5
     yield 0.1
     return [w.objectName() for w in canvas.children() if w.objectName() == name]

@@ -32,18 +32,18 @@ def show_red(stage):
     from diffedit.canvas.capture import capture_steps
     from diffedit.extension import extension
 
-    studio = extension().studio
-    studio.store.change(mask_form="overlay")
+    app = extension().app
+    app.store.change(mask_form="overlay")
     stage.app.action("KritaShape/KisToolBrush").trigger()
     document = yield from stage.new(200, 150)
     layer = document.activeNode()
     layer.setPixelData(b"\xff\x00\x00\xff" * 30000, 0, 0, 200, 150)
     yield from stage.settle()
-    studio.look()
+    app.look()
     capture = yield from stage.run(capture_steps(document, layer))
     soft = bytes(200 if 50 <= x < 150 and 40 <= y < 110 else 20 for y in range(150) for x in range(200))
     arrival = SimpleNamespace(soft_map=soft, manifest=SimpleNamespace(threshold=0.5))
-    studio.masks.take(SimpleNamespace(session=studio.session, capture=capture), arrival)
+    app.masks.take(SimpleNamespace(session=app.session, capture=capture), arrival)
 
 
 def is_red(stage):
@@ -51,7 +51,7 @@ def is_red(stage):
     from diffedit.extension import extension
 
     overlays = [w for w in CanvasView(stage.document).widget.children() if w.objectName() == "diffedit_mask_overlay"]
-    assert extension().studio.session.mask_shown == bool(overlays)
+    assert extension().app.session.mask_shown == bool(overlays)
     return bool(overlays)
 
 
@@ -119,14 +119,14 @@ def test_a_stroke_on_the_layer_takes_the_red_away_with_a_word_and_undoing_it_bri
 def notice(stage):
     from diffedit.extension import extension
 
-    said = extension().studio.session.notice
+    said = extension().app.session.notice
     return None if said is None else said.sentence
 
 
 def move_the_threshold(stage):
     from diffedit.extension import extension
 
-    studio = extension().studio
-    studio.session.change_inputs(threshold=0.4)
-    studio.masks.adjust(studio.session)
+    app = extension().app
+    app.session.change_inputs(threshold=0.4)
+    app.masks.adjust(app.session)
     yield 0.3

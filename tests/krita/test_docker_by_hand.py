@@ -54,7 +54,7 @@ def easel(painter):
 def link_is_ready(stage):
     from diffedit.extension import extension
 
-    return extension().studio.link.state.kind == "ready"
+    return extension().app.link.state.kind == "ready"
 
 
 def layers(stage):
@@ -70,20 +70,20 @@ def selected(stage):
 def states(stage):
     from diffedit.extension import extension
 
-    return [variation.state for variation in extension().studio.session.variations]
+    return [variation.state for variation in extension().app.session.variations]
 
 
 def notice(stage):
     from diffedit.extension import extension
 
-    said = extension().studio.session.notice
+    said = extension().app.session.notice
     return None if said is None else said.sentence
 
 
 def mask_is_shown(stage):
     from diffedit.extension import extension
 
-    return extension().studio.session.mask_shown
+    return extension().app.session.mask_shown
 
 
 def save(stage, path):
@@ -124,13 +124,13 @@ def test_words_typed_and_enter_pressed_become_a_layer_with_its_mask_that_one_und
 def layers_are(stage, count):
     from diffedit.extension import extension
 
-    return extension().studio.session.activity is None and len(stage.document.topLevelNodes()) == count
+    return extension().app.session.activity is None and len(stage.document.topLevelNodes()) == count
 
 
 def show_masks_as(stage, form):
     from diffedit.extension import extension
 
-    extension().studio.store.change(mask_form=form)
+    extension().app.store.change(mask_form=form)
 
 
 def reddened(bare: Image.Image, now: Image.Image) -> int:
@@ -168,7 +168,7 @@ def wait_for_more_red(krita: RemoteKrita, bare: Image.Image, than: int, path: Pa
 def mask_is_gone(stage):
     from diffedit.extension import extension
 
-    return not extension().studio.session.mask_shown
+    return not extension().app.session.mask_shown
 
 
 def test_find_mask_draws_its_outline_the_slider_moves_it_and_escape_takes_it_away(easel, tmp_path) -> None:
@@ -247,13 +247,13 @@ def test_variations_are_looked_through_with_clicks_and_accepted_with_a_double_cl
 def want_variations(stage, count):
     from diffedit.extension import extension
 
-    extension().studio.session.change_inputs(variations=count)
+    extension().app.session.change_inputs(variations=count)
 
 
 def states_are(stage, wanted):
     from diffedit.extension import extension
 
-    session = extension().studio.session
+    session = extension().app.session
     return session.activity is None and [variation.state for variation in session.variations] == wanted
 
 
@@ -274,7 +274,7 @@ def test_cancel_takes_the_place_of_edit_and_nothing_is_changed(easel, backend) -
 def want_fine(stage):
     from diffedit.extension import extension
 
-    extension().studio.session.change_inputs(quality="fine", variations=4)
+    extension().app.session.change_inputs(quality="fine", variations=4)
 
 
 def test_the_same_words_are_told_in_the_docker(easel) -> None:
@@ -288,7 +288,7 @@ def test_the_same_words_are_told_in_the_docker(easel) -> None:
 def notice_is(stage, sentence):
     from diffedit.extension import extension
 
-    said = extension().studio.session.notice
+    said = extension().app.session.notice
     return said is not None and said.sentence == sentence
 
 
@@ -346,13 +346,13 @@ def edited(krita: RemoteKrita, hands, path: Path, **asked: bool) -> tuple[np.nda
 def without_feather(stage):
     from diffedit.extension import extension
 
-    extension().studio.session.change_inputs(feather=0)
+    extension().app.session.change_inputs(feather=0)
 
 
 def last_asked(stage):
     from diffedit.extension import extension
 
-    inputs = extension().studio.session.history[-1].inputs
+    inputs = extension().app.session.history[-1].inputs
     return {"detail": inputs.detail, "matting": inputs.matting}
 
 

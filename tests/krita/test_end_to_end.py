@@ -41,7 +41,7 @@ def test_without_a_backend_the_plugin_says_so_and_what_to_do(own_krita: RemoteKr
         from diffedit.extension import extension
 
         document = yield from stage.open(picture)
-        session = extension().studio.session
+        session = extension().app.session
         session.change_inputs(source="a horse", target="a zebra")
         stage.app.action("diffedit_edit_layer").trigger()
         yield lambda: session.notice is not None, 30
@@ -64,13 +64,13 @@ def edit_by_menu(stage, picture, source, target, folder):
     folder = Path(folder)
     document = yield from stage.open(picture)
     stage.save(folder / "before.kra")
-    studio = extension().studio
+    app = extension().app
     yield 0.1
-    session = studio.session
+    session = app.session
     session.change_inputs(source=source, target=target, seed=41, seed_locked=True, quality="draft", variations=1)
     told = []
     session.changed.connect(lambda aspect: told.append(str(session.activity)) if aspect == "activity" else None)
-    yield lambda: studio.link.state.kind == "ready", 60
+    yield lambda: app.link.state.kind == "ready", 60
     stage.app.action("diffedit_edit_layer").trigger()
     yield lambda: session.activity is not None, 10
     yield lambda: session.activity is None, 240
@@ -110,11 +110,11 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         yield from stage.close_all()
         document = yield from stage.open(picture)
         yield 0.1
-        studio = extension().studio
-        session = studio.session
+        app = extension().app
+        session = app.session
         session.notice = None
         session.change_inputs(source=source, target=target, seed=7, seed_locked=True, quality="fine", variations=1)
-        yield lambda: studio.link.state.kind == "ready", 60
+        yield lambda: app.link.state.kind == "ready", 60
         threads = Path(f"/proc/{server}/task").glob("*/children")
         children = [int(child) for thread in threads for child in thread.read_text().split()]
         worker = next(c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes())

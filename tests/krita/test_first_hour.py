@@ -35,7 +35,7 @@ EDIT = f"{SAMPLE.source} → {SAMPLE.target} (41)"
 
 
 @dataclass
-class Desk:
+class OpenDocker:
     """A Krita with its backend, and the hands of the person before it."""
 
     krita: RemoteKrita
@@ -44,10 +44,10 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(start_krita) -> Iterator[Desk]:
+def desk(start_krita) -> Iterator[OpenDocker]:
     """Bright theme, a docker of 260 px."""
     krita = start_krita(theme="Krita bright")
-    desk = Desk(krita, Hands(krita), BackendProcess(krita.profile.diffedit_home))
+    desk = OpenDocker(krita, Hands(krita), BackendProcess(krita.profile.diffedit_home))
     try:
         krita.run(show_docker)
         krita.run(narrow_docker, width=NARROW)
@@ -59,7 +59,7 @@ def desk(start_krita) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def easel(desk: Desk) -> Desk:
+def easel(desk: OpenDocker) -> OpenDocker:
     """The sample picture freshly opened, draft quality, no words, folds shut but Results."""
     desk.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
     return desk
@@ -86,54 +86,54 @@ def unfold(stage, name):
 def change_inputs(stage, **values):
     from diffedit.extension import extension
 
-    extension().studio.session.change_inputs(**values)
+    extension().app.session.change_inputs(**values)
 
 
 def link_is(stage, kind):
     from diffedit.extension import extension
 
-    return extension().studio.link.state.kind == kind
+    return extension().app.link.state.kind == kind
 
 
 def joined(stage):
     from diffedit.extension import extension
 
-    studio = extension().studio
-    return studio.settings.backend == "remote" and studio.link.state.kind == "ready"
+    app = extension().app
+    return app.settings.backend == "remote" and app.link.state.kind == "ready"
 
 
 def notice(stage):
     from diffedit.extension import extension
 
-    said = extension().studio.session.notice
+    said = extension().app.session.notice
     return None if said is None else said.sentence
 
 
 def notice_begins(stage, words):
     from diffedit.extension import extension
 
-    said = extension().studio.session.notice
+    said = extension().app.session.notice
     return said is not None and said.sentence.startswith(words)
 
 
 def title_begins(stage, words):
     from diffedit.extension import extension
 
-    activity = extension().studio.session.activity
+    activity = extension().app.session.activity
     return activity is not None and activity.title.startswith(words)
 
 
 def mask_is_shown(stage):
     from diffedit.extension import extension
 
-    return extension().studio.session.mask_shown
+    return extension().app.session.mask_shown
 
 
 def variations(stage, count):
     """The seeds and the states, once there are `count` and nothing runs."""
     from diffedit.extension import extension
 
-    session = extension().studio.session
+    session = extension().app.session
     found = [[variation.seed, variation.state] for variation in session.variations]
     return found if session.activity is None and len(found) == count else None
 
@@ -141,7 +141,7 @@ def variations(stage, count):
 def states_are(stage, wanted):
     from diffedit.extension import extension
 
-    session = extension().studio.session
+    session = extension().app.session
     return session.activity is None and [variation.state for variation in session.variations] == wanted
 
 
@@ -153,7 +153,7 @@ def layers_are(stage, count):
     from diffedit.extension import extension
 
     nodes = [node for node in stage.document.topLevelNodes() if node.type() != "selectionmask"]
-    return extension().studio.session.activity is None and len(nodes) == count
+    return extension().app.session.activity is None and len(nodes) == count
 
 
 def take_brush(stage, on):
@@ -194,7 +194,7 @@ def write_words(hands) -> None:
     hands.type(SAMPLE.target)
 
 
-def test_at_260_px_and_in_the_bright_theme_nothing_of_the_docker_is_cut_off(easel: Desk, tmp_path: Path) -> None:
+def test_at_260_px_and_in_the_bright_theme_nothing_of_the_docker_is_cut_off(easel: OpenDocker, tmp_path: Path) -> None:
     krita, hands = easel.krita, easel.hands
     write_words(hands)
     for name in ("mask", "edit", "history"):
@@ -226,7 +226,7 @@ def cut_off(stage):
     return {"width": dock.width(), "cut": cut, "background": panel.palette().color(QPalette.Window).lightness()}
 
 
-def test_with_the_keyboard_alone_words_become_results_and_one_becomes_a_layer(easel: Desk) -> None:
+def test_with_the_keyboard_alone_words_become_results_and_one_becomes_a_layer(easel: OpenDocker) -> None:
     krita, hands = easel.krita, easel.hands
     krita.run(change_inputs, variations=2)
     hands.key("ctrl+alt+e")  # no words yet: the docker comes and waits for them
@@ -256,7 +256,7 @@ def focused(stage):
     return type(QApplication.focusWidget()).__name__
 
 
-def test_plus_gives_one_more_variation_with_a_seed_of_its_own(easel: Desk) -> None:
+def test_plus_gives_one_more_variation_with_a_seed_of_its_own(easel: OpenDocker) -> None:
     krita, hands = easel.krita, easel.hands
     krita.run(change_inputs, variations=2)
     write_words(hands)
@@ -268,7 +268,7 @@ def test_plus_gives_one_more_variation_with_a_seed_of_its_own(easel: Desk) -> No
     assert len({seed for seed, _ in found}) == 3
 
 
-def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: Desk, tmp_path: Path) -> None:
+def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: OpenDocker, tmp_path: Path) -> None:
     krita, hands = easel.krita, easel.hands
     write_words(hands)
     hands.click("run.find")
@@ -292,7 +292,7 @@ def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: Desk, 
     assert np.array_equal(asked == 255, made == 255)
 
 
-def test_nothing_found_is_told_with_the_way_out(easel: Desk) -> None:
+def test_nothing_found_is_told_with_the_way_out(easel: OpenDocker) -> None:
     krita, hands = easel.krita, easel.hands
     write_words(hands)
     krita.run(select_grass)
@@ -316,7 +316,9 @@ def select_grass(stage):
     yield 0.3
 
 
-def test_painting_on_while_a_job_runs_loses_neither_the_stroke_nor_the_result(easel: Desk, tmp_path: Path) -> None:
+def test_painting_on_while_a_job_runs_loses_neither_the_stroke_nor_the_result(
+    easel: OpenDocker, tmp_path: Path
+) -> None:
     krita, hands = easel.krita, easel.hands
     krita.run(save, path=tmp_path / "before.kra")
     write_words(hands)
@@ -346,7 +348,9 @@ def undo(stage, times):
     yield from stage.undo(times)
 
 
-def test_a_file_that_is_saved_and_opened_again_has_its_history_and_its_words_back(easel: Desk, tmp_path: Path) -> None:
+def test_a_file_that_is_saved_and_opened_again_has_its_history_and_its_words_back(
+    easel: OpenDocker, tmp_path: Path
+) -> None:
     krita, hands = easel.krita, easel.hands
     write_words(hands)
     hands.key("Return")
@@ -366,11 +370,11 @@ def test_a_file_that_is_saved_and_opened_again_has_its_history_and_its_words_bac
 def words(stage):
     from diffedit.extension import extension
 
-    inputs = extension().studio.session.inputs
+    inputs = extension().app.session.inputs
     return [inputs.source, inputs.target, inputs.seed]
 
 
-def test_a_second_backend_is_joined_by_pasting_its_line_and_edits_there(easel: Desk, tmp_path: Path) -> None:
+def test_a_second_backend_is_joined_by_pasting_its_line_and_edits_there(easel: OpenDocker, tmp_path: Path) -> None:
     krita, hands = easel.krita, easel.hands
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -422,11 +426,11 @@ def close_settings(stage):
 def use_local(stage):
     from diffedit.extension import extension
 
-    extension().studio.store.change(backend="local")
+    extension().app.store.change(backend="local")
     yield 0.3
 
 
-def test_a_server_that_is_killed_in_the_middle_and_started_again_still_brings_the_result(easel: Desk) -> None:
+def test_a_server_that_is_killed_in_the_middle_and_started_again_still_brings_the_result(easel: OpenDocker) -> None:
     krita, hands = easel.krita, easel.hands
     write_words(hands)
     with held(easel.backend):

@@ -34,14 +34,14 @@ EDIT = f"{SAMPLE.source} → {SAMPLE.target} (41)"
 
 
 @dataclass
-class Desk:
+class OpenDocker:
     krita: RemoteKrita
     hands: object
     adapters: Path
 
 
 @pytest.fixture(scope="module")
-def desk(start_krita) -> Iterator[Desk]:
+def desk(start_krita) -> Iterator[OpenDocker]:
     """A Krita whose backend has a LoRA, the bundled model twice, a model that breaks when it is loaded, one that
     describes pictures and one that suggests words."""
     krita = start_krita()
@@ -56,12 +56,12 @@ def desk(start_krita) -> Iterator[Desk]:
     with BackendProcess(home):
         krita.run(show_docker)
         until(krita, link_is, kind="ready")
-        yield Desk(krita, Hands(krita), adapters)
+        yield OpenDocker(krita, Hands(krita), adapters)
         krita.stop()
 
 
 @pytest.fixture
-def easel(desk: Desk) -> Desk:
+def easel(desk: OpenDocker) -> OpenDocker:
     """The sample picture freshly opened, its middle selected, words written; LoRA unfolded."""
     desk.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
     desk.krita.run(words_and_a_selection, source=SAMPLE.source, target=SAMPLE.target)
@@ -89,7 +89,7 @@ def half_of_it(folder: Path) -> None:
 def link_is(stage, kind):
     from diffedit.extension import extension
 
-    return extension().studio.link.state.kind == kind
+    return extension().app.link.state.kind == kind
 
 
 def words_and_a_selection(stage, source, target):
@@ -97,7 +97,7 @@ def words_and_a_selection(stage, source, target):
     from krita import Selection
     from PyQt5.QtWidgets import QDockWidget
 
-    extension().studio.session.change_inputs(source=source, target=target)
+    extension().app.session.change_inputs(source=source, target=target)
     width, height = stage.document.width(), stage.document.height()
     selection = Selection()
     selection.select(width // 4, height // 4, width // 2, height // 2, 255)
@@ -123,7 +123,7 @@ def offered(stage, name):
     return stage.window().findChild(QDockWidget, DOCKER_ID).panel.adapters.choice.findText(name) >= 0
 
 
-def edited_layer(desk: Desk, file: Path) -> NDArray[np.uint8]:
+def edited_layer(desk: OpenDocker, file: Path) -> NDArray[np.uint8]:
     """*Edit Selection*, and the pixels of the layer that it made; the layer is taken away again."""
     desk.krita.run(edit_selection, file=file, limit=240)
     return Kra(file).pixels(Kra(file).node(EDIT))
@@ -132,7 +132,7 @@ def edited_layer(desk: Desk, file: Path) -> NDArray[np.uint8]:
 def edit_selection(stage, file):
     from diffedit.extension import extension
 
-    session = extension().studio.session
+    session = extension().app.session
     stage.app.action("diffedit_edit_selection").trigger()
     yield lambda: session.activity is not None, 20
     yield lambda: session.activity is None, 200
@@ -144,7 +144,7 @@ def edit_selection(stage, file):
 
 
 def test_a_lora_that_is_added_by_name_changes_the_edit_and_without_it_the_edit_is_as_before(
-    easel: Desk, tmp_path: Path
+    easel: OpenDocker, tmp_path: Path
 ) -> None:
     bare = edited_layer(easel, tmp_path / "bare.kra")
     easel.hands.click("adapters.choice")
@@ -168,7 +168,7 @@ def test_a_lora_that_is_added_by_name_changes_the_edit_and_without_it_the_edit_i
 
 
 def test_a_learned_word_is_found_in_the_folder_at_the_next_look_and_is_heard_where_a_text_says_it(
-    easel: Desk, tmp_path: Path
+    easel: OpenDocker, tmp_path: Path
 ) -> None:
     vectors = torch.randn(2, 128, generator=torch.Generator().manual_seed(3))
     save_file({"<toy>": vectors}, easel.adapters / "toy.safetensors")
@@ -191,11 +191,11 @@ def test_a_learned_word_is_found_in_the_folder_at_the_next_look_and_is_heard_whe
 def change_target(stage, target):
     from diffedit.extension import extension
 
-    extension().studio.session.change_inputs(target=target)
+    extension().app.session.change_inputs(target=target)
     yield 0.2
 
 
-def test_one_that_went_away_is_named_nothing_is_sent_and_it_stays_on_the_list(easel: Desk) -> None:
+def test_one_that_went_away_is_named_nothing_is_sent_and_it_stays_on_the_list(easel: OpenDocker) -> None:
     file = easel.adapters / "ink.safetensors"
     kept = file.rename(easel.adapters / "ink.away")
     try:
@@ -215,14 +215,14 @@ def wear(stage, name):
     from diffedit.extension import extension
     from diffedit_protocol.messages import Adapter
 
-    extension().studio.session.change_inputs(adapters=(Adapter(name),))
+    extension().app.session.change_inputs(adapters=(Adapter(name),))
     yield 0.2
 
 
 def not_offered(stage, name):
     from diffedit.extension import extension
 
-    info = extension().studio.link.state.info
+    info = extension().app.link.state.info
     return info is not None and name not in [adapter.name for adapter in info.known_adapters]
 
 
@@ -230,20 +230,20 @@ def no_remark(stage):
     from diffedit.extension import DOCKER_ID, extension
     from PyQt5.QtWidgets import QDockWidget
 
-    studio, panel = extension().studio, stage.window().findChild(QDockWidget, DOCKER_ID).panel
+    app, panel = extension().app, stage.window().findChild(QDockWidget, DOCKER_ID).panel
     line = panel.adapters.rows[0]
-    return studio.link.state.kind == "ready" and studio.session.notice is None and line.remark.isHidden()
+    return app.link.state.kind == "ready" and app.session.notice is None and line.remark.isHidden()
 
 
 def notice_begins(stage, words):
     from diffedit.extension import extension
 
-    said = extension().studio.session.notice
+    said = extension().app.session.notice
     return said is not None and said.sentence.startswith(words)
 
 
 def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_breaks_is_told(
-    easel: Desk, tmp_path: Path
+    easel: OpenDocker, tmp_path: Path
 ) -> None:
     entries = easel.krita.run(model_entries)
     assert [entry.partition("\t")[0] for entry in entries] == ["bundled", "half", "second"]
@@ -285,7 +285,7 @@ def choose_model(stage, name):
 def model_of_last_edit(stage):
     from diffedit.extension import extension
 
-    return extension().studio.session.history[-1].model
+    return extension().app.session.history[-1].model
 
 
 def remembered_model(stage):
@@ -297,21 +297,21 @@ def remembered_model(stage):
 def at_rest_with_notice(stage):
     from diffedit.extension import extension
 
-    session = extension().studio.session
+    session = extension().app.session
     return session.activity is None and session.notice is not None
 
 
 def notice(stage):
     from diffedit.extension import extension
 
-    return extension().studio.session.notice.sentence
+    return extension().app.session.notice.sentence
 
 
 def layer_names(stage):
     return [node.name() for node in stage.document.topLevelNodes() if node.type() != "selectionmask"]
 
 
-def test_words_are_suggested_for_both_texts_and_taken_with_the_mouse_and_with_keys(easel: Desk) -> None:
+def test_words_are_suggested_for_both_texts_and_taken_with_the_mouse_and_with_keys(easel: OpenDocker) -> None:
     easel.krita.run(set_words, source="", target="a zebra")
     easel.hands.click("suggest_source")
     captions = until(easel.krita, suggested, field="source")
@@ -335,14 +335,14 @@ def test_words_are_suggested_for_both_texts_and_taken_with_the_mouse_and_with_ke
 def set_words(stage, source, target):
     from diffedit.extension import extension
 
-    extension().studio.session.change_inputs(source=source, target=target)
+    extension().app.session.change_inputs(source=source, target=target)
     yield 0.2
 
 
 def words(stage):
     from diffedit.extension import extension
 
-    inputs = extension().studio.session.inputs
+    inputs = extension().app.session.inputs
     return [inputs.source, inputs.target]
 
 
@@ -350,6 +350,6 @@ def suggested(stage, field):
     """What is offered for a text, None while nothing is."""
     from diffedit.extension import extension
 
-    session = extension().studio.session
+    session = extension().app.session
     offered = session.suggestions
     return list(offered.texts) if session.activity is None and offered and offered.field == field else None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import fake_krita
 import pytest
-from diffedit.app import Studio
+from apps import make_app, open_picture
+from diffedit.app import App
 from diffedit.backend.connection_test import ConnectionTest
 from diffedit.backend.local_backend import LocalBackend, find_program
 from diffedit.model.diagnostics import report
@@ -18,7 +19,6 @@ from diffedit.model.settings import Store
 from diffedit.ui.dialogs.diagnostics import DiagnosticsDialog
 from diffedit.ui.dialogs.settings_dialog import SettingsDialog
 from diffedit_protocol.connection import Connection, KeyPair
-from studios import make_studio, open_picture
 
 PROGRAM = """#!{python}
 import os, signal, sys, time
@@ -94,50 +94,50 @@ def test_krita_stops_what_it_started_unless_the_artist_wants_it_to_go_on(home, p
     for stop_with_krita in (True, False):
         store = Store()
         store.change(stop_with_krita=stop_with_krita, program=program())
-        studio, _ = make_studio(store)
-        studio.start_backend()
-        until(lambda studio=studio: studio.backend.state == "running")
-        studio.close()
-        assert studio.backend.started_here != stop_with_krita
-        studio.backend.stop(wait=True)
+        app, _ = make_app(store)
+        app.start_backend()
+        until(lambda app=app: app.backend.state == "running")
+        app.close()
+        assert app.backend.started_here != stop_with_krita
+        app.backend.stop(wait=True)
 
 
 def test_without_the_program_start_leads_to_the_settings(store, krita, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.delenv("DIFFEDIT_PROGRAM", raising=False)
-    studio, _ = make_studio(store)
+    app, _ = make_app(store)
     wanted = []
-    studio.settings_wanted.connect(lambda: wanted.append(1))
-    studio.start_backend()
+    app.settings_wanted.connect(lambda: wanted.append(1))
+    app.start_backend()
     assert wanted == [1]
-    assert "was not found" in studio.session.notice.sentence
+    assert "was not found" in app.session.notice.sentence
 
 
 def test_a_backend_of_somebody_else_is_not_stopped(store, krita) -> None:
-    studio, _ = make_studio(store)
-    studio.stop_backend()
-    assert "not started by this Krita" in studio.session.notice.sentence
+    app, _ = make_app(store)
+    app.stop_backend()
+    assert "not started by this Krita" in app.session.notice.sentence
 
 
 class TestSettingsDialog:
     @pytest.fixture
     def dialog(self, store: Store, krita: fake_krita.Krita) -> Iterator[SettingsDialog]:
-        studio, self.link = make_studio(store)
-        self.studio: Studio = studio
-        dialog = SettingsDialog(studio)
+        app, self.link = make_app(store)
+        self.app: App = app
+        dialog = SettingsDialog(app)
         dialog.show()
         yield dialog
         dialog.close()
-        studio.close()
+        app.close()
 
     def test_a_pasted_line_is_kept_privately_and_used_at_once(self, dialog, home) -> None:
         server = KeyPair.generate()
         line = Connection.invite("tcp://gpu1:5599", server.public, "anna").to_line()
         dialog.line.setText("\n".join([line[:40], line[40:]]))
         dialog.join.click()
-        assert self.studio.settings.backend == "remote"
-        assert self.studio.find_connection().endpoint == "tcp://gpu1:5599"
+        assert self.app.settings.backend == "remote"
+        assert self.app.find_connection().endpoint == "tcp://gpu1:5599"
         assert (home / "remote.json").stat().st_mode & 0o777 == 0o600
         assert line not in (home / "plugin.json").read_text()
         assert self.link.reconnects >= 1
@@ -148,7 +148,7 @@ class TestSettingsDialog:
         dialog.line.setText("diffedit://gpu1:5599/abc")
         dialog.join.click()
         assert "not whole" in dialog.joined.text()
-        assert self.studio.settings.backend == "local"
+        assert self.app.settings.backend == "local"
 
     def test_start_shows_the_log_and_stop_ends_it(self, dialog, program, until) -> None:
         dialog.program.setText(program())
@@ -188,18 +188,18 @@ def test_testing_a_connection_to_a_machine_that_does_not_answer_says_so(until) -
 
 
 def test_the_report_names_versions_and_the_document_and_holds_no_key_and_no_prompt(store, krita) -> None:
-    studio, _ = make_studio(store)
+    app, _ = make_app(store)
     server = KeyPair.generate()
     connection = Connection.invite("tcp://gpu1:5599", server.public, "anna")
-    studio.join(connection.to_line())
+    app.join(connection.to_line())
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source="my secret picture", target="a zebra")
-    text = report(studio)
+    app.look()
+    app.session.change_inputs(source="my secret picture", target="a zebra")
+    text = report(app)
     for expected in ("Krita 5.1.5", "pyzmq", "64 × 48 px, RGBA U8", "Backend: remote", "models bundled"):
         assert expected in text
     for secret in (connection.client_secret, connection.to_line(), "my secret picture"):
         assert secret not in text
-    dialog = DiagnosticsDialog(studio)
+    dialog = DiagnosticsDialog(app)
     assert dialog.text.toPlainText() == text
     assert os.environ["DIFFEDIT_HOME"] not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fake_krita
 import pytest
+from apps import READY, layer_names, make_app, open_picture, square
 from diffedit.backend.payload import LinkState
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
@@ -12,7 +13,6 @@ from diffedit.ui.docker.panel import EditPanel
 from diffedit.ui.docker.results_part import Tile
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Preview, Progress, Started
-from studios import READY, layer_names, make_studio, open_picture, square
 
 NARROW = 260  # px: the docker beside Krita's own
 Key = QtCore.Qt.Key
@@ -21,12 +21,12 @@ SHIFT = QtCore.Qt.KeyboardModifier.ShiftModifier
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
-    panel = EditPanel(studio)
+    app, link = make_app(store)
+    panel = EditPanel(app)
     panel.resize(NARROW, 700)
     panel.show()
     link.become(READY)
-    yield studio, link, panel
+    yield app, link, panel
     panel.close()
 
 
@@ -46,15 +46,15 @@ def words(panel: EditPanel) -> None:
 
 
 def test_what_is_typed_is_what_is_asked_for(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     words(panel)
-    assert (studio.session.inputs.source, studio.session.inputs.target) == ("a horse", "a zebra")
+    assert (app.session.inputs.source, app.session.inputs.target) == ("a horse", "a zebra")
 
 
 def test_enter_edits_and_shift_enter_finds_the_mask(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
     press(panel.target.edit, Key.Key_Return, SHIFT)
     until(lambda: len(link.errands) == 1)
@@ -67,9 +67,9 @@ def test_enter_edits_and_shift_enter_finds_the_mask(desk, until) -> None:
 
 
 def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
@@ -88,9 +88,9 @@ def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(desk, until) -> None
 
 
 def test_escape_in_the_docker_cancels(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
@@ -113,11 +113,11 @@ def test_a_long_text_grows_to_four_lines_and_then_scrolls(desk) -> None:
 
 
 def test_pasted_lines_become_one(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     data = QtCore.QMimeData()
     data.setText("a horse\n  on grass\n")
     panel.source.edit.insertFromMimeData(data)
-    assert studio.session.inputs.source == "a horse on grass"
+    assert app.session.inputs.source == "a horse on grass"
 
 
 def test_the_swap_button_turns_the_words_round(desk) -> None:
@@ -129,19 +129,19 @@ def test_the_swap_button_turns_the_words_round(desk) -> None:
 
 
 def test_sliders_and_boxes_move_together_and_tell_the_session(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     panel.edit.strength.slider.setValue(10)
     assert panel.edit.strength.box.value() == pytest.approx(0.5)
-    assert studio.session.inputs.strength == pytest.approx(0.5)
+    assert app.session.inputs.strength == pytest.approx(0.5)
     panel.mask.grow.box.setValue(-12)
     assert panel.mask.grow.slider.value() == -12
-    assert studio.session.inputs.grow == -12
+    assert app.session.inputs.grow == -12
 
 
 def test_the_automatic_threshold_is_shown_and_comes_back(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
     panel.run.find.click()
     until(lambda: bool(link.errands))
@@ -149,18 +149,18 @@ def test_the_automatic_threshold_is_shown_and_comes_back(desk, until) -> None:
     assert panel.mask.threshold.value == pytest.approx(0.42)
     assert not panel.mask.automatic.isEnabled()
     panel.mask.threshold.slider.setValue(60)
-    assert studio.session.inputs.threshold == pytest.approx(0.6)
+    assert app.session.inputs.threshold == pytest.approx(0.6)
     panel.mask.automatic.click()
-    assert studio.session.inputs.threshold is None
+    assert app.session.inputs.threshold is None
     assert panel.mask.threshold.value == pytest.approx(0.42)
 
 
 def test_the_headings_tell_what_is_folded_away(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
-    studio.session.change_inputs(variations=3, quality="fine")
+    app.session.change_inputs(variations=3, quality="fine")
     panel.run.find.click()
     until(lambda: bool(link.errands))
     link.finish(square())
@@ -169,11 +169,11 @@ def test_the_headings_tell_what_is_folded_away(desk, until) -> None:
 
 
 def test_seeds_up_to_the_largest_are_shown_as_they_are(desk) -> None:
-    studio, _, panel = desk
-    studio.session.change_inputs(seed=4294967295)
+    app, _, panel = desk
+    app.session.change_inputs(seed=4294967295)
     assert panel.edit.seed.text() == "4294967295"
     panel.edit.seed.setValue(3000000000)
-    assert studio.session.inputs.seed == 3000000000
+    assert app.session.inputs.seed == 3000000000
 
 
 def test_folds_are_remembered(desk, store: Store) -> None:
@@ -186,27 +186,27 @@ def test_folds_are_remembered(desk, store: Store) -> None:
 
 
 def test_presets_keep_words_and_sliders_and_are_used_and_deleted(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     words(panel)
-    studio.session.change_inputs(strength=0.35, seed=7)
+    app.session.change_inputs(strength=0.35, seed=7)
     panel.edit.presets.setEditText("stripes")
     panel.edit.save.click()
-    studio.session.change_inputs(source="a cat", strength=0.9, seed=8)
+    app.session.change_inputs(source="a cat", strength=0.9, seed=8)
     panel.edit.presets.activated.emit(0) if QtCore.qVersion().startswith("6") else panel.edit.presets.activated[
         int
     ].emit(0)
-    inputs = studio.session.inputs
+    inputs = app.session.inputs
     assert (inputs.source, inputs.strength, inputs.seed) == ("a horse", 0.35, 8)
     panel.edit.delete.click()
     assert panel.edit.presets.count() == 0
 
 
 def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     document = open_picture()
-    studio.look()
+    app.look()
     words(panel)
-    studio.session.change_inputs(variations=2, seed=40, seed_locked=True)
+    app.session.change_inputs(variations=2, seed=40, seed_locked=True)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
     link.finish(square())
@@ -219,18 +219,18 @@ def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
     until(lambda: len(layer_names(document)) == 2)
     assert layer_names(document)[1] == "a horse → a zebra (41)"
     press(tiles()[1], Key.Key_Return)
-    assert studio.session.variations[1].state == "added"
+    assert app.session.variations[1].state == "added"
     assert not panel.results.accept.isEnabled()
     tiles()[2].click()
     until(lambda: len(link.errands) == 2)
 
 
 def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
-    studio.session.change_inputs(variations=2)
+    app.session.change_inputs(variations=2)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
     link.finish(square())
@@ -242,15 +242,15 @@ def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until
 
 
 def test_the_history_offers_its_settings_again(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     document = open_picture()
-    studio.look()
+    app.look()
     words(panel)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
     link.finish(square())
     until(lambda: len(layer_names(document)) == 2)
-    studio.session.change_inputs(source="a cat")
+    app.session.change_inputs(source="a cat")
     assert panel.history.list.count() == 1
     assert not panel.history.use.isEnabled()
     panel.history.list.setCurrentRow(0)
@@ -259,9 +259,9 @@ def test_the_history_offers_its_settings_again(desk, until) -> None:
 
 
 def test_earlier_texts_are_offered(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
@@ -269,20 +269,20 @@ def test_earlier_texts_are_offered(desk, until) -> None:
     assert [action.text() for action in menu.actions()] == ["a horse"]
     panel.source.edit.setPlainText("")
     menu.actions()[0].trigger()
-    assert studio.session.inputs.source == "a horse"
+    assert app.session.inputs.source == "a horse"
 
 
 def test_a_notice_offers_its_ways_out_and_can_be_dismissed(desk) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     link.become(LinkState("down", "", True, None, LinkError("No backend is running.")))
     words(panel)
     panel.run.edit.click()
     assert panel.status.text.toolTip() == "No backend is running."
     from diffedit.model import sentences
 
-    studio.session.notice = sentences.of_link(link.state)
+    app.session.notice = sentences.of_link(link.state)
     assert panel.notice.isVisible()
     assert [name for name, button in panel.notice.buttons.items() if button.isVisible()] == ["start", "settings"]
     panel.notice.dismissed.emit()
@@ -290,48 +290,48 @@ def test_a_notice_offers_its_ways_out_and_can_be_dismissed(desk) -> None:
 
 
 def test_the_menu_of_the_status_line_chooses_the_model(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     menu = panel.status.menu()
     next(action for action in menu.actions() if action.text() == "bundled").trigger()
-    assert studio.settings.model == "bundled"
+    assert app.settings.model == "bundled"
     texts = [action.text() for action in menu.actions() if action.text()]
     assert "Stop the local backend" not in texts
     assert texts[-2:] == ["Settings…", "Diagnostics…"]
 
 
 def test_another_picture_shows_its_own_edit(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     first = open_picture("first")
-    studio.look()
+    app.look()
     words(panel)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
     open_picture("second")
-    studio.look()
+    app.look()
     assert panel.run.edit.isVisible()
     fake_krita.Krita.instance().setActiveDocument(first)
-    studio.look()
+    app.look()
     assert panel.run.cancel.isVisible()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, language: str, until) -> None:
     store.change(language=language)
-    studio, link = make_studio(store)
+    app, link = make_app(store)
     use_language(language)
     document = open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", variations=5)
-    panel = EditPanel(studio)
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", variations=5)
+    panel = EditPanel(app)
     for part in panel.parts.values():
         part.fold.unfold()
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: bool(link.errands))
     link.finish(square())
     link.become(LinkState("down", "", True, None, LinkError("x")))
     from diffedit.model import sentences
 
-    studio.session.notice = sentences.of_link(link.state)
+    app.session.notice = sentences.of_link(link.state)
     panel.resize(NARROW, 900)
     panel.show()
     QtWidgets.QApplication.sendPostedEvents()
@@ -385,14 +385,14 @@ def test_icons_are_drawn_in_the_themes_own_colour(desk, window: str, text: str, 
 
 
 def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
     panel.parts["history"].fold.unfold()
     assert panel.history.empty.isVisible()
     assert not panel.history.list.isVisible()
-    studio.session.change_inputs(variations=2, seed=41, seed_locked=True)
+    app.session.change_inputs(variations=2, seed=41, seed_locked=True)
     panel.run.edit.click()
     until(lambda: bool(link.errands))
     link.finish(square())
@@ -404,11 +404,11 @@ def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(
 
 
 def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     open_picture()
-    studio.look()
+    app.look()
     words(panel)
-    studio.session.change_inputs(variations=4)
+    app.session.change_inputs(variations=4)
     for part in panel.parts.values():
         part.fold.unfold()
     panel.run.edit.click()

@@ -7,6 +7,7 @@ import json
 
 import fake_krita
 import pytest
+from apps import READY, make_app, open_picture, square
 from diffedit.backend.payload import LinkState
 from diffedit.model import prompts
 from diffedit.model.history import decode, encode
@@ -16,7 +17,6 @@ from diffedit.qt import QtCore, QtGui, QtWidgets
 from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.messages import Adapter
 from diffedit_protocol.replies import AdapterInfo, ModelInfo, ServerInfo
-from studios import READY, make_studio, open_picture, square
 
 INK, TOY = AdapterInfo("ink", "LoRA", "SD 1"), AdapterInfo("toy", "textual inversion", "SD 1", "<toy>")
 WIDE, BROKEN = AdapterInfo("wide", "LoRA", "SD XL"), AdapterInfo("broken", "damaged")
@@ -30,16 +30,16 @@ def backend(*adapters: AdapterInfo, host: str = "") -> LinkState:
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
-    panel = EditPanel(studio)
+    app, link = make_app(store)
+    panel = EditPanel(app)
     panel.resize(260, 900)
     panel.show()
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
     link.become(backend(INK, TOY, WIDE, BROKEN))
     panel.parts["adapters"].fold.unfold()
-    yield studio, link, panel
+    yield app, link, panel
     panel.close()
 
 
@@ -61,12 +61,12 @@ def listed(panel: EditPanel) -> dict[str, bool]:
 
 
 def test_a_part_of_a_name_and_enter_add_it_and_an_edit_asks_for_it_with_its_weight(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     add(panel, "IN")
     (line,) = panel.adapters.rows
-    assert studio.session.inputs.adapters == (Adapter("ink", 1.0),)
+    assert app.session.inputs.adapters == (Adapter("ink", 1.0),)
     line.weight.slider.setValue(14)  # notches of 0.05
-    assert studio.session.inputs.adapters == (Adapter("ink", 0.7),)
+    assert app.session.inputs.adapters == (Adapter("ink", 0.7),)
     assert panel.adapters.rows == [line]  # the slider that is dragged stays the same one
     assert panel.parts["adapters"].fold.note.text_whole == "ink 0.7"
     panel.run.edit.click()
@@ -75,78 +75,78 @@ def test_a_part_of_a_name_and_enter_add_it_and_an_edit_asks_for_it_with_its_weig
 
 
 def test_a_search_and_one_more_variation_wear_them_too_and_a_description_does_not(desk, until) -> None:
-    studio, link, _ = desk
-    studio.session.change_inputs(adapters=(Adapter("ink", 0.5),), variations=2)
-    studio.find_mask()
+    app, link, _ = desk
+    app.session.change_inputs(adapters=(Adapter("ink", 0.5),), variations=2)
+    app.find_mask()
     until(lambda: len(link.errands) == 1)
     assert link.last.request.adapters == (Adapter("ink", 0.5),)
     link.finish(square())
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: len(link.errands) == 2)
     link.finish(square())
-    studio.session.change_inputs(adapters=())
-    studio.results.more(studio.session)
+    app.session.change_inputs(adapters=())
+    app.results.more(app.session)
     until(lambda: len(link.errands) == 3)
     assert link.last.request.adapters == (Adapter("ink", 0.5),)
     link.finish(None)
-    studio.session.change_inputs(adapters=(Adapter("gone"),))
-    studio.describe()
+    app.session.change_inputs(adapters=(Adapter("gone"),))
+    app.describe()
     until(lambda: len(link.errands) == 4)
     assert link.last.request.adapters == ()
 
 
 def test_only_what_fits_the_model_can_be_chosen_and_another_model_changes_that(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     assert listed(panel) == {"ink": True, "toy": True, "wide": False, "broken": False}
     add(panel, "wide")
-    assert studio.session.inputs.adapters == ()
+    assert app.session.inputs.adapters == ()
     assert panel.adapters.hint.text() == "There is none of that name that fits the model."
-    studio.choose("model:large")
+    app.choose("model:large")
     assert listed(panel) == {"ink": False, "toy": False, "wide": True, "broken": False}
 
 
 def test_one_that_was_chosen_leaves_the_list_and_comes_back_when_it_is_removed(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     add(panel, "toy")
     assert "toy" not in listed(panel)
     panel.adapters.rows[0].remove.click()
-    assert studio.session.inputs.adapters == ()
+    assert app.session.inputs.adapters == ()
     assert listed(panel)["toy"]
     assert panel.adapters.rows == []
 
 
 def test_several_names_with_the_typed_letters_are_shown_instead_of_guessed(desk) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     link.become(backend(INK, dataclasses.replace(INK, name="pink")))
     add(panel, "nk")
-    assert studio.session.inputs.adapters == ()
+    assert app.session.inputs.adapters == ()
     add(panel, "ink")
-    assert studio.session.inputs.adapters == (Adapter("ink"),)
+    assert app.session.inputs.adapters == (Adapter("ink"),)
 
 
 def test_the_row_of_a_learned_word_says_it_until_a_text_has_it(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     add(panel, "toy")
     (line,) = panel.adapters.rows
     assert line.remark.text() == "Write <toy> in a text: only then it counts."
-    studio.session.change_inputs(target="a <toy> zebra")
+    app.session.change_inputs(target="a <toy> zebra")
     assert line.remark.isHidden()
 
 
 def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_the_list(desk, until) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(adapters=(Adapter("ink", 0.7), Adapter("wash")))
+    app, link, panel = desk
+    app.session.change_inputs(adapters=(Adapter("ink", 0.7), Adapter("wash")))
     panel.run.edit.click()
-    assert studio.session.notice.sentence == (
+    assert app.session.notice.sentence == (
         "'wash' is not in the adapters folder. Put its file there, or take it off the list."
     )
     link.become(backend(INK, host="gpu1"))
     panel.run.edit.click()
-    assert studio.session.notice.sentence.startswith("gpu1 has no 'wash'.")
+    assert app.session.notice.sentence.startswith("gpu1 has no 'wash'.")
     assert panel.adapters.rows[1].remark.text().startswith("Not at this backend")
     assert not link.errands
     panel.notice.buttons["look"].click()
-    assert (studio.session.notice, link.reconnects) == (None, 1)
+    assert (app.session.notice, link.reconnects) == (None, 1)
     link.become(backend(INK, AdapterInfo("wash"), host="gpu1"))
     assert panel.adapters.rows[1].remark.isHidden()
     panel.run.edit.click()
@@ -162,10 +162,10 @@ def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_th
     ],
 )
 def test_what_cannot_be_used_is_told_with_the_way_out(desk, name: str, sentence: str) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(adapters=(Adapter(name),))
+    app, link, panel = desk
+    app.session.change_inputs(adapters=(Adapter(name),))
     panel.run.edit.click()
-    assert studio.session.notice.sentence.startswith(sentence)
+    assert app.session.notice.sentence.startswith(sentence)
     assert not link.errands
 
 
@@ -197,25 +197,25 @@ def test_the_folder_is_made_and_opened(desk, store: Store, monkeypatch: pytest.M
 
 
 def test_history_presets_and_the_last_edit_keep_them(desk, store: Store, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     worn = (Adapter("ink", 0.7), Adapter("toy", -0.5))
-    studio.session.change_inputs(adapters=worn)
-    prompts.save_preset(store, "inked", studio.session.inputs)
+    app.session.change_inputs(adapters=worn)
+    prompts.save_preset(store, "inked", app.session.inputs)
     panel.run.edit.click()
     until(lambda: link.errands)
     link.finish(square())
-    until(lambda: studio.session.activity is None)
-    (record,) = decode(encode(studio.session.history, 10_000))
+    until(lambda: app.session.activity is None)
+    (record,) = decode(encode(app.session.history, 10_000))
     assert record.inputs.adapters == worn
     assert "ink 0.7 · toy -0.5" in panel.history.list.item(0).toolTip()
-    studio.session.change_inputs(adapters=())
+    app.session.change_inputs(adapters=())
     assert panel.adapters.rows == []
-    studio.results.use_again(studio.session, record)
+    app.results.use_again(app.session, record)
     assert [line.weight.value for line in panel.adapters.rows] == [0.7, -0.5]
-    studio.session.change_inputs(adapters=())
-    studio.session.inputs = prompts.apply_preset(store, "inked", studio.session.inputs)
-    assert studio.session.inputs.adapters == worn
-    again, _ = make_studio(Store())
+    app.session.change_inputs(adapters=())
+    app.session.inputs = prompts.apply_preset(store, "inked", app.session.inputs)
+    assert app.session.inputs.adapters == worn
+    again, _ = make_app(Store())
     assert again.session.inputs.adapters == worn
 
 
@@ -229,8 +229,8 @@ def test_a_history_with_a_bad_adapter_is_refused_as_such(adapters: list[dict]) -
 
 
 def test_tab_reaches_every_row_before_the_list(desk) -> None:
-    studio, _, panel = desk
-    studio.session.change_inputs(adapters=(Adapter("ink"), Adapter("toy")))
+    app, _, panel = desk
+    app.session.change_inputs(adapters=(Adapter("ink"), Adapter("toy")))
     order, widget = [], panel.parts["adapters"].fold.heading
     while widget not in order:
         order.append(widget)
@@ -242,13 +242,13 @@ def test_tab_reaches_every_row_before_the_list(desk) -> None:
 
 
 def test_an_arrow_key_shows_the_list_and_the_wheel_chooses_nothing(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     choice = panel.adapters.choice
     press(choice, QtCore.Qt.Key.Key_Down)
     assert choice.view().isVisible()
     choice.hidePopup()
     turn(choice)
-    assert studio.session.inputs.adapters == ()
+    assert app.session.inputs.adapters == ()
 
 
 def turn(widget: QtWidgets.QWidget) -> QtGui.QWheelEvent:
@@ -269,18 +269,18 @@ def turn(widget: QtWidgets.QWidget) -> QtGui.QWheelEvent:
 
 
 def test_the_wheel_scrolls_past_sliders_boxes_and_presets_unless_one_has_the_focus(desk, store: Store) -> None:
-    studio, _, panel = desk
-    prompts.save_preset(store, "one", dataclasses.replace(studio.session.inputs, strength=0.3))
+    app, _, panel = desk
+    prompts.save_preset(store, "one", dataclasses.replace(app.session.inputs, strength=0.3))
     panel.edit._list_presets("")
     panel.parts["edit"].fold.unfold()
     panel.parts["mask"].fold.unfold()
-    before = studio.session.inputs
+    before = app.session.inputs
     for widget in (panel.mask.threshold.slider, panel.mask.grow.box, panel.edit.seed, panel.edit.presets):
         turn(widget)
-    assert studio.session.inputs == before
+    assert app.session.inputs == before
     panel.activateWindow()
     panel.edit.strength.slider.setFocus()
     QtWidgets.QApplication.processEvents()
     assert panel.edit.strength.slider.hasFocus()
     turn(panel.edit.strength.slider)
-    assert studio.session.inputs.strength < before.strength
+    assert app.session.inputs.strength < before.strength

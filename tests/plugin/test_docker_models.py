@@ -6,10 +6,10 @@ import dataclasses
 
 import fake_krita
 import pytest
+from apps import READY, make_app, open_picture
 from diffedit.model.settings import Store
 from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.replies import ModelInfo
-from studios import READY, make_studio, open_picture
 
 MODELS = (
     ModelInfo("bundled", "other", 128, 51_000_000),
@@ -22,13 +22,13 @@ STATE = dataclasses.replace(READY, info=dataclasses.replace(READY.info, models=M
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
-    panel = EditPanel(studio)
+    app, link = make_app(store)
+    panel = EditPanel(app)
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
     link.become(STATE)
-    return studio, link, panel
+    return app, link, panel
 
 
 def entries(panel: EditPanel) -> list[tuple[str, bool, bool]]:
@@ -47,7 +47,7 @@ def test_the_menu_tells_kind_and_memory_and_greys_what_cannot_be_loaded(desk) ->
 
 
 def test_what_is_chosen_is_asked_for_and_remembered(desk, until) -> None:
-    _studio, link, panel = desk
+    _app, link, panel = desk
     next(a for a in panel.status.menu().actions() if a.text().startswith("paint")).trigger()
     assert panel.status.text.text_whole == "Ready · paint & ink · this machine"
     panel.run.edit.click()
@@ -57,13 +57,13 @@ def test_what_is_chosen_is_asked_for_and_remembered(desk, until) -> None:
 
 
 def test_a_backend_without_the_chosen_model_says_so_and_edits_with_no_other_one(desk, until) -> None:
-    studio, link, panel = desk
-    studio.choose("model:paint & ink")
+    app, link, panel = desk
+    app.choose("model:paint & ink")
     link.become(READY)
     assert panel.status.text.text_whole == "Ready · without the model 'paint & ink' · this machine"
     assert ("paint && ink\tnot there", True, False) in entries(panel)
     panel.run.edit.click()
-    assert studio.session.notice.sentence == (
+    assert app.session.notice.sentence == (
         "The backend on this machine has no model 'paint & ink'. Choose one that it has, behind ☰."
     )
     assert not link.errands

@@ -6,6 +6,7 @@ import dataclasses
 
 import fake_krita
 import pytest
+from apps import READY, make_app, open_picture, square
 from diffedit.backend.payload import LinkState
 from diffedit.model import history, prompts
 from diffedit.model.inputs import EditInputs
@@ -16,7 +17,6 @@ from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Progress
 from diffedit_protocol.replies import DETAIL, MATTING, OPTIONAL_FIELDS
-from studios import READY, make_studio, open_picture, square
 
 AWAY = LinkState("down", "", True, None, LinkError("No backend is running."))
 
@@ -27,20 +27,20 @@ def able(*capabilities: str) -> LinkState:
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
+    app, link = make_app(store)
     link.become(able(*OPTIONAL_FIELDS))
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
-    panel = EditPanel(studio)
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    panel = EditPanel(app)
     panel.resize(260, 700)
     panel.show()
     panel.parts["edit"].fold.unfold()
-    yield studio, link, panel
+    yield app, link, panel
     panel.close()
 
 
-def ask(studio, link, until, begin) -> dict[str, bool]:
+def ask(app, link, until, begin) -> dict[str, bool]:
     """What the job that `begin` starts is asked for with."""
     errands = len(link.errands)
     begin()
@@ -50,20 +50,20 @@ def ask(studio, link, until, begin) -> dict[str, bool]:
 
 @pytest.mark.parametrize("name", OPTIONAL_FIELDS)
 def test_a_click_asks_for_it_and_another_does_not(desk, name: str, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     switch = panel.edit.switches[name]
     assert not switch.isChecked()
     switch.click()
-    assert getattr(studio.session.inputs, name)
-    assert ask(studio, link, until, studio.edit_layer) == {other: other == name for other in OPTIONAL_FIELDS}
+    assert getattr(app.session.inputs, name)
+    assert ask(app, link, until, app.edit_layer) == {other: other == name for other in OPTIONAL_FIELDS}
     link.finish(square())
     switch.click()
-    until(lambda: studio.session.activity is None)
-    assert ask(studio, link, until, studio.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, False)
+    until(lambda: app.session.activity is None)
+    assert ask(app, link, until, app.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, False)
 
 
 def test_the_keyboard_reaches_the_switches_after_the_quality_and_space_turns_them(desk) -> None:
-    studio, _, panel = desk
+    app, _, panel = desk
     order, widget = [], panel.source.edit
     while widget not in order:
         order.append(widget)
@@ -74,17 +74,17 @@ def test_the_keyboard_reaches_the_switches_after_the_quality_and_space_turns_the
     for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
         key = QtGui.QKeyEvent(kind, QtCore.Qt.Key.Key_Space, QtCore.Qt.KeyboardModifier.NoModifier, " ")
         QtWidgets.QApplication.sendEvent(detail, key)
-    assert studio.session.inputs.detail
+    assert app.session.inputs.detail
 
 
 def test_a_search_is_without_them_and_one_more_takes_the_edges_that_are_there(desk, until) -> None:
-    studio, link, _ = desk
-    studio.session.change_inputs(detail=True, matting=True, variations=2)
-    assert ask(studio, link, until, studio.find_mask) == dict.fromkeys(OPTIONAL_FIELDS, False)
+    app, link, _ = desk
+    app.session.change_inputs(detail=True, matting=True, variations=2)
+    assert ask(app, link, until, app.find_mask) == dict.fromkeys(OPTIONAL_FIELDS, False)
     link.finish(square())
-    assert ask(studio, link, until, studio.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, True)
+    assert ask(app, link, until, app.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, True)
     link.finish(square())
-    more = ask(studio, link, until, lambda: studio.results.more(studio.session))
+    more = ask(app, link, until, lambda: app.results.more(app.session))
     assert more == {DETAIL: True, MATTING: False}
     assert link.last.mask is not None
 
@@ -95,52 +95,52 @@ def test_a_search_is_without_them_and_one_more_takes_the_edges_that_are_there(de
     ids=["older", "without-pymatting"],
 )
 def test_what_the_backend_cannot_do_is_grey_says_why_and_is_not_asked_for(desk, capabilities, why, until) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(detail=True, matting=True)
+    app, link, panel = desk
+    app.session.change_inputs(detail=True, matting=True)
     link.become(able(*capabilities))
     for name, switch in panel.edit.switches.items():
         assert switch.isEnabled() == switch.isChecked() == (name in capabilities)
         assert why.get(name, "takes several") in switch.toolTip()
-    asked = ask(studio, link, until, studio.edit_layer)
+    asked = ask(app, link, until, app.edit_layer)
     assert asked == {name: name in capabilities for name in OPTIONAL_FIELDS}
     assert "matting" not in link.last.request.to_wire()
     link.finish(square())
-    (record,) = studio.session.history
+    (record,) = app.session.history
     assert (record.inputs.detail, record.inputs.matting) == (DETAIL in capabilities, False)
     link.become(able(*OPTIONAL_FIELDS))
     assert all(switch.isEnabled() and switch.isChecked() for switch in panel.edit.switches.values())
 
 
 def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(desk, until) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(detail=True, matting=True)
+    app, link, panel = desk
+    app.session.change_inputs(detail=True, matting=True)
     link.become(AWAY)
     assert all(switch.isEnabled() and switch.isChecked() for switch in panel.edit.switches.values())
-    assert ask(studio, link, until, studio.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, True)
+    assert ask(app, link, until, app.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, True)
     link.become(able(DETAIL))
     link.finish(square(), left_out=(MATTING,))
-    assert studio.session.notice.sentence == "Made without what this backend cannot do: Fine edges."
-    (record,) = studio.session.history
+    assert app.session.notice.sentence == "Made without what this backend cannot do: Fine edges."
+    (record,) = app.session.history
     assert (record.inputs.detail, record.inputs.matting) == (True, False)
-    assert studio.session.inputs.matting
+    assert app.session.inputs.matting
 
 
 def test_the_heading_tells_which_are_on(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(detail=True, matting=True)
+    app, link, panel = desk
+    app.session.change_inputs(detail=True, matting=True)
     assert panel.parts["edit"].fold.note.toolTip() == "Normal · Full detail · Fine edges"
     link.become(able(DETAIL))
     assert panel.parts["edit"].fold.note.toolTip() == "Normal · Full detail"
 
 
 def test_history_presets_and_the_last_edit_keep_them_and_older_ones_are_read(desk, store: Store, until) -> None:
-    studio, link, _ = desk
-    studio.session.change_inputs(detail=True, matting=True)
-    ask(studio, link, until, studio.edit_layer)
+    app, link, _ = desk
+    app.session.change_inputs(detail=True, matting=True)
+    ask(app, link, until, app.edit_layer)
     link.finish(square())
     last = EditInputs.from_map(Store().get("inputs", {}))
-    (record,) = history.decode(history.encode(studio.session.history, 100_000))
-    prompts.save_preset(store, "fur", studio.session.inputs)
+    (record,) = history.decode(history.encode(app.session.history, 100_000))
+    prompts.save_preset(store, "fur", app.session.inputs)
     preset = prompts.apply_preset(Store(), "fur", EditInputs())
     assert all(inputs.detail and inputs.matting for inputs in (last, record.inputs, preset))
     older = {name: value for name, value in EditInputs("a horse").as_map().items() if name not in OPTIONAL_FIELDS}

@@ -1,4 +1,4 @@
-"""The small trained model that ships with the package, the scenes it was trained on, and how it was trained.
+"""The small trained model that ships with the package, and sample pictures for it.
 
 Importing this package needs no torch: `weights_folder` only names a place.
 """

@@ -1,4 +1,9 @@
-"""One module per subcommand of `diffedit`: HELP, add_arguments(parser), run(args) -> exit code.
+"""The console script `diffedit`. One module per subcommand: HELP, add_arguments(parser), run(args) -> exit code.
 
-Modules import torch and friends inside `run` only: the base install has none of them.
+`program.py` is the parser; `pictures/` holds what `edit` and `mask` share. Modules import torch inside
+`run` only: the base installation has none of them.
 """
+
+from .program import main
+
+__all__ = ["main"]

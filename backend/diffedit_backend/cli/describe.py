@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     from diffedit_protocol.errors import BadInputError
 
-    from ..imaging.alpha import laid_on_paper
+    from ..imaging.alpha import composite_on_white
     from ..imaging.files import read_picture
     from ..models.captioning import load_captioner
     from ..models.catalogue.folders import kept_captioner
@@ -36,6 +36,6 @@ def run(args: argparse.Namespace) -> int:
         raise BadInputError(f"--count must be at least 1, not {args.count}.")
     picture = read_picture(args.picture)
     captioner = load_captioner(args.captioner or kept_captioner() or DEFAULT_CAPTIONER, args.device)
-    captions = captioner.describe(laid_on_paper(picture.pixels), args.count, args.seed)
+    captions = captioner.describe(composite_on_white(picture.pixels), args.count, args.seed)
     print(json.dumps(captions, ensure_ascii=False) if args.json else "\n".join(captions))
     return 0

@@ -1,10 +1,10 @@
-"""The console script `diffedit`: one subcommand per module of `diffedit_backend.cli`."""
+"""The parser of `diffedit`: which commands there are, and what becomes of an error."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
+import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -12,10 +12,32 @@ from diffedit_protocol.connection import NO_BACKEND
 from diffedit_protocol.errors import DiffEditError
 
 from .. import __version__
-from .. import cli as commands
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+COMMANDS = (
+    "build-plugin",
+    "clients",
+    "describe",
+    "doctor",
+    "edit",
+    "install-plugin",
+    "invite",
+    "mask",
+    "models",
+    "revoke",
+    "samples",
+    "serve",
+    "status",
+    "suggest",
+    "uninstall-plugin",
+)
+# Packages beside the product, in a checkout or installed on their own: the benchmarks, the training, a Krita to drive.
+DEVELOPMENT_COMMANDS = {
+    "bench": "diffedit_bench.command",
+    "demo": "diffedit_krita_driver.command",
+    "train-bundled": "diffedit_training.command",
+}
 # What the client alone does not bring: the modules and the extra of pyproject.toml that has them.
 EXTRAS = {
     **dict.fromkeys(
@@ -32,16 +54,27 @@ _NO_BACKEND_HERE = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every subcommand; a module `train_bundled` is the subcommand `train-bundled`."""
+    """The parser with every subcommand that is installed."""
     parser = argparse.ArgumentParser(prog="diffedit", description="Semantic picture edits from words (DiffEdit).")
     parser.add_argument("--version", action="version", version=f"diffedit {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for info in sorted(pkgutil.iter_modules(commands.__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{commands.__name__}.{info.name}")
-        subparser = subparsers.add_parser(info.name.replace("_", "-"), help=module.HELP, description=module.HELP)
-        module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
+    for name, module in sorted(command_modules().items()):
+        command = importlib.import_module(module)
+        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
     return parser
+
+
+def command_modules() -> dict[str, str]:
+    """Every command that is installed, by name, with the module that holds its HELP, add_arguments and run."""
+    product = {name: f"{__package__}.{name.replace('-', '_')}" for name in COMMANDS}
+    beside = {name: module for name, module in DEVELOPMENT_COMMANDS.items() if _is_installed(module)}
+    return product | beside
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +97,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("diffedit: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,7 @@ from .memory_arguments import add_memory_arguments
 
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool
-    from ..executors.worker_slot import Patience
+    from ..executors.worker_slot import Timeouts
 
 # The libraries' progress bars and advice would fill the log.
 QUIET = {
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--executor",
         choices=("local", "ray"),
         default="local",
-        help="where edits run (default: local; see docs/studio.md)",
+        help="where edits run (default: local; see docs/several-gpus.md)",
     )
     parser.add_argument(
         "--ray-address", default="", metavar="HOST:PORT", help="head of the Ray cluster (default: one of its own, here)"
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.base import Executor
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
-    from ..executors.worker_slot import Patience
+    from ..executors.worker_slot import Timeouts
     from ..models.catalogue.folders import BUNDLED, kept_captioner, kept_models, kept_suggester
     from ..server.process import Server
     from ..server.serving import serve
@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
     configuration["vae_tiles"] = args.vae_tiles
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
-    patience = Patience(step=args.step_timeout, cluster=args.ray_patience)
+    patience = Timeouts(step=args.step_timeout, cluster=args.ray_patience)
     pool: Executor
     if args.executor == "ray":
         pool = _ray_pool(args, configuration, patience)
@@ -225,7 +225,7 @@ def _adapters() -> tuple[AdapterInfo, ...]:
     return tuple(AdapterInfo(entry.name, entry.kind, entry.family, entry.word) for entry in adapters())
 
 
-def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience: Patience) -> RayPool:
+def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience: Timeouts) -> RayPool:
     """Raises BadInputError for what no Ray cluster can be asked."""
     from ..executors.ray_pool import RayPool, RaySetup
     from ..server.settings import GIB

@@ -8,7 +8,7 @@ from functools import partial
 from .pool import Pool
 from .routing import Router
 from .worker_process import WorkerProcess, WorkerSetup
-from .worker_slot import Patience, WorkerSlot
+from .worker_slot import Timeouts, WorkerSlot
 
 
 class LocalPool(Pool):
@@ -18,7 +18,7 @@ class LocalPool(Pool):
         self,
         setup: WorkerSetup,
         devices: Sequence[str] = ("auto",),
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         router: Router | None = None,
     ) -> None:
         super().__init__(router)
@@ -26,6 +26,6 @@ class LocalPool(Pool):
         for index, device in enumerate(devices):
             name = f"worker-{index}"
             configuration = {**setup.configuration, "device": device}
-            spawn = partial(WorkerProcess, name, setup.command, setup.environment, configuration, self.on_note)
-            slots.append(WorkerSlot(name, spawn, patience or Patience()))
+            spawn = partial(WorkerProcess, name, setup.command, setup.environment, configuration, self.on_message)
+            slots.append(WorkerSlot(name, spawn, patience or Timeouts()))
         self.slots = slots

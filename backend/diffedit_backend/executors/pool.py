@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 
 from diffedit_protocol.errors import DiffEditError
 
-from ..worker.pipe import Note
+from ..worker.pipe import PipeMessage
 from .base import Executor, Job, Report, WorkerInfo
 from .routing import Router
 from .worker_slot import Worker, WorkerSlot
 
 
 class Pool(Executor):
-    """Keeps its slots' workers running and busy. A subclass makes `slots` and hands their workers' notes to on_note."""
+    """Keeps its slots' workers running and busy. A subclass makes `slots` and hands their messages to on_message."""
 
     slots: Sequence[WorkerSlot]
 
     def __init__(self, router: Router | None = None) -> None:
-        self._notes: queue.SimpleQueue[tuple[Worker, Note | None]] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[tuple[Worker, PipeMessage | None]] = queue.SimpleQueue()
         self._readable, self._wake = socket.socketpair()  # a pair of sockets: what every platform can poll
         self._readable.setblocking(False)
         self._wake.setblocking(False)
@@ -66,10 +66,10 @@ class Pool(Executor):
         self.tick()
         return reports
 
-    def heard(self) -> Iterable[tuple[Worker, Note | None]]:
+    def heard(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
         """What workers said since the last call, and their ends (None)."""
-        while not self._notes.empty():
-            yield self._notes.get()
+        while not self._messages.empty():
+            yield self._messages.get()
 
     def tick(self) -> None:
         """Keep the time limits."""
@@ -96,9 +96,9 @@ class Pool(Executor):
         self._readable.close()
         self._wake.close()
 
-    def on_note(self, process: Worker, note: Note | None) -> None:
+    def on_message(self, process: Worker, note: PipeMessage | None) -> None:
         """Called from the workers' threads."""
-        self._notes.put((process, note))
+        self._messages.put((process, note))
         self.wake()
 
     def wake(self) -> None:

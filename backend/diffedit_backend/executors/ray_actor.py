@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from ..worker.loop import work
-from ..worker.pipe import Note, Payload, Pipe, note_from_bytes, note_to_bytes
+from ..worker.pipe import Payload, Pipe, PipeMessage, message_from_bytes, message_to_bytes
 
 
 class NotePipe(Pipe):
@@ -27,10 +27,10 @@ class NotePipe(Pipe):
         self.outward: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
-        self.outward.put(note_to_bytes(type_, payloads, **fields))
+        self.outward.put(message_to_bytes(type_, payloads, **fields))
 
-    def receive(self) -> Note:
-        return note_from_bytes(self.inward.get())
+    def receive(self) -> PipeMessage:
+        return message_from_bytes(self.inward.get())
 
 
 class WorkerActor:

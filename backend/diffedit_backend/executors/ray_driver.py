@@ -18,7 +18,7 @@ import threading
 from typing import Any
 
 from ..worker.loop import EXIT_DONE, EXIT_UNUSABLE
-from ..worker.pipe import Pipe, claim_standard_streams, note_from_bytes
+from ..worker.pipe import Pipe, claim_standard_streams, message_from_bytes
 
 log = logging.getLogger(__name__)
 ACTOR_LOST = -1  # no exit code is known of an actor whose process or node went away
@@ -81,7 +81,7 @@ class Driver:
         try:
             for reference in stream:
                 said: bytes = ray.get(reference)
-                note = note_from_bytes(said)
+                note = message_from_bytes(said)
                 if note.type == "exit":
                     code = note.fields["code"]
                 else:

@@ -1,7 +1,7 @@
-"""Workers on a Ray cluster: one actor per GPU, behind a driver process. See docs/studio.md.
+"""Workers on a Ray cluster: one actor per GPU, behind a driver process. See docs/several-gpus.md.
 
 A worker that is lost costs its job a delay: the server runs it again. While the cluster itself is away, jobs wait for
-`Patience.cluster`; after that they are refused with a sentence that says so, until it is back.
+`Timeouts.cluster`; after that they are refused with a sentence that says so, until it is back.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 
 from diffedit_protocol.errors import BusyError, DiffEditError
 
-from ..worker.pipe import Note, Payload, note_from_bytes, note_to_bytes
+from ..worker.pipe import Payload, PipeMessage, message_from_bytes, message_to_bytes
 from .pool import Pool
 from .worker_process import WorkerProcess
-from .worker_slot import EXIT_WAIT, Patience, Worker, WorkerSlot
+from .worker_slot import EXIT_WAIT, Timeouts, Worker, WorkerSlot
 
 log = logging.getLogger("diffedit.ray")
 DRIVER = (sys.executable, "-m", "diffedit_backend.executors.ray_driver")
-BENCH = "diffedit_backend.worker.edit_runner:EditBench.from_configuration"
+BENCH = "diffedit_backend.worker.edit_runner:EditRunner.from_configuration"
 REJOIN = 5.0  # seconds between two attempts to join it
 # Ray reads these when it starts: no statistics sent, nobody without the token, workers as important as other processes
 # (it would run them at niceness 15, where anything else on the box starves them).
@@ -77,7 +77,7 @@ class RayActor:
         self.send("configure", **configuration)
 
     def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
-        self._driver.send("tell", [note_to_bytes(type_, payloads, **fields)], actor=self.name)
+        self._driver.send("tell", [message_to_bytes(type_, payloads, **fields)], actor=self.name)
 
     def kill(self) -> None:
         self._driver.send("kill", actor=self.name)
@@ -97,7 +97,7 @@ class RayActor:
 class RayPool(Pool):
     """`workers` actors on a Ray cluster."""
 
-    def __init__(self, setup: RaySetup, workers: int, patience: Patience) -> None:
+    def __init__(self, setup: RaySetup, workers: int, patience: Timeouts) -> None:
         super().__init__()
         self._setup = setup
         self._patience = patience
@@ -131,7 +131,7 @@ class RayPool(Pool):
             )
         return super().trouble()
 
-    def heard(self) -> Iterable[tuple[Worker, Note | None]]:
+    def heard(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
         for process, note in super().heard():
             if process is self._driver:
                 yield from self._hear_driver(note)
@@ -152,15 +152,15 @@ class RayPool(Pool):
                 driver.kill()
                 driver.join(EXIT_WAIT)
 
-    def on_note(self, process: Worker, note: Note | None) -> None:
+    def on_message(self, process: Worker, note: PipeMessage | None) -> None:
         if note is not None and note.type == "gone" and (actor := self._actors.get(note.fields["actor"])):
             actor.end(note.fields["code"], note.fields["reason"])  # here, as close() waits for it without polling
-        super().on_note(process, note)
+        super().on_message(process, note)
 
     def _start_driver(self) -> None:
         setup = self._setup
         self._starts_left -= 1
-        # A cluster of our own has a token of its own; that of a studio's is where Ray looks for it (docs/studio.md).
+        # A cluster of our own has a token of its own; another's is where Ray looks for it (docs/several-gpus.md).
         token = {} if setup.address else {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._driver = WorkerProcess(
             "ray-driver",
@@ -175,7 +175,7 @@ class RayPool(Pool):
                 "gpus": setup.gpus,
                 "cpus": setup.cpus,
             },
-            self.on_note,
+            self.on_message,
         )
 
     def _spawn(self, slot: str) -> RayActor:
@@ -184,7 +184,7 @@ class RayPool(Pool):
         self._actors[actor.name] = actor
         return actor
 
-    def _hear_driver(self, note: Note | None) -> Iterable[tuple[Worker, Note | None]]:
+    def _hear_driver(self, note: PipeMessage | None) -> Iterable[tuple[Worker, PipeMessage | None]]:
         if note is None:
             yield from self._driver_ended()
         elif note.type == "joined":
@@ -198,14 +198,14 @@ class RayPool(Pool):
                 del self._actors[actor.name]
                 yield actor, None
                 return
-            said = note_from_bytes(note.payloads[0])
+            said = message_from_bytes(note.payloads[0])
             if said.type == "born":
                 if not self._setup.address:  # elsewhere, the number means another process here
                     actor.pid = said.fields["pid"]
             else:
                 yield actor, said
 
-    def _driver_ended(self) -> Iterable[tuple[Worker, Note | None]]:
+    def _driver_ended(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
         assert self._driver is not None
         self._driver.join(EXIT_WAIT)
         if self._joined:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
-from ..worker.pipe import Note, Payload, Pipe
+from ..worker.pipe import Payload, Pipe, PipeMessage
 from .worker_slot import EXIT_WAIT
 
 log = logging.getLogger("diffedit.worker")
@@ -27,7 +27,7 @@ LAST_LINES = 20
 PIPE_BYTES = 1 << 20  # Linux lets every user have that much; with its 64 KiB each end waits 48 times for 3 MiB
 
 # Told from the reader thread: (the process, a note or None when its pipe has ended).
-OnNote = Callable[["WorkerProcess", Note | None], None]
+OnMessage = Callable[["WorkerProcess", PipeMessage | None], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class WorkerSetup:
 
 
 class WorkerProcess:
-    """A running worker. `on_note` is called from a thread of this object; everything else is for the owner's thread."""
+    """A running worker. `on_message` is called from a thread of this object; the rest for the owner's thread."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class WorkerProcess:
         command: Sequence[str],
         environment: Mapping[str, str],
         configuration: dict[str, Any],
-        on_note: OnNote,
+        on_message: OnMessage,
     ) -> None:
         self.name = name
-        self._on_note = on_note
+        self._on_message = on_message
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)  # of its standard error
         self._outbox: queue.SimpleQueue[tuple[str, Sequence[Payload], dict[str, Any]] | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(
@@ -82,7 +82,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
-        """Send a note. Never blocks; a worker that is gone is told by `on_note(None)` alone."""
+        """Send a note. Never blocks; a worker that is gone is told by `on_message(None)` alone."""
         self._outbox.put((type_, payloads, fields))
 
     def kill(self) -> None:
@@ -111,11 +111,11 @@ class WorkerProcess:
             except (EOFError, OSError, ValueError) as error:
                 log.debug("pipe ended", extra={"fields": {"worker": self.name, "reason": str(error)}})
                 break
-            self._on_note(self, note)
+            self._on_message(self, note)
         self._process.kill()  # a worker that closed or garbled its pipe is of no use any more
         self._process.wait()
         self._stdout.close()
-        self._on_note(self, None)
+        self._on_message(self, None)
 
     def _write(self) -> None:
         while (entry := self._outbox.get()) is not None:

@@ -13,7 +13,7 @@ from diffedit_protocol.errors import DiffEditError, InternalError, WorkerDiedErr
 from diffedit_protocol.messages import Cancelled, Done, Failed, Manifest, Preview, Progress, Started
 
 from ..worker.loop import EXIT_DEVICE_LOST, EXIT_UNUSABLE
-from ..worker.pipe import Note, Payload
+from ..worker.pipe import Payload, PipeMessage
 from .base import Job, Lost, Report, WorkerInfo
 
 log = logging.getLogger("diffedit.pool")
@@ -21,7 +21,7 @@ EXIT_WAIT = 10.0  # seconds until a killed worker must have gone; only a stuck k
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Seconds. `loading`: until a worker is ready. `step`: between two steps of a job. `cancel`: until a cancelled job
     ends, before its worker is killed. `back_off`: before a worker that died is started again, doubled at every death
     in a row up to `back_off_most`. `first_starts`: how often a worker that was never ready is started at all.
@@ -55,7 +55,7 @@ class WorkerSlot:
     `spawn` starts a worker. `lossless`: a job whose worker died is told as Lost, to be run again, not as Failed.
     """
 
-    def __init__(self, name: str, spawn: Callable[[], Worker], patience: Patience, *, lossless: bool = False) -> None:
+    def __init__(self, name: str, spawn: Callable[[], Worker], patience: Timeouts, *, lossless: bool = False) -> None:
         self.name = name
         self.state = "waiting"
         self.job: Job | None = None
@@ -95,7 +95,7 @@ class WorkerSlot:
             self._process.send("cancel", id=self.job.id)
 
     def tick(self) -> None:
-        """Keep the time limits: kill what hangs (its end is told by on_note), start again what died."""
+        """Keep the time limits: kill what hangs (its end is told by on_message), start again what died."""
         now = time.monotonic()
         if self.state == "waiting" and self._process is None and now >= self._since:
             self.start()
@@ -108,7 +108,7 @@ class WorkerSlot:
         elif self.state == "busy" and now - self._since > self._patience.step:
             self._give_up(f"The model took longer than {self._patience.step:.0f} s for one step.")
 
-    def hear(self, process: Worker, note: Note | None) -> list[Report]:
+    def hear(self, process: Worker, note: PipeMessage | None) -> list[Report]:
         """What a note (None: the end of its pipe) of `process` means for the job."""
         if process is not self._process:
             return []  # the last words of one that was replaced
@@ -156,7 +156,7 @@ class WorkerSlot:
                 self._process.join(EXIT_WAIT)
             self._process = None
 
-    def _hear_of_job(self, note: Note, job: str) -> list[Report]:
+    def _hear_of_job(self, note: PipeMessage, job: str) -> list[Report]:
         fields = note.fields
         if note.type == "started":
             return [Report(job, Started())]

@@ -10,7 +10,7 @@ Pixels = NDArray[np.uint8]
 _PAPER = 255.0  # white: what artists see behind a transparent layer
 
 
-def laid_on_paper(pixels: Pixels) -> Pixels:
+def composite_on_white(pixels: Pixels) -> Pixels:
     """(H, W, 3) of a picture (H, W, 3 or 4, straight alpha)."""
     if pixels.shape[2] == 3:
         return pixels
@@ -18,7 +18,7 @@ def laid_on_paper(pixels: Pixels) -> Pixels:
     return np.rint(pixels[..., :3] * alpha + _PAPER * (1 - alpha)).astype(np.uint8)
 
 
-def taken_off_paper(pixels: Pixels, alpha: NDArray[np.uint8]) -> Pixels:
+def uncomposite(pixels: Pixels, alpha: NDArray[np.uint8]) -> Pixels:
     """The straight colours that, at `alpha` (H, W), come nearest to `pixels` (H, W, 3) when laid on the paper."""
     if alpha.min(initial=255) == 255:
         return pixels

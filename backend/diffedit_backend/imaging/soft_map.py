@@ -10,8 +10,8 @@ from PIL import Image
 from ..method.difference import clamp_to_mean, smooth
 from ..method.settings import Settings
 from .area import WorkArea, content_cells, cut, resized, to_cells
+from .area_opening import area_opening
 from .refine import guided_filter
-from .solid import solid
 
 Plane = NDArray[np.uint8]
 
@@ -60,7 +60,7 @@ def soft_map_of(
         work = torch.from_numpy(_refined(part, work, round(_RADIUS_CELLS * factor))) * (0.5 / _BEST_CUT)
     levels = (work.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     levels = resized(levels, area.crop.width, area.crop.height, Image.Resampling.BILINEAR)
-    cut(soft_map, area.crop)[...] = solid(levels, factor / area.scale) if settings.refine else levels
+    cut(soft_map, area.crop)[...] = area_opening(levels, factor / area.scale) if settings.refine else levels
     return soft_map
 
 

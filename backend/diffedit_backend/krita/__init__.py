@@ -1,4 +1,4 @@
-"""Krita on this machine: where its files live, how the plugin gets into it, and how to run one in a profile of its own.
+"""Krita on this machine: where its files live, how the plugin gets into it, and the plugin's zip.
 
-Standard library only: used by `diffedit demo`, by the tests in a real Krita, and by whoever installs the plugin.
+Standard library only.
 """

@@ -23,7 +23,7 @@ _SWITCH = f"enable_{PLUGIN}"
 
 
 @dataclass(frozen=True)
-class PersonsKrita:
+class KritaInstallation:
     """One Krita: `resources` holds pykrita/ and actions/, `kritarc` its settings."""
 
     kind: str
@@ -36,23 +36,23 @@ class PersonsKrita:
         return self.resources.is_dir() or self.kritarc.is_file()
 
 
-def kritas(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[PersonsKrita, ...]:
+def kritas(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[KritaInstallation, ...]:
     """Every Krita that this person may have, the ordinary one first. Source: Krita's manual; Flatpak's rules."""
     ordinary = resource_folder(environ, platform)
     if platform == "win32":
-        return (PersonsKrita("Krita", ordinary, Path(environ["LOCALAPPDATA"]) / "kritarc"),)
+        return (KritaInstallation("Krita", ordinary, Path(environ["LOCALAPPDATA"]) / "kritarc"),)
     home = Path(environ["HOME"])
     if platform == "darwin":
-        return (PersonsKrita("Krita", ordinary, home / "Library" / "Preferences" / "kritarc"),)
+        return (KritaInstallation("Krita", ordinary, home / "Library" / "Preferences" / "kritarc"),)
     settings = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kritarc"
     flatpak = home / _FLATPAK
     return (
-        PersonsKrita("Krita", ordinary, settings),
-        PersonsKrita("Krita (Flatpak)", flatpak / "data" / "krita", flatpak / "config" / "kritarc"),
+        KritaInstallation("Krita", ordinary, settings),
+        KritaInstallation("Krita (Flatpak)", flatpak / "data" / "krita", flatpak / "config" / "kritarc"),
     )
 
 
-def chosen(resources: Path | None = None) -> tuple[PersonsKrita, ...]:
+def chosen(resources: Path | None = None) -> tuple[KritaInstallation, ...]:
     """The Kritas to install into: those present, or the ordinary one if none has been started yet.
 
     `resources` names one resource folder instead; its kritarc is the ordinary Krita's.
@@ -61,11 +61,11 @@ def chosen(resources: Path | None = None) -> tuple[PersonsKrita, ...]:
     if resources is not None:
         if not resources.is_dir():
             raise BadInputError(f"{resources} is no folder. Krita shows its own under Settings > Manage Resources.")
-        return (PersonsKrita("Krita", resources, known[0].kritarc),)
+        return (KritaInstallation("Krita", resources, known[0].kritarc),)
     return tuple(krita for krita in known if krita.present) or known[:1]
 
 
-def install(krita: PersonsKrita) -> None:
+def install(krita: KritaInstallation) -> None:
     """Copy the plugin into `krita` and enable it. An older copy is replaced; every other setting stays.
 
     The plugin is told where this `diffedit` is, so that *Start* in Krita finds it.
@@ -76,7 +76,7 @@ def install(krita: PersonsKrita) -> None:
     _write(krita.kritarc, switched(_read(krita.kritarc), "true"))
 
 
-def uninstall(krita: PersonsKrita) -> bool:
+def uninstall(krita: KritaInstallation) -> bool:
     """Take out plugin, switch in kritarc and the note of where `diffedit` is. False where there was no plugin."""
     pykrita = krita.resources / "pykrita"
     files = (pykrita / f"{PLUGIN}.desktop", krita.resources / "actions" / f"{PLUGIN}.action")

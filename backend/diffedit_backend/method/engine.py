@@ -81,7 +81,7 @@ class DiffEditEngine:
         self.network = Network(model)
         self.cache = ContentCache(cache_bytes)
 
-    def dressed(self, model: LoadedModel) -> DiffEditEngine:
+    def with_adapters(self, model: LoadedModel) -> DiffEditEngine:
         """This engine's network and cache for `model`: the same networks with other adapters, and so another key."""
         engine = copy.copy(self)
         engine.model = model

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..method.model import LoadedModel
-from .adapters import dressed
+from .adapters import with_adapters
 from .device import use_threads
 from .load import load_model
 
-__all__ = ["LoadedModel", "dressed", "load_model", "use_threads"]
+__all__ = ["LoadedModel", "load_model", "use_threads", "with_adapters"]

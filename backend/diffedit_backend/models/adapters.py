@@ -25,8 +25,8 @@ from torch import Tensor
 from ..method.model import LoadedModel
 from ..method.words import LearnedWords
 from .catalogue.folders import adapter_file
-from .lora import add_lora, holds_lora, wear_loras
-from .offload import lifted
+from .lora import add_lora, holds_lora, set_adapters
+from .offload import weights_on_cpu
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class _Chosen:
         return any("lora" in key for key in self.tensors)
 
 
-def dressed(model: LoadedModel, adapters: Sequence[Adapter]) -> LoadedModel:
-    """The model with exactly these adapters in force, until it is dressed again; its networks are the same objects.
+def with_adapters(model: LoadedModel, adapters: Sequence[Adapter]) -> LoadedModel:
+    """The model with exactly these adapters in force, until the next call; its networks are the same
+    objects.
 
     Raises ModelError for an adapter that is not there, is damaged, or was made for another kind of model.
     """
@@ -54,10 +55,10 @@ def dressed(model: LoadedModel, adapters: Sequence[Adapter]) -> LoadedModel:
         raise ModelError("A compiled model takes no LoRA. Load the model without compiling it.")
     new = [one for one in loras if not holds_lora(model, one.id)]
     if new:
-        with lifted(model):
+        with weights_on_cpu(model):
             for one in new:
                 add_lora(model, one.name, one.id, one.tensors)
-    wear_loras(model, {one.id: one.weight for one in loras})
+    set_adapters(model, {one.id: one.weight for one in loras})
     if not chosen:
         return model
     tokenizers, words = _taught(model, [one for one in chosen if not one.is_lora])

@@ -65,7 +65,7 @@ def _add_to(
         loader.load_lora_into_text_encoder(states, alphas, network, prefix=prefix, adapter_name=key)
 
 
-def wear_loras(model: LoadedModel, weights: Mapping[str, float]) -> None:
+def set_adapters(model: LoadedModel, weights: Mapping[str, float]) -> None:
     """Have exactly these LoRAs in force, each with its weight, out of those that the networks hold."""
     worn = {key: weights[key] for key in weights if key in _keys(model.unet)}
     if worn:

@@ -87,7 +87,7 @@ def _largest_layer(network: Any) -> int:
 
 
 @contextmanager
-def lifted(model: LoadedModel) -> Iterator[None]:
+def weights_on_cpu(model: LoadedModel) -> Iterator[None]:
     """Within, an offloaded model's weights are in the machine's memory, so that layers can be added to its networks."""
     if model.offload == NONE:
         yield

@@ -1,1 +1,1 @@
-"""TODO package."""
+"""`DiffEditPipeline`: a drop-in for the deprecated pipeline of diffusers, made of `diffedit_backend.method`."""

@@ -27,7 +27,7 @@ EventsOf = Callable[[Key], Sequence[Event]]
 
 
 @dataclass
-class Link:
+class ClientConnection:
     """One link. `told`: the number of the last event sent, by job. `unsent`: replies that wait for room."""
 
     id: LinkId
@@ -51,7 +51,9 @@ class Links:
         self._door = door
         self._events_of = events_of
         self._new_session = new_session
-        self._links: OrderedDict[LinkId, Link] = OrderedDict()  # the one that was silent for longest is first
+        self._links: OrderedDict[LinkId, ClientConnection] = (
+            OrderedDict()
+        )  # the one that was silent for longest is first
         self._behind: set[LinkId] = set()
 
     def __len__(self) -> int:
@@ -70,25 +72,27 @@ class Links:
         """Whether some link has not taken everything; flush() tries again."""
         return bool(self._behind)
 
-    def of(self, incoming: Incoming) -> Link:
+    def of(self, incoming: Incoming) -> ClientConnection:
         """The link that a message came by; a new one when it is the first."""
         link = self._links.get(incoming.link)
         if link is None or link.owner != incoming.owner:
             self._make_room(incoming.owner)
-            link = Link(incoming.link, incoming.owner, incoming.address, incoming.descriptor, self._new_session())
+            link = ClientConnection(
+                incoming.link, incoming.owner, incoming.address, incoming.descriptor, self._new_session()
+            )
             self._links[link.id] = link
         self._links.move_to_end(link.id)
         link.heard = time.monotonic()
         return link
 
-    def reply(self, link: Link, frames: Frames) -> None:
+    def reply(self, link: ClientConnection, frames: Frames) -> None:
         """Send a reply, now or as soon as the link has room."""
         link.unsent.append(frames)
         self._flush(link)
         if len(link.unsent) > MAX_UNSENT:
             self.cut(link)
 
-    def subscribe(self, link: Link, job: str, since: int) -> None:
+    def subscribe(self, link: ClientConnection, job: str, since: int) -> None:
         """Tell the events of `job` numbered above `since`, from now on."""
         link.told[job] = since
         self._flush(link)
@@ -113,7 +117,7 @@ class Links:
             else:
                 self._flush(link)
 
-    def cut(self, link: Link) -> None:
+    def cut(self, link: ClientConnection) -> None:
         """End a link and its connection; an honest client connects again and goes on."""
         self.forget(link)
         self._door.cut(link.descriptor)
@@ -125,7 +129,7 @@ class Links:
             self.cut(link)
         return len(links)
 
-    def forget(self, link: Link) -> None:
+    def forget(self, link: ClientConnection) -> None:
         self._links.pop(link.id, None)
         self._behind.discard(link.id)
 
@@ -138,7 +142,7 @@ class Links:
             for job in [job for job in link.told if not self._events_of((link.owner, job))]:
                 del link.told[job]
 
-    def _flush(self, link: Link) -> None:
+    def _flush(self, link: ClientConnection) -> None:
         """Send replies first, then events, until the link is full."""
         while link.unsent:
             sent = self._door.send(link.id, link.unsent[0])
@@ -156,7 +160,7 @@ class Links:
         self._behind.discard(link.id)
         return None
 
-    def _unsent(self, link: Link, sent: Sent) -> None:
+    def _unsent(self, link: ClientConnection, sent: Sent) -> None:
         if sent is Sent.GONE:
             self.forget(link)
         else:

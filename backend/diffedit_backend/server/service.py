@@ -20,7 +20,7 @@ from diffedit_protocol.replies import (
 from diffedit_protocol.requests import Ack, Cancel, Get, Have, Jobs, Put, Request, Status, Submit, Subscribe
 from diffedit_protocol.server_session import Asked
 
-from .client_connection import Link, Links
+from .client_connection import ClientConnection, Links
 from .job_table import JobTable
 from .results import ResultStore
 from .settings import ServerSettings
@@ -48,7 +48,7 @@ class Service:
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
-    def handle(self, link: Link, asked: Asked) -> None:
+    def handle(self, link: ClientConnection, asked: Asked) -> None:
         """Answer one message of a link."""
         for frames in asked.replies:
             self._links.reply(link, frames)

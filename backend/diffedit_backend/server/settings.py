@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diffedit_protocol.replies import AdapterInfo, Limits, ModelInfo
 
-from ..executors.worker_slot import Patience
+from ..executors.worker_slot import Timeouts
 
 GIB = 1 << 30
 
@@ -30,7 +30,7 @@ class ServerSettings:
     suggests: bool = False
     mattes: bool = False
     limits: Limits = field(default_factory=Limits)
-    patience: Patience = field(default_factory=Patience)
+    patience: Timeouts = field(default_factory=Timeouts)
     queue: int = 64
     upload_bytes: int = 2 * GIB
     result_bytes: int = GIB // 2

@@ -18,9 +18,9 @@ def main() -> int:
     pipe = claim_standard_streams()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
-    from .edit_runner import EditBench  # imports torch: after the streams are claimed
+    from .edit_runner import EditRunner  # imports torch: after the streams are claimed
 
-    return work(pipe, EditBench.from_configuration)
+    return work(pipe, EditRunner.from_configuration)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from diffedit_protocol.blobs import pack_plane
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Bounds, EditRequest, Manifest, PictureRef, Progress
 
-from ..imaging.alpha import laid_on_paper
+from ..imaging.alpha import composite_on_white
 from ..imaging.area import cut
 from ..models.captioning import Captioner, load_captioner
 from .loop import Finished, Tell
@@ -47,7 +47,7 @@ class Describer:
         if bounds.empty:
             raise BadInputError("Nothing is selected, so there is nothing to describe.")
         tell(Progress("encoding", 0, 1))
-        words = self._captioner.describe(laid_on_paper(cut(picture, bounds)), request.variations, request.seed)
+        words = self._captioner.describe(composite_on_white(cut(picture, bounds)), request.variations, request.seed)
         tell(Progress("encoding", 1, 1))
         plane, packed = pack_plane(np.ascontiguousarray(looked_at).tobytes(), ref.width, ref.height)
         manifest = Manifest(plane, bounds, 0.5, model=self._name, words=tuple(words))

@@ -24,11 +24,11 @@ from ..models.memory import expected_footprint, give_back
 from ..models.offload import Footprint
 from .captioner import Describer
 from .device_errors import is_device_lost, is_out_of_memory
-from .eta_estimator import Pace
+from .eta_estimator import EtaEstimator
 from .loop import DeviceLost, Finished, Tell
-from .model_cache import Guests, ModelShelf
+from .model_cache import AuxiliaryModels, ModelCache
 from .pixels import finished, picture_of, plane_of, preview_of
-from .prompt_suggester import Wordsmith
+from .prompt_suggester import PromptSuggester
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
@@ -39,7 +39,7 @@ _MOST_THREADS = max(1, (os.cpu_count() or 2) - 1)
 PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 
 
-class EditBench:
+class EditRunner:
     """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there.
 
     `captioner`, `suggester`: path or hub id of the models that describe pictures and suggest words, loaded when they
@@ -72,11 +72,11 @@ class EditBench:
         self._threads = threads
         if threads is not None:
             torch.set_num_threads(threads or _MOST_THREADS)
-        self._pace = Pace()
+        self._pace = EtaEstimator()
         self._describer = Describer(captioner, device)
-        self._wordsmith = Wordsmith(suggester, device)
-        guests = Guests(self._describer, self._wordsmith)
-        self._shelf = ModelShelf(
+        self._wordsmith = PromptSuggester(suggester, device)
+        guests = AuxiliaryModels(self._describer, self._wordsmith)
+        self._shelf = ModelCache(
             self._load,
             self._expected,
             self._free_bytes,
@@ -88,7 +88,7 @@ class EditBench:
         )
 
     @classmethod
-    def from_configuration(cls, fields: Mapping[str, Any]) -> EditBench:
+    def from_configuration(cls, fields: Mapping[str, Any]) -> EditRunner:
         device = fields["device"]
         return cls(
             fields["models"],

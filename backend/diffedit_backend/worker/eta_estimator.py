@@ -8,7 +8,7 @@ from collections.abc import Sequence
 SMOOTHING = 0.5  # weight of the newest job in what is remembered
 
 
-class Pace:
+class EtaEstimator:
     """Remembers seconds by kind of job and stage. A kind is what makes jobs take equally long: task, method, size."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from diffedit_protocol.errors import DiffEditError, InternalError
 from diffedit_protocol.messages import EditRequest, Manifest, Preview, Progress
 
 from ..method.steps import Cancelled
-from .pipe import Note, Pipe
+from .pipe import Pipe, PipeMessage
 
 log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_UNUSABLE, EXIT_DEVICE_LOST = 0, 3, 4
@@ -70,13 +70,13 @@ class Inbox:
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[PipeMessage] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def next(self) -> Note:
+    def next(self) -> PipeMessage:
         """The next note that is no cancel; waits for it."""
-        return self._notes.get()
+        return self._messages.get()
 
     def cancelled(self, job: str) -> bool:
         return job in self._cancelled
@@ -94,7 +94,7 @@ class Inbox:
             if note.type == "cancel":
                 self._cancelled.add(note.fields["id"])
             else:
-                self._notes.put(note)
+                self._messages.put(note)
 
 
 def work(pipe: Pipe, make_bench: Callable[[dict[str, Any]], Bench]) -> int:
@@ -115,7 +115,7 @@ def work(pipe: Pipe, make_bench: Callable[[dict[str, Any]], Bench]) -> int:
     return EXIT_DONE
 
 
-def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: Note) -> None:
+def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: PipeMessage) -> None:
     job = note.fields["id"]
     request = EditRequest.from_wire(note.fields["request"])
     blobs = dict(zip(note.fields["blobs"], note.payloads, strict=True))

@@ -27,7 +27,7 @@ class Guest(Protocol):
     def give_up(self) -> None: ...
 
 
-class Guests:
+class AuxiliaryModels:
     """Several guests as one."""
 
     def __init__(self, *guests: Guest) -> None:
@@ -42,7 +42,7 @@ class Guests:
             guest.give_up()
 
 
-class ModelShelf:
+class ModelCache:
     """Engines by their model's name, all with one cache, whose keys tell models apart.
 
     load: from a name to the model. expected: what a model will take, 0 where unknown. free, free_for_waiting: bytes

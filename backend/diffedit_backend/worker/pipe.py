@@ -28,7 +28,7 @@ Payload = bytes | memoryview | Pieces
 
 
 @dataclass(frozen=True)
-class Note:
+class PipeMessage:
     """One message of the pipe."""
 
     type: str
@@ -54,14 +54,14 @@ class Pipe:
                     self._writer.write(part)
             self._writer.flush()
 
-    def receive(self) -> Note:
+    def receive(self) -> PipeMessage:
         """The next note. Raises EOFError when the other side has closed, ValueError when the stream holds no note."""
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         if length > MAX_HEADER_BYTES:
             raise ValueError(f"A note's header has {length} bytes; at most {MAX_HEADER_BYTES} are allowed.")
         fields = msgpack.unpackb(self._exactly(length))
         payloads = tuple(self._exactly(size) for size in fields.pop("sizes"))
-        return Note(fields.pop("type"), fields, payloads)
+        return PipeMessage(fields.pop("type"), fields, payloads)
 
     def close(self) -> None:
         """Close the writing end: the other process reads the end of the stream."""
@@ -74,14 +74,14 @@ class Pipe:
         return data
 
 
-def note_to_bytes(type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> bytes:
+def message_to_bytes(type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> bytes:
     """A note as one piece, for links that carry messages."""
     whole = io.BytesIO()
     Pipe(io.BytesIO(), whole).send(type_, payloads, **fields)
     return whole.getvalue()
 
 
-def note_from_bytes(data: bytes) -> Note:
+def message_from_bytes(data: bytes) -> PipeMessage:
     """Raises EOFError or ValueError when the bytes hold no note."""
     return Pipe(io.BytesIO(data), io.BytesIO()).receive()
 

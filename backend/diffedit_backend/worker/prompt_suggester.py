@@ -10,7 +10,7 @@ from ..models.suggesting import Suggester, check_suggestions, load_suggester
 from .loop import Finished, Tell
 
 
-class Wordsmith:
+class PromptSuggester:
     """`name`: folder or hub id of the language model, None for a backend without one."""
 
     def __init__(self, name: str | None, device: str | None) -> None:

@@ -1,1 +1,1 @@
-"""TODO package."""
+"""`diffedit bench fuzz`. Random and mutated messages at a running backend, bounded in count."""

@@ -1,1 +1,1 @@
-"""TODO package."""
+"""`diffedit bench load`. Several artists at once on one backend."""

@@ -55,7 +55,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Studio:
+class LoadScenario:
     """How many artists, how many jobs of each, and the mean of their think time (exponential), in seconds."""
 
     artists: int
@@ -82,17 +82,17 @@ class Floor(Protocol):
 class Artist:
     """Draws jobs and think times from a seed, whatever the floor: a comparison has the same jobs on both sides."""
 
-    def __init__(self, name: str, studio: Studio) -> None:
+    def __init__(self, name: str, scenario: LoadScenario) -> None:
         self.name = name
-        self._studio = studio
-        self._rng = random.Random(f"{studio.seed}:{name}")
+        self._scenario = scenario
+        self._rng = random.Random(f"{scenario.seed}:{name}")
         self._number = self._picture = 0
 
     def next(self, now: float) -> Ask | None:
         """The next job, after a think; None when the artist goes home."""
-        if self._number == self._studio.jobs:
+        if self._number == self._scenario.jobs:
             return None
-        time = now + self._rng.expovariate(1 / self._studio.think)
+        time = now + self._rng.expovariate(1 / self._scenario.think)
         draw = self._rng.random()
         if self._number == 0 or draw < NEW_PICTURE:
             self._picture += 1
@@ -103,9 +103,9 @@ class Artist:
         return Ask(self.name, self._number, kind, self._picture, time)
 
 
-def drive(floor: Floor, studio: Studio) -> list[Served]:
+def drive(floor: Floor, scenario: LoadScenario) -> list[Served]:
     """Let every artist work through their jobs; each asks again a think after the last answer."""
-    artists = {name: Artist(name, studio) for name in (f"artist-{index}" for index in range(studio.artists))}
+    artists = {name: Artist(name, scenario) for name in (f"artist-{index}" for index in range(scenario.artists))}
     coming = [(ask.time, ask.artist, ask) for artist in artists.values() if (ask := artist.next(floor.now()))]
     heapq.heapify(coming)
     turns: Turns[Ask] = Turns()

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     if args.services is not None:
-        print(write_report(args.out, _studio(args, args.jobs), args.workers, _services_of_report(args.services), []))
+        print(write_report(args.out, _scenario(args, args.jobs), args.workers, _services_of_report(args.services), []))
         return 0
     parts = Parts(args.out / "parts")
     plan = _plan(args)
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from .services import services_from
 
     services = services_from(found["services"].result)
-    print(write_report(args.out, _studio(args, args.jobs), args.workers, services, list(found.values())))
+    print(write_report(args.out, _scenario(args, args.jobs), args.workers, services, list(found.values())))
     missing = [name for name in plan if name not in found]
     if missing:
         _say(f"not measured yet: {', '.join(missing)}; the same command without --only measures them")
@@ -130,14 +130,14 @@ def _plan(args: argparse.Namespace) -> dict[str, tuple[dict[str, Any], Callable[
             quality | {"rounds": args.rounds},
             lambda executor=executor: measure_overhead(args.quality, args.rounds, executor),
         )
-    studio = _studio(args, args.real_jobs)
+    scenario = _scenario(args, args.real_jobs)
     for workers in args.real:
         for affinity in (True, False) if workers > 1 else (True,):
             settings = quality | {"artists": args.artists, "think": args.think, "jobs": args.real_jobs}
 
             def measure(workers: int = workers, affinity: bool = affinity) -> Any:
                 with local_floor(workers, args.quality, BEHIND if affinity else 0) as floor:
-                    return served_to_json(drive(floor, studio))
+                    return served_to_json(drive(floor, scenario))
 
             name = real_name(workers, affinity)
             plan[name] = (settings | {"seed": args.seed, "workers": workers, "affinity": affinity}, measure)
@@ -153,10 +153,10 @@ def _is_wanted(name: str, only: list[str] | None) -> bool:
     return only is None or any(name == part or name.startswith(f"{part}-") for part in only)
 
 
-def _studio(args: argparse.Namespace, jobs: int) -> Any:
-    from .artists import Studio
+def _scenario(args: argparse.Namespace, jobs: int) -> Any:
+    from .artists import LoadScenario
 
-    return Studio(args.artists, jobs, args.think, args.seed)
+    return LoadScenario(args.artists, jobs, args.think, args.seed)
 
 
 def _services_of_report(path: Path) -> Any:

@@ -21,9 +21,9 @@ def measure_overhead(quality: str, rounds: int, executor: str) -> list[float]:
     """Seconds of each of the `rounds`, after one that fills the cache."""
     job = Pictures(quality).job(Ask("overhead", 1, MASK, 0, 0.0))
     if executor == "direct":
-        from diffedit_backend.worker.edit_runner import EditBench
+        from diffedit_backend.worker.edit_runner import EditRunner
 
-        bench = EditBench.from_configuration(configuration())
+        bench = EditRunner.from_configuration(configuration())
         return _timed(lambda: bench.run(job.request, job.blobs, lambda event: None), rounds)
     pool = _pool(executor)
     with started(pool, 1):
@@ -59,11 +59,11 @@ def _pool(executor: str) -> Executor:
     if executor == "local":
         return LocalPool(WorkerSetup(environment=QUIET, configuration=configuration()), ["cpu"])
     from diffedit_backend.executors.ray_pool import RayPool, RaySetup
-    from diffedit_backend.executors.worker_slot import Patience
+    from diffedit_backend.executors.worker_slot import Timeouts
 
     options = {"include_dashboard": False, "object_store_memory": 128 << 20}
     setup = RaySetup(node_ip="127.0.0.1", gpus=0, configuration=configuration(), environment=QUIET, options=options)
-    return RayPool(setup, 1, Patience())
+    return RayPool(setup, 1, Timeouts())
 
 
 def _timed(call: Callable[[], object], rounds: int) -> list[float]:

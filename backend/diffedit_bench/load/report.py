@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from .artists import Studio
+from .artists import LoadScenario
 from .overhead import EXECUTORS, overheads
 from .parts import Part, machine, served_from_json
 from .plot import draw
@@ -40,22 +40,22 @@ class Check:
 
 
 def write_report(
-    folder: Path, studio: Studio, workers: Sequence[int], services: Services, parts: Sequence[Part]
+    folder: Path, scenario: LoadScenario, workers: Sequence[int], services: Services, parts: Sequence[Part]
 ) -> str:
     """Write report.json, report.md and load.png into `folder`; returns the Markdown. `workers`: numbers to simulate."""
     folder.mkdir(parents=True, exist_ok=True)
     checks = [_check(part, services) for part in parts if part.name.startswith("real-")]
     rows = [
-        simulated(number, affinity, services, studio)
+        simulated(number, affinity, services, scenario)
         for number in workers
         for affinity in ((True, False) if number > 1 else (True,))
     ]
-    sizes = {number: most_artists(number, services, studio.think, studio.seed) for number in workers}
+    sizes = {number: most_artists(number, services, scenario.think, scenario.seed) for number in workers}
     measured = {name: part.result for name in EXECUTORS for part in parts if part.name == f"overhead-{name}"}
     overhead = overheads(measured)
     report = {
         "machine": machine(),
-        "studio": asdict(studio),
+        "studio": asdict(scenario),
         "services": as_lists(services),
         "rows": [asdict(row) for row in (*(check.measured for check in checks), *rows)],
         "checks": [asdict(check) for check in checks],
@@ -64,9 +64,9 @@ def write_report(
         "parts": [{key: value for key, value in asdict(part).items() if key != "result"} for part in parts],
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    lines = _introduction(studio, parts)
+    lines = _introduction(scenario, parts)
     lines += _checked(checks)
-    lines += _simulated(rows, sizes, studio)
+    lines += _simulated(rows, sizes, scenario)
     lines += _services(services)
     lines += _overheads(overhead)
     lines += _parts(parts)
@@ -79,20 +79,20 @@ def write_report(
 def _check(part: Part, services: Services) -> Check:
     served = served_from_json(part.result)
     settings = part.settings
-    studio = Studio(settings["artists"], settings["jobs"], settings["think"], settings["seed"])
+    scenario = LoadScenario(settings["artists"], settings["jobs"], settings["think"], settings["seed"])
     workers, affinity = settings["workers"], settings["affinity"]
     return Check(
         row_of("measured", workers, affinity, served),
-        beside(workers, affinity, services_seen(served, services), studio),
-        beside(workers, affinity, services, studio),
+        beside(workers, affinity, services_seen(served, services), scenario),
+        beside(workers, affinity, services, scenario),
     )
 
 
-def _introduction(studio: Studio, parts: Sequence[Part]) -> list[str]:
+def _introduction(scenario: LoadScenario, parts: Sequence[Part]) -> list[str]:
     loads = [part.load[0] for part in parts]
     busy = f" Load average before each part: {min(loads):.1f} to {max(loads):.1f}." if loads else ""
     return [
-        f"{studio.artists} artists, {studio.think:g} s of think time on average; {machine()}.{busy}",
+        f"{scenario.artists} artists, {scenario.think:g} s of think time on average; {machine()}.{busy}",
         "",
         "*Measured*: real workers with the bundled model, each one process with one thread. *Simulated*: the server's "
         "own queue and router in simulated time, with the service times that were measured on one worker.",
@@ -132,10 +132,10 @@ def _checked(checks: Sequence[Check]) -> list[str]:
     return lines
 
 
-def _simulated(rows: Sequence[Row], sizes: dict[int, int], studio: Studio) -> list[str]:
+def _simulated(rows: Sequence[Row], sizes: dict[int, int], scenario: LoadScenario) -> list[str]:
     lines = [
         "",
-        f"## Simulated, {studio.jobs} jobs of each artist",
+        f"## Simulated, {scenario.jobs} jobs of each artist",
         "",
         f"| workers | affinity | {' | '.join(SHOWN.values())} |",
         "|---|---|---|---|---|---|---|",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from diffedit_backend.executors.routing import BEHIND
 
-from .artists import FIRST, Served, Studio, drive
+from .artists import FIRST, LoadScenario, Served, drive
 from .simulation import Services, SimulatedFloor
 
 FIGURES = ("wait_p50", "wait_p95", "answer_p50", "hit_rate", "per_minute")
@@ -55,10 +55,10 @@ def row_of(how: str, workers: int, affinity: bool, served: Sequence[Served]) -> 
     )
 
 
-def simulated(workers: int, affinity: bool, services: Services, studio: Studio, seed: int | None = None) -> Row:
-    """One simulated run; `seed`: of the service times that are drawn, the studio's when it is not given."""
-    floor = SimulatedFloor(workers, services, BEHIND if affinity else 0, studio.seed if seed is None else seed)
-    return row_of("simulated", workers, affinity, drive(floor, studio))
+def simulated(workers: int, affinity: bool, services: Services, scenario: LoadScenario, seed: int | None = None) -> Row:
+    """One simulated run; `seed`: of the service times that are drawn, the scenario's when it is not given."""
+    floor = SimulatedFloor(workers, services, BEHIND if affinity else 0, scenario.seed if seed is None else seed)
+    return row_of("simulated", workers, affinity, drive(floor, scenario))
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Spread:
     greatest: float
 
 
-def beside(workers: int, affinity: bool, services: Services, studio: Studio) -> dict[str, Spread]:
+def beside(workers: int, affinity: bool, services: Services, scenario: LoadScenario) -> dict[str, Spread]:
     """Every figure of DRAWS simulated runs of the same artists with the same jobs and think times."""
-    rows = [simulated(workers, affinity, services, studio, seed) for seed in range(DRAWS)]
+    rows = [simulated(workers, affinity, services, scenario, seed) for seed in range(DRAWS)]
     spreads = {}
     for figure in FIGURES:
         values = [getattr(row, figure) for row in rows]
@@ -84,7 +84,7 @@ def most_artists(workers: int, services: Services, think: float, seed: int = 0) 
     """The most artists whose jobs wait no longer than BEARABLE in 19 of 20 cases, simulated; MOST_ARTISTS or more."""
 
     def carried(artists: int) -> bool:
-        return simulated(workers, True, services, Studio(artists, SIZING_JOBS, think, seed)).wait_p95 <= BEARABLE
+        return simulated(workers, True, services, LoadScenario(artists, SIZING_JOBS, think, seed)).wait_p95 <= BEARABLE
 
     low, high = 0, 1
     while high < MOST_ARTISTS and carried(high):

@@ -1,1 +1,1 @@
-"""TODO package."""
+"""`diffedit bench processor`. Precisions and numbers of threads on this machine's processor."""

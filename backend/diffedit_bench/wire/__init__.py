@@ -1,1 +1,1 @@
-"""TODO package."""
+"""`diffedit bench wire`. The protocol beside bare ZeroMQ and raw TCP."""

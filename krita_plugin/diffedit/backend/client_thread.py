@@ -27,7 +27,7 @@ from diffedit_protocol.errors import (
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
-from .payload import Arrival, Errand, LinkState
+from .payload import JobPayload, JobResult, LinkState
 
 Order = tuple[str, Any]
 
@@ -60,7 +60,7 @@ class Courier:
         state: Callable[[LinkState], None],
         uploaded: Callable[[str, int, int], None],
         told: Callable[[str, Event], None],
-        arrived: Callable[[str, Arrival], None],
+        arrived: Callable[[str, JobResult], None],
         timeouts: Timeouts | None = None,
     ) -> None:
         self._find = find_connection
@@ -69,7 +69,7 @@ class Courier:
         self._state, self._uploaded, self._told, self._arrived = state, uploaded, told, arrived
         self._timeouts = timeouts or Timeouts()
         self._last_state: LinkState | None = None
-        self._errands: dict[str, Errand] = {}
+        self._errands: dict[str, JobPayload] = {}
         self._runs: dict[str, Iterator[None]] = {}
         self._cancelled: set[str] = set()
         self._client: Client | None = None
@@ -150,7 +150,7 @@ class Courier:
 
     # -- one errand -------------------------------------------------------------------------------------------------
 
-    def _carry(self, client: Client, errand: Errand) -> Iterator[None]:
+    def _carry(self, client: Client, errand: JobPayload) -> Iterator[None]:
         """Submits and follows one errand to its end; yields whenever there is nothing to do for a moment."""
         try:
             request, blobs = _packed(errand)
@@ -182,17 +182,17 @@ class Courier:
             self._end(errand.job)
             self._told(errand.job, Failed(error))
 
-    def _upload(self, errand: Errand, sent: int, total: int) -> None:
+    def _upload(self, errand: JobPayload, sent: int, total: int) -> None:
         self._uploaded(errand.job, sent, total)
         self._take_orders()
         if errand.job in self._cancelled:
             raise CancelledError("Cancelled while the picture was being sent.")
 
-    def _fetch(self, client: Client, done: Done) -> Arrival:
+    def _fetch(self, client: Client, done: Done) -> JobResult:
         manifest = done.manifest
         soft_map = client.fetch(manifest.soft_map) if manifest.soft_map is not None else None
         edits = tuple(client.fetch(edit.pixels) for edit in manifest.edits)
-        return Arrival(manifest, client.fetch(manifest.mask), soft_map, edits)
+        return JobResult(manifest, client.fetch(manifest.mask), soft_map, edits)
 
     def _end(self, job: str) -> None:
         self._errands.pop(job, None)
@@ -267,7 +267,7 @@ class Courier:
             self._state(state)
 
 
-def _packed(errand: Errand) -> tuple[EditRequest, dict[str, bytes]]:
+def _packed(errand: JobPayload) -> tuple[EditRequest, dict[str, bytes]]:
     """The request that names the errand's pixels, and the pixels by name."""
     if errand.picture is None:
         return errand.request, {}

@@ -11,14 +11,14 @@ from diffedit_protocol.connection import Connection
 
 from ..qt import QtCore, Signal
 from .client_thread import Courier, Order
-from .payload import Errand, LinkState
+from .payload import JobPayload, LinkState
 
 STOP_MILLISECONDS = 3000
 
 
 class Link(QtCore.QObject):
     """Signals, received on the thread of the Link: `state_changed(LinkState)`; `uploaded(job, sent, total)` in bytes;
-    `told(job, Event)` for every event but Done; `arrived(job, Arrival)` instead of Done."""
+    `told(job, Event)` for every event but Done; `arrived(job, JobResult)` instead of Done."""
 
     state_changed = Signal(object)
     uploaded = Signal(str, object, object)  # object: an int of Qt has 32 bits
@@ -33,7 +33,7 @@ class Link(QtCore.QObject):
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._leave = threading.Event()
         self._find = find_connection
-        self._thread: CourierThread | None = None
+        self._thread: ClientThread | None = None
         self.state_changed.connect(self._remember)
 
     def start(self) -> None:
@@ -49,7 +49,7 @@ class Link(QtCore.QObject):
                 told=self.told.emit,
                 arrived=self.arrived.emit,
             )
-            self._thread = CourierThread(courier, self)
+            self._thread = ClientThread(courier, self)
             self._thread.start()
 
     def stop(self) -> bool:
@@ -63,7 +63,7 @@ class Link(QtCore.QObject):
         self._thread = None
         return True
 
-    def submit(self, errand: Errand) -> None:
+    def submit(self, errand: JobPayload) -> None:
         """Does the errand as soon as there is a link; events and result come as signals."""
         self._orders.put(("submit", errand))
 
@@ -79,7 +79,7 @@ class Link(QtCore.QObject):
         self.state = state
 
 
-class CourierThread(QtCore.QThread):
+class ClientThread(QtCore.QThread):
     """The thread that one Courier lives in."""
 
     def __init__(self, courier: Courier, parent: QtCore.QObject) -> None:

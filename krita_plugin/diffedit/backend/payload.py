@@ -30,7 +30,7 @@ class LinkState:
 
 
 @dataclass(frozen=True)
-class Errand:
+class JobPayload:
     """One job to be done: the request without pixels, and the pixels, which the courier packs on its own thread.
 
     `picture`: RGB or RGBA by `channels`, sRGB 8-bit, straight alpha, None for a job on words alone; `selection` and
@@ -48,7 +48,7 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class JobResult:
     """A job's result with its pixels: `mask` and `soft_map` are planes of the sent picture's size, `edits` the RGBA
     pixels of the manifest's bounds, one per variation. `left_out`: fields of the request that the backend could not be
     asked for."""

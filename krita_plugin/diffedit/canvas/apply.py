@@ -14,7 +14,7 @@ from krita import Document, Node, Selection
 from ..translation import tr
 from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
-from .layers import Place, drift, find_again, idle, slot_above
+from .layers import LayerRef, drift, find_again, idle, slot_above
 from .outline import outdate_outline, prepared
 from .pixels import rgba_to_bgra, rows
 from .refusal import CanvasRefusal
@@ -47,7 +47,7 @@ class Addition:
 FORMS = ("layer", "group")
 
 
-def apply_steps(place: Place, addition: Addition, form: str = "layer") -> Generator[None, None, str]:
+def apply_steps(place: LayerRef, addition: Addition, form: str = "layer") -> Generator[None, None, str]:
     """Adds `addition` above the layer of `place`, moved with it if it was moved; returns the id of what was added.
 
     `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per
@@ -77,7 +77,7 @@ def apply_steps(place: Place, addition: Addition, form: str = "layer") -> Genera
         discard(workshop)
 
 
-def keep_mask_steps(place: Place, name: str, mask: bytes, area: Area) -> Generator[None, None, str]:
+def keep_mask_steps(place: LayerRef, name: str, mask: bytes, area: Area) -> Generator[None, None, str]:
     """Adds `mask`, a plane of `area`, as a selection mask under the layer of `place`: one undo step. Returns its id."""
     document, layer = find_again(place)
     selection = Selection()

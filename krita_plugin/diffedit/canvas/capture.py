@@ -17,7 +17,7 @@ from .area import Area
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .fingerprint import Fingerprint, reader
 from .layers import (
-    Place,
+    LayerRef,
     area_of,
     canvas_area,
     check_workable,
@@ -40,7 +40,7 @@ class Capture:
     layer's, to notice later that it was painted on.
     """
 
-    place: Place
+    place: LayerRef
     area: Area
     channels: int
     pixels: bytes

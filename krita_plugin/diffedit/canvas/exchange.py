@@ -13,12 +13,12 @@ from krita import Document, Node
 from ..translation import tr
 from .apply import Addition, paint_steps
 from .area import Area
-from .layers import Place, children, find_document, idle, node_with_id
+from .layers import LayerRef, children, find_document, idle, node_with_id
 from .refusal import CanvasRefusal
 from .transparency import opened
 
 
-def exchange_steps(place: Place, layer_id: str, shown: Area, addition: Addition) -> Generator[None, None, None]:
+def exchange_steps(place: LayerRef, layer_id: str, shown: Area, addition: Addition) -> Generator[None, None, None]:
     """Replaces what the layer or group `layer_id` shows in `shown` by `addition`, and its name. Its mask stays.
 
     CanvasRefusal DOCUMENT_GONE, or LAYER_GONE when the layer was deleted, moved away by an undo for example.
@@ -43,13 +43,13 @@ def exchange_steps(place: Place, layer_id: str, shown: Area, addition: Addition)
     document.setModified(True)
 
 
-def remove_layer(place: Place, layer_id: str, name: str) -> None:
+def remove_layer(place: LayerRef, layer_id: str, name: str) -> None:
     """Takes the layer or group away: an undo step of its own. CanvasRefusal as above."""
     _, layer = _find(place, layer_id, name)
     layer.remove()
 
 
-def _find(place: Place, layer_id: str, name: str) -> tuple[Document, Node]:
+def _find(place: LayerRef, layer_id: str, name: str) -> tuple[Document, Node]:
     document = find_document(place)
     layer = node_with_id(document.rootNode(), layer_id)
     if layer is None:

@@ -20,7 +20,7 @@ PROJECTED = ("grouplayer", "vectorlayer", "clonelayer", "filelayer")
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerRef:
     """A layer of a document, by the ids that stay the same while the document is open, and by the names to tell of it.
 
     `position` is the layer's offset in px when this was noted, so that a result follows a layer that is moved
@@ -89,10 +89,10 @@ def name_of(document: Document) -> str:
     return os.path.basename(document.fileName()) or document.name() or "Unnamed"
 
 
-def place_of(document: Document, layer: Node) -> Place:
+def place_of(document: Document, layer: Node) -> LayerRef:
     """Notes where `layer` is, for `find_again`."""
     position = layer.position()
-    return Place(
+    return LayerRef(
         id_of(document),
         layer.uniqueId().toString(),
         name_of(document),
@@ -101,7 +101,7 @@ def place_of(document: Document, layer: Node) -> Place:
     )
 
 
-def find_document(place: Place) -> Document:
+def find_document(place: LayerRef) -> Document:
     """CanvasRefusal DOCUMENT_GONE when it was closed."""
     for document in open_documents():
         if id_of(document) == place.document_id:
@@ -111,7 +111,7 @@ def find_document(place: Place) -> Document:
     )
 
 
-def find_again(place: Place) -> tuple[Document, Node]:
+def find_again(place: LayerRef) -> tuple[Document, Node]:
     """The document and the layer of `place`; CanvasRefusal DOCUMENT_GONE or LAYER_GONE."""
     document = find_document(place)
     layer = node_with_id(document.rootNode(), place.layer_id)
@@ -131,7 +131,7 @@ def node_with_id(root: Node, node_id: str) -> Node | None:
     return None
 
 
-def drift(place: Place, layer: Node) -> tuple[int, int]:
+def drift(place: LayerRef, layer: Node) -> tuple[int, int]:
     """How far the layer was moved since `place` was noted, in px."""
     position = layer.position()
     return position.x() - place.position[0], position.y() - place.position[1]

@@ -12,7 +12,7 @@ from ..qt import QtGui, sip
 from .area import Area
 from .documents import active_document, id_of
 from .fingerprint import ChangeWatch, Fingerprint
-from .layers import Place, drift, find_again, is_busy, layer_of, node_with_id
+from .layers import LayerRef, drift, find_again, is_busy, layer_of, node_with_id
 from .mask_shape import INVERTED, enlarged, feathered, grey_image, halved, threshold_table
 from .outline import outdate_outline
 from .overlay import MaskOverlay
@@ -33,7 +33,7 @@ class LiveMask:
 
     def __init__(
         self,
-        place: Place,
+        place: LayerRef,
         area: Area,
         soft_map: bytes,
         fingerprint: Fingerprint,

@@ -16,14 +16,14 @@ from ..qt import QtCore
 from ..translation import artists_language
 
 if TYPE_CHECKING:
-    from ..app import Studio
+    from ..app import App
 
 LOG_LINES = 40
 
 
-def report(studio: Studio) -> str:
+def report(app: App) -> str:
     """The report as text."""
-    state = studio.link.state
+    state = app.link.state
     lines = [
         f"DiffEdit plugin {__version__}, protocol {PROTOCOL_VERSION}",
         f"Krita {documents.krita_version()}, Qt {QtCore.qVersion()}, language {artists_language()}",
@@ -31,7 +31,7 @@ def report(studio: Studio) -> str:
         f"pyzmq {zmq.pyzmq_version()} (libzmq {zmq.zmq_version()}), msgpack {'.'.join(map(str, msgpack.version))}",
         f"System {platform.platform()}",
         "",
-        f"Backend: {studio.settings.backend}, {state.kind}" + (f" at {state.host}" if state.host else ""),
+        f"Backend: {app.settings.backend}, {state.kind}" + (f" at {state.host}" if state.host else ""),
     ]
     if state.error is not None:
         lines += [f"  {state.error.code}: {state.error.sentence}", f"  {state.error.detail}"]
@@ -42,7 +42,7 @@ def report(studio: Studio) -> str:
             f"  models {', '.join(model.name for model in info.models)}",
             f"  capabilities {', '.join(info.capabilities)}",
         ]
-    backend = studio.backend
+    backend = app.backend
     lines += [f"  started by this Krita: {backend.started_here}, {backend.state} {backend.problem}".rstrip(), ""]
     lines += [_document_line(), "", f"The last {LOG_LINES} lines of the backend that was started here:"]
     lines += list(backend.lines)[-LOG_LINES:] or ["(none)"]

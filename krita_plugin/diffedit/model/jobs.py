@@ -12,7 +12,7 @@ from diffedit_protocol.messages import Cancelled, EditRequest, Event, Failed, Pr
 from diffedit_protocol.requests import new_job_id
 
 from ..backend.link import Link
-from ..backend.payload import Arrival, Errand
+from ..backend.payload import JobPayload, JobResult
 from ..canvas.refusal import CanvasRefusal
 from ..canvas.steps import StepRunner
 from ..qt import QtCore, Signal
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ticket:
+class Job:
     """A job that was handed to the link, with what its result needs. `own_mask`: its mask is the artist's.
 
     `capture` and `surroundings` are None for a job on words alone. `field`: of the inputs, that its words are for.
@@ -37,7 +37,7 @@ class Ticket:
     session: EditSession
     inputs: EditInputs
     capture: Capture | None
-    errand: Errand
+    errand: JobPayload
     surroundings: Surroundings | None
     own_mask: bool = False
     field: str = ""
@@ -52,15 +52,15 @@ class Ticket:
         return "detailed" if self.errand.request.detail else self.task
 
 
-class JobDesk(QtCore.QObject):
-    """Signals: `arrived(Ticket, Arrival)` when a result is here. Everything else is written into the session."""
+class JobController(QtCore.QObject):
+    """Signals: `arrived(Job, JobResult)` when a result is here. Everything else is written into the session."""
 
     arrived = Signal(object, object)
 
     def __init__(self, link: Link, parent: QtCore.QObject | None = None) -> None:
         super().__init__(parent)
         self._link = link
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets: dict[str, Job] = {}
         self._captures: dict[EditSession, StepRunner] = {}
         link.uploaded.connect(self._uploaded)
         link.told.connect(self._told)
@@ -98,7 +98,7 @@ class JobDesk(QtCore.QObject):
             request = inputs.request(task, model=model, preview=preview)
             if captions:
                 request = dataclasses.replace(request, variations=captions)
-            errand = Errand(
+            errand = JobPayload(
                 new_job_id(),
                 request,
                 capture.area.width,
@@ -110,7 +110,7 @@ class JobDesk(QtCore.QObject):
             )
             base = Surroundings(capture.pixels, capture.area, capture.channels)
             own_mask = mask_of == "kept" and mask is not None
-            self._submit(Ticket(session, inputs, capture, errand, base, own_mask, "source" if captions else ""))
+            self._submit(Job(session, inputs, capture, errand, base, own_mask, "source" if captions else ""))
 
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
@@ -124,9 +124,9 @@ class JobDesk(QtCore.QObject):
         session.notice = None
         text = getattr(inputs, field).strip()
         request = EditRequest(text, "", "suggest", seed=secrets.randbelow(MAX_SEED), variations=count)
-        self._submit(Ticket(session, inputs, None, Errand(new_job_id(), request), None, field=field))
+        self._submit(Job(session, inputs, None, JobPayload(new_job_id(), request), None, field=field))
 
-    def again(self, ticket: Ticket, inputs: EditInputs) -> None:
+    def again(self, ticket: Job, inputs: EditInputs) -> None:
         """Submits the pixels and the mask of `ticket` with another seed: the backend has all but the edit itself."""
         request = dataclasses.replace(ticket.errand.request, seed=inputs.seed, variations=inputs.variations)
         errand = dataclasses.replace(ticket.errand, job=new_job_id(), request=request)
@@ -144,7 +144,7 @@ class JobDesk(QtCore.QObject):
                 session.activity = Activity(ticket.task, "cancelling", job)
                 self._link.cancel(job)
 
-    def _submit(self, ticket: Ticket) -> None:
+    def _submit(self, ticket: Job) -> None:
         self._tickets[ticket.errand.job] = ticket
         ticket.session.activity = Activity(ticket.task, "sending", ticket.errand.job, own_mask=ticket.own_mask)
         self._link.submit(ticket.errand)
@@ -188,7 +188,7 @@ class JobDesk(QtCore.QObject):
                 self._close(job)
                 session.notice = sentences.Notice("info", tr("Cancelled. Nothing was changed."))
 
-    def _arrived(self, job: str, arrival: Arrival) -> None:
+    def _arrived(self, job: str, arrival: JobResult) -> None:
         ticket = self._tickets.get(job)
         if ticket is not None:
             self._close(job)

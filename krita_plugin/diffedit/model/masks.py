@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from ..backend.payload import Arrival
+from ..backend.payload import JobResult
 from ..canvas import documents, layers
 from ..canvas.apply import keep_mask_steps
 from ..canvas.capture import Capture, capture_steps, read_plane
@@ -16,7 +16,7 @@ from ..canvas.steps import StepRunner
 from ..qt import QtCore
 from ..translation import tr
 from . import sentences
-from .jobs import Ticket
+from .jobs import Job
 from .results import FoundMask
 from .session import EditSession
 from .settings import Settings
@@ -24,25 +24,25 @@ from .settings import Settings
 if TYPE_CHECKING:
     from krita import Document, Node
 
-    from ..app import Studio
+    from ..app import App
 
 WATCH_MS = 150  # Krita has no signal for another active layer, a moved or a painted one
 SETTLE_MS = 150  # after the last move of a slider the mask is made from all px
 
 
-class MaskDesk(QtCore.QObject):
+class MaskController(QtCore.QObject):
     """Takes the masks that jobs bring and shows them live: a moved slider costs no message to the backend.
 
     A mask whose layer was painted on since is out of date, and said to be: the red goes, and comes back when the
     painting is undone; a selection or a selection mask, which may be the artist's by now, stays.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        super().__init__(studio)
-        self._studio = studio
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self._app = app
         self._live: dict[EditSession, LiveMask] = {}
-        self._form = studio.settings.mask_form
-        studio.store.listen(self._settings_changed)
+        self._form = app.settings.mask_form
+        app.store.listen(self._settings_changed)
         self._due: EditSession | None = None
         # A slider tells of every px that it moves; once per turn of the event loop is as often as it can be seen.
         self._timer = QtCore.QTimer(self)
@@ -57,12 +57,12 @@ class MaskDesk(QtCore.QObject):
         self._watch.setInterval(WATCH_MS)
         self._watch.timeout.connect(self._follow)
 
-    def take(self, ticket: Ticket, arrival: Arrival) -> None:
+    def take(self, ticket: Job, arrival: JobResult) -> None:
         """Shows the mask of a search."""
         self.note(ticket, arrival)
         self._show(ticket.session)
 
-    def note(self, ticket: Ticket, arrival: Arrival) -> None:
+    def note(self, ticket: Job, arrival: JobResult) -> None:
         """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
         session = ticket.session
         self.hide(session)
@@ -168,7 +168,7 @@ class MaskDesk(QtCore.QObject):
             found.soft_map,
             found.fingerprint,
             found.selection,
-            self._studio.settings.mask_form,
+            self._app.settings.mask_form,
             leave,
         )
 

@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from ..backend.payload import Arrival
+from ..backend.payload import JobResult
 from ..canvas import annotations, documents, exchange, layers
 from ..canvas.apply import Addition, apply_steps
 from ..canvas.refusal import CanvasRefusal
@@ -17,7 +17,7 @@ from ..translation import tr
 from ..ui import thumbnails
 from . import sentences
 from .history import Record, decode, encode
-from .jobs import Ticket
+from .jobs import Job
 from .progress import Activity
 from .results import Variation, crop, place_bounds
 from .session import EditSession
@@ -25,11 +25,11 @@ from .session import EditSession
 if TYPE_CHECKING:
     from krita import Document
 
-    from ..app import Studio
-    from ..canvas.layers import Place
+    from ..app import App
+    from ..canvas.layers import LayerRef
 
 
-class ResultDesk(QtCore.QObject):
+class ResultController(QtCore.QObject):
     """Takes what jobs bring. A single result becomes a layer at once (a setting); several wait to be chosen.
 
     The first variation that is shown becomes a layer, one undo step; showing another exchanges its pixels. `kept` are
@@ -38,13 +38,13 @@ class ResultDesk(QtCore.QObject):
 
     kept_changed = Signal()
 
-    def __init__(self, studio: Studio) -> None:
-        super().__init__(studio)
-        self._studio = studio
-        self._last: dict[EditSession, Ticket] = {}
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self._app = app
+        self._last: dict[EditSession, Job] = {}
         self.kept: tuple[Record, ...] = ()
 
-    def take(self, ticket: Ticket, arrival: Arrival) -> None:
+    def take(self, ticket: Job, arrival: JobResult) -> None:
         """Offers the variations of a finished edit."""
         session = ticket.session
         fresh = _variations_of(ticket, arrival)
@@ -61,7 +61,7 @@ class ResultDesk(QtCore.QObject):
             session.notice = sentences.Notice("info", sentence)
         waiting = tuple(v for v in session.variations if v.state != "added")
         session.offer(waiting + fresh, len(waiting))
-        if len(fresh) == 1 and not waiting and self._studio.settings.add_single:
+        if len(fresh) == 1 and not waiting and self._app.settings.add_single:
             self.accept(session)
 
     def show(self, session: EditSession, index: int) -> None:
@@ -93,7 +93,7 @@ class ResultDesk(QtCore.QObject):
         if index < 0 or session.activity is not None:
             return
         chosen = session.variations[index]
-        self._studio.masks.hide(session)
+        self._app.masks.hide(session)
         if chosen.state == "shown":
             session.replace_variation(index, state="added")
         elif chosen.state == "waiting" and _index_of(session, "shown") < 0:
@@ -121,7 +121,7 @@ class ResultDesk(QtCore.QObject):
             return
         session.inputs = session.inputs.with_new_seed()
         inputs = dataclasses.replace(ticket.inputs, seed=session.inputs.seed, variations=1)
-        self._studio.jobs.again(ticket, inputs)
+        self._app.jobs.again(ticket, inputs)
 
     def put(self, session: EditSession, record: Record) -> None:
         """Adds a result of the history above the active layer, where it was."""
@@ -151,8 +151,8 @@ class ResultDesk(QtCore.QObject):
         """The session ends: the pixels that its last edit sent go."""
         self._last.pop(session, None)
 
-    def _apply(self, place: Place, variation: Variation) -> Generator[None, None, str]:
-        return apply_steps(place, _addition(variation), self._studio.settings.result_form)
+    def _apply(self, place: LayerRef, variation: Variation) -> Generator[None, None, str]:
+        return apply_steps(place, _addition(variation), self._app.settings.result_form)
 
     def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
         return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)
@@ -188,8 +188,8 @@ class ResultDesk(QtCore.QObject):
             waiting = [record for record in session.history if record.kept in session.variations]
             self.kept += tuple(waiting)
             session.offer((), -1)
-            self._studio.forget_closed()
-            self._studio.session.notice = notice
+            self._app.forget_closed()
+            self._app.session.notice = notice
             self.kept_changed.emit()
 
     def _remember(self, session: EditSession, records: tuple[Record, ...]) -> None:
@@ -197,10 +197,10 @@ class ResultDesk(QtCore.QObject):
         session.history = records
         for document in documents.open_documents():
             if documents.id_of(document) == session.document_id:
-                annotations.write_history(document, encode(records, 1024 * self._studio.settings.history_kib))
+                annotations.write_history(document, encode(records, 1024 * self._app.settings.history_kib))
 
 
-def _variations_of(ticket: Ticket, arrival: Arrival) -> tuple[Variation, ...]:
+def _variations_of(ticket: Job, arrival: JobResult) -> tuple[Variation, ...]:
     manifest = arrival.manifest
     area = place_bounds(ticket.capture.area, manifest.bounds)
     mask = crop(arrival.mask, ticket.capture.area.width, manifest.bounds)

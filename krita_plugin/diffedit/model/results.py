@@ -15,7 +15,7 @@ from .inputs import EditInputs, describe
 
 if TYPE_CHECKING:
     from ..canvas.fingerprint import Fingerprint
-    from ..canvas.layers import Place
+    from ..canvas.layers import LayerRef
 
 SAMPLES = 1 << 16  # of a soft map: the share that a threshold selects is then known to a fraction of a percent
 
@@ -29,7 +29,7 @@ class FoundMask:
     limited the search, a plane of `area`, or None.
     """
 
-    place: Place
+    place: LayerRef
     area: Area
     soft_map: bytes
     threshold: float
@@ -55,7 +55,7 @@ class Variation:
     `state`: "waiting", "shown" (in the document, not accepted) or "added". `layer_id`: of the layer that shows it.
     """
 
-    place: Place
+    place: LayerRef
     area: Area
     pixels: bytes
     mask: bytes

@@ -1,4 +1,4 @@
-"""The observable state of one document's edits. Widgets watch it, the studio changes it; no Krita, no socket here."""
+"""The observable state of one document's edits. Widgets watch it, the app changes it; no Krita, no socket here."""
 
 from __future__ import annotations
 

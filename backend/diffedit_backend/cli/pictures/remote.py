@@ -23,7 +23,7 @@ from diffedit_protocol.messages import (
 from numpy.typing import NDArray
 
 from ...method.steps import OnStep, Step, ignore
-from ...outcome import Edit, EditOutcome, Note
+from ...outcome import Edit, EditOutcome, EditWarning
 
 Pixels = NDArray[np.uint8]
 
@@ -113,5 +113,5 @@ def _fetch(client: Client, manifest: Manifest) -> EditOutcome:
         edits=tuple(Edit(edit.seed, picture(edit.pixels)) for edit in manifest.edits),
         evaluations=manifest.evaluations,
         seconds=manifest.seconds,
-        notes=tuple(Note(code, sentence) for code, sentence in manifest.notes),
+        notes=tuple(EditWarning(code, sentence) for code, sentence in manifest.notes),
     )

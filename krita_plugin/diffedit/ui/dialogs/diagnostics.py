@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ...app import Studio
+from ...app import App
 from ...model.diagnostics import report
 from ...qt import QtGui, QtWidgets
 from ...translation import tr
 
 
 class DiagnosticsDialog(QtWidgets.QDialog):
-    def __init__(self, studio: Studio, parent: QtWidgets.QWidget | None = None) -> None:
+    def __init__(self, app: App, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._studio = studio
+        self._app = app
         self.setWindowTitle(tr("DiffEdit diagnostics"))
         self.text = QtWidgets.QPlainTextEdit()
         self.text.setReadOnly(True)
@@ -33,4 +33,4 @@ class DiagnosticsDialog(QtWidgets.QDialog):
         self.refresh()
 
     def refresh(self) -> None:
-        self.text.setPlainText(report(self._studio))
+        self.text.setPlainText(report(self._app))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import BadInputError, DiffEditError
 
-from ...app import Studio
+from ...app import App
 from ...backend.local_backend import find_program
 from ...qt import QtCore, QtWidgets
 from ...translation import LANGUAGES, tr
@@ -18,9 +18,9 @@ MOST_CONTEXT = 1024  # px
 class SettingsDialog(QtWidgets.QDialog):
     """Every change is in force at once; there is nothing to confirm."""
 
-    def __init__(self, studio: Studio, parent: QtWidgets.QWidget | None = None) -> None:
+    def __init__(self, app: App, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._studio = studio
+        self._app = app
         self.setWindowTitle(tr("DiffEdit settings"))
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose, False)
         tabs = QtWidgets.QTabWidget()
@@ -34,14 +34,14 @@ class SettingsDialog(QtWidgets.QDialog):
         for button in self.findChildren(QtWidgets.QPushButton):
             button.setAutoDefault(False)  # else Enter after a pasted line would press the first of them as well
         self.resize(520, 520)
-        studio.backend.state_changed.connect(self._show_backend)
-        studio.link_changed.connect(lambda _: self._show_backend())
+        app.backend.state_changed.connect(self._show_backend)
+        app.link_changed.connect(lambda _: self._show_backend())
         self._show_backend()
 
     # -- the backend ------------------------------------------------------------------------------------------------
 
     def _backend_page(self) -> QtWidgets.QWidget:
-        settings = self._studio.settings
+        settings = self._app.settings
         self.local = QtWidgets.QRadioButton(tr("On this machine"))
         self.remote = QtWidgets.QRadioButton(tr("On another machine"))
         (self.local if settings.backend == "local" else self.remote).setChecked(True)
@@ -61,7 +61,7 @@ class SettingsDialog(QtWidgets.QDialog):
         return page
 
     def _local_box(self) -> QtWidgets.QWidget:
-        settings = self._studio.settings
+        settings = self._app.settings
         self.program = QtWidgets.QLineEdit(settings.program)
         found = find_program()
         self.program.setPlaceholderText(found or tr("not found: say where 'diffedit' is"))
@@ -72,12 +72,12 @@ class SettingsDialog(QtWidgets.QDialog):
         self.start = QtWidgets.QPushButton(tr("Start"))
         self.start.clicked.connect(self._start)
         self.stop = QtWidgets.QPushButton(tr("Stop"))
-        self.stop.clicked.connect(self._studio.stop_backend)
+        self.stop.clicked.connect(self._app.stop_backend)
         self.state = QtWidgets.QLabel()
         self.state.setWordWrap(True)
         with_krita = self._check("start_with_krita", tr("Start it with Krita"))
         end_with_krita = self._check("stop_with_krita", tr("Stop it with Krita, if Krita started it"))
-        self.log = LogView(self._studio.backend)
+        self.log = LogView(self._app.backend)
         box = QtWidgets.QWidget()
         layout = QtWidgets.QVBoxLayout(box)
         layout.setContentsMargins(20, 0, 0, 8)
@@ -107,14 +107,14 @@ class SettingsDialog(QtWidgets.QDialog):
 
     def _remote_name(self) -> str:
         try:
-            connection = Connection.from_file(self._studio.store.remote_file)
+            connection = Connection.from_file(self._app.store.remote_file)
         except DiffEditError:
             return tr("Paste the line that 'diffedit invite' printed on the other machine.")
         return tr("Joined: {address} as '{name}'", address=connection.endpoint, name=connection.name)
 
     def _join(self) -> None:
         try:
-            self._studio.join(self.line.text())
+            self._app.join(self.line.text())
         except BadInputError as error:
             self.joined.setText(error.sentence)
             return
@@ -134,13 +134,13 @@ class SettingsDialog(QtWidgets.QDialog):
         self._change(program=path)
 
     def _start(self) -> None:
-        if find_program(self._studio.settings.program):
-            self._studio.start_backend()
+        if find_program(self._app.settings.program):
+            self._app.start_backend()
         else:
             self.state.setText(tr("The program 'diffedit' was not found. Choose it above."))
 
     def _show_backend(self) -> None:
-        backend = self._studio.backend
+        backend = self._app.backend
         words = {
             "stopped": tr("not started here"),
             "starting": tr("is starting …"),
@@ -153,7 +153,7 @@ class SettingsDialog(QtWidgets.QDialog):
 
     def _test_connection(self) -> None:
         self.result.setText(tr("Asking …"))
-        self._studio.test_connection(lambda sentence, good: self.result.setText(("✓ " if good else "✗ ") + sentence))
+        self._app.test_connection(lambda sentence, good: self.result.setText(("✓ " if good else "✗ ") + sentence))
 
     # -- editing ----------------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class SettingsDialog(QtWidgets.QDialog):
         context = QtWidgets.QSpinBox()
         context.setRange(0, MOST_CONTEXT)
         context.setSuffix(" px")
-        context.setValue(self._studio.settings.context)
+        context.setValue(self._app.settings.context)
         context.setToolTip(tr("How much around a selection the model sees, to fit in with it"))
         context.valueChanged.connect(lambda value: self._change(context=value))
         form.addRow(tr("Context around a selection"), context)
@@ -193,7 +193,7 @@ class SettingsDialog(QtWidgets.QDialog):
 
     def _check(self, name: str, text: str) -> QtWidgets.QCheckBox:
         box = QtWidgets.QCheckBox(text)
-        box.setChecked(getattr(self._studio.settings, name))
+        box.setChecked(getattr(self._app.settings, name))
         box.toggled.connect(lambda on: self._change(**{name: on}))
         return box
 
@@ -201,9 +201,9 @@ class SettingsDialog(QtWidgets.QDialog):
         combo = QtWidgets.QComboBox()
         for key, text in choices.items():
             combo.addItem(text, key)
-        combo.setCurrentIndex(list(choices).index(getattr(self._studio.settings, name)))
+        combo.setCurrentIndex(list(choices).index(getattr(self._app.settings, name)))
         combo.activated.connect(lambda index: self._change(**{name: combo.itemData(index)}))
         return combo
 
     def _change(self, **values: object) -> None:
-        self._studio.store.change(**values)
+        self._app.store.change(**values)

@@ -1,1 +1,1 @@
-"""The docker's widgets. They show a session and call the studio; they know neither Krita nor sockets."""
+"""The docker's widgets. They show a session and call the app; they know neither Krita nor sockets."""

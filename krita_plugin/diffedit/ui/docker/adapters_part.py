@@ -7,7 +7,7 @@ import dataclasses
 from diffedit_protocol.messages import Adapter
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
-from ...app import Studio
+from ...app import App
 from ...backend.payload import LinkState
 from ...model.inputs import EditInputs
 from ...model.session import EditSession
@@ -78,9 +78,9 @@ class NameChoice(QtWidgets.QComboBox):
 
 
 class AdaptersPart(QtWidgets.QWidget):
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()
-        self._studio = studio
+        self._app = app
         self.rows: list[AdapterRow] = []
         self._offered: dict[str, AdapterInfo] = {}
         self._listed: tuple[tuple[AdapterInfo, ...], ModelInfo | None] | None = None
@@ -95,7 +95,7 @@ class AdaptersPart(QtWidgets.QWidget):
         self.choice.activated.connect(lambda index: self._add(self.choice.itemData(index, NAME)))
         self.choice.lineEdit().returnPressed.connect(self._add_typed)
         self.folder = tool_button("folder", tr("Open the folder that they lie in"), self._open_folder)
-        self.again = tool_button("again", tr("Look again what the backend has"), studio.look_again)
+        self.again = tool_button("again", tr("Look again what the backend has"), app.look_again)
         self._list = QtWidgets.QVBoxLayout()
         self._list.setContentsMargins(0, 0, 0, 0)
         self._list.setSpacing(SPACING)
@@ -113,7 +113,7 @@ class AdaptersPart(QtWidgets.QWidget):
         self._model = info.model(model) if info is not None else None
         self._offered = {adapter.name: adapter for adapter in info.known_adapters} if info is not None else {}
         self.folder.setVisible(link.local)
-        self.refresh(self._studio.session)
+        self.refresh(self._app.session)
 
     def refresh(self, session: EditSession) -> None:
         inputs = session.inputs
@@ -199,12 +199,12 @@ class AdaptersPart(QtWidgets.QWidget):
         self.choice.setEnabled(self.choice.count() > 0)
 
     def _add(self, name: str | None) -> None:
-        inputs = self._studio.session.inputs
+        inputs = self._app.session.inputs
         self.choice.setCurrentIndex(-1)
         self.choice.setEditText("")
         fits = name in self._offered and self._offered[name].fits(self._model)  # Qt tells of disabled ones too
         if fits and name not in (adapter.name for adapter in inputs.adapters):
-            self._studio.session.change_inputs(adapters=(*inputs.adapters, Adapter(name)))
+            self._app.session.change_inputs(adapters=(*inputs.adapters, Adapter(name)))
 
     def _add_typed(self) -> None:
         """Enter: the one that has the typed words in its name. With several the list is shown."""
@@ -223,18 +223,18 @@ class AdaptersPart(QtWidgets.QWidget):
             self.hint.show()
 
     def _weigh(self, index: int, weight: float) -> None:
-        adapters = list(self._studio.session.inputs.adapters)
+        adapters = list(self._app.session.inputs.adapters)
         adapters[index] = dataclasses.replace(adapters[index], weight=weight)
-        self._studio.session.change_inputs(adapters=tuple(adapters))
+        self._app.session.change_inputs(adapters=tuple(adapters))
 
     def _remove(self, index: int) -> None:
-        adapters = self._studio.session.inputs.adapters
-        self._studio.session.change_inputs(adapters=adapters[:index] + adapters[index + 1 :])
+        adapters = self._app.session.inputs.adapters
+        self._app.session.change_inputs(adapters=adapters[:index] + adapters[index + 1 :])
         following = self.rows[min(index, len(self.rows) - 1)].remove if self.rows else self.choice
         following.setFocus()
 
     def _open_folder(self) -> None:
-        folder = self._studio.store.folder / FOLDER
+        folder = self._app.store.folder / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         QtGui.QDesktopServices.openUrl(QtCore.QUrl.fromLocalFile(str(folder)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffedit_protocol.replies import DETAIL, MATTING, ServerInfo
 
-from ...app import Studio
+from ...app import App
 from ...model import prompts
 from ...model.inputs import MAX_SEED
 from ...model.session import EditSession
@@ -17,9 +17,9 @@ MOST_VARIATIONS = 8
 
 
 class EditPart(QtWidgets.QWidget):
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()
-        self._studio = studio
+        self._app = app
         self._backend: ServerInfo | None = None
         self.strength = SliderRow(
             tr("Strength"), 0.05, 1.0, 0.05, tr("How far the edit may go from what is there; high changes shapes"), 2
@@ -38,7 +38,7 @@ class EditPart(QtWidgets.QWidget):
         self.seed.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.seed.setMinimumWidth(70)
         self.seed.setToolTip(tr("The same seed gives the same edit"))
-        self.dice = tool_button("dice", tr("New seed"), lambda: self._set(studio.session.inputs.with_new_seed()))
+        self.dice = tool_button("dice", tr("New seed"), lambda: self._set(app.session.inputs.with_new_seed()))
         self.lock = tool_button("unlock", tr("Keep this seed for the next edits"))
         self.lock.setCheckable(True)
         self.variations = SliderRow(tr("Variations"), 1, MOST_VARIATIONS, 1, tr("How many results to choose from"))
@@ -46,7 +46,7 @@ class EditPart(QtWidgets.QWidget):
             tr("Avoid"),
             tr("blurry, text"),
             tr("What the edit should keep away from"),
-            lambda: prompts.earlier(studio.store, "negative"),
+            lambda: prompts.earlier(app.store, "negative"),
         )
         self.presets = QtWidgets.QComboBox()
         self.presets.setEditable(True)
@@ -60,7 +60,7 @@ class EditPart(QtWidgets.QWidget):
         self.delete = tool_button("cross", tr("Delete this preset"), self._delete_preset)
 
         def change(**values: object) -> None:
-            studio.session.change_inputs(**values)
+            app.session.change_inputs(**values)
 
         self.strength.changed.connect(lambda value: change(strength=round(value, 2)))
         self.quality.changed.connect(lambda key: change(quality=key))
@@ -86,7 +86,7 @@ class EditPart(QtWidgets.QWidget):
     def show_offer(self, backend: ServerInfo | None) -> None:
         """Shows what the backend can do; None: nothing is known of it, since it is not there."""
         self._backend = backend
-        self._show_switches(self._studio.session)
+        self._show_switches(self._app.session)
 
     def refresh(self, session: EditSession) -> None:
         from .icons import icon
@@ -151,25 +151,25 @@ class EditPart(QtWidgets.QWidget):
         return label
 
     def _set(self, inputs: object) -> None:
-        self._studio.session.inputs = inputs
+        self._app.session.inputs = inputs
 
     def _list_presets(self, current: str) -> None:
         self.presets.clear()
-        self.presets.addItems(prompts.preset_names(self._studio.store))
+        self.presets.addItems(prompts.preset_names(self._app.store))
         self.presets.setCurrentIndex(self.presets.findText(current, QtCore.Qt.MatchFlag.MatchExactly))
         self.presets.setEditText(current)
 
     def _use_preset(self, name: str) -> None:
-        self._set(prompts.apply_preset(self._studio.store, name, self._studio.session.inputs))
+        self._set(prompts.apply_preset(self._app.store, name, self._app.session.inputs))
 
     def _save_preset(self) -> None:
         name = self.presets.currentText().strip()
         if name:
-            prompts.save_preset(self._studio.store, name, self._studio.session.inputs)
+            prompts.save_preset(self._app.store, name, self._app.session.inputs)
             self._list_presets(name)
         else:
             self.presets.setFocus()
 
     def _delete_preset(self) -> None:
-        prompts.delete_preset(self._studio.store, self.presets.currentText().strip())
+        prompts.delete_preset(self._app.store, self.presets.currentText().strip())
         self._list_presets("")

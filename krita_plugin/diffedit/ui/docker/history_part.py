@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from ...app import Studio
+from ...app import App
 from ...model.history import Record
 from ...model.inputs import describe
 from ...model.session import EditSession
@@ -18,9 +18,9 @@ ROWS = 4  # shown without scrolling
 
 
 class HistoryPart(QtWidgets.QWidget):
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()
-        self._studio = studio
+        self._app = app
         self._records: list[Record] = []
         self.list = QtWidgets.QListWidget()
         self.list.setIconSize(QtCore.QSize(ICON, ICON))
@@ -36,17 +36,17 @@ class HistoryPart(QtWidgets.QWidget):
         self.use.clicked.connect(self._use)
         self.put = QtWidgets.QPushButton(tr("Add"))
         self.put.setToolTip(tr("Add this result above the active layer"))
-        self.put.clicked.connect(lambda: studio.results.put(studio.session, self._chosen()))
+        self.put.clicked.connect(lambda: app.results.put(app.session, self._chosen()))
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(4)
         layout.addWidget(self.empty)
         layout.addWidget(self.list)
         layout.addLayout(row(self.use, 1, self.put, 1))
-        studio.results.kept_changed.connect(lambda: self.refresh(studio.session))
+        app.results.kept_changed.connect(lambda: self.refresh(app.session))
 
     def refresh(self, session: EditSession) -> None:
-        self._records = [*reversed(session.history), *reversed(self._studio.results.kept)]
+        self._records = [*reversed(session.history), *reversed(self._app.results.kept)]
         self.list.clear()
         today = datetime.date.today().isoformat()
         for record in self._records:
@@ -70,7 +70,7 @@ class HistoryPart(QtWidgets.QWidget):
         self._enable()
 
     def note(self, session: EditSession) -> str:
-        count = len(session.history) + len(self._studio.results.kept)
+        count = len(session.history) + len(self._app.results.kept)
         return str(count) if count else ""
 
     def _chosen(self) -> Record | None:
@@ -85,4 +85,4 @@ class HistoryPart(QtWidgets.QWidget):
     def _use(self) -> None:
         chosen = self._chosen()
         if chosen is not None:
-            self._studio.results.use_again(self._studio.session, chosen)
+            self._app.results.use_again(self._app.session, chosen)

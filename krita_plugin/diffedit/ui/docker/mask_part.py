@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...app import Studio
+from ...app import App
 from ...model.session import EditSession
 from ...qt import QtWidgets
 from ...translation import tr
@@ -14,9 +14,9 @@ NEXT_TO_NOTHING = 0.002
 
 
 class MaskPart(QtWidgets.QWidget):
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()
-        self._studio = studio
+        self._app = app
         self.threshold = SliderRow(
             tr("Threshold"),
             0.01,
@@ -41,13 +41,13 @@ class MaskPart(QtWidgets.QWidget):
                 "selectionmask": (tr("Mask"), tr("Show it as a selection mask on the layer, to paint on")),
             }
         )
-        self.form.changed.connect(lambda form: studio.store.change(mask_form=form))
+        self.form.changed.connect(lambda form: app.store.change(mask_form=form))
         self.keep = QtWidgets.QPushButton(tr("Keep mask"))
         self.keep.setToolTip(tr("Add it to the layer as a selection mask; paint on it, and Edit uses it as it is"))
-        self.keep.clicked.connect(lambda: studio.masks.keep(studio.session))
+        self.keep.clicked.connect(lambda: app.masks.keep(app.session))
         self.hide_button = QtWidgets.QPushButton(tr("Hide"))
         self.hide_button.setToolTip(tr("Take the mask off the canvas (Esc)"))
-        self.hide_button.clicked.connect(lambda: studio.masks.hide(studio.session))
+        self.hide_button.clicked.connect(lambda: app.masks.hide(app.session))
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(4)
@@ -64,7 +64,7 @@ class MaskPart(QtWidgets.QWidget):
         self.automatic.setEnabled(session.inputs.threshold is not None)
         self.grow.set_value(session.inputs.grow)
         self.feather.set_value(session.inputs.feather)
-        self.form.set_value(self._studio.settings.mask_form)
+        self.form.set_value(self._app.settings.mask_form)
         self.keep.setEnabled(session.found is not None and session.activity is None)
         self.hide_button.setEnabled(session.mask_shown)
 
@@ -81,6 +81,6 @@ class MaskPart(QtWidgets.QWidget):
         return tr("{percent} % found", percent=percent)
 
     def _change(self, **values: object) -> None:
-        session = self._studio.session
+        session = self._app.session
         session.change_inputs(**values)
-        self._studio.masks.adjust(session)
+        self._app.masks.adjust(session)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diffedit_protocol.replies import DESCRIBE
 
-from ...app import Studio
+from ...app import App
 from ...model import prompts
 from ...model.session import EditSession
 from ...qt import QShortcut, QtCore, QtGui, QtWidgets
@@ -43,21 +43,19 @@ class Part:
 
 
 class EditPanel(QtWidgets.QScrollArea):
-    """Shows the session of the active document and hands what the artist does to the studio."""
+    """Shows the session of the active document and hands what the artist does to the app."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()
-        self._studio = studio
+        self._app = app
         self._session: EditSession | None = None
         self.status = StatusLine()
-        swap = tool_button("swap", tr("Swap the two texts"), studio.swap)
+        swap = tool_button("swap", tr("Swap the two texts"), app.swap)
         swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
-        self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), studio.describe)
+        self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), app.describe)
         self.describe.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.suggest_source, self.suggest_target = (
-            tool_button(
-                "words", tr("Suggest words for this text (Ctrl+Space)"), lambda field=field: studio.suggest(field)
-            )
+            tool_button("words", tr("Suggest words for this text (Ctrl+Space)"), lambda field=field: app.suggest(field))
             for field in ("source", "target")
         )
         for button in (self.suggest_source, self.suggest_target):
@@ -66,7 +64,7 @@ class EditPanel(QtWidgets.QScrollArea):
             tr("There is"),
             tr("a horse"),
             tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
-            lambda: prompts.earlier(studio.store, "source"),
+            lambda: prompts.earlier(app.store, "source"),
             self.describe,
             self.suggest_source,
         )
@@ -74,16 +72,16 @@ class EditPanel(QtWidgets.QScrollArea):
             tr("There should be"),
             tr("a zebra"),
             tr("What should be in its place. Enter: Edit, Shift+Enter: Find mask"),
-            lambda: prompts.earlier(studio.store, "target"),
+            lambda: prompts.earlier(app.store, "target"),
             swap,
             self.suggest_target,
         )
         self.words = {"source": WordChoice(), "target": WordChoice()}
         self.run = RunRow()
         self.notice = NoticeBox()
-        self.mask, self.edit = MaskPart(studio), EditPart(studio)
-        self.adapters = AdaptersPart(studio)
-        self.results, self.history = ResultsPart(studio), HistoryPart(studio)
+        self.mask, self.edit = MaskPart(app), EditPart(app)
+        self.adapters = AdaptersPart(app)
+        self.results, self.history = ResultsPart(app), HistoryPart(app)
         self.parts = {
             "results": self._part("results", tr("Results"), self.results, RESULT_ASPECTS),
             "mask": self._part("mask", tr("Mask"), self.mask, MASK_ASPECTS),
@@ -93,7 +91,7 @@ class EditPanel(QtWidgets.QScrollArea):
         }
         self._arrange()
         self._connect()
-        self.show_session(studio.session)
+        self.show_session(app.session)
         self._show_link()
 
     def focus_words(self) -> None:
@@ -148,46 +146,46 @@ class EditPanel(QtWidgets.QScrollArea):
         return QtCore.QSize(WIDTH, max(LOWEST, self.widget().sizeHint().height()))
 
     def _part(self, name: str, title: str, body: QtWidgets.QWidget, aspects: tuple[str, ...]) -> Part:
-        fold = Fold(title, body, name in self._studio.settings.unfolded)
+        fold = Fold(title, body, name in self._app.settings.unfolded)
         fold.toggled.connect(lambda _: self._remember_folds())
         return Part(fold, body, aspects)
 
     def _remember_folds(self) -> None:
         unfolded = tuple(name for name, part in self.parts.items() if part.fold.unfolded)
-        self._studio.store.change(unfolded=unfolded)
+        self._app.store.change(unfolded=unfolded)
 
     def _connect(self) -> None:
-        studio = self._studio
-        studio.session_changed.connect(self.show_session)
-        studio.link_changed.connect(lambda _: self._show_link())
-        studio.backend.state_changed.connect(self._show_link)
-        studio.store.listen(lambda _: self._show_link())
+        app = self._app
+        app.session_changed.connect(self.show_session)
+        app.link_changed.connect(lambda _: self._show_link())
+        app.backend.state_changed.connect(self._show_link)
+        app.store.listen(lambda _: self._show_link())
         for field, name in ((self.source, "source"), (self.target, "target")):
-            field.edit.words_wanted.connect(lambda name=name: studio.suggest(name))
-            field.edit.edited.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
+            field.edit.words_wanted.connect(lambda name=name: app.suggest(name))
+            field.edit.edited.connect(lambda text, name=name: app.session.change_inputs(**{name: text}))
         for name, choice in self.words.items():
-            choice.taken.connect(lambda text, name=name: studio.session.change_inputs(**{name: text}))
-            choice.dismissed.connect(lambda: setattr(studio.session, "suggestions", None))
+            choice.taken.connect(lambda text, name=name: app.session.change_inputs(**{name: text}))
+            choice.dismissed.connect(lambda: setattr(app.session, "suggestions", None))
         for field in (self.source, self.target, self.edit.negative):
-            field.edit.submitted.connect(lambda shift: studio.find_mask() if shift else studio.edit_layer())
-        self.run.find_wanted.connect(studio.find_mask)
-        self.run.edit_wanted.connect(studio.edit_layer)
-        self.run.cancel_wanted.connect(studio.cancel)
-        self.notice.remedy_wanted.connect(studio.remedy)
-        self.notice.dismissed.connect(lambda: setattr(studio.session, "notice", None))
-        self.status.chosen.connect(studio.choose)
+            field.edit.submitted.connect(lambda shift: app.find_mask() if shift else app.edit_layer())
+        self.run.find_wanted.connect(app.find_mask)
+        self.run.edit_wanted.connect(app.edit_layer)
+        self.run.cancel_wanted.connect(app.cancel)
+        self.notice.remedy_wanted.connect(app.remedy)
+        self.notice.dismissed.connect(lambda: setattr(app.session, "notice", None))
+        self.status.chosen.connect(app.choose)
         self.escape = QShortcut(QtGui.QKeySequence("Esc"), self)
         self.escape.setContext(QtCore.Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        self.escape.activated.connect(studio.cancel)
+        self.escape.activated.connect(app.cancel)
 
     def _show_link(self) -> None:
-        studio = self._studio
-        info = studio.link.state.info
+        app = self._app
+        info = app.link.state.info
         self.describe.setVisible(info is not None and DESCRIBE in info.capabilities)
         self.edit.show_offer(info)
-        self.parts["edit"].fold.note.set_text(self.edit.note(studio.session))
-        self.adapters.show_offer(studio.link.state, studio.settings.model)
-        self.status.show_state(studio.link.state, studio.settings.model, studio.backend.started_here)
+        self.parts["edit"].fold.note.set_text(self.edit.note(app.session))
+        self.adapters.show_offer(app.link.state, app.settings.model)
+        self.status.show_state(app.link.state, app.settings.model, app.backend.started_here)
 
     def _refresh(self, aspect: str) -> None:
         session = self._session

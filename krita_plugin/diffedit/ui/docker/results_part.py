@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...app import Studio
+from ...app import App
 from ...model.results import Variation
 from ...model.session import EditSession
 from ...qt import QtCore, QtGui, QtWidgets, Signal
@@ -120,16 +120,16 @@ class Tiles(QtWidgets.QWidget):
 
 
 class ResultsPart(QtWidgets.QWidget):
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()
-        self._studio = studio
+        self._app = app
         self.tiles = Tiles()
         self.accept = QtWidgets.QPushButton(tr("Accept"))
         self.accept.setToolTip(tr("Keep the chosen result as a layer above the source"))
-        self.accept.clicked.connect(lambda: studio.results.accept(studio.session))
+        self.accept.clicked.connect(lambda: app.results.accept(app.session))
         self.discard = QtWidgets.QPushButton(tr("Discard"))
         self.discard.setToolTip(tr("Drop the results that were not accepted"))
-        self.discard.clicked.connect(lambda: studio.results.discard(studio.session))
+        self.discard.clicked.connect(lambda: app.results.discard(app.session))
         self.seed = quiet(ElidedLabel())
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
@@ -142,12 +142,12 @@ class ResultsPart(QtWidgets.QWidget):
         tiles = []
         for index, variation in enumerate(session.variations):
             tile = Tile(variation, index + 1, index == session.selected)
-            tile.clicked.connect(lambda _=False, index=index: self._studio.results.show(session, index))
+            tile.clicked.connect(lambda _=False, index=index: self._app.results.show(session, index))
             tile.accepted.connect(lambda index=index: self._accept(session, index))
             tiles.append(tile)
         if session.variations:
             more = Tile(None, 0, False)
-            more.clicked.connect(lambda: self._studio.results.more(session))
+            more.clicked.connect(lambda: self._app.results.more(session))
             tiles.append(more)
         self.tiles.replace(tiles, self.accept)
         chosen = session.variations[session.selected] if session.selected >= 0 else None
@@ -164,4 +164,4 @@ class ResultsPart(QtWidgets.QWidget):
 
     def _accept(self, session: EditSession, index: int) -> None:
         session.offer(session.variations, index)
-        self._studio.results.accept(session)
+        self._app.results.accept(session)

@@ -22,7 +22,7 @@ _LONGEST = 256  # squares along the longer side by which parts are measured
 _LEVELS = range(8, 256, 8)  # thresholds at which parts are looked for: a step is 0.03 on the artist's scale
 
 
-def solid(soft_map: Plane, cell: float) -> Plane:
+def area_opening(soft_map: Plane, cell: float) -> Plane:
     """The soft map (H, W) with small holes filled and small specks taken away; `cell`: px in a latent cell's side."""
     limit = min(_LIMIT_CELLS * cell**2, _LIMIT_SHARE * np.count_nonzero(soft_map >= _FOUND))
     return 255 - _filled(255 - _filled(soft_map, limit), limit)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import fake_krita
 import pytest
-from diffedit.app import Studio
+from apps import ScriptedLink, layer_names, make_app, open_picture, square
+from diffedit.app import App
 from diffedit.canvas.overlay import MaskOverlay
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets, sip
 from krita import Selection
-from studios import ScriptedLink, layer_names, make_studio, open_picture, square
 
 INSIDE, RING, OUTSIDE = (15, 20), (8, 20), (2, 2)  # px of the picture: see `square`
 
@@ -28,17 +28,17 @@ def window(krita: fake_krita.Krita) -> Iterator[fake_krita.Window]:
 
 
 @pytest.fixture
-def desk(store: Store, window: fake_krita.Window) -> tuple[Studio, ScriptedLink]:
-    return make_studio(store)  # an overlay is what a new installation shows
+def desk(store: Store, window: fake_krita.Window) -> tuple[App, ScriptedLink]:
+    return make_app(store)  # an overlay is what a new installation shows
 
 
-def find(studio: Studio, link: ScriptedLink, until: Callable[..., None]) -> None:
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
-    studio.find_mask()
+def find(app: App, link: ScriptedLink, until: Callable[..., None]) -> None:
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
+    app.find_mask()
     until(lambda: bool(link.errands))
     link.finish(square())
-    until(lambda: studio.session.mask_shown)
+    until(lambda: app.session.mask_shown)
 
 
 def overlays(window: fake_krita.Window) -> list[MaskOverlay]:
@@ -52,9 +52,9 @@ def red_at(window: fake_krita.Window, x: int, y: int) -> bool:
 
 
 def test_a_found_mask_is_red_over_the_canvas_and_nowhere_in_the_document(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     assert [red_at(window, *at) for at in (INSIDE, RING, OUTSIDE)] == [True, False, False]
     assert document.selection() is None
     assert layer_names(document) == ["Background"]
@@ -63,11 +63,11 @@ def test_a_found_mask_is_red_over_the_canvas_and_nowhere_in_the_document(desk, w
 
 
 def test_the_overlay_moves_with_the_threshold(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    find(studio, link, until)
-    studio.session.change_inputs(threshold=0.3)
-    studio.masks.adjust(studio.session)
+    find(app, link, until)
+    app.session.change_inputs(threshold=0.3)
+    app.masks.adjust(app.session)
     until(lambda: red_at(window, *RING))
     assert len(overlays(window)) == 1
 
@@ -83,9 +83,9 @@ def test_the_overlay_moves_with_the_threshold(desk, window, until) -> None:
     ],
 )
 def test_the_overlay_follows_the_view(desk, window, until, zoom, turn, mirrored, scrolled, expected) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     canvas = window.activeView().canvas()
     try:
         canvas.zoom, canvas.turn, canvas.mirrored = zoom, turn, mirrored
@@ -102,83 +102,83 @@ def test_the_overlay_follows_the_view(desk, window, until, zoom, turn, mirrored,
 
 
 def test_a_newer_krita_is_asked_for_the_transform_itself(desk, window, until, monkeypatch) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
     view = fake_krita.View
     to_canvas = QtGui.QTransform.fromTranslate(50, 60)
     monkeypatch.setattr(view, "flakeToCanvasTransform", lambda self: to_canvas, raising=False)
     to_image = QtGui.QTransform.fromScale(0.5, 0.5)
     monkeypatch.setattr(view, "flakeToImageTransform", lambda self: to_image, raising=False)
-    find(studio, link, until)
+    find(app, link, until)
     assert red_at(window, 50 + 2 * INSIDE[0], 60 + 2 * INSIDE[1])
     assert not red_at(window, *INSIDE)
 
 
 def test_the_artists_selection_limits_the_overlay_and_stays_selected(desk, window, until) -> None:
-    studio, link = desk
-    studio.store.change(context=64)
+    app, link = desk
+    app.store.change(context=64)
     document = open_picture()
     own = Selection()
     own.select(0, 0, 14, 48, 255)
     document.setSelection(own)
-    find(studio, link, until)
+    find(app, link, until)
     assert red_at(window, 12, 20)
     assert not red_at(window, *INSIDE)
     assert (document.selection().x(), document.selection().width()) == (0, 14)
 
 
 def test_an_edit_leaves_the_overlay_until_its_result_is_there(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
-    studio.edit_layer()
+    find(app, link, until)
+    app.edit_layer()
     until(lambda: link.last.request.task == "edit")
     assert (link.last.mask, link.last.selection) == (None, None)
     assert len(overlays(window)) == 1
     link.finish(square())
     until(lambda: len(document.topLevelNodes()) == 2)
     until(lambda: overlays(window) == [])
-    assert not studio.session.mask_shown
+    assert not app.session.mask_shown
 
 
 def test_accepting_a_result_takes_the_overlay_away(desk, window, until) -> None:
-    studio, link = desk
-    studio.store.change(add_single=False)
+    app, link = desk
+    app.store.change(add_single=False)
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
-    studio.edit_layer()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
+    app.edit_layer()
     until(lambda: bool(link.errands))
     link.finish(square())
-    until(lambda: bool(studio.session.variations))
-    studio.session.change_inputs(threshold=0.3)
-    studio.masks.adjust(studio.session)
-    until(lambda: studio.session.mask_shown)
-    studio.results.accept(studio.session)
+    until(lambda: bool(app.session.variations))
+    app.session.change_inputs(threshold=0.3)
+    app.masks.adjust(app.session)
+    until(lambda: app.session.mask_shown)
+    app.results.accept(app.session)
     until(lambda: overlays(window) == [])
-    assert not studio.session.mask_shown
+    assert not app.session.mask_shown
 
 
 def test_esc_on_the_canvas_takes_the_overlay_away(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     none = QtCore.Qt.KeyboardModifier.NoModifier
     press = QtGui.QKeyEvent(QtCore.QEvent.Type.ShortcutOverride, QtCore.Qt.Key.Key_Escape, none)
     QtWidgets.QApplication.sendEvent(window.controller.canvas, press)
     until(lambda: overlays(window) == [])
-    assert not studio.session.mask_shown
+    assert not app.session.mask_shown
 
 
 def test_choosing_another_layer_takes_the_overlay_away(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     other = document.createNode("other", "paintlayer")
     document.rootNode().addChildNode(other, None)
-    find(studio, link, until)
+    find(app, link, until)
     document.setActiveNode(other)
     until(lambda: overlays(window) == [])
-    assert not studio.session.mask_shown
+    assert not app.session.mask_shown
 
 
 def repaint(document: fake_krita.Document, value: int) -> bytes:
@@ -193,67 +193,67 @@ OUTDATED = "'Background' was changed since its mask was found. Find the mask aga
 
 
 def test_painting_on_the_layer_takes_the_overlay_away_and_undoing_it_brings_it_back(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     before = repaint(document, 77)
     until(lambda: overlays(window) == [])
-    assert not studio.session.mask_shown
-    assert studio.session.notice.sentence == OUTDATED
+    assert not app.session.mask_shown
+    assert app.session.notice.sentence == OUTDATED
     document.topLevelNodes()[0].setPixelData(before, 40, 40, 4, 4)
-    until(lambda: studio.session.mask_shown)
-    assert studio.session.notice is None
+    until(lambda: app.session.mask_shown)
+    assert app.session.notice is None
     assert red_at(window, *INSIDE)
 
 
 def test_a_mask_that_is_out_of_date_is_not_drawn_for_a_moved_slider(desk, window, until) -> None:
-    studio, link = desk
-    find_and_outdate(studio, link, until)
-    studio.session.notice = None
-    studio.session.change_inputs(threshold=0.3)
-    studio.masks.adjust(studio.session)
-    until(lambda: studio.session.notice is not None)
-    assert studio.session.notice.sentence == OUTDATED
+    app, link = desk
+    find_and_outdate(app, link, until)
+    app.session.notice = None
+    app.session.change_inputs(threshold=0.3)
+    app.masks.adjust(app.session)
+    until(lambda: app.session.notice is not None)
+    assert app.session.notice.sentence == OUTDATED
     assert overlays(window) == []
 
 
 def test_an_edit_after_painting_searches_the_layer_as_it_now_is(desk, window, until) -> None:
-    studio, link = desk
-    find_and_outdate(studio, link, until)
+    app, link = desk
+    find_and_outdate(app, link, until)
     searched = link.last.picture
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: link.last.request.task == "edit")
     assert link.last.mask is None
     assert link.last.picture != searched
 
 
 def test_a_mask_that_was_hidden_stays_hidden_when_the_painting_is_undone(desk, window, until) -> None:
-    studio, link = desk
-    document, before = find_and_outdate(studio, link, until)
-    studio.cancel()
-    assert studio.session.notice is None
+    app, link = desk
+    document, before = find_and_outdate(app, link, until)
+    app.cancel()
+    assert app.session.notice is None
     document.topLevelNodes()[0].setPixelData(before, 40, 40, 4, 4)
-    until(lambda: not studio.masks._watch.isActive())
+    until(lambda: not app.masks._watch.isActive())
     assert overlays(window) == []
 
 
-def find_and_outdate(studio: Studio, link: ScriptedLink, until: Callable[..., None]) -> tuple:
+def find_and_outdate(app: App, link: ScriptedLink, until: Callable[..., None]) -> tuple:
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     before = repaint(document, 77)
-    until(lambda: not studio.session.mask_shown)
+    until(lambda: not app.session.mask_shown)
     return document, before
 
 
 def test_painting_on_another_layer_leaves_the_overlay(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     other = document.createNode("other", "paintlayer")
     document.rootNode().addChildNode(other, None)
-    find(studio, link, until)
+    find(app, link, until)
     other.setPixelData(b"\xff" * 64, 40, 40, 4, 4)
     looks = []
-    live = studio.masks._live[studio.session]
+    live = app.masks._live[app.session]
     look = live.changed
     live.changed = lambda: looks.append(look()) or looks[-1]
     until(lambda: len(looks) == 3)
@@ -262,18 +262,18 @@ def test_painting_on_another_layer_leaves_the_overlay(desk, window, until) -> No
 
 
 def test_the_overlay_moves_with_its_layer(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     document.activeNode().move(20, 0)
     until(lambda: red_at(window, 35 + 10, INSIDE[1]))
     assert not red_at(window, 12, INSIDE[1])
 
 
 def test_the_overlay_is_as_large_as_the_canvas_and_lets_the_mouse_through(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     window.qwindow().resize(500, 350)
     (overlay,) = overlays(window)
     until(lambda: overlay.size() == window.controller.canvas.size())
@@ -282,26 +282,26 @@ def test_the_overlay_is_as_large_as_the_canvas_and_lets_the_mouse_through(desk, 
 
 
 def test_without_a_canvas_that_is_known_the_artist_is_told_of_another_form(desk, window, until, monkeypatch) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
     monkeypatch.setattr("diffedit.canvas.canvas_view.CANVAS_CLASSES", ())
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
-    studio.find_mask()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    app.find_mask()
     until(lambda: bool(link.errands))
     link.finish(square())
-    until(lambda: studio.session.notice is not None)
-    assert "Choose another form under 'Show as'" in studio.session.notice.sentence
-    assert not studio.session.mask_shown
+    until(lambda: app.session.notice is not None)
+    assert "Choose another form under 'Show as'" in app.session.notice.sentence
+    assert not app.session.mask_shown
 
 
 def test_changing_the_form_takes_the_overlay_away_and_selects_instead(desk, window, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
-    studio.store.change(mask_form="selection")
+    find(app, link, until)
+    app.store.change(mask_form="selection")
     until(lambda: overlays(window) == [])
     assert (document.selection().x(), document.selection().width()) == (10, 20)
-    studio.store.change(mask_form="overlay")
+    app.store.change(mask_form="overlay")
     until(lambda: len(overlays(window)) == 1)
     assert document.selection() is None

@@ -14,7 +14,7 @@ from time import monotonic
 
 import pytest
 from diffedit.backend.link import Link
-from diffedit.backend.payload import Errand
+from diffedit.backend.payload import JobPayload
 from diffedit_protocol.connection import Connection, KeyPair
 from diffedit_protocol.messages import Cancelled, EditRequest, Failed, Preview, Progress, Started
 from diffedit_protocol.requests import new_job_id
@@ -97,8 +97,8 @@ def make_link(home: Path) -> Iterator[Callable[..., tuple[Link, Listener]]]:
         assert link.stop()
 
 
-def errand(script: str, **fields: object) -> Errand:
-    return Errand(new_job_id(), EditRequest(script, "a zebra", **fields), WIDTH, HEIGHT, 3, PICTURE)
+def errand(script: str, **fields: object) -> JobPayload:
+    return JobPayload(new_job_id(), EditRequest(script, "a zebra", **fields), WIDTH, HEIGHT, 3, PICTURE)
 
 
 def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_link, until) -> None:
@@ -175,7 +175,7 @@ def test_two_errands_are_carried_side_by_side(home, make_link, until) -> None:
         link, listener = make_link()
         slow = errand("steps=60 pause=0.05")
         other = PICTURE[::-1]  # the same picture would wait for the worker that holds it
-        quick = Errand(new_job_id(), EditRequest("steps=2", "a zebra"), WIDTH, HEIGHT, 3, other)
+        quick = JobPayload(new_job_id(), EditRequest("steps=2", "a zebra"), WIDTH, HEIGHT, 3, other)
         link.submit(slow)
         until(lambda: isinstance(listener.last(slow.job), Progress))
         link.submit(quick)

@@ -6,7 +6,8 @@ import dataclasses
 
 import fake_krita
 import pytest
-from diffedit.backend.payload import Arrival
+from apps import READY, make_app, open_picture
+from diffedit.backend.payload import JobResult
 from diffedit.model import prompts
 from diffedit.model.settings import Store
 from diffedit.ui.docker.panel import EditPanel
@@ -14,19 +15,18 @@ from diffedit_protocol.blobs import pack_plane
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Bounds, Failed, Manifest, Progress
 from diffedit_protocol.replies import DESCRIBE
-from studios import READY, make_studio, open_picture
 
 DESCRIBES = dataclasses.replace(READY, info=dataclasses.replace(READY.info, capabilities=(DESCRIBE,)))
 
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
-    panel = EditPanel(studio)
+    app, link = make_app(store)
+    panel = EditPanel(app)
     open_picture()
-    studio.look()
+    app.look()
     link.become(DESCRIBES)
-    return studio, link, panel
+    return app, link, panel
 
 
 def test_the_pen_is_there_only_where_the_backend_has_a_captioning_model(desk) -> None:
@@ -37,20 +37,20 @@ def test_the_pen_is_there_only_where_the_backend_has_a_captioning_model(desk) ->
 
 
 def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(desk, until) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(source="something", target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(source="something", target="a zebra")
     panel.describe.click()
     until(lambda: link.errands)
     assert link.last.request.task == "describe"
     assert not panel.describe.isEnabled()
     link.tell(Progress("encoding", 0, 1))
-    assert studio.session.activity.title.startswith("Describing the layer")
+    assert app.session.activity.title.startswith("Describing the layer")
     plane, _ = pack_plane(bytes(64 * 48), 64, 48)
     manifest = Manifest(plane, Bounds(0, 0, 64, 48), 0.5, words=("a horse on grass",))
-    link.arrived.emit(link.last.job, Arrival(manifest, bytes(64 * 48), None, ()))
+    link.arrived.emit(link.last.job, JobResult(manifest, bytes(64 * 48), None, ()))
     assert panel.source.edit.toPlainText() == "a horse on grass"
-    assert studio.session.inputs.target == "a zebra"
-    assert prompts.earlier(studio.store, "source") == ["something"]
+    assert app.session.inputs.target == "a zebra"
+    assert prompts.earlier(app.store, "source") == ["something"]
     assert panel.describe.isEnabled()
 
 
@@ -62,10 +62,10 @@ def test_no_words_are_needed_to_be_given_some(desk, until) -> None:
 
 
 def test_a_description_that_fails_leaves_the_words_and_says_why(desk, until) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(source="something")
+    app, link, panel = desk
+    app.session.change_inputs(source="something")
     panel.describe.click()
     until(lambda: link.errands)
     link.tell(Failed(ModelError("The captioning model is damaged. Download it again.")))
-    assert studio.session.notice.sentence == "The captioning model is damaged. Download it again."
+    assert app.session.notice.sentence == "The captioning model is damaged. Download it again."
     assert panel.source.edit.toPlainText() == "something"

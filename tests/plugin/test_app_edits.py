@@ -5,39 +5,39 @@ from __future__ import annotations
 import fake_krita
 import numpy as np
 import pytest
+from apps import layer_names, make_app, open_picture, square
 from diffedit.backend.payload import LinkState
 from diffedit.model.settings import Store
 from diffedit_protocol.errors import LinkError, NothingFoundError, OutOfMemoryError, WorkerDiedError
 from diffedit_protocol.messages import Cancelled, Failed, Progress, Queued, Started
-from studios import layer_names, make_studio, open_picture, square
 
 HORSE, ZEBRA = "a horse", "a zebra"
 
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
-    return studio, link
+    app, link = make_app(store)
+    return app, link
 
 
-def begin(studio, until, link, **inputs):
+def begin(app, until, link, **inputs):
     """Writes the words, presses Edit and waits until the errand is on its way."""
-    studio.look()
-    studio.session.change_inputs(**{"source": HORSE, "target": ZEBRA, **inputs})
+    app.look()
+    app.session.change_inputs(**{"source": HORSE, "target": ZEBRA, **inputs})
     count = len(link.errands)
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: len(link.errands) > count)
 
 
-def at_rest(studio):
-    return lambda: studio.session.activity is None
+def at_rest(app):
+    return lambda: app.session.activity is None
 
 
 def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     before = bytes(document.topLevelNodes()[0].pixelData(0, 0, 64, 48))
-    begin(studio, until, link, seed=41, seed_locked=True)
+    begin(app, until, link, seed=41, seed_locked=True)
     link.finish(square())
     until(lambda: len(document.topLevelNodes()) == 2)
     assert layer_names(document) == ["Background", "a horse → a zebra (41)"]
@@ -48,13 +48,13 @@ def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(desk
     assert mask.type() == "selectionmask"
     assert (mask.selection().x(), mask.selection().width()) == (10, 20)
     assert bytes(document.topLevelNodes()[0].pixelData(0, 0, 64, 48)) == before
-    assert studio.session.notice is None
+    assert app.session.notice is None
 
 
 def test_what_is_sent_is_the_layer_in_the_wires_order(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    begin(studio, until, link)
+    begin(app, until, link)
     bgra = np.frombuffer(bytes(document.activeNode().pixelData(0, 0, 64, 48)), np.uint8).reshape(-1, 4)
     assert link.last.channels == 3
     assert link.last.picture == bgra[:, [2, 1, 0]].tobytes()
@@ -69,56 +69,54 @@ def test_what_is_sent_is_the_layer_in_the_wires_order(desk, until) -> None:
     ],
 )
 def test_words_that_cannot_be_worked_with_are_told_at_once(desk, words, sentence) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source=words[0], target=words[1])
-    studio.edit_layer()
-    assert studio.session.notice.sentence == sentence
+    app.look()
+    app.session.change_inputs(source=words[0], target=words[1])
+    app.edit_layer()
+    assert app.session.notice.sentence == sentence
     assert link.errands == []
 
 
 def test_without_a_document_the_artist_is_told_to_open_one(desk) -> None:
-    studio, link = desk
-    studio.session.change_inputs(source=HORSE, target=ZEBRA)
-    studio.edit_layer()
-    assert studio.session.notice.sentence == "Open a picture first."
+    app, link = desk
+    app.session.change_inputs(source=HORSE, target=ZEBRA)
+    app.edit_layer()
+    assert app.session.notice.sentence == "Open a picture first."
     assert link.errands == []
 
 
 def test_an_empty_and_a_locked_layer_are_told_by_name(desk, until) -> None:
-    studio, _ = desk
+    app, _ = desk
     document = open_picture()
-    studio.look()
-    studio.session.change_inputs(source=HORSE, target=ZEBRA)
+    app.look()
+    app.session.change_inputs(source=HORSE, target=ZEBRA)
     document.activeNode().setLocked(True)
-    studio.edit_layer()
-    until(lambda: studio.session.notice is not None)
-    assert studio.session.notice.sentence == "'Background' is locked. Unlock it, or choose another layer."
+    app.edit_layer()
+    until(lambda: app.session.notice is not None)
+    assert app.session.notice.sentence == "'Background' is locked. Unlock it, or choose another layer."
     empty = document.createNode("Ink", "paintlayer")
     document.rootNode().addChildNode(empty, None)
     document.setActiveNode(empty)
-    studio.edit_layer()
-    until(lambda: "Ink" in studio.session.notice.sentence)
-    assert studio.session.activity is None
+    app.edit_layer()
+    until(lambda: "Ink" in app.session.notice.sentence)
+    assert app.session.activity is None
 
 
 def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    begin(studio, until, link)
+    begin(app, until, link)
     shares = []
-    studio.session.changed.connect(
-        lambda aspect: (
-            aspect == "activity" and studio.session.activity and shares.append(studio.session.activity.fraction)
-        )
+    app.session.changed.connect(
+        lambda aspect: aspect == "activity" and app.session.activity and shares.append(app.session.activity.fraction)
     )
     link.tell(Queued(2))
-    assert studio.session.activity.title == "Editing · 2 before it"
+    assert app.session.activity.title == "Editing · 2 before it"
     link.tell(Started())
     for stage, step, total in (("encoding", 1, 1), ("finding", 2, 4), ("inverting", 3, 16), ("editing", 14, 16)):
         link.tell(Progress(stage, step, total, 6.4))
-    assert studio.session.activity.title == "Editing · painting 14/16 · 6 s left"
+    assert app.session.activity.title == "Editing · painting 14/16 · 6 s left"
     link.tell(Progress("finding", 1, 4))
     told = [share for share in shares if share is not None]
     assert told == sorted(told)
@@ -126,21 +124,21 @@ def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(desk, un
 
 
 def test_a_second_edit_of_the_same_picture_waits_for_the_artist(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    begin(studio, until, link)
-    studio.edit_layer()
-    assert "under way" in studio.session.notice.sentence
+    begin(app, until, link)
+    app.edit_layer()
+    assert "under way" in app.session.notice.sentence
     assert len(link.errands) == 1
 
 
 def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     first = open_picture("first")
-    begin(studio, until, link)
+    begin(app, until, link)
     one = link.last
     second = open_picture("second")
-    begin(studio, until, link)
+    begin(app, until, link)
     link.finish(square())
     until(lambda: len(second.topLevelNodes()) == 2)
     assert len(first.topLevelNodes()) == 1
@@ -150,14 +148,14 @@ def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
 
 
 def test_cancel_changes_nothing_and_says_so(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    begin(studio, until, link)
-    studio.cancel()
+    begin(app, until, link)
+    app.cancel()
     assert link.cancelled == [link.last.job]
     link.tell(Cancelled())
-    assert studio.session.activity is None
-    assert studio.session.notice.sentence == "Cancelled. Nothing was changed."
+    assert app.session.activity is None
+    assert app.session.notice.sentence == "Cancelled. Nothing was changed."
     assert layer_names(document) == ["Background"]
 
 
@@ -183,79 +181,79 @@ def test_cancel_changes_nothing_and_says_so(desk, until) -> None:
     ],
 )
 def test_a_job_that_fails_is_told_with_the_way_out(desk, until, error, sentence, remedies) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    begin(studio, until, link)
+    begin(app, until, link)
     link.tell(Failed(error))
-    assert (studio.session.notice.sentence, studio.session.notice.remedies) == (sentence, remedies)
-    assert studio.session.activity is None
+    assert (app.session.notice.sentence, app.session.notice.remedies) == (sentence, remedies)
+    assert app.session.activity is None
 
 
 def test_try_again_sends_the_same_edit_with_the_same_seed(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    begin(studio, until, link)
+    begin(app, until, link)
     first = link.last
     link.tell(Failed(WorkerDiedError("x")))
-    studio.remedy("retry")
+    app.remedy("retry")
     until(lambda: len(link.errands) == 2)
     assert link.last.request == first.request
     assert link.last.job != first.job
 
 
 def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     link.become(LinkState("down", "", True, None, LinkError("No backend is running.")))
-    begin(studio, until, link)
-    notice = studio.session.notice
+    begin(app, until, link)
+    notice = app.session.notice
     assert notice.sentence.startswith("No backend is running. Start it here")
     assert notice.remedies == ("start", "settings")
-    assert studio.session.activity.title == "Editing · waiting for the backend"
-    from studios import READY
+    assert app.session.activity.title == "Editing · waiting for the backend"
+    from apps import READY
 
     link.become(READY)
-    assert studio.session.notice is None
-    assert studio.session.activity.title == "Editing · sending the picture"
+    assert app.session.notice is None
+    assert app.session.activity.title == "Editing · sending the picture"
     link.finish(square())
     until(lambda: len(document.topLevelNodes()) == 2)
 
 
 def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsewhere(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture("sketch")
-    begin(studio, until, link, seed=5, seed_locked=True)
+    begin(app, until, link, seed=5, seed_locked=True)
     document.close()
-    studio.forget_closed()
+    app.forget_closed()
     link.finish(square())
-    until(lambda: bool(studio.results.kept))
-    assert studio.session.notice.sentence == "'sketch' was closed; the result is kept in History."
+    until(lambda: bool(app.results.kept))
+    assert app.session.notice.sentence == "'sketch' was closed; the result is kept in History."
     other = open_picture("other")
-    studio.look()
-    studio.results.put(studio.session, studio.results.kept[0])
+    app.look()
+    app.results.put(app.session, app.results.kept[0])
     until(lambda: len(other.topLevelNodes()) == 2)
     assert layer_names(other)[1] == "a horse → a zebra (5)"
 
 
 def test_a_deleted_layer_is_told_and_its_result_stays_in_history(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     spare = document.createNode("Spare", "paintlayer")
     document.rootNode().addChildNode(spare, None)
-    begin(studio, until, link)
+    begin(app, until, link)
     document.topLevelNodes()[0].remove()
     document.setActiveNode(spare)
     link.finish(square())
-    until(at_rest(studio))
-    assert studio.session.notice.sentence == "'Background' was deleted; the result is kept in History."
+    until(at_rest(app))
+    assert app.session.notice.sentence == "'Background' was deleted; the result is kept in History."
     assert layer_names(document) == ["Spare"]
-    assert studio.session.history[-1].kept is not None
+    assert app.session.history[-1].kept is not None
 
 
 def test_a_layer_that_was_moved_takes_the_result_along(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    begin(studio, until, link)
+    begin(app, until, link)
     layer = document.topLevelNodes()[0]
     layer.move(7, 3)
     link.finish(square())
@@ -264,11 +262,11 @@ def test_a_layer_that_was_moved_takes_the_result_along(desk, until) -> None:
 
 
 def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
     seeds = []
     for locked in (False, False, True, True):
-        begin(studio, until, link, seed_locked=locked)
+        begin(app, until, link, seed_locked=locked)
         seeds.append(link.last.request.seed)
         link.tell(Cancelled())
     assert seeds[0] != seeds[1]
@@ -276,44 +274,44 @@ def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(desk, unt
 
 
 def test_repeat_does_the_last_edit_again_with_its_seed(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    begin(studio, until, link)
+    begin(app, until, link)
     first = link.last.request
     link.finish(square())
-    until(lambda: len(document.topLevelNodes()) == 2 and studio.session.activity is None)
+    until(lambda: len(document.topLevelNodes()) == 2 and app.session.activity is None)
     document.setActiveNode(document.topLevelNodes()[0])
-    studio.session.change_inputs(source="a cat", target="a dog", strength=0.3)
-    studio.repeat()
+    app.session.change_inputs(source="a cat", target="a dog", strength=0.3)
+    app.repeat()
     until(lambda: len(link.errands) == 2)
     assert link.last.request == first
-    assert not studio.session.inputs.seed_locked
+    assert not app.session.inputs.seed_locked
 
 
 def test_new_seed_does_the_same_edit_with_another_seed_even_when_locked(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    begin(studio, until, link, seed=9, seed_locked=True)
+    begin(app, until, link, seed=9, seed_locked=True)
     link.tell(Cancelled())
-    studio.new_seed()
+    app.new_seed()
     until(lambda: len(link.errands) == 2)
     assert link.last.request.seed != 9
 
 
 def test_swapping_turns_the_direction_round(desk) -> None:
-    studio, _ = desk
-    studio.session.change_inputs(source=HORSE, target=ZEBRA)
-    studio.swap()
-    assert (studio.session.inputs.source, studio.session.inputs.target) == (ZEBRA, HORSE)
+    app, _ = desk
+    app.session.change_inputs(source=HORSE, target=ZEBRA)
+    app.swap()
+    assert (app.session.inputs.source, app.session.inputs.target) == (ZEBRA, HORSE)
 
 
 def test_a_picture_that_is_closed_while_it_is_read_is_told(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    studio.look()
-    studio.session.change_inputs(source=HORSE, target=ZEBRA)
-    session = studio.session
-    studio.edit_layer()
+    app.look()
+    app.session.change_inputs(source=HORSE, target=ZEBRA)
+    session = app.session
+    app.edit_layer()
     document.close()
     until(lambda: session.activity is None)
     assert session.notice.sentence == "The picture was closed before it was read."

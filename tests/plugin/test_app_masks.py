@@ -5,25 +5,25 @@ from __future__ import annotations
 import fake_krita
 import numpy as np
 import pytest
+from apps import layer_names, make_app, open_picture, square
 from diffedit.model.settings import Store
 from krita import Selection
-from studios import layer_names, make_studio, open_picture, square
 
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
     store.change(mask_form="selection")
-    return make_studio(store)
+    return make_app(store)
 
 
-def find(studio, link, until, **inputs):
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0, **inputs)
-    studio.find_mask()
+def find(app, link, until, **inputs):
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0, **inputs)
+    app.find_mask()
     until(lambda: bool(link.errands))
     assert link.last.request.task == "mask"
     link.finish(square())
-    until(lambda: studio.session.mask_shown)
+    until(lambda: app.session.mask_shown)
 
 
 def selected(document) -> tuple[int, int, int, int]:
@@ -32,50 +32,50 @@ def selected(document) -> tuple[int, int, int, int]:
 
 
 def test_a_found_mask_is_shown_as_the_selection_and_esc_brings_the_artists_own_back(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     own = Selection()
     own.select(2, 2, 50, 40, 255)
     document.setSelection(own)
-    find(studio, link, until)
+    find(app, link, until)
     assert selected(document) == (10, 12, 20, 16)
-    studio.cancel()
+    app.cancel()
     assert selected(document) == (2, 2, 50, 40)
-    assert not studio.session.mask_shown
+    assert not app.session.mask_shown
 
 
 def test_moving_the_threshold_moves_the_mask_without_a_message_to_the_backend(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     sent = len(link.errands)
-    studio.session.change_inputs(threshold=0.3)
-    studio.masks.adjust(studio.session)
+    app.session.change_inputs(threshold=0.3)
+    app.masks.adjust(app.session)
     until(lambda: selected(document) == (7, 9, 26, 22))
-    studio.session.change_inputs(threshold=None)
-    studio.masks.adjust(studio.session)
+    app.session.change_inputs(threshold=None)
+    app.masks.adjust(app.session)
     until(lambda: selected(document) == (10, 12, 20, 16))
     assert len(link.errands) == sent
 
 
 def test_many_moves_in_one_turn_are_shown_once(desk, until, monkeypatch) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     shown = []
     monkeypatch.setattr(document, "setSelection", lambda selection: shown.append(selection))
     for step in range(30):
-        studio.session.change_inputs(threshold=0.3 + step / 100)
-        studio.masks.adjust(studio.session)
+        app.session.change_inputs(threshold=0.3 + step / 100)
+        app.masks.adjust(app.session)
     until(lambda: bool(shown))
     assert len(shown) == 1
 
 
 def test_the_share_that_was_found_is_told_for_the_threshold_of_the_moment(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    find(studio, link, until)
-    found = studio.session.found
+    find(app, link, until)
+    found = app.session.found
     assert found.share(0.5) == pytest.approx(20 * 16 / (64 * 48), abs=0.01)
     assert found.share(0.3) == pytest.approx(26 * 22 / (64 * 48), abs=0.01)
     assert found.share(0.05) == 1.0
@@ -83,15 +83,15 @@ def test_the_share_that_was_found_is_told_for_the_threshold_of_the_moment(desk, 
 
 
 def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
-    studio.session.change_inputs(threshold=0.3)
-    studio.edit_layer()
+    find(app, link, until)
+    app.session.change_inputs(threshold=0.3)
+    app.edit_layer()
     until(lambda: link.last.request.task == "edit")
     assert link.last.mask is None
     assert link.last.selection is None
-    assert studio.session.activity.title == "Editing · sending the picture"
+    assert app.session.activity.title == "Editing · sending the picture"
     assert link.last.request.threshold == 0.3
     assert (link.last.width, link.last.height) == (64, 48)
     link.finish(square())
@@ -100,17 +100,17 @@ def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend
 
 
 def test_an_edit_uses_the_mask_as_the_artist_changed_it(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     document.selection().select(40, 30, 10, 10, 255)
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: link.last.request.task == "edit")
     mask = np.frombuffer(link.last.mask, np.uint8).reshape(48, 64)
     assert mask[35, 45] == 255
     assert mask[14, 12] == 255
     assert mask.sum() == 255 * (20 * 16 + 100)
-    assert studio.session.activity.title == "Using your mask · sending the picture"
+    assert app.session.activity.title == "Using your mask · sending the picture"
     link.finish(None)
     until(lambda: len(document.topLevelNodes()) == 2)
     assert document.selection() is None
@@ -120,46 +120,46 @@ def test_a_painted_mask_outlives_an_edit_that_fails(desk, until) -> None:
     from diffedit_protocol.errors import WorkerDiedError
     from diffedit_protocol.messages import Failed
 
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     document.selection().select(40, 30, 10, 10, 255)
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: link.last.request.task == "edit")
     link.tell(Failed(WorkerDiedError("x")))
     assert selected(document) == (10, 12, 40, 28)
-    studio.remedy("retry")
+    app.remedy("retry")
     until(lambda: len(link.errands) == 3)
     assert np.frombuffer(link.last.mask, np.uint8).sum() == 255 * (20 * 16 + 100)
 
 
 def test_a_selection_limits_what_is_sent_and_what_is_found(desk, until) -> None:
-    studio, link = desk
-    studio.store.change(context=4)
+    app, link = desk
+    app.store.change(context=4)
     document = open_picture()
     own = Selection()
     own.select(8, 8, 12, 10, 255)
     document.setSelection(own)
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
-    studio.find_mask()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
+    app.find_mask()
     until(lambda: bool(link.errands))
     assert (link.last.width, link.last.height) == (20, 18)
     assert np.frombuffer(link.last.selection, np.uint8).sum() == 255 * 120
     link.finish(np.full((18, 20), 200, np.uint8))
-    until(lambda: studio.session.mask_shown)
+    until(lambda: app.session.mask_shown)
     assert selected(document) == (8, 8, 12, 10)
 
 
 def test_edit_selection_uses_the_selection_itself_as_the_mask(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
     own = Selection()
     own.select(8, 8, 12, 10, 180)
     document.setSelection(own)
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
-    studio.edit_selection()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    app.edit_selection()
     until(lambda: bool(link.errands))
     assert link.last.selection is None
     assert set(link.last.mask) == {0, 180}
@@ -169,115 +169,115 @@ def test_edit_selection_uses_the_selection_itself_as_the_mask(desk, until) -> No
 
 
 def test_edit_selection_without_one_asks_to_select(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
-    studio.edit_selection()
-    until(lambda: studio.session.notice is not None)
-    assert studio.session.notice.sentence.startswith("Select something first")
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    app.edit_selection()
+    until(lambda: app.session.notice is not None)
+    assert app.session.notice.sentence.startswith("Select something first")
     assert link.errands == []
 
 
 def test_a_kept_mask_is_a_selection_mask_that_the_next_edit_uses(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
-    studio.masks.keep(studio.session)
+    find(app, link, until)
+    app.masks.keep(app.session)
     layer = document.topLevelNodes()[0]
     until(lambda: bool(layer.childNodes()))
     (mask,) = layer.childNodes()
     assert (mask.type(), mask.name()) == ("selectionmask", "a horse (mask)")
     assert document.selection() is None
     mask.selection().select(0, 0, 5, 5, 255)
-    studio.edit_layer()
+    app.edit_layer()
     until(lambda: link.last.request.task == "edit")
     assert np.frombuffer(link.last.mask, np.uint8).sum() == 255 * (20 * 16 + 25)
 
 
 def test_the_mask_may_be_shown_as_a_selection_mask_instead(desk, until) -> None:
-    studio, link = desk
-    studio.store.change(mask_form="selectionmask")
+    app, link = desk
+    app.store.change(mask_form="selectionmask")
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     layer = document.topLevelNodes()[0]
     assert [node.type() for node in layer.childNodes()] == ["selectionmask"]
     assert document.selection() is None
-    studio.cancel()
+    app.cancel()
     assert layer.childNodes() == []
 
 
 def test_changing_how_the_mask_is_shown_takes_effect_at_once(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
-    studio.store.change(mask_form="selectionmask")
+    find(app, link, until)
+    app.store.change(mask_form="selectionmask")
     layer = document.topLevelNodes()[0]
     until(lambda: bool(layer.childNodes()))
     assert document.selection() is None
 
 
 def test_the_mask_becomes_the_artists_selection_by_an_action(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
-    studio.mask_to_selection()
-    assert not studio.session.mask_shown
+    find(app, link, until)
+    app.mask_to_selection()
+    assert not app.session.mask_shown
     assert selected(document) == (10, 12, 20, 16)
-    studio.cancel()
+    app.cancel()
     assert selected(document) == (10, 12, 20, 16)
 
 
 def test_the_mask_of_another_picture_is_not_shown_over_this_one(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     first = open_picture("first")
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
-    studio.find_mask()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    app.find_mask()
     until(lambda: bool(link.errands))
-    session = studio.session
+    session = app.session
     second = open_picture("second")
-    studio.look()
+    app.look()
     link.finish(square())
     until(lambda: session.found is not None)
     assert (first.selection(), second.selection()) == (None, None)
 
 
 def test_leaving_a_picture_takes_its_mask_off(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     first = open_picture("first")
-    find(studio, link, until)
-    session = studio.session
+    find(app, link, until)
+    session = app.session
     open_picture("second")
-    studio.look()
+    app.look()
     assert first.selection() is None
     assert not session.mask_shown
 
 
 def test_a_threshold_moved_after_an_edit_shows_the_mask_again(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
-    studio.edit_layer()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
+    app.edit_layer()
     until(lambda: bool(link.errands))
     link.finish(square())
     until(lambda: len(layer_names(document)) == 2)
     assert document.selection() is None
-    studio.session.change_inputs(threshold=0.3)
-    studio.masks.adjust(studio.session)
+    app.session.change_inputs(threshold=0.3)
+    app.masks.adjust(app.session)
     until(lambda: document.selection() is not None)
     assert selected(document) == (7, 9, 26, 22)
 
 
 def test_a_selection_whose_layer_was_painted_on_stays_and_is_said_to_be_out_of_date(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    find(studio, link, until)
+    find(app, link, until)
     document.activeNode().setPixelData(bytes(64), 40, 40, 4, 4)
-    until(lambda: studio.session.notice is not None)
-    assert studio.session.notice.sentence == (
+    until(lambda: app.session.notice is not None)
+    assert app.session.notice.sentence == (
         "'Background' was changed since its mask was found. Find the mask again, or undo."
     )
     assert selected(document) == (10, 12, 20, 16)
-    assert studio.session.mask_shown
+    assert app.session.mask_shown

@@ -16,9 +16,9 @@ from diffedit_backend.models import device, load_model
 from diffedit_backend.models.memory import expected_footprint
 from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, Footprint, bytes_of
 from diffedit_backend.models.safety import SafetyChecker
-from diffedit_backend.worker import edit_bench
-from diffedit_backend.worker.edit_runner import EditBench
-from diffedit_backend.worker.model_cache import ModelShelf
+from diffedit_backend.worker import edit_runner
+from diffedit_backend.worker.edit_runner import EditRunner
+from diffedit_backend.worker.model_cache import ModelCache
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, Progress
@@ -53,7 +53,7 @@ class Shop:
         self.loads: Counter[str] = Counter()
         self._memory, self._machine, self._way = free, machine, way
         wanted = Footprint(expected, 0 if way == NONE else SIZE)
-        self.shelf = ModelShelf(
+        self.shelf = ModelCache(
             self._load, lambda _: wanted, self._free, self._free_for_waiting, lambda: None, 1 << 20, limit, guest
         )
 
@@ -224,17 +224,17 @@ def two_models(tmp_path: Path) -> dict[str, str]:
 def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each place was loaded by a bench."""
     counted: Counter[str] = Counter()
-    real: Callable[..., LoadedModel] = edit_bench.load_model
+    real: Callable[..., LoadedModel] = edit_runner.load_model
 
     def load(place: str, *args: Any, **options: Any) -> LoadedModel:
         counted[Path(place).name] += 1
         return real(place, *args, **options)
 
-    monkeypatch.setattr(edit_bench, "load_model", load)
+    monkeypatch.setattr(edit_runner, "load_model", load)
     return counted
 
 
-def edit(bench: EditBench, model: str) -> list[str]:
+def edit(bench: EditRunner, model: str) -> list[str]:
     """Edit a picture with a model of the bench; the stages that were told."""
     pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
     picture, raw = pack_picture(pixels.tobytes(), 32, 32, 3)
@@ -252,7 +252,7 @@ def edit(bench: EditBench, model: str) -> list[str]:
 def test_a_request_switches_the_model_and_going_back_loads_nothing(
     two_models: dict[str, str], loads: Counter[str]
 ) -> None:
-    bench = EditBench(two_models, "cpu", 1 << 24)
+    bench = EditRunner(two_models, "cpu", 1 << 24)
     bench.load()
     assert "loading" not in edit(bench, "")
     assert "loading" in edit(bench, "xl")
@@ -262,7 +262,7 @@ def test_a_request_switches_the_model_and_going_back_loads_nothing(
 
 
 def test_under_a_small_limit_only_the_model_in_use_is_kept(two_models: dict[str, str], loads: Counter[str]) -> None:
-    bench = EditBench(two_models, "cpu", 1 << 24, models_bytes=1)
+    bench = EditRunner(two_models, "cpu", 1 << 24, models_bytes=1)
     for model in ("sd1", "sd1", "xl", "sd1"):
         edit(bench, model)
     assert loads == {"sd1": 2, "xl": 1}
@@ -270,7 +270,7 @@ def test_under_a_small_limit_only_the_model_in_use_is_kept(two_models: dict[str,
 
 def test_a_model_that_the_owner_did_not_allow_is_refused_with_those_that_are(two_models: dict[str, str]) -> None:
     with pytest.raises(ModelError, match=r"has no model 'flux'\. It has: sd1, xl"):
-        edit(EditBench(two_models, "cpu", 0), "flux")
+        edit(EditRunner(two_models, "cpu", 0), "flux")
 
 
 @pytest.fixture
@@ -283,8 +283,8 @@ def threads() -> Iterator[None]:
 def test_a_worker_computes_in_one_thread_for_a_small_model_and_in_several_for_a_large_one(
     two_models: dict[str, str], threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edit_bench, "_MOST_THREADS", 3)
-    bench = EditBench(two_models, "cpu", 1 << 24, threads=0)
+    monkeypatch.setattr(edit_runner, "_MOST_THREADS", 3)
+    bench = EditRunner(two_models, "cpu", 1 << 24, threads=0)
     assert torch.get_num_threads() == 3
     bench.load()
     assert torch.get_num_threads() == 1
@@ -296,6 +296,6 @@ def test_a_worker_computes_in_one_thread_for_a_small_model_and_in_several_for_a_
 def test_a_number_of_threads_that_the_owner_gave_holds_for_every_model(
     two_models: dict[str, str], threads: None
 ) -> None:
-    bench = EditBench(two_models, "cpu", 1 << 24, threads=2)
+    bench = EditRunner(two_models, "cpu", 1 << 24, threads=2)
     bench.load()
     assert torch.get_num_threads() == 2

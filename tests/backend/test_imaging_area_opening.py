@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffedit_backend.imaging.solid import solid
+from diffedit_backend.imaging.area_opening import area_opening
 from diffedit_backend.method.mask import hard_mask
 
 CELL = 8
@@ -23,7 +23,7 @@ def test_a_small_hole_is_filled_at_every_threshold_and_every_edge_stays_where_it
     whole = thing()
     holed = whole.copy()
     holed[60:68, 58:66] = 40
-    mended = solid(holed, CELL)
+    mended = area_opening(holed, CELL)
     for threshold in np.linspace(0.1, 0.8, 15):
         assert np.array_equal(hard_mask(mended, threshold), hard_mask(whole, threshold))
 
@@ -32,7 +32,7 @@ def test_a_speck_is_taken_away_at_every_threshold():
     clean = thing()
     flecked = clean.copy()
     flecked[8:16, 100:108] = 200
-    mended = solid(flecked, CELL)
+    mended = area_opening(flecked, CELL)
     for threshold in np.linspace(0.15, 0.8, 14):
         assert np.array_equal(hard_mask(mended, threshold), hard_mask(clean, threshold))
 
@@ -41,20 +41,20 @@ def test_a_hole_and_a_second_thing_of_more_than_two_cells_stay():
     plane = thing()
     plane[56:72, 56:72] = 20
     plane[4:20, 100:116] = 200
-    assert np.array_equal(solid(plane, CELL), plane)
+    assert np.array_equal(area_opening(plane, CELL), plane)
 
 
 @pytest.mark.parametrize("side", [6, 9])
 def test_a_thing_smaller_than_two_cells_stays_where_nothing_else_was_found(side):
     plane = np.full((128, 128), 20, np.uint8)
     plane[60 : 60 + side, 60 : 60 + side] = 200
-    assert np.array_equal(solid(plane, CELL), plane)
+    assert np.array_equal(area_opening(plane, CELL), plane)
 
 
 @pytest.mark.parametrize("value", [0, 100, 255])
 def test_a_map_without_any_edge_stays_as_it_is(value):
     plane = np.full((40, 60), value, np.uint8)
-    assert np.array_equal(solid(plane, CELL), plane)
+    assert np.array_equal(area_opening(plane, CELL), plane)
 
 
 @pytest.mark.parametrize("shape", [(1000, 700), (257, 1030), (120, 3000)])
@@ -66,7 +66,7 @@ def test_in_a_large_picture_parts_are_measured_coarsely_and_only_holes_and_speck
     spoilt = whole.copy()
     spoilt[height // 2, width // 2] = 0
     spoilt[1, 2] = 255
-    mended = solid(spoilt, 64)
+    mended = area_opening(spoilt, 64)
     assert np.array_equal(hard_mask(mended, 0.5), hard_mask(whole, 0.5))
 
 
@@ -74,6 +74,6 @@ def test_what_is_done_twice_is_done_once():
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (16, 16), dtype=np.uint8)
     plane = np.kron(coarse, np.ones((5, 5), np.uint8))
-    once = solid(plane, 6)
+    once = area_opening(plane, 6)
     assert not np.array_equal(once, plane)
-    assert np.array_equal(solid(once, 6), once)
+    assert np.array_equal(area_opening(once, 6), once)

@@ -1,11 +1,11 @@
-"""A studio with a link that the test answers, and pictures to edit."""
+"""A app with a link that the test answers, and pictures to edit."""
 
 from __future__ import annotations
 
 import fake_krita
 import numpy as np
-from diffedit.app import Studio
-from diffedit.backend.payload import Arrival, Errand, LinkState
+from diffedit.app import App
+from diffedit.backend.payload import JobPayload, JobResult, LinkState
 from diffedit.canvas.area import Area
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, Signal
@@ -28,12 +28,12 @@ class ScriptedLink(QtCore.QObject):
     def __init__(self) -> None:
         super().__init__()
         self.state = READY
-        self.errands: list[Errand] = []
+        self.errands: list[JobPayload] = []
         self.cancelled: list[str] = []
         self.reconnects = 0
 
     @property
-    def last(self) -> Errand:
+    def last(self) -> JobPayload:
         return self.errands[-1]
 
     def start(self) -> None:
@@ -42,7 +42,7 @@ class ScriptedLink(QtCore.QObject):
     def stop(self) -> bool:
         return True
 
-    def submit(self, errand: Errand) -> None:
+    def submit(self, errand: JobPayload) -> None:
         self.errands.append(errand)
 
     def cancel(self, job: str) -> None:
@@ -82,12 +82,12 @@ class ScriptedLink(QtCore.QObject):
         reference, _ = pack_plane(mask.tobytes(), errand.width, errand.height)
         manifest = Manifest(reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes)
         plane = None if soft is None else soft.tobytes()
-        self.arrived.emit(errand.job, Arrival(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
+        self.arrived.emit(errand.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
 
 
-def make_studio(store: Store) -> tuple[Studio, ScriptedLink]:
+def make_app(store: Store) -> tuple[App, ScriptedLink]:
     link = ScriptedLink()
-    return Studio(store, link), link
+    return App(store, link), link
 
 
 def open_picture(name: str = "sketch", width: int = 64, height: int = 48) -> fake_krita.Document:

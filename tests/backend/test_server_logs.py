@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from diffedit_backend.server import journal
+from diffedit_backend.server import logs
 
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """A log in small files."""
-    monkeypatch.setattr(journal, "FILE_BYTES", 2000)
-    logger = journal.start(tmp_path / "server.log")
+    monkeypatch.setattr(logs, "FILE_BYTES", 2000)
+    logger = logs.start(tmp_path / "server.log")
     yield logger
     for handler in logger.handlers:
         handler.close()

@@ -6,136 +6,136 @@ import json
 
 import fake_krita
 import pytest
+from apps import layer_names, make_app, open_picture, square
 from diffedit.canvas import annotations
 from diffedit.model.settings import Store
-from studios import layer_names, make_studio, open_picture, square
 
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    return make_studio(store)
+    return make_app(store)
 
 
-def edit(studio, link, until, document, **inputs):
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra", seed=40, seed_locked=True, **inputs)
+def edit(app, link, until, document, **inputs):
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", seed=40, seed_locked=True, **inputs)
     document.setActiveNode(document.topLevelNodes()[0])
-    studio.edit_layer()
-    until(lambda: studio.session.activity is not None and studio.session.activity.phase == "sending")
+    app.edit_layer()
+    until(lambda: app.session.activity is not None and app.session.activity.phase == "sending")
     link.finish(square())
-    until(lambda: studio.session.activity is None)
+    until(lambda: app.session.activity is None)
 
 
 def first_pixel(layer) -> int:
     return bytes(layer.pixelData(15, 15, 1, 1))[0]
 
 
-def states(studio) -> list[str]:
-    return [variation.state for variation in studio.session.variations]
+def states(app) -> list[str]:
+    return [variation.state for variation in app.session.variations]
 
 
 def test_several_results_wait_and_nothing_is_changed_before_one_is_chosen(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=3)
-    assert states(studio) == ["waiting"] * 3
-    assert [variation.seed for variation in studio.session.variations] == [40, 41, 42]
+    edit(app, link, until, document, variations=3)
+    assert states(app) == ["waiting"] * 3
+    assert [variation.seed for variation in app.session.variations] == [40, 41, 42]
     assert layer_names(document) == ["Background"]
 
 
 def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=3)
-    studio.results.show(studio.session, 1)
-    until(lambda: states(studio) == ["waiting", "shown", "waiting"])
+    edit(app, link, until, document, variations=3)
+    app.results.show(app.session, 1)
+    until(lambda: states(app) == ["waiting", "shown", "waiting"])
     layer = document.topLevelNodes()[1]
     assert (layer.name(), first_pixel(layer)) == ("a horse → a zebra (41)", 20)
-    studio.results.show(studio.session, 2)
-    until(lambda: states(studio) == ["waiting", "waiting", "shown"])
+    app.results.show(app.session, 2)
+    until(lambda: states(app) == ["waiting", "waiting", "shown"])
     assert layer_names(document) == ["Background", "a horse → a zebra (42)"]
     assert first_pixel(document.topLevelNodes()[1]) == 30
-    studio.results.accept(studio.session)
-    assert states(studio) == ["waiting", "waiting", "added"]
+    app.results.accept(app.session)
+    assert states(app) == ["waiting", "waiting", "added"]
     assert layer_names(document) == ["Background", "a horse → a zebra (42)"]
 
 
 def test_accept_without_a_look_adds_the_chosen_one(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=2)
-    studio.results.accept(studio.session)
-    until(lambda: states(studio) == ["added", "waiting"])
+    edit(app, link, until, document, variations=2)
+    app.results.accept(app.session)
+    until(lambda: states(app) == ["added", "waiting"])
     assert layer_names(document) == ["Background", "a horse → a zebra (40)"]
 
 
 def test_after_one_was_accepted_another_may_be_added_too(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=2)
-    studio.results.accept(studio.session)
-    until(lambda: states(studio) == ["added", "waiting"])
-    studio.results.show(studio.session, 1)
-    until(lambda: states(studio) == ["added", "shown"])
+    edit(app, link, until, document, variations=2)
+    app.results.accept(app.session)
+    until(lambda: states(app) == ["added", "waiting"])
+    app.results.show(app.session, 1)
+    until(lambda: states(app) == ["added", "shown"])
     assert len(layer_names(document)) == 3
 
 
 def test_discard_takes_the_shown_result_away_and_leaves_what_was_accepted(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=2)
-    studio.results.accept(studio.session)
-    until(lambda: states(studio) == ["added", "waiting"])
-    studio.results.show(studio.session, 1)
-    until(lambda: states(studio) == ["added", "shown"])
-    studio.results.discard(studio.session)
-    assert studio.session.variations == ()
+    edit(app, link, until, document, variations=2)
+    app.results.accept(app.session)
+    until(lambda: states(app) == ["added", "waiting"])
+    app.results.show(app.session, 1)
+    until(lambda: states(app) == ["added", "shown"])
+    app.results.discard(app.session)
+    assert app.session.variations == ()
     assert layer_names(document) == ["Background", "a horse → a zebra (40)"]
 
 
 def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=2)
-    studio.results.show(studio.session, 0)
-    until(lambda: states(studio) == ["shown", "waiting"])
+    edit(app, link, until, document, variations=2)
+    app.results.show(app.session, 0)
+    until(lambda: states(app) == ["shown", "waiting"])
     document.topLevelNodes()[1].remove()
-    studio.results.show(studio.session, 1)
-    until(lambda: states(studio) == ["waiting", "shown"])
+    app.results.show(app.session, 1)
+    until(lambda: states(app) == ["waiting", "shown"])
     assert layer_names(document) == ["Background", "a horse → a zebra (41)"]
 
 
 def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=2)
+    edit(app, link, until, document, variations=2)
     first = link.last
-    studio.results.more(studio.session)
+    app.results.more(app.session)
     until(lambda: len(link.errands) == 2)
     assert link.last.picture is first.picture
     assert link.last.mask is not None
     assert link.last.request.variations == 1
     assert link.last.request.seed not in (40, 41)
     link.finish(None)
-    until(lambda: studio.session.activity is None)
-    assert states(studio) == ["waiting"] * 3
-    assert studio.session.selected == 2
+    until(lambda: app.session.activity is None)
+    assert states(app) == ["waiting"] * 3
+    assert app.session.selected == 2
 
 
 def test_single_results_wait_too_when_the_artist_wants_to_be_asked(desk, until) -> None:
-    studio, link = desk
-    studio.store.change(add_single=False)
+    app, link = desk
+    app.store.change(add_single=False)
     document = open_picture()
-    edit(studio, link, until, document)
-    assert states(studio) == ["waiting"]
+    edit(app, link, until, document)
+    assert states(app) == ["waiting"]
     assert layer_names(document) == ["Background"]
 
 
 def test_thumbnails_show_the_edit_in_its_surroundings(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, variations=2)
-    for index, variation in enumerate(studio.session.variations):
+    edit(app, link, until, document, variations=2)
+    for index, variation in enumerate(app.session.variations):
         picture = variation.thumbnail
         centre = picture.pixelColor(picture.width() // 2, picture.height() // 2)
         assert centre.red() == centre.green() == centre.blue() == 10 * (index + 1)
@@ -143,24 +143,24 @@ def test_thumbnails_show_the_edit_in_its_surroundings(desk, until) -> None:
 
 
 def test_what_the_backend_notes_is_told(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    studio.look()
-    studio.session.change_inputs(source="a horse", target="a zebra")
-    studio.edit_layer()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    app.edit_layer()
     until(lambda: bool(link.errands))
     link.finish(square(), notes=(("NEARLY_ALL", "97 % was found."),))
     until(lambda: len(layer_names(document)) == 2)
-    assert studio.session.notice.sentence == "97 % was found."
+    assert app.session.notice.sentence == "97 % was found."
 
 
 def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(desk, until, store) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture()
-    edit(studio, link, until, document, strength=0.65)
+    edit(app, link, until, document, strength=0.65)
     kept = annotations.read_history(document)
     assert json.loads(kept)["edits"][0]["inputs"]["strength"] == 0.65
-    again, _ = make_studio(store)
+    again, _ = make_app(store)
     again.look()
     (record,) = again.session.history
     assert (record.name, record.layer, record.model) == ("a horse → a zebra (40)", "Background", "bundled")
@@ -170,20 +170,20 @@ def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(d
 
 
 def test_a_history_of_another_version_is_told_and_left_as_it_is_until_the_next_edit(desk) -> None:
-    studio, _ = desk
+    app, _ = desk
     document = open_picture()
     annotations.write_history(document, b'{"format": 99, "edits": []}')
-    studio.look()
-    assert studio.session.history == ()
-    assert "could not be read" in studio.session.notice.sentence
+    app.look()
+    assert app.session.history == ()
+    assert "could not be read" in app.session.notice.sentence
     assert annotations.read_history(document) == b'{"format": 99, "edits": []}'
 
 
 def test_words_and_sliders_are_there_for_the_next_picture(desk, until) -> None:
-    studio, link = desk
+    app, link = desk
     document = open_picture("first")
-    edit(studio, link, until, document, quality="fine", negative="blurry")
+    edit(app, link, until, document, quality="fine", negative="blurry")
     open_picture("second")
-    studio.look()
-    assert studio.session.inputs.source == "a horse"
-    assert (studio.session.inputs.quality, studio.session.inputs.negative) == ("fine", "blurry")
+    app.look()
+    assert app.session.inputs.source == "a horse"
+    assert (app.session.inputs.quality, app.session.inputs.negative) == ("fine", "blurry")

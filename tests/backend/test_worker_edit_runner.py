@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.outcome import Edit, EditOutcome, Note
-from diffedit_backend.worker import edit_bench
-from diffedit_backend.worker.edit_runner import EditBench
-from diffedit_backend.worker.eta_estimator import Pace
+from diffedit_backend.outcome import Edit, EditOutcome, EditWarning
+from diffedit_backend.worker import edit_runner
+from diffedit_backend.worker.edit_runner import EditRunner
+from diffedit_backend.worker.eta_estimator import EtaEstimator
 from diffedit_backend.worker.loop import DeviceLost, Finished
 from diffedit_backend.worker.pixels import finished, picture_of, plane_of, preview_of
 from diffedit_protocol.blobs import blob_id, pack_picture, pack_plane, unpack_plane
@@ -48,8 +48,8 @@ class Engine:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> EditBench:
-    bench = EditBench({"bundled": "bundled"}, "cpu", 0)
+def bench(monkeypatch: pytest.MonkeyPatch) -> EditRunner:
+    bench = EditRunner({"bundled": "bundled"}, "cpu", 0)
     bench._shelf._engines["bundled"] = Engine()  # type: ignore[assignment]
     bench._shelf.cache.max_bytes = 1000
     bench._shelf.cache.get(("kept",), lambda: torch.zeros(8))
@@ -68,25 +68,25 @@ def failing(errors: list[BaseException]) -> Callable[..., EditOutcome]:
     return edit_picture
 
 
-def run(bench: EditBench) -> Finished:
+def run(bench: EditRunner) -> Finished:
     picture, raw = pack_picture(bytes(8 * 8 * 3), 8, 8, 3)
     return bench.run(EditRequest("a", "b", picture=picture), {picture.blob: raw}, lambda _: None)
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:20])
 def test_out_of_memory_once_frees_the_cache_and_tries_again(
-    bench: EditBench, error: Exception, monkeypatch: pytest.MonkeyPatch
+    bench: EditRunner, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edit_bench, "edit_picture", failing([error]))
+    monkeypatch.setattr(edit_runner, "edit_picture", failing([error]))
     assert run(bench).manifest.bounds == Bounds(0, 0, 8, 8)
     assert ("kept",) not in bench._shelf.cache
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:20])
 def test_out_of_memory_twice_is_the_artists_error_and_the_next_job_works(
-    bench: EditBench, error: Exception, monkeypatch: pytest.MonkeyPatch
+    bench: EditRunner, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edit_bench, "edit_picture", failing([error, error]))
+    monkeypatch.setattr(edit_runner, "edit_picture", failing([error, error]))
     with pytest.raises(OutOfMemoryError, match=r"memory.* at 8 × 8\. "):
         run(bench)
     assert run(bench)
@@ -94,25 +94,25 @@ def test_out_of_memory_twice_is_the_artists_error_and_the_next_job_works(
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: str(error)[:20])
 def test_any_other_error_of_the_device_asks_for_a_new_process(
-    bench: EditBench, error: Exception, monkeypatch: pytest.MonkeyPatch
+    bench: EditRunner, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edit_bench, "edit_picture", failing([error]))
+    monkeypatch.setattr(edit_runner, "edit_picture", failing([error]))
     with pytest.raises(DeviceLost, match="error"):
         run(bench)
 
 
 def test_a_mistake_that_has_nothing_to_do_with_the_device_passes_through(
-    bench: EditBench, monkeypatch: pytest.MonkeyPatch
+    bench: EditRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        edit_bench, "edit_picture", failing([RuntimeError("mat1 and mat2 shapes cannot be multiplied")])
+        edit_runner, "edit_picture", failing([RuntimeError("mat1 and mat2 shapes cannot be multiplied")])
     )
     with pytest.raises(RuntimeError, match="mat1"):
         run(bench)
 
 
 def test_a_model_that_is_not_there_is_a_model_error() -> None:
-    bench = EditBench({"gone": "/no/such/folder"}, "cpu", 0)
+    bench = EditRunner({"gone": "/no/such/folder"}, "cpu", 0)
     with pytest.raises(ModelError, match="no model '/no/such/folder'"):
         bench.load()
 
@@ -149,7 +149,14 @@ def test_a_result_names_every_blob_that_it_leaves() -> None:
     mask, soft_map = rng.integers(0, 256, (2, 6, 9), np.uint8)
     pixels = rng.integers(0, 256, (3, 4, 4), np.uint8)
     outcome = EditOutcome(
-        mask, soft_map, 0.4, Bounds(1, 2, 4, 3), (Edit(7, pixels),), 12, {"editing": 1.5}, (Note("X", "Something."),)
+        mask,
+        soft_map,
+        0.4,
+        Bounds(1, 2, 4, 3),
+        (Edit(7, pixels),),
+        12,
+        {"editing": 1.5},
+        (EditWarning("X", "Something."),),
     )
     result = finished(outcome, "bundled")
     manifest = result.manifest
@@ -172,7 +179,7 @@ def test_a_preview_is_small_enough_to_travel(shape: tuple[int, int, int]) -> Non
 def test_the_time_that_is_left_is_told_from_the_second_job_of_a_kind_on(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    pace = Pace()
+    pace = EtaEstimator()
 
     def job() -> list[float | None]:
         watch = pace.watch("edit", ("finding", "editing"))
@@ -194,7 +201,7 @@ def test_a_stage_that_begins_does_not_guess_the_time_that_is_left_and_counts_fro
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    watch = Pace().watch("mask", ("finding", "edges"))
+    watch = EtaEstimator().watch("mask", ("finding", "edges"))
     clock[0] = 3.0
     watch.step("finding", 1, 1)
     assert watch.step("edges", 0, 2) is None
@@ -204,10 +211,10 @@ def test_a_stage_that_begins_does_not_guess_the_time_that_is_left_and_counts_fro
 
 @pytest.mark.parametrize("matting", [False, True])
 def test_edges_are_a_stage_of_a_job_that_asks_for_them(
-    bench: EditBench, matting: bool, monkeypatch: pytest.MonkeyPatch
+    bench: EditRunner, matting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = []
-    monkeypatch.setattr(edit_bench, "edit_picture", lambda *_, **__: OUTCOME)
+    monkeypatch.setattr(edit_runner, "edit_picture", lambda *_, **__: OUTCOME)
     monkeypatch.setattr(bench._pace, "watch", lambda kind, stages: watched.append((kind, stages)))
     picture, raw = pack_picture(bytes(8 * 8 * 3), 8, 8, 3)
     for task in ("mask", "edit"):
@@ -223,7 +230,7 @@ def test_edges_are_a_stage_of_a_job_that_asks_for_them(
 
 @pytest.mark.parametrize("installed", [False, True])
 def test_a_worker_tells_whether_it_can_matte(
-    bench: EditBench, installed: bool, monkeypatch: pytest.MonkeyPatch
+    bench: EditRunner, installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
     monkeypatch.setattr(Engine.model, "device", torch.device("cpu"), raising=False)

@@ -6,7 +6,8 @@ import dataclasses
 
 import fake_krita
 import pytest
-from diffedit.backend.payload import Arrival, LinkState
+from apps import READY, make_app, open_picture
+from diffedit.backend.payload import JobResult, LinkState
 from diffedit.model import prompts
 from diffedit.model.prompts import Suggestions
 from diffedit.model.settings import Store
@@ -16,7 +17,6 @@ from diffedit_protocol.blobs import pack_plane
 from diffedit_protocol.errors import LinkError, ModelError, WorkerDiedError
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Bounds, Failed, Manifest, Progress
 from diffedit_protocol.replies import DESCRIBE, SUGGEST
-from studios import READY, make_studio, open_picture
 
 
 def able(*capabilities: str) -> LinkState:
@@ -25,21 +25,21 @@ def able(*capabilities: str) -> LinkState:
 
 @pytest.fixture
 def desk(store: Store, krita: fake_krita.Krita):
-    studio, link = make_studio(store)
-    panel = EditPanel(studio)
+    app, link = make_app(store)
+    panel = EditPanel(app)
     panel.resize(260, 700)
     panel.show()
     open_picture()
-    studio.look()
+    app.look()
     link.become(able(SUGGEST, DESCRIBE))
-    yield studio, link, panel
+    yield app, link, panel
     panel.close()
 
 
 def answer(link, *words: str) -> None:
     plane, _ = pack_plane(bytes(1), 1, 1)
     manifest = Manifest(plane, Bounds(0, 0, 0, 0), 0.5, words=words)
-    link.arrived.emit(link.last.job, Arrival(manifest, bytes(1), None, ()))
+    link.arrived.emit(link.last.job, JobResult(manifest, bytes(1), None, ()))
 
 
 def offered(panel: EditPanel, field: str) -> list[str]:
@@ -48,32 +48,32 @@ def offered(panel: EditPanel, field: str) -> list[str]:
 
 
 def test_wordings_of_the_text_are_asked_for_without_a_picture_and_one_click_takes_one(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(source="a horse", target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
     assert (link.last.request.task, link.last.request.source) == ("suggest", "a zebra")
     assert (link.last.request.picture, link.last.picture) == (None, None)
     assert link.last.request.variations == prompts.MOST_SUGGESTIONS
     link.tell(Progress("encoding", 0, 1))
-    assert studio.session.activity.title == "Suggesting words · writing"
+    assert app.session.activity.title == "Suggesting words · writing"
     assert not panel.suggest_target.isEnabled()
     answer(link, "a striped horse", "the zebra", "a striped horse")
     assert offered(panel, "target") == ["a striped horse", "the zebra"]
     assert offered(panel, "source") == []
     panel.words["target"].list.itemClicked.emit(panel.words["target"].list.item(0))
     assert panel.target.edit.toPlainText() == "a striped horse"
-    assert prompts.earlier(studio.store, "target") == ["a zebra"]
+    assert prompts.earlier(app.store, "target") == ["a zebra"]
     panel.words["target"].dismissed.emit()
     assert offered(panel, "target") == []
 
 
 def test_all_of_them_are_taken_as_wordings_behind_the_artists_own(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(source="a horse")
+    app, link, panel = desk
+    app.session.change_inputs(source="a horse")
     panel.suggest_source.click()
     answer(link, "a mare", "a stallion")
     panel.words["source"].all.click()
-    assert studio.session.inputs.source == "a horse | a mare | a stallion"
+    assert app.session.inputs.source == "a horse | a mare | a stallion"
     panel.suggest_source.click()
     assert link.last.request.source == "a horse"
 
@@ -84,22 +84,22 @@ def test_more_than_a_text_has_room_for_is_left_out() -> None:
 
 
 def test_captions_of_the_layer_are_offered_for_an_empty_first_text(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     panel.suggest_source.click()
     until(lambda: link.errands)
     assert (link.last.request.task, link.last.request.variations) == ("describe", prompts.MOST_SUGGESTIONS)
     answer(link, "a horse on grass", "a brown horse")
-    assert studio.session.inputs.source == ""
+    assert app.session.inputs.source == ""
     assert offered(panel, "source") == ["a horse on grass", "a brown horse"]
     assert not panel.words["source"].all.isVisible()
 
 
 def test_without_a_language_model_the_first_text_is_offered_captions_and_the_second_a_sentence(desk, until) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     link.become(able(DESCRIBE))
-    studio.session.change_inputs(source="a horse", target="a zebra")
+    app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
-    assert studio.session.notice.sentence.startswith("This backend has no language model to suggest words with.")
+    assert app.session.notice.sentence.startswith("This backend has no language model to suggest words with.")
     assert not link.errands
     panel.suggest_source.click()
     until(lambda: link.errands)
@@ -107,36 +107,36 @@ def test_without_a_language_model_the_first_text_is_offered_captions_and_the_sec
 
 
 def test_an_empty_second_text_is_said(desk) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     panel.suggest_target.click()
-    assert studio.session.notice.sentence.startswith("Write a word or two first")
+    assert app.session.notice.sentence.startswith("Write a word or two first")
     assert not link.errands
 
 
 def test_without_a_backend_it_says_so(desk) -> None:
-    studio, link, panel = desk
+    app, link, panel = desk
     link.become(LinkState("down", "", True, None, LinkError("x")))
-    studio.session.change_inputs(target="a zebra")
+    app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
-    assert studio.session.notice.sentence.startswith("No backend is running.")
+    assert app.session.notice.sentence.startswith("No backend is running.")
 
 
 def test_weights_that_are_gone_and_no_words_at_all_are_told(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     link.tell(Failed(ModelError("The language model 'x' is incomplete or damaged. Download it again.")))
-    assert "Download it again" in studio.session.notice.sentence
+    assert "Download it again" in app.session.notice.sentence
     panel.suggest_target.click()
     answer(link)
-    assert studio.session.notice.sentence == "No other words came to the model. Try again."
-    assert studio.session.suggestions is None
-    assert studio.session.inputs.target == "a zebra"
+    assert app.session.notice.sentence == "No other words came to the model. Try again."
+    assert app.session.suggestions is None
+    assert app.session.inputs.target == "a zebra"
 
 
 def test_try_again_asks_for_words_again_and_not_for_an_edit(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(source="a horse", target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
     link.tell(Failed(WorkerDiedError("The worker ended.")))
     panel.notice.buttons["retry"].click()
@@ -144,8 +144,8 @@ def test_try_again_asks_for_words_again_and_not_for_an_edit(desk) -> None:
 
 
 def test_escape_puts_the_words_away(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     answer(link, "the zebra")
     panel.escape.activated.emit()
@@ -153,8 +153,8 @@ def test_escape_puts_the_words_away(desk) -> None:
 
 
 def test_ctrl_space_asks_and_tab_goes_from_the_text_into_the_list(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(target="a zebra")
     key, control = QtCore.Qt.Key.Key_Space, QtCore.Qt.KeyboardModifier.ControlModifier
     QtWidgets.QApplication.sendEvent(panel.target.edit, QtGui.QKeyEvent(QtCore.QEvent.Type.KeyPress, key, control, " "))
     assert link.last.request.task == "suggest"
@@ -170,18 +170,18 @@ def test_ctrl_space_asks_and_tab_goes_from_the_text_into_the_list(desk) -> None:
 
 
 def test_words_for_one_picture_are_not_shown_beside_another(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     open_picture("second")
-    studio.look()
+    app.look()
     answer(link, "the zebra")
     assert offered(panel, "target") == []
 
 
 def test_the_list_fits_into_260_px(desk) -> None:
-    studio, link, panel = desk
-    studio.session.change_inputs(target="a zebra")
+    app, link, panel = desk
+    app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     answer(link, "a zebra that is standing alone on a wide meadow of yellow grass in the evening", "the zebra")
     QtWidgets.QApplication.sendPostedEvents()

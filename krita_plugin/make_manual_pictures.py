@@ -87,8 +87,7 @@ def _line_to_nobody() -> str:
 
 def before_there_is_a_backend(stage, folder, prefix, picture, width, line):  # type: ignore[no-untyped-def]
     from diffedit.extension import DOCKER_ID, extension
-    from PyQt5.QtCore import QRect, Qt
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget, QRect, Qt
 
     window, app = stage.window(), extension().app
     window.setGeometry(window.screen().geometry())
@@ -98,10 +97,10 @@ def before_there_is_a_backend(stage, folder, prefix, picture, width, line):  # t
     ours, layers = docks[DOCKER_ID], docks["KisLayerBox"]
     ours.setFloating(False)
     for dock in (ours, layers):
-        window.addDockWidget(Qt.RightDockWidgetArea, dock)
-    window.splitDockWidget(ours, layers, Qt.Vertical)
-    window.resizeDocks([ours, layers], [width, width], Qt.Horizontal)
-    window.resizeDocks([ours, layers], [600, 200], Qt.Vertical)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window.splitDockWidget(ours, layers, Qt.Orientation.Vertical)
+    window.resizeDocks([ours, layers], [width, width], Qt.Orientation.Horizontal)
+    window.resizeDocks([ours, layers], [600, 200], Qt.Orientation.Vertical)
     panel = ours.panel
 
     def photograph(name):  # the docker, as high as what it shows
@@ -130,9 +129,8 @@ def before_there_is_a_backend(stage, folder, prefix, picture, width, line):  # t
 
 def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ignore[no-untyped-def]
     from diffedit.extension import DOCKER_ID, extension
+    from diffedit_driver.qt import QDockWidget, QRect, Qt, QWidget
     from diffedit_protocol.messages import Adapter
-    from PyQt5.QtCore import QRect, Qt
-    from PyQt5.QtWidgets import QDockWidget, QWidget
 
     app, window = extension().app, stage.window()
     session, panel = app.session, window.findChild(QDockWidget, DOCKER_ID).panel
@@ -154,7 +152,7 @@ def with_a_backend(stage, folder, prefix, picture, source, target):  # type: ign
         side = min(place.width(), place.height())
         middle = QRect(0, 0, side, side)
         middle.moveCenter(place.center())
-        return window.grab(middle).scaledToWidth(260, Qt.SmoothTransformation)
+        return window.grab(middle).scaledToWidth(260, Qt.TransformationMode.SmoothTransformation)
 
     def layers():
         return window.findChild(QDockWidget, "KisLayerBox").grab()

@@ -6,7 +6,7 @@ from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extensio
 
 from .actions import MENU, Action, actions
 from .app import App
-from .qt import QAction, QtCore, QtWidgets
+from .qt import QAction, QtCore, QtWidgets, sip
 from .ui.dialogs.diagnostics import DiagnosticsDialog
 from .ui.dialogs.settings_dialog import SettingsDialog
 from .ui.docker.panel import EditPanel
@@ -21,6 +21,7 @@ class DiffEditExtension(Extension):
         super().__init__(parent)
         self.app = App(parent=self)
         self._dialogs: list[QtWidgets.QDialog] = []
+        self._menus: list[tuple[QtWidgets.QMenu, list[tuple[QAction, bool]]]] = []
         self.app.settings_wanted.connect(lambda: self._open(SettingsDialog))
         self.app.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
 
@@ -40,18 +41,30 @@ class DiffEditExtension(Extension):
         menu = QtWidgets.QMenu(MENU, qwindow)
         menu.setTitle("DiffEdit")
         root.setMenu(menu)
-        groups = []
+        entries = []
         for action in actions(self.app):
             made = window.createAction(action.id, action.text, f"tools/{MENU}")
             made.triggered.connect(lambda _=False, action=action: self._do(action, qwindow))
-            if action.begins_group:
-                groups.append(made)
-        menu.aboutToShow.connect(lambda: self._draw_lines(menu, groups))
+            entries.append((made, action.begins_group))
+        menu.aboutToShow.connect(lambda: self._arrange(menu, entries))
+        # Held here, as window, menu and entries hold each other only: Python's collector takes such a ring apart, and
+        # in Krita 6 the menu's slot crashed then.
+        self._menus = [kept for kept in self._menus if not sip.isdeleted(kept[0])] + [(menu, entries)]
 
-    def _draw_lines(self, menu: QtWidgets.QMenu, groups: list[QAction]) -> None:
-        """Krita puts the actions into the menu after `createActions`; only then can lines stand between them."""
-        while groups:
-            menu.insertSeparator(groups.pop())
+    def _arrange(self, menu: QtWidgets.QMenu, entries: list[tuple[QAction, bool]]) -> None:
+        """Our order, with a line above each group. Krita fills the menu after `createActions`, whenever it builds its
+        menus anew, and from 5.3 on by the alphabet."""
+        shown = menu.actions()
+        lines = [action for action in shown if action.isSeparator()]
+        if lines and [action for action in shown if action not in lines] == [action for action, _ in entries]:
+            return
+        for line in lines:
+            menu.removeAction(line)
+            line.deleteLater()
+        for action, begins_group in entries:
+            if begins_group:
+                menu.addSeparator()
+            menu.addAction(action)  # one that is there already moves to the end
 
     def _do(self, action: Action, qwindow: QtWidgets.QMainWindow) -> None:
         docker = qwindow.findChild(QtWidgets.QDockWidget, DOCKER_ID)
@@ -103,4 +116,5 @@ def register() -> None:
     application = Krita.instance()
     _extension = DiffEditExtension(application)
     application.addExtension(_extension)
-    application.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, DockWidgetFactoryBase.DockRight, DiffEditDocker))
+    right = DockWidgetFactoryBase.DockPosition.DockRight
+    application.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, right, DiffEditDocker))

@@ -29,5 +29,5 @@ class MissingPartDocker(DockWidget):
 def register(sentence: str) -> None:
     global _sentence
     _sentence = sentence
-    factory = DockWidgetFactory("diffedit_docker", DockWidgetFactoryBase.DockRight, MissingPartDocker)
+    factory = DockWidgetFactory("diffedit_docker", DockWidgetFactoryBase.DockPosition.DockRight, MissingPartDocker)
     Krita.instance().addDockWidgetFactory(factory)

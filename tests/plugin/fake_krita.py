@@ -7,6 +7,7 @@ here, and asking for it fails loudly.
 from __future__ import annotations
 
 import copy
+import enum
 from collections.abc import Callable
 
 import numpy as np
@@ -429,9 +430,10 @@ class DockWidget(QtWidgets.QDockWidget):
 
 
 class DockWidgetFactoryBase:
-    DockRight = 1
+    class DockPosition(enum.Enum):  # scoped, as in Krita 6: in Krita 5 both ways to write it are understood
+        DockRight = 3
 
 
 class DockWidgetFactory:
-    def __init__(self, name: str, place: int, kind: type[DockWidget]) -> None:
+    def __init__(self, name: str, place: DockWidgetFactoryBase.DockPosition, kind: type[DockWidget]) -> None:
         self.name, self.kind = name, kind

@@ -138,9 +138,12 @@ class LiveMask:
         layer deleted, or another layer was chosen since it was drawn."""
         if self._overlay is None or sip.isdeleted(self._overlay):
             return False
-        if not self.belongs():
+        try:
+            document, layer = find_again(self._place)
+        except CanvasRefusal:
             return False
-        _, layer = find_again(self._place)
+        if not self._in_front(document):
+            return False
         self._overlay.move_to(self._area.moved(*drift(self._place, layer)))
         return True
 
@@ -148,6 +151,12 @@ class LiveMask:
         """Whether the overlay may be drawn now: its document is in front, and no other layer was chosen since."""
         try:
             document, _ = find_again(self._place)
+        except CanvasRefusal:
+            return False
+        return self._in_front(document)
+
+    def _in_front(self, document: Document) -> bool:
+        try:
             in_front = id_of(active_document()) == self._place.document_id
         except CanvasRefusal:
             return False

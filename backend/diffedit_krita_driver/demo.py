@@ -58,9 +58,7 @@ def demo_sample() -> Sample:
 
 def _open_sample(stage, picture, source, target, hidden):  # type: ignore[no-untyped-def]
     from diffedit.extension import DOCKER_ID, extension
-    from PyQt5.QtCore import Qt
-    from PyQt5.QtGui import QCursor
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QCursor, QDockWidget, Qt
 
     yield from stage.open(picture)
     window = stage.window()
@@ -73,10 +71,10 @@ def _open_sample(stage, picture, source, target, hidden):  # type: ignore[no-unt
         dock.setVisible(name in ("ToolBox", "KisLayerBox", DOCKER_ID))
     ours, layer_stack = docks[DOCKER_ID], docks["KisLayerBox"]
     for dock in (ours, layer_stack):
-        window.addDockWidget(Qt.RightDockWidgetArea, dock)
-    window.splitDockWidget(ours, layer_stack, Qt.Vertical)
-    window.resizeDocks([ours, layer_stack], [320, 320], Qt.Horizontal)
-    window.resizeDocks([ours, layer_stack], [520, 260], Qt.Vertical)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window.splitDockWidget(ours, layer_stack, Qt.Orientation.Vertical)
+    window.resizeDocks([ours, layer_stack], [320, 320], Qt.Orientation.Horizontal)
+    window.resizeDocks([ours, layer_stack], [520, 260], Qt.Orientation.Vertical)
     yield 0.3
     stage.app.activeWindow().activeView().canvas().setZoomLevel(1.25)
     extension().app.look()

@@ -141,7 +141,7 @@ def _path_text(value: Any) -> str:
 
 
 def _quit(stage):  # type: ignore[no-untyped-def]
-    from PyQt5.QtCore import QTimer
+    from diffedit_driver.qt import QTimer
 
     yield from stage.close_all()
     QTimer.singleShot(100, lambda: stage.app.action("file_quit").trigger())

@@ -134,11 +134,16 @@ def at_rest(stage):
 
 
 def show_docker(stage):
-    """The docker beside the layers, in a window as large as the screen; words empty, nothing folded."""
-    from diffedit.extension import DOCKER_ID
-    from PyQt5.QtCore import Qt
-    from PyQt5.QtWidgets import QDockWidget
+    """The docker beside the layers, in a window as large as the screen; words empty, nothing folded.
 
+    An empty sheet is opened where there is no picture: from 5.2 on Krita hides its dockers then, and lays them out anew
+    with the first one.
+    """
+    from diffedit.extension import DOCKER_ID
+    from diffedit_driver.qt import QDockWidget, Qt
+
+    if stage.document is None:
+        yield from stage.new(64, 64)
     window = stage.window()
     window.setGeometry(window.screen().geometry())
     docks = {dock.objectName(): dock for dock in window.findChildren(QDockWidget)}
@@ -147,16 +152,16 @@ def show_docker(stage):
     ours, layers = docks[DOCKER_ID], docks["KisLayerBox"]
     ours.setFloating(False)
     for dock in (ours, layers):
-        window.addDockWidget(Qt.RightDockWidgetArea, dock)
-    window.splitDockWidget(ours, layers, Qt.Vertical)
-    window.resizeDocks([ours, layers], [280, 280], Qt.Horizontal)
-    window.resizeDocks([ours, layers], [620, 180], Qt.Vertical)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window.splitDockWidget(ours, layers, Qt.Orientation.Vertical)
+    window.resizeDocks([ours, layers], [280, 280], Qt.Orientation.Horizontal)
+    window.resizeDocks([ours, layers], [620, 180], Qt.Orientation.Vertical)
     window.activateWindow()
     yield 0.5
 
 
 def _canvas(stage):
-    from PyQt5.QtWidgets import QWidget
+    from diffedit_driver.qt import QWidget
 
     found = stage.window().centralWidget().findChildren(QWidget)
     canvas = next(w for w in found if w.metaObject().className() == "KisQPainterCanvas" and w.isVisible())
@@ -166,7 +171,7 @@ def _canvas(stage):
 
 def _middle_of(stage, path):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     widget = panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
     for name in path.split("."):
@@ -184,7 +189,7 @@ def _middle_of(stage, path):
 
 def _span_of(stage, path):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     widget = panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
     for name in path.split("."):
@@ -199,7 +204,7 @@ def fresh_sheet(stage, picture):
     """In Krita: `picture` alone is open; the docker is as at first, but for draft quality and a fixed seed."""
     from diffedit.extension import DOCKER_ID, extension
     from diffedit.model.inputs import EditInputs
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     yield from stage.close_all()
     yield 0.2

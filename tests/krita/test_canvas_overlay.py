@@ -171,9 +171,8 @@ def left_by(stage, way, folder):
     from diffedit.canvas.canvas_view import CanvasView
     from diffedit.canvas.capture import capture_steps
     from diffedit.extension import extension
-    from PyQt5.QtCore import QEvent, Qt
-    from PyQt5.QtGui import QKeyEvent
-    from PyQt5.QtWidgets import QApplication
+    from diffedit.qt import sip
+    from diffedit_driver.qt import QApplication, QEvent, QKeyEvent, Qt
 
     app = extension().app
     app.store.change(mask_form="overlay")
@@ -198,7 +197,9 @@ def left_by(stage, way, folder):
     if not (session.mask_shown and len(drawn) == 1 and drawn[0].isVisible()):
         return "it was not shown"
     if way == "esc":
-        QApplication.sendEvent(canvas, QKeyEvent(QEvent.ShortcutOverride, Qt.Key_Escape, Qt.NoModifier))
+        QApplication.sendEvent(
+            canvas, QKeyEvent(QEvent.Type.ShortcutOverride, Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier)
+        )
     elif way == "hide":
         app.cancel()
     elif way == "another layer":
@@ -209,12 +210,20 @@ def left_by(stage, way, folder):
         yield from stage.new(60, 40)
     elif way == "keep":
         app.masks.keep(session)
+    elif way == "picture closed":
+        yield 0.3  # see Stage.close_all
+        document.waitForDone()
+        document.setModified(False)
+        stage.app.action("file_close").trigger()
+        yield 0.5  # longer than between two looks: what was closed is looked at no more
     yield lambda: not session.mask_shown, 5
     yield 0.1
-    return [w.objectName() for w in canvas.children() if w.objectName() == name]
+    return [] if sip.isdeleted(canvas) else [w.objectName() for w in canvas.children() if w.objectName() == name]
 
 
-@pytest.mark.parametrize("way", ["esc", "hide", "another layer", "layer deleted", "another document", "keep"])
+@pytest.mark.parametrize(
+    "way", ["esc", "hide", "another layer", "layer deleted", "another document", "keep", "picture closed"]
+)
 def test_the_overlay_goes_with(krita: RemoteKrita, way: str, tmp_path: Path) -> None:
     assert krita.run(left_by, way=way, folder=tmp_path) == []
 

@@ -17,8 +17,8 @@ Hands, until, show_docker = (getattr(hands_module, name) for name in ("Hands", "
 @pytest.fixture
 def hands(krita: RemoteKrita) -> object:
     """Of a person before a mask in red; the docker has the focus, as after a click on *Find mask*."""
-    krita.run(show_docker)
     krita.run(show_red)
+    krita.run(show_docker)
     hands = Hands(krita)
     hands.click("source.edit")
     assert krita.run(is_red)

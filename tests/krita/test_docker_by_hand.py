@@ -211,7 +211,7 @@ def wait_for_an_outline(krita: RemoteKrita, bare: Image.Image, path: Path) -> No
 
 def unfold(stage, name):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     stage.window().findChild(QDockWidget, DOCKER_ID).panel.parts[name].fold.unfold()
     yield 0.2
@@ -358,7 +358,7 @@ def last_asked(stage):
 
 def photograph(stage, path):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     panel = stage.window().findChild(QDockWidget, DOCKER_ID).panel
     panel.ensureWidgetVisible(panel.edit)

@@ -67,17 +67,16 @@ def easel(desk: OpenDocker) -> OpenDocker:
 
 def narrow_docker(stage, width):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtCore import Qt
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget, Qt
 
     docks = {dock.objectName(): dock for dock in stage.window().findChildren(QDockWidget)}
-    stage.window().resizeDocks([docks[DOCKER_ID], docks["KisLayerBox"]], [width, width], Qt.Horizontal)
+    stage.window().resizeDocks([docks[DOCKER_ID], docks["KisLayerBox"]], [width, width], Qt.Orientation.Horizontal)
     yield 0.5
 
 
 def unfold(stage, name):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     stage.window().findChild(QDockWidget, DOCKER_ID).panel.parts[name].fold.unfold()
     yield 0.2
@@ -158,7 +157,7 @@ def layers_are(stage, count):
 
 def take_brush(stage, on):
     """The freehand brush with white, on the node of that name."""
-    from PyQt5.QtWidgets import QApplication
+    from diffedit_driver.qt import QApplication
 
     node = stage.document.nodeByName(on)
     stage.document.setActiveNode(node)
@@ -210,8 +209,7 @@ def test_at_260_px_and_in_the_bright_theme_nothing_of_the_docker_is_cut_off(ease
 def cut_off(stage):
     """Widgets that reach beyond the docker, and buttons and labels with less room than their text needs."""
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtGui import QPalette
-    from PyQt5.QtWidgets import QAbstractButton, QDockWidget, QWidget
+    from diffedit_driver.qt import QAbstractButton, QDockWidget, QPalette, QWidget
 
     dock = stage.window().findChild(QDockWidget, DOCKER_ID)
     panel = dock.panel
@@ -223,7 +221,11 @@ def cut_off(stage):
         text = widget.text() if isinstance(widget, QAbstractButton) else ""
         if beyond or (text and widget.width() < widget.fontMetrics().horizontalAdvance(text.replace("&", ""))):
             cut.append([type(widget).__name__, text])
-    return {"width": dock.width(), "cut": cut, "background": panel.palette().color(QPalette.Window).lightness()}
+    return {
+        "width": dock.width(),
+        "cut": cut,
+        "background": panel.palette().color(QPalette.ColorRole.Window).lightness(),
+    }
 
 
 def test_with_the_keyboard_alone_words_become_results_and_one_becomes_a_layer(easel: OpenDocker) -> None:
@@ -251,7 +253,7 @@ def test_with_the_keyboard_alone_words_become_results_and_one_becomes_a_layer(ea
 
 
 def focused(stage):
-    from PyQt5.QtWidgets import QApplication
+    from diffedit_driver.qt import QApplication
 
     return type(QApplication.focusWidget()).__name__
 
@@ -402,7 +404,7 @@ def test_a_second_backend_is_joined_by_pasting_its_line_and_edits_there(easel: O
 
 def settings_with_line_in_the_clipboard(stage, line):
     """Opens the settings; the cursor is in the field that the line is pasted into."""
-    from PyQt5.QtWidgets import QApplication
+    from diffedit_driver.qt import QApplication
 
     QApplication.clipboard().setText(line)
     stage.app.action("diffedit_settings").trigger()

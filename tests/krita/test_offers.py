@@ -94,8 +94,8 @@ def link_is(stage, kind):
 
 def words_and_a_selection(stage, source, target):
     from diffedit.extension import DOCKER_ID, extension
+    from diffedit_driver.qt import QDockWidget
     from krita import Selection
-    from PyQt5.QtWidgets import QDockWidget
 
     extension().app.session.change_inputs(source=source, target=target)
     width, height = stage.document.width(), stage.document.height()
@@ -110,7 +110,7 @@ def words_and_a_selection(stage, source, target):
 
 def rows(stage):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     part = stage.window().findChild(QDockWidget, DOCKER_ID).panel.adapters
     return [[line.name.text_whole, line.weight.value, line.remark.text()] for line in part.rows]
@@ -118,7 +118,7 @@ def rows(stage):
 
 def offered(stage, name):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     return stage.window().findChild(QDockWidget, DOCKER_ID).panel.adapters.choice.findText(name) >= 0
 
@@ -228,7 +228,7 @@ def not_offered(stage, name):
 
 def no_remark(stage):
     from diffedit.extension import DOCKER_ID, extension
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     app, panel = extension().app, stage.window().findChild(QDockWidget, DOCKER_ID).panel
     line = panel.adapters.rows[0]
@@ -267,7 +267,7 @@ def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_br
 
 def model_entries(stage):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     menu = stage.window().findChild(QDockWidget, DOCKER_ID).panel.status.menu()
     return [action.text() for action in menu.actions() if action.isCheckable()]
@@ -275,7 +275,7 @@ def model_entries(stage):
 
 def choose_model(stage, name):
     from diffedit.extension import DOCKER_ID
-    from PyQt5.QtWidgets import QDockWidget
+    from diffedit_driver.qt import QDockWidget
 
     menu = stage.window().findChild(QDockWidget, DOCKER_ID).panel.status.menu()
     next(action for action in menu.actions() if action.text().partition("\t")[0] == name).trigger()

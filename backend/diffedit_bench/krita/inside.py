@@ -83,13 +83,15 @@ def drag_threshold(stage, side, feather, form):
     from diffedit.canvas.layers import place_of
     from diffedit.canvas.live_mask import LiveMask
     from diffedit.canvas.mask_shape import plane_of
+    from diffedit_driver.qt import QImage, Qt
     from diffedit_driver.stage import Heartbeat
-    from PyQt5.QtGui import QImage
 
     document = yield from stage.new(side, side)
     layer = document.activeNode()
     hills = bytes((x * y) % 251 for y in range(64) for x in range(64))
-    soft = plane_of(QImage(hills, 64, 64, 64, QImage.Format_Grayscale8).scaled(side, side, 0, 1))
+    small = QImage(hills, 64, 64, 64, QImage.Format.Format_Grayscale8)
+    any_aspect, smooth = Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+    soft = plane_of(small.scaled(side, side, any_aspect, smooth))
     area = Area(0, 0, side, side)
     live = LiveMask(place_of(document, layer), area, soft, Fingerprint(area, 1, ()), form=form)
     live.show(0.5, 0, feather)

@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 
 from krita import Extension, Krita
-from PyQt5.QtCore import QTimer
 
+from .qt import QTimer
 from .stage import Stage
 from .tasks import Task
 

@@ -4,8 +4,8 @@ import time
 from itertools import pairwise
 
 from krita import Krita
-from PyQt5.QtCore import QTimer
-from PyQt5.QtWidgets import QApplication, QDialog
+
+from .qt import QApplication, QDialog, QTimer
 
 LAYER_DOCKER_SECONDS = 0.3
 

@@ -5,8 +5,7 @@ import time
 import traceback
 from pathlib import Path
 
-from PyQt5.QtCore import QTimer
-from PyQt5.QtWidgets import QApplication, QDialog, QLabel
+from .qt import QApplication, QDialog, QLabel, QTimer
 
 DIALOG_SECONDS = 3.0
 WAIT_SECONDS = 20.0

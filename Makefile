@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each installs what it needs and can be run again.
-.PHONY: help setup setup-krita demo test test-fast test-lowest coverage lint format bench plugin wheel clean
+.PHONY: help setup setup-krita demo test test-fast test-kritas test-lowest coverage lint format bench plugin wheel clean
 PYTEST = .venv/bin/python -m pytest
 
 help:        ## what there is to make
@@ -19,6 +19,9 @@ test: setup-krita ## every test, the real-Krita ones included
 
 test-fast: setup ## the tests that need no Krita
 	@$(PYTEST) -m 'not krita and not slow' tests/protocol tests/backend tests/plugin $(ARGS)
+
+test-kritas: setup-krita ## tests/krita in Krita 5.2, 5.3 and 6.0, each in a folder made by debootstrap (needs root)
+	@.ci/kritas $(ARGS)
 
 test-lowest: setup ## protocol, models, engine and command line on the lowest versions that are promised
 	@.ci/lowest $(ARGS)

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from .detail import Detail
 from .imaging.alpha import composite_on_white, uncomposite
-from .imaging.area import WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
+from .imaging.area import Thumbnail, WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
 from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
-from .imaging.thumbnail import Thumbnail
 from .method.engine import DiffEditEngine, Subject, content_id
 from .method.mask import automatic_threshold, final_mask, limit, unchanged
 from .method.memory import OutOfMemory

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.imaging.alpha import composite_on_white, uncomposite
-from diffedit_backend.imaging.area import bounds_of, choose_area, content_cells, from_work, to_cells, to_work
+from diffedit_backend.imaging.area import Thumbnail, bounds_of, choose_area, content_cells, from_work, to_cells, to_work
 from diffedit_backend.imaging.refine import guided_filter
-from diffedit_backend.imaging.thumbnail import Thumbnail
 from diffedit_protocol.messages import Bounds
 from hypothesis import given, settings
 from hypothesis import strategies as st

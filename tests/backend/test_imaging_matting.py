@@ -11,8 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from diffedit_backend.editing import edit_picture, paste
-from diffedit_backend.imaging.closed_form import closed_form
-from diffedit_backend.imaging.matting import matted
+from diffedit_backend.imaging.matting import closed_form, matted
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.mask import grow
 from diffedit_backend.method.steps import Cancelled
@@ -124,7 +123,7 @@ def test_matting_without_pymatting_is_refused_with_what_to_install(monkeypatch):
 
 def test_a_fresh_machine_compiles_one_function_and_no_more(tmp_path):
     script = """import numpy as np
-from diffedit_backend.imaging.matting import matted
+from diffedit_backend.imaging.matting import closed_form, matted
 mask = np.zeros((40, 40), np.uint8)
 mask[10:30, 10:30] = 255
 matted(np.zeros((40, 40, 3), np.uint8), mask, 4)"""

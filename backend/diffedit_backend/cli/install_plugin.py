@@ -1,4 +1,4 @@
-"""`diffedit install-plugin`: the Krita plugin into this person's Krita, enabled."""
+"""`diffedit install-plugin`: the Krita plugin into the user's Krita, enabled."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from diffedit_backend.krita import krita_installation as person
+    from diffedit_backend.krita import krita_installation
 
-    for krita in person.chosen(args.resources):
-        person.install(krita)
+    for krita in krita_installation.chosen(args.resources):
+        krita_installation.install(krita)
         print(f"{krita.kind}: the plugin is in {krita.resources / 'pykrita'} and enabled in {krita.kritarc}.")
     print("Start Krita anew; then Settings > Dockers > DiffEdit, and Tools > DiffEdit.")
     return 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
-from .memory_arguments import add_memory_arguments
+from .arguments import add_memory_arguments
 
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool

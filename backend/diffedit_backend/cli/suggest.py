@@ -1,8 +1,11 @@
-"""`diffedit suggest`: further wordings of a text, to be averaged with it."""
+"""`diffedit suggest`: further wordings of a text, to be averaged with it; for `diffedit edit --suggest` too."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
 HELP = "suggest further wordings of a text, by a language model (FLAN-T5)"
 
@@ -30,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from ..method.wordings import wordings
-    from .pictures.suggestions import suggested_texts
 
     (text,) = suggested_texts((args.text,), args.count, args.suggester, args.seed, args.device)
     if args.line:
@@ -38,3 +40,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(json.dumps(wordings(text), ensure_ascii=False) if args.json else "\n".join(wordings(text)))
     return 0
+
+
+def suggested_texts(texts: Sequence[str], count: int, name: str | None, seed: int, device: str | None) -> list[str]:
+    """Each text with up to `count` further wordings of its first, as many as a request has room for.
+
+    name: a folder or hub id; None takes the model in the data folder, else the default's. Raises ModelError,
+    BadInputError.
+    """
+    from ..method.wordings import joined, wordings
+    from ..models.catalogue.folders import kept_suggester
+    from ..models.catalogue.word_models import DEFAULT_SUGGESTER
+    from ..models.suggesting import check_suggestions, load_suggester
+
+    for text in texts:
+        check_suggestions(text, count)
+    suggester = load_suggester(name or kept_suggester() or DEFAULT_SUGGESTER, device)
+    return [
+        joined([*wordings(text), *suggester.suggest(wordings(text)[0], count, seed)], MAX_PROMPT_CHARACTERS)
+        for text in texts
+    ]

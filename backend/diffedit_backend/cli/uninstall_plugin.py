@@ -1,4 +1,4 @@
-"""`diffedit uninstall-plugin`: the plugin out of this person's Krita. Documents, prompts' history and keys stay."""
+"""`diffedit uninstall-plugin`: the plugin out of the user's Krita. Documents, prompts' history and keys stay."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.private_files import data_folder
 
-    from diffedit_backend.krita import krita_installation as person
+    from diffedit_backend.krita import krita_installation
 
-    for krita in person.chosen(args.resources):
-        if person.uninstall(krita):
+    for krita in krita_installation.chosen(args.resources):
+        if krita_installation.uninstall(krita):
             print(f"{krita.kind}: the plugin is taken out of {krita.resources}.")
         else:
             print(f"{krita.kind}: there was no plugin in {krita.resources}.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from .types import Pixels, Plane
 
 _PAPER = 255.0  # white: what artists see behind a transparent layer
 
@@ -18,7 +17,7 @@ def composite_on_white(pixels: Pixels) -> Pixels:
     return np.rint(pixels[..., :3] * alpha + _PAPER * (1 - alpha)).astype(np.uint8)
 
 
-def uncomposite(pixels: Pixels, alpha: NDArray[np.uint8]) -> Pixels:
+def uncomposite(pixels: Pixels, alpha: Plane) -> Pixels:
     """The straight colours that, at `alpha` (H, W), come nearest to `pixels` (H, W, 3) when laid on the paper."""
     if alpha.min(initial=255) == 255:
         return pixels

@@ -10,8 +10,7 @@ from diffedit_protocol.messages import Bounds
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.uint8]
+from .types import Pixels, Plane
 
 # What a model sees around a selection, as a share of the selection's longer side on each side.
 _CONTEXT = 0.35
@@ -23,6 +22,7 @@ _LONGEST = 2.0
 _WORTH_DETAIL = 1.25
 # over a region of at most this many native sides: 8 are some 200 windows, and 4096 px with Stable Diffusion 1.
 _LONGEST_DETAILED = 8.0
+_LONGEST_THUMBNAIL = 256  # px
 _ROUNDING = 1e-6  # px: a border that misses a pixel by less does not touch it
 
 
@@ -163,3 +163,29 @@ def _highest(plane: Plane, borders: NDArray[np.float64], axis: int) -> Plane:
     return np.maximum.reduceat(np.concatenate((plane, beyond), axis=axis), spans, axis=axis).take(
         np.arange(0, len(spans), 2), axis=axis
     )
+
+
+class Thumbnail:
+    """The picture (H, W, 3) reduced to at most _LONGEST_THUMBNAIL px; the work area's crop can be replaced."""
+
+    def __init__(self, picture: Pixels, area: WorkArea) -> None:
+        height, width = picture.shape[:2]
+        self._area = area
+        scale = min(1.0, _LONGEST_THUMBNAIL / max(height, width))
+        self._size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        crop = area.crop
+        left, top = round(crop.x * scale), round(crop.y * scale)
+        right, bottom = round((crop.x + crop.width) * scale), round((crop.y + crop.height) * scale)
+        self._place = (left, top)
+        self._crop_size = (max(1, right - left), max(1, bottom - top))
+        self._picture = picture
+        self._small: Image.Image | None = None
+
+    def with_work(self, pixels: Pixels) -> Pixels:
+        """The thumbnail with `pixels`, the model's padded picture, in place of the crop."""
+        if self._small is None:  # made for the first preview: many edits ask for none
+            self._small = Image.fromarray(self._picture).resize(self._size, Image.Resampling.BILINEAR)
+        shown = self._small.copy()
+        work = Image.fromarray(pixels[: self._area.height, : self._area.width])
+        shown.paste(work.resize(self._crop_size, Image.Resampling.BILINEAR), self._place)
+        return np.asarray(shown)

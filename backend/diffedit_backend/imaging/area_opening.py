@@ -8,10 +8,9 @@ that a client that cuts the map itself gets the same mask.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Plane = NDArray[np.uint8]
+from .types import Plane
 
 # Latent cells: the network tells no more than one value for each. Of 1 to 6 the best when it was chosen, on 200 bundled
 # scenes that the benchmark does not show; docs/make_figures.py measures them anew for docs/how-it-works.md.

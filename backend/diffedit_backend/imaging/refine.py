@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .types import Pixels
+
 EPS = 1e-4  # regularisation for colours in [0, 1]; the best of those measured on scenes with known truth
 _STRIP = 512  # rows of the full picture that are held as floats at once
 
@@ -44,7 +46,7 @@ def _coefficients(guide: Tensor, soft_map: Tensor, radius: int, eps: float) -> T
 
 
 def guided_filter(
-    picture: NDArray[np.uint8], soft_map: Tensor, radius: int, eps: float = EPS, device: torch.device | None = None
+    picture: Pixels, soft_map: Tensor, radius: int, eps: float = EPS, device: torch.device | None = None
 ) -> NDArray[np.float32]:
     """The soft map at the picture's size, its edges where the picture has edges.
 
@@ -70,7 +72,7 @@ def guided_filter(
     return out
 
 
-def _floats(picture: NDArray[np.uint8], device: torch.device, step: int) -> Tensor:
+def _floats(picture: Pixels, device: torch.device, step: int) -> Tensor:
     """(3, H, W) in [0, 1]; of a picture that will be averaged anyway, every other pixel where that leaves enough."""
     thin = max(1, step // 2)
     return _tensor(picture[::thin, ::thin], device)

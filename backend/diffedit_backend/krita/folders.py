@@ -1,4 +1,4 @@
-"""Where Krita keeps a person's plugins and settings on each system."""
+"""Where Krita keeps a user's plugins and settings on each system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEBIAN_TEST_PACKAGES = "xdotool imagemagick"
 
 
 def resource_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """Krita's resource folder (*Manage Resources > Open Resource Folder*) of the person that `environ` tells of.
+    """Krita's resource folder (*Manage Resources > Open Resource Folder*) of the user whose environment `environ` is.
 
     Plugins live in its `pykrita/`, their shortcuts in its `actions/`. Source: Krita's manual, "Resource Management".
     """

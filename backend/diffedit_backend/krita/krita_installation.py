@@ -1,4 +1,4 @@
-"""The Kritas of the person at this machine: their resource folders and kritarc files, plugin enabled or taken out."""
+"""The Kritas of the user of this machine: their resource folders and kritarc files, plugin enabled or taken out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class KritaInstallation:
 
 
 def kritas(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[KritaInstallation, ...]:
-    """Every Krita that this person may have, the ordinary one first. Source: Krita's manual; Flatpak's rules."""
+    """Every Krita that this user may have, the ordinary one first. Source: Krita's manual; Flatpak's rules."""
     ordinary = resource_folder(environ, platform)
     if platform == "win32":
         return (KritaInstallation("Krita", ordinary, Path(environ["LOCALAPPDATA"]) / "kritarc"),)

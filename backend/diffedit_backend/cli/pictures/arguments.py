@@ -8,7 +8,7 @@ from pathlib import Path
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, Adapter
 
-from ..memory_arguments import add_memory_arguments
+from ..arguments import add_memory_arguments
 
 DEFAULT_SUGGESTIONS = 16  # as many as the library's removed guide for DiffEdit averaged
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from diffedit_protocol.messages import EditRequest
@@ -76,7 +77,7 @@ def _keep(
 
 def _take_suggestions(args: argparse.Namespace) -> None:
     """Give both texts further wordings, and say them."""
-    from .suggestions import suggested_texts
+    from ..suggest import suggested_texts
 
     args.source, args.target = suggested_texts(
         (args.source, args.target), args.suggest, args.suggester, args.seed, args.device
@@ -107,7 +108,7 @@ def run_mask(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shared(args: argparse.Namespace) -> dict[str, object]:
+def _shared(args: argparse.Namespace) -> dict[str, Any]:
     names = ("source", "target", "threshold", "grow", "feather", "method", "quality", "matting", "attention")
     return {name: getattr(args, name) for name in names} | {"preview": False, "adapters": tuple(args.adapter)}
 

@@ -63,6 +63,7 @@ def edits_of(pictures: list[Path], folder: Path, defaults: dict[str, Any], table
 
     Raises BadInputError that names the table's line and what is wrong in it.
     """
+    rows: list[tuple[Path, dict[str, Any], str]]
     if table is None:
         rows = [(picture, {}, "the command line") for picture in pictures]
     else:

@@ -1,0 +1,100 @@
+"""What goes wrong while the backend is installed, in sentences for the artist that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+from ..translation import tr
+from .accelerators import GIB
+
+_NO_ROOM = re.compile(r"No space left on device|os error 28|os error 112|not enough space|Disk quota exceeded", re.I)
+_WRONG_HASH = re.compile(r"hash mismatch|DO NOT MATCH THE HASHES|Invalid hash", re.I)
+_PROXY = re.compile(r"\b407\b|proxy (?:authentication|error|connect)|tunnel(?:ing)? (?:error|failed)|ProxyError", re.I)
+_CERTIFICATE = re.compile(r"certificate verify failed|UnknownIssuer|invalid peer certificate|CERTIFICATE_VERIFY", re.I)
+_LOCKED = re.compile(
+    r"os error 32\b|WinError 32|being used by another process|os error 5\b|WinError 5\b|Access is denied", re.I
+)
+_READ_ONLY = re.compile(r"Read-only file system|os error 30|Permission denied|os error 13", re.I)
+_NETWORK = re.compile(
+    r"dns error|Name or service not known|name resolution|getaddrinfo|Connection refused|Connection reset|unreachable|"
+    r"timed out|error sending request|failed to fetch|Max retries|connection (?:ended|closed|error)|HTTP 5\d\d|"
+    r"RemoteDisconnected|IncompleteRead",
+    re.I,
+)
+_LACKS = re.compile(
+    r"No solution found|No matching distribution|was not found in the package registry|HTTP 404|"
+    r"not the page of a package index",
+    re.I,
+)
+
+
+def sentence_for(output: str, folder: Path, index: str) -> str:
+    """What an installer's output means for the artist."""
+    if _NO_ROOM.search(output):
+        return tr(
+            "The disk is full. Make room where '{folder}' lies, then try again: it goes on where it was.", folder=folder
+        )
+    if _WRONG_HASH.search(output):
+        return tr(
+            "A downloaded file is not the one that was published, and was deleted. Try again; if"
+            " it stays so, check the mirror in Settings."
+        )
+    if _PROXY.search(output):
+        return tr(
+            "The proxy refused the connection. Check HTTP_PROXY and HTTPS_PROXY, with name and "
+            "password where it asks for them."
+        )
+    if _CERTIFICATE.search(output):
+        return tr(
+            "The certificate of '{index}' is not trusted here. Check the machine's clock, or the mirror in Settings.",
+            index=without_password(index),
+        )
+    if _LOCKED.search(output):
+        return tr(
+            "Another program, often a virus scanner, holds a file in '{folder}'. Wait a minute "
+            "and try again, or exclude the folder from scanning.",
+            folder=folder,
+        )
+    if _READ_ONLY.search(output):
+        return tr("'{folder}' cannot be written. Choose another folder.", folder=folder)
+    if _LACKS.search(output):
+        return tr(
+            "'{index}' does not have a package that is needed. Check the mirror in Settings; the"
+            " log names the package.",
+            index=without_password(index),
+        )
+    if _NETWORK.search(output):
+        return tr(
+            "'{index}' cannot be reached. Check the network, then try again: it goes on where it was.",
+            index=without_password(index),
+        )
+    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+    return tr("The installation failed: {last} The log has all of it.", last=last[:200])
+
+
+def sentence_for_os_error(error: OSError, folder: Path) -> str:
+    """What an error of the file system means for the artist."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "winerror", 0) == 112:
+        return sentence_for("No space left on device", folder, "")
+    if getattr(error, "winerror", 0) in (5, 32):
+        return sentence_for("WinError 32", folder, "")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return sentence_for("Permission denied", folder, "")
+    return tr("The installation failed: {last} The log has all of it.", last=str(error)[:200])
+
+
+def gigabytes(count: int) -> str:
+    """ "1.6 GB", of 2^30 bytes."""
+    return f"{count / GIB:.1f} GB"
+
+
+def megabytes(count: int) -> str:
+    """ "172 MB", of 2^20 bytes."""
+    return f"{count / (1 << 20):,.0f} MB"
+
+
+def without_password(text: str) -> str:
+    """The text with the name and password of every address in it taken out."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1…@", text)

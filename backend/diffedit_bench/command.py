@@ -10,7 +10,7 @@ import importlib
 from types import ModuleType
 
 BENCHMARKS = ("fuzz", "krita", "load", "processor", "quality", "speed", "wire")
-HELP = "measure speed, quality, the wire and the server, as told by NAME"
+HELP = "measure speed, quality, the wire or the server: NAME chooses"
 
 
 def benchmarks() -> dict[str, ModuleType]:

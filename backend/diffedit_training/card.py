@@ -20,7 +20,7 @@ TEMPLATE = Path(__file__).parent / "card_template.md"
 def model_card(folder: Path) -> str:
     """The card of the run in `folder` and of the runs that it went on from.
 
-    Raises FileNotFoundError when nobody has said on which machine it ran (`machine.txt`).
+    Raises FileNotFoundError where `machine.txt`, which names the machine, is missing.
     """
     runs = record(folder)
     return Template(TEMPLATE.read_text()).substitute(

@@ -25,8 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
 from .examples import CELL, LABELS, Batch, ExampleStore
-from .journal import Journal
-from .record import note_stage, take_over
+from .record import Journal, note_stage, take_over
 from .scenes.scenes import SIZE
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS

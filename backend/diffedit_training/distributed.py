@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import start_processes
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def launch(work: Callable[..., None], workers: int, device: str, *args: Any) -> 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.start_processes(_member, (workers, port, work, args), nprocs=workers, start_method="spawn")
+    start_processes(_member, (workers, port, work, args), nprocs=workers, start_method="spawn")
 
 
 def _member(rank: int, size: int, port: int, work: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -20,7 +20,8 @@ from .distributed import DistributedGroup
 from .scenes.art import CLASSES, COLOURS
 from .scenes.backgrounds import BACKGROUNDS
 from .scenes.captions import caption
-from .scenes.scenes import Scene, Scenes, is_held_out
+from .scenes.scene import Scene
+from .scenes.scenes import Scenes, is_held_out
 from .vae import to_tensor
 
 CELL = 8  # px: one latent

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from .scenes.art import CLASSES, COLOURS, HUES
 from .scenes.backgrounds import BACKGROUNDS
-from .scenes.scenes import Pair, Thing
+from .scenes.scene import Thing
+from .scenes.scenes import Pair
 
 CROP = 40  # px: every crop and picture is brought to this size
 NOTHING = "nothing"  # the answer for a crop of mere ground

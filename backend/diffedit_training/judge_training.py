@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .judge import ANSWERS, NOTHING, crop, new_network, shown_colour, to_input
-from .scenes.scenes import SIZE, Scenes, Split, Thing
+from .scenes.scene import Thing
+from .scenes.scenes import SIZE, Scenes, Split
 
 STAGE = 3  # the seed's second number
 EPOCHS, BATCH, PEAK_LEARNING_RATE = 10, 64, 4e-3

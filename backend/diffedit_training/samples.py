@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from .scenes.captions import caption
-from .scenes.scenes import Scene, Scenes, Thing
+from .scenes.scene import Scene, Thing
+from .scenes.scenes import Scenes
 
 SAMPLE_SIZE = 512  # px
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from diffedit_backend.cli.program import main
-from diffedit_bench.processor.run import StepTime, compare_edits, time_steps
-from diffedit_bench.processor.table import table
+from diffedit_bench.processor.run import StepTime, compare_edits, table, time_steps
 
 
 @pytest.fixture

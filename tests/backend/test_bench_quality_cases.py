@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffedit_bench.quality.cases import DEFAULT_KINDS, EditCase, bundled_cases
-from diffedit_bench.quality.controls import Copy, Truth
 from diffedit_bench.quality.editors import Edited, pasted
-from diffedit_bench.quality.rows import Row, RowFile
+from diffedit_bench.quality.ours import Copy, Truth
+from diffedit_bench.quality.plots import sheet, strip
+from diffedit_bench.quality.run import Row, RowFile
 from diffedit_bench.quality.score import score
-from diffedit_bench.quality.sheets import sheet, strip
 from diffedit_protocol.errors import BadInputError
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from diffedit_bench.quality import metrics
-from diffedit_bench.quality.intervals import difference_figure, mean_figure
+from diffedit_bench.quality.report import difference_figure, mean_figure
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

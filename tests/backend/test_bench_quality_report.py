@@ -6,8 +6,8 @@ import json
 
 import pytest
 from diffedit_bench.quality import report as reports
-from diffedit_bench.quality.limits import losses, sentences
-from diffedit_bench.quality.rows import Row
+from diffedit_bench.quality.report import losses, sentences
+from diffedit_bench.quality.run import Row
 
 # What issue trackers and other programs read.
 KEYS = {

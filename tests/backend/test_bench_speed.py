@@ -7,10 +7,9 @@ import json
 import pytest
 import torch
 from diffedit_backend.cli.program import main
-from diffedit_bench.speed.memory import peak_bytes
 from diffedit_bench.speed.report import ratio, summary
-from diffedit_bench.speed.run import Row
-from diffedit_bench.speed.subjects import load_subject
+from diffedit_bench.speed.run import Row, peak_bytes
+from diffedit_bench.speed.sides import load_subject
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore::DeprecationWarning:diffusers")
 

@@ -7,7 +7,8 @@ import pytest
 from diffedit_training.scenes.art import CLASSES, COLOURS
 from diffedit_training.scenes.backgrounds import BACKGROUNDS, PHRASES, background
 from diffedit_training.scenes.captions import caption, vocabulary
-from diffedit_training.scenes.scenes import KINDS, Kind, Scene, Scenes, Thing, is_held_out
+from diffedit_training.scenes.scene import Scene, Thing
+from diffedit_training.scenes.scenes import KINDS, Kind, Scenes, is_held_out
 
 
 def test_a_seed_gives_the_same_scene_and_pixels_every_time():

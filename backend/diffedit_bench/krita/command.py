@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,11 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
     ):
 
         def repeated(function: Any, **arguments: Any) -> dict[str, float]:
-            told = []
+            found = []
             for _ in range(rounds):
                 krita.run(_close_all)
-                told.append(krita.run(function, limit=RUN_SECONDS, **arguments))
-            return _medians(told)
+                found.append(krita.run(function, limit=RUN_SECONDS, **arguments))
+            return _medians(found)
 
         stalls = [
             {"side": side, "depth": depth} | repeated(edit_large, side=side, model=model, depth=depth, profile=profile)
@@ -85,27 +86,27 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
     }
 
 
-def _close_all(stage):  # type: ignore[no-untyped-def]
+def _close_all(stage: Any) -> Iterator[Any]:
     yield from stage.close_all()
 
 
-def _medians(told: list[dict[str, float]]) -> dict[str, float]:
+def _medians(found: list[dict[str, float]]) -> dict[str, float]:
     """The median of every figure by itself."""
-    return {name: round(sorted(one[name] for one in told)[len(told) // 2], 1) for name in told[0]}
+    return {name: round(sorted(one[name] for one in found)[len(found) // 2], 1) for name in found[0]}
 
 
 def lines(report: dict[str, Any]) -> list[str]:
     """The report for a terminal."""
-    said = [f"Krita {report['krita']}, load {report['machine']['load']:.1f}; ms, median of {report['rounds']}"]
+    shown = [f"Krita {report['krita']}, load {report['machine']['load']:.1f}; ms, median of {report['rounds']}"]
     for entry in report["stalls_ms"]:
-        said.append(
+        shown.append(
             f"{entry['side']:>5} px {entry['depth']}: capture stall {entry['capture stall']:.0f}, "
             f"apply stall {entry['apply stall']:.0f}, {entry['apply stall beyond addChildNode']:.0f} of it outside "
             f"addChildNode, which took {entry['addChildNode']:.0f}"
         )
     for entry in report["live_threshold"]:
-        said.append(
+        shown.append(
             f"live threshold {entry['side']} px as {entry['shown as']}, feather {entry['feather']}: "
             f"{entry['updates a second']:.0f}/s, longest stall {entry['longest stall ms']:.0f} ms"
         )
-    return said
+    return shown

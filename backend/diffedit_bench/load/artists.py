@@ -1,7 +1,6 @@
 """Artists at one backend: what they ask for and when, and the queue that a server keeps for them.
 
-The same queue and the same artists are driven on a real floor of workers (load_measured.py) and on a simulated one
-(load_simulation.py). A floor keeps the time, in seconds from any beginning.
+Times are seconds on the clock of the workers, which may begin anywhere.
 """
 
 from __future__ import annotations
@@ -10,12 +9,15 @@ import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from diffedit_backend.server.fair_queue import Turns
 
-FIRST, TARGET, MASK = "first edit", "second target", "mask move"
-KINDS = (FIRST, TARGET, MASK)
+JobKind = Literal["first edit", "second target", "mask move"]
+FIRST: JobKind = "first edit"
+TARGET: JobKind = "second target"
+MASK: JobKind = "mask move"
+KINDS: tuple[JobKind, ...] = (FIRST, TARGET, MASK)
 NEW_PICTURE, NEW_TARGET = 0.3, 0.4  # shares of an artist's jobs; the rest are mask moves
 
 
@@ -25,7 +27,7 @@ class Ask:
 
     artist: str
     number: int
-    kind: str
+    kind: JobKind
     picture: int
     time: float
 
@@ -36,7 +38,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Served:
-    """A job that ended. `warm`: its worker had the picture's stages. `began`, `ended`: seconds on the floor's clock."""
+    """A job that ended. `warm`: its worker had the picture's stages. `began`, `ended`: seconds."""
 
     ask: Ask
     worker: str
@@ -64,12 +66,12 @@ class LoadScenario:
     seed: int = 0
 
 
-class Floor(Protocol):
-    """Workers and a clock."""
+class Workers(Protocol):
+    """A pool of workers and a clock."""
 
     def now(self) -> float: ...
 
-    def place(self, waiting: Sequence[Ask]) -> tuple[int, str] | None:
+    def assign(self, waiting: Sequence[Ask]) -> tuple[int, str] | None:
         """Which waiting job to begin now, and on which worker; None when all should wait."""
 
     def begin(self, ask: Ask, worker: str) -> bool:
@@ -80,7 +82,7 @@ class Floor(Protocol):
 
 
 class Artist:
-    """Draws jobs and think times from a seed, whatever the floor: a comparison has the same jobs on both sides."""
+    """Draws jobs and think times from a seed, whatever the workers: a comparison has the same jobs on both sides."""
 
     def __init__(self, name: str, scenario: LoadScenario) -> None:
         self.name = name
@@ -89,7 +91,7 @@ class Artist:
         self._number = self._picture = 0
 
     def next(self, now: float) -> Ask | None:
-        """The next job, after a think; None when the artist goes home."""
+        """The next job, after a think time; None after the scenario's last."""
         if self._number == self._scenario.jobs:
             return None
         time = now + self._rng.expovariate(1 / self._scenario.think)
@@ -103,27 +105,27 @@ class Artist:
         return Ask(self.name, self._number, kind, self._picture, time)
 
 
-def drive(floor: Floor, scenario: LoadScenario) -> list[Served]:
-    """Let every artist work through their jobs; each asks again a think after the last answer."""
+def drive(workers: Workers, scenario: LoadScenario) -> list[Served]:
+    """Let every artist work through their jobs; each asks again a think time after the last answer."""
     artists = {name: Artist(name, scenario) for name in (f"artist-{index}" for index in range(scenario.artists))}
-    coming = [(ask.time, ask.artist, ask) for artist in artists.values() if (ask := artist.next(floor.now()))]
+    coming = [(ask.time, ask.artist, ask) for artist in artists.values() if (ask := artist.next(workers.now()))]
     heapq.heapify(coming)
     turns: Turns[Ask] = Turns()
     running: dict[Ask, tuple[str, bool, float]] = {}
     served: list[Served] = []
     while coming or len(turns) or running:
-        while coming and coming[0][0] <= floor.now():
+        while coming and coming[0][0] <= workers.now():
             ask = heapq.heappop(coming)[2]
             turns.add(ask.artist, ask)
         waiting = list(turns)
-        while waiting and (place := floor.place(waiting)) is not None:
-            ask = waiting[place[0]]
+        while waiting and (assigned := workers.assign(waiting)) is not None:
+            ask = waiting[assigned[0]]
             turns.take(ask.artist, ask)
-            began = floor.now()
-            running[ask] = (place[1], floor.begin(ask, place[1]), began)
+            began = workers.now()
+            running[ask] = (assigned[1], workers.begin(ask, assigned[1]), began)
             waiting = list(turns)
-        for ask, failed in floor.wait(coming[0][0] if coming else float("inf")):
-            served.append(Served(ask, *running.pop(ask), floor.now(), failed))
-            if following := artists[ask.artist].next(floor.now()):
+        for ask, failed in workers.wait(coming[0][0] if coming else float("inf")):
+            served.append(Served(ask, *running.pop(ask), workers.now(), failed))
+            if following := artists[ask.artist].next(workers.now()):
                 heapq.heappush(coming, (following.time, following.artist, following))
     return served

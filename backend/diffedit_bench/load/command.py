@@ -1,10 +1,10 @@
 """`diffedit bench load`: how long artists wait at one backend, by the number of its workers, with affinity and without.
 
-One and two workers (`--real`) are measured with the bundled model on this machine; the others are simulated with the
-server's own queue and router and with service times measured here, or taken from the report of another machine.
+One and two workers (`--real`) are measured with the bundled model on this machine; for more (`--workers`) one formula
+gives how many artists they carry.
 
 Every part that was measured is kept in `parts/` of the output folder. A run that was ended, or in which a part failed,
-is gone on with by the same command; `--only` measures some parts, in pieces as short as a machine is free.
+is continued by the same command; `--only` measures some parts, in pieces as short as a machine is free.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffedit_protocol.errors import BadInputError, DiffEditError
 
 if TYPE_CHECKING:
+    from .artists import LoadScenario
     from .parts import Part, Parts
 
-HELP = "waiting time, cache hits and throughput of a studio, measured and simulated, and each executor's overhead"
+HELP = "measure waiting time, cache hits and throughput with several artists, and each executor's overhead"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             raise argparse.ArgumentTypeError(f"numbers of workers must be at least 1: {text}")
         return found
 
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.json, report.md, the plot and parts")
+    parser.add_argument("--out", type=Path, required=True, help="folder for report.json, report.md and parts")
     parser.add_argument("--artists", type=int, default=10, help="(default: 10)")
     parser.add_argument("--think", type=float, default=15.0, metavar="SECONDS", help="mean think time (default: 15)")
-    parser.add_argument("--jobs", type=int, default=200, help="of each artist, simulated (default: 200)")
-    parser.add_argument("--real-jobs", type=int, default=6, help="of each artist, measured (default: 6)")
-    parser.add_argument("--workers", type=numbers, default=(1, 2, 4, 8), help="to simulate (default: 1,2,4,8)")
+    parser.add_argument("--jobs", type=int, default=6, help="of each artist (default: 6)")
+    parser.add_argument(
+        "--workers", type=numbers, default=(1, 2, 4, 8), help="to use the formula for (default: 1,2,4,8)"
+    )
     parser.add_argument("--real", type=numbers, default=(1, 2), help="to measure; '' for none (default: 1,2)")
     parser.add_argument("--quality", choices=("draft", "normal", "fine"), default="draft", help="(default: draft)")
     parser.add_argument("--samples", type=int, default=8, help="of each service time (default: 8)")
@@ -47,13 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="PART",
         help="measure this part alone, the others as they were measured before: services, overhead (or one of "
-        "overhead-direct, -local, -ray), real (or one of real-1, real-2-with, real-2-without), simulate; may be given "
-        "again",
+        "overhead-direct, -local, -ray), real (or one of real-1, real-2-with, real-2-without); may be given again",
     )
     parser.add_argument("--again", action="store_true", help="measure also what was measured before")
-    parser.add_argument(
-        "--services", type=Path, metavar="REPORT", help="report.json of a machine: simulate only, with its times"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,35 +60,32 @@ def run(args: argparse.Namespace) -> int:
     from .report import write_report
 
     _check(args)
-    if args.services is not None:
-        print(write_report(args.out, _scenario(args, args.jobs), args.workers, _services_of_report(args.services), []))
-        return 0
     parts = Parts(args.out / "parts")
     plan = _plan(args)
     wanted = [name for name in plan if _is_wanted(name, args.only)]
-    if not wanted and "simulate" not in (args.only or ()):
-        raise BadInputError(f"--only {' '.join(args.only)} names no part. There are: {', '.join((*plan, 'simulate'))}.")
+    if not wanted:
+        raise BadInputError(f"--only {' '.join(args.only)} names no part. There are: {', '.join(plan)}.")
     found: dict[str, Part] = {}
-    failed = []
+    failed: list[str] = []
     for number, (name, (settings, measure)) in enumerate(plan.items(), 1):
         part = parts.find(name, settings)
         if name in wanted and (part is None or args.again):
-            _say(f"{number} of {len(plan)}: {name}")
+            _log(f"{number} of {len(plan)}: {name}")
             part = _measured(parts, name, settings, measure, failed)
         elif part is not None:
-            _say(f"{number} of {len(plan)}: {name}: as measured before, in {part.seconds:.0f} s")
+            _log(f"{number} of {len(plan)}: {name}: as measured before, in {part.seconds:.0f} s")
         if part is not None:
             found[name] = part
     if "services" not in found:
-        _say("no report yet: it needs the service times (--only services)")
+        _log("no report yet: it needs the service times (--only services)")
         return 1 if failed else 0
-    from .services import services_from
+    from .workers import services_from_json
 
-    services = services_from(found["services"].result)
-    print(write_report(args.out, _scenario(args, args.jobs), args.workers, services, list(found.values())))
+    services = services_from_json(found["services"].result)
+    print(write_report(args.out, _scenario(args), args.workers, services, list(found.values())))
     missing = [name for name in plan if name not in found]
     if missing:
-        _say(f"not measured yet: {', '.join(missing)}; the same command without --only measures them")
+        _log(f"not measured yet: {', '.join(missing)}; the same command without --only measures them")
     return 1 if failed else 0
 
 
@@ -101,9 +97,9 @@ def _measured(
         part = parts.measure(name, settings, measure)
     except (DiffEditError, TimeoutError) as error:
         failed.append(name)
-        _say(f"{name} failed: {error}")
+        _log(f"{name} failed: {error}")
         return None
-    _say(f"{name}: {part.seconds:.0f} s, load average {part.load[0]:.1f} before and {part.load[1]:.1f} after")
+    _log(f"{name}: {part.seconds:.0f} s, load average {part.load[0]:.1f} before and {part.load[1]:.1f} after")
     return part
 
 
@@ -112,32 +108,30 @@ def _plan(args: argparse.Namespace) -> dict[str, tuple[dict[str, Any], Callable[
     from diffedit_backend.executors.routing import BEHIND
 
     from .artists import drive
-    from .measured import local_floor
-    from .overhead import measure_overhead
     from .parts import served_to_json
-    from .services import as_lists, measure_services
+    from .workers import local_workers, measure_overhead, measure_services, services_to_json
 
     quality: dict[str, Any] = {"quality": args.quality}
     plan: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
         "services": (
             quality | {"samples": args.samples},
-            lambda: as_lists(measure_services(args.quality, args.samples)),
+            lambda: services_to_json(measure_services(args.quality, args.samples)),
         )
     }
     executors = ["direct", "local"] + (["ray"] if importlib.util.find_spec("ray") is not None else [])
     for executor in executors:
         plan[f"overhead-{executor}"] = (
             quality | {"rounds": args.rounds},
-            lambda executor=executor: measure_overhead(args.quality, args.rounds, executor),
+            partial(measure_overhead, args.quality, args.rounds, executor),
         )
-    scenario = _scenario(args, args.real_jobs)
+    scenario = _scenario(args)
     for workers in args.real:
         for affinity in (True, False) if workers > 1 else (True,):
-            settings = quality | {"artists": args.artists, "think": args.think, "jobs": args.real_jobs}
+            settings = quality | {"artists": args.artists, "think": args.think, "jobs": args.jobs}
 
             def measure(workers: int = workers, affinity: bool = affinity) -> Any:
-                with local_floor(workers, args.quality, BEHIND if affinity else 0) as floor:
-                    return served_to_json(drive(floor, scenario))
+                with local_workers(workers, args.quality, BEHIND if affinity else 0) as pool:
+                    return served_to_json(drive(pool, scenario))
 
             name = real_name(workers, affinity)
             plan[name] = (settings | {"seed": args.seed, "workers": workers, "affinity": affinity}, measure)
@@ -153,27 +147,19 @@ def _is_wanted(name: str, only: list[str] | None) -> bool:
     return only is None or any(name == part or name.startswith(f"{part}-") for part in only)
 
 
-def _scenario(args: argparse.Namespace, jobs: int) -> Any:
+def _scenario(args: argparse.Namespace) -> LoadScenario:
     from .artists import LoadScenario
 
-    return LoadScenario(args.artists, jobs, args.think, args.seed)
-
-
-def _services_of_report(path: Path) -> Any:
-    import json
-
-    from .services import services_from
-
-    return services_from(json.loads(path.read_text())["services"])
+    return LoadScenario(args.artists, args.jobs, args.think, args.seed)
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("artists", "jobs", "real_jobs", "samples", "rounds"):
+    for name in ("artists", "jobs", "samples", "rounds"):
         if getattr(args, name) < 1:
             raise BadInputError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1.")
     if args.think <= 0:
         raise BadInputError(f"--think is {args.think}; it must be more than 0 seconds.")
 
 
-def _say(what: str) -> None:
-    print(f"bench load: {what}", file=sys.stderr, flush=True)
+def _log(sentence: str) -> None:
+    print(f"bench load: {sentence}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""From measured parts and simulated runs to `report.json`, tables in Markdown and a plot."""
+"""From measured parts to `report.json` and tables in Markdown, with one formula for more workers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from typing import Any
 
-from .artists import LoadScenario
-from .overhead import EXECUTORS, overheads
+import numpy as np
+
+from .artists import FIRST, MASK, NEW_PICTURE, NEW_TARGET, TARGET, LoadScenario, Served
 from .parts import Part, machine, served_from_json
-from .plot import draw
-from .rows import BEARABLE, DRAWS, FIGURES, MOST_ARTISTS, Row, Spread, beside, most_artists, row_of, simulated
-from .services import as_lists, services_seen
-from .simulation import Services
+from .workers import EXECUTORS, ServiceTimes, overheads, services_to_json
 
 SHOWN = {
     "wait_p50": "wait p50, s",
@@ -27,65 +26,90 @@ SHOWN = {
 
 
 @dataclass(frozen=True)
-class Check:
-    """A measured run beside the same artists simulated.
+class Row:
+    """One measured run. Seconds of waiting until a worker began; `hit_rate`: of the jobs on a picture that was edited
+    before, those whose worker had its stages; `per_minute`: jobs ended; `failed`: those that ended with an error.
 
-    `own`: with the service times of that very run, which tries the queue and the router alone. `single`: with those of
-    one worker that had the machine for itself, as all other simulated rows are made.
+    `affinity`: None where it makes no difference, at one worker."""
+
+    workers: int
+    affinity: bool | None
+    jobs: int
+    failed: int
+    wait_p50: float
+    wait_p95: float
+    answer_p50: float
+    hit_rate: float
+    per_minute: float
+
+
+def row_of(workers: int, affinity: bool, served: Sequence[Served]) -> Row:
+    waits = [job.waited for job in served]
+    known = [job.warm for job in served if job.ask.kind != FIRST]
+    length = max(job.ended for job in served) - min(job.ask.time for job in served)
+    return Row(
+        workers,
+        affinity if workers > 1 else None,
+        len(served),
+        sum(job.failed for job in served),
+        float(np.percentile(waits, 50)),
+        float(np.percentile(waits, 95)),
+        float(np.percentile([job.ended - job.ask.time for job in served], 50)),
+        sum(known) / len(known) if known else 0.0,
+        60 * len(served) / length,
+    )
+
+
+def mean_job_seconds(services: ServiceTimes) -> float:
+    """Mean seconds of an artist's jobs, every picture in the cache after its first edit."""
+    shares = {FIRST: NEW_PICTURE, TARGET: NEW_TARGET, MASK: 1 - NEW_PICTURE - NEW_TARGET}
+    return sum(share * mean(services[kind, kind != FIRST]) for kind, share in shares.items())
+
+
+def artists_carried(workers: int, think: float, job: float) -> int:
+    """About how many artists `workers` carry with short waits: workers at half load.
+
+    An artist asks every `think` + `job` seconds and keeps a worker busy for `job` of them. At a load of a half hardly
+    anyone waits, and at 0.8 to 0.9 queues grow long (an M/M/c queue); half leaves room for what comes at once.
     """
-
-    measured: Row
-    own: dict[str, Spread]
-    single: dict[str, Spread]
+    return max(1, int(workers * (think + job) / (2 * job)))
 
 
 def write_report(
-    folder: Path, scenario: LoadScenario, workers: Sequence[int], services: Services, parts: Sequence[Part]
+    folder: Path, scenario: LoadScenario, workers: Sequence[int], services: ServiceTimes, parts: Sequence[Part]
 ) -> str:
-    """Write report.json, report.md and load.png into `folder`; returns the Markdown. `workers`: numbers to simulate."""
+    """Write report.json and report.md into `folder`; returns the latter. `workers`: numbers to use the formula for."""
     folder.mkdir(parents=True, exist_ok=True)
-    checks = [_check(part, services) for part in parts if part.name.startswith("real-")]
     rows = [
-        simulated(number, affinity, services, scenario)
-        for number in workers
-        for affinity in ((True, False) if number > 1 else (True,))
+        row_of(part.settings["workers"], part.settings["affinity"], served_from_json(part.result))
+        for part in parts
+        if part.name.startswith("real-")
     ]
-    sizes = {number: most_artists(number, services, scenario.think, scenario.seed) for number in workers}
-    measured = {name: part.result for name in EXECUTORS for part in parts if part.name == f"overhead-{name}"}
-    overhead = overheads(measured)
+    job = mean_job_seconds(services)
+    carried = {number: artists_carried(number, scenario.think, job) for number in workers}
+    overhead = overheads({name: part.result for name in EXECUTORS for part in parts if part.name == f"overhead-{name}"})
     report = {
         "machine": machine(),
-        "studio": asdict(scenario),
-        "services": as_lists(services),
-        "rows": [asdict(row) for row in (*(check.measured for check in checks), *rows)],
-        "checks": [asdict(check) for check in checks],
-        "most_artists": {"waiting_p95": BEARABLE, "by_workers": sizes},
+        "scenario": asdict(scenario),
+        "services": services_to_json(services),
+        "rows": [asdict(row) for row in rows],
+        "mean_job_seconds": job,
+        "artists_carried": carried,
         "overhead": overhead,
         "parts": [{key: value for key, value in asdict(part).items() if key != "result"} for part in parts],
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    lines = _introduction(scenario, parts)
-    lines += _checked(checks)
-    lines += _simulated(rows, sizes, scenario)
-    lines += _services(services)
-    lines += _overheads(overhead)
-    lines += _parts(parts)
+    lines = [
+        *_introduction(scenario, parts),
+        *_measured(rows),
+        *_carried(carried, scenario.think, job),
+        *_services(services),
+        *_overheads(overhead),
+        *_parts(parts),
+    ]
     text = "\n".join(lines) + "\n"
     (folder / "report.md").write_text(text)
-    draw([*(check.measured for check in checks), *rows], folder / "load.png")
     return text
-
-
-def _check(part: Part, services: Services) -> Check:
-    served = served_from_json(part.result)
-    settings = part.settings
-    scenario = LoadScenario(settings["artists"], settings["jobs"], settings["think"], settings["seed"])
-    workers, affinity = settings["workers"], settings["affinity"]
-    return Check(
-        row_of("measured", workers, affinity, served),
-        beside(workers, affinity, services_seen(served, services), scenario),
-        beside(workers, affinity, services, scenario),
-    )
 
 
 def _introduction(scenario: LoadScenario, parts: Sequence[Part]) -> list[str]:
@@ -94,73 +118,51 @@ def _introduction(scenario: LoadScenario, parts: Sequence[Part]) -> list[str]:
     return [
         f"{scenario.artists} artists, {scenario.think:g} s of think time on average; {machine()}.{busy}",
         "",
-        "*Measured*: real workers with the bundled model, each one process with one thread. *Simulated*: the server's "
-        "own queue and router in simulated time, with the service times that were measured on one worker.",
+        "Real workers with the bundled model, each one process with one thread.",
     ]
 
 
-def _checked(checks: Sequence[Check]) -> list[str]:
-    if not checks:
-        return ["", "Nothing was measured with several artists here: every row below is simulated."]
+def _measured(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return ["", "Nothing was measured with several artists here."]
     lines = [
         "",
-        f"## Measured, and the same artists simulated (median, least and greatest of {DRAWS} runs)",
+        "## Several artists",
         "",
-        f"| workers | affinity | | jobs | {' | '.join(SHOWN.values())} | failed |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    within = 0
-    for check in checks:
-        row = check.measured
-        cells = [str(row.workers), _affinity(row), "**measured**", str(row.jobs)]
-        cells += [f"**{_cell(figure, getattr(row, figure))}**" for figure in FIGURES]
-        lines.append(f"| {' | '.join(cells)} | {row.failed} |")
-        for name, spreads in (("its own service times", check.own), ("one worker's service times", check.single)):
-            cells = ["", "", f"simulated, {name}", ""]
-            for figure in FIGURES:
-                spread = spreads[figure]
-                least, greatest = (_cell(figure, value) for value in (spread.least, spread.greatest))
-                cells.append(f"{_cell(figure, spread.median)} ({least} to {greatest})")
-            lines.append(f"| {' | '.join(cells)} | |")
-        within += sum(check.own[name].least <= getattr(row, name) <= check.own[name].greatest for name in FIGURES)
-    lines += [
-        "",
-        f"With a run's own service times, {within} of {len(checks) * len(FIGURES)} measured figures lie between the "
-        "least and the greatest simulated one. Where one worker's service times give other figures, jobs took another "
-        "time in the run: other programs ran, or the workers of one machine slowed each other down.",
-    ]
-    return lines
-
-
-def _simulated(rows: Sequence[Row], sizes: dict[int, int], scenario: LoadScenario) -> list[str]:
-    lines = [
-        "",
-        f"## Simulated, {scenario.jobs} jobs of each artist",
-        "",
-        f"| workers | affinity | {' | '.join(SHOWN.values())} |",
-        "|---|---|---|---|---|---|---|",
+        f"| workers | affinity | jobs | {' | '.join(SHOWN.values())} | failed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [str(row.workers), _affinity(row), *(_cell(figure, getattr(row, figure)) for figure in FIGURES)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"| workers | artists that they carry: 19 of 20 jobs wait at most {BEARABLE:g} s |", "|---|---|"]
-    lines += [
-        f"| {number} | {f'{MOST_ARTISTS} or more' if size >= MOST_ARTISTS - 1 else size} |"
-        for number, size in sizes.items()
-    ]
+        affinity = "no difference" if row.affinity is None else "with" if row.affinity else "without"
+        cells = [str(row.workers), affinity, str(row.jobs), *(_cell(name, getattr(row, name)) for name in SHOWN)]
+        lines.append(f"| {' | '.join(cells)} | {row.failed} |")
     return lines
 
 
-def _services(services: Services) -> list[str]:
+def _carried(carried: dict[int, int], think: float, job: float) -> list[str]:
     lines = [
         "",
-        "## Measured: service times on one worker",
+        "## More workers",
+        "",
+        f"`workers × (think time + job) / (2 × job)` artists, with {think:g} s of think time and {job:.2f} s for a job "
+        "on average:",
+        "",
+        "| workers | artists |",
+        "|---|---|",
+    ]
+    return lines + [f"| {number} | {artists} |" for number, artists in carried.items()]
+
+
+def _services(services: ServiceTimes) -> list[str]:
+    lines = [
+        "",
+        "## Service times on one worker",
         "",
         "| | median, s | least | greatest |",
         "|---|---|---|---|",
     ]
     for (kind, warm), found in services.items():
-        if kind != "first edit" or not warm:
+        if kind != FIRST or not warm:
             name = f"{kind}, {'picture in the cache' if warm else 'picture new to the worker'}"
             lines.append(f"| {name} | {median(found):.3f} | {min(found):.3f} | {max(found):.3f} |")
     return lines
@@ -171,7 +173,7 @@ def _overheads(overhead: dict[str, dict[str, float]]) -> list[str]:
         return []
     lines = [
         "",
-        "## Measured: a mask move with everything cached, through each executor",
+        "## A mask move with everything cached, through each executor",
         "",
         "| | median, ms | more than a direct call, ms |",
         "|---|---|---|",
@@ -197,11 +199,7 @@ def _parts(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-def _affinity(row: Row) -> str:
-    return "no difference" if row.affinity is None else "with" if row.affinity else "without"
-
-
-def _cell(figure: str, value: float) -> str:
+def _cell(figure: str, value: Any) -> str:
     if figure == "hit_rate":
         return f"{value:.0%}"
     return f"{value:.0f}" if figure == "per_minute" else f"{value:.1f}"

@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .run import compare_edits, processor_name, time_steps
-    from .table import table
+    from .run import compare_edits, processor_name, table, time_steps
 
     precisions = tuple(args.precision or PRECISIONS)
     steps = [row for size in args.size or SIZES for row in time_steps(size, precisions, args.rounds)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from statistics import mean, median
 from typing import Any
 
@@ -26,7 +28,7 @@ from ..speed.models import random_unet
 
 _CPU = torch.device("cpu")
 _TOKENS = 77
-_SAME = 99.0  # dB, told for two pictures that are equal
+_SAME = 99.0  # dB, reported for two pictures that are equal
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def compare_edits(precision: str, scenes: int) -> EditDifference:
     cases = bundled_cases(scenes, 0, exact.model.native_size)
     overlaps, levels, truths = [], [], []
     for case in map(cases.load, tqdm(cases.names, unit="scene", desc=precision)):
-        assert case.mask is not None  # every scene of the generator tells its own
+        assert case.mask is not None  # every scene of the generator has one
         request = EditRequest(case.source_text, case.target_text)
         first, second = (edit_picture(engine, request, case.source) for engine in (exact, halved))
         overlaps.append(_iou(_found(first), _found(second)))
@@ -159,3 +161,38 @@ def _iou(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
 def _psnr(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
     error = ((one.astype(np.float64) - other) ** 2).mean()
     return float(10 * np.log10(255**2 / error)) if error else _SAME
+
+
+def table(processor: str, steps: Sequence[StepTime], edits: Sequence[EditDifference]) -> str:
+    """Steps by size, each beside the first row of its size; then the edits. A star marks what is chosen by default."""
+    lines = [
+        f"{processor}; * is the default",
+        "",
+        "| model | precision | threads | UNet | step, median | least | beside the first | processor time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for _, group in groupby(steps, key=lambda row: row.size):
+        rows = list(group)
+        lines += [_step_row(row, rows[0]) for row in rows]
+    if edits:
+        lines += [
+            "",
+            "| bundled model, beside fp32 | scenes | mask IoU, mean | least | picture, median | least | "
+            "IoU with the true mask, fp32 | in this precision |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+    lines += [
+        f"| {row.precision} | {row.scenes} | {row.mask_iou[0]:.3f} | {row.mask_iou[1]:.3f} | {row.psnr[0]:.1f} dB | "
+        f"{row.psnr[1]:.1f} dB | {row.true_iou[0]:.3f} | {row.true_iou[1]:.3f} |"
+        for row in edits
+    ]
+    return "\n".join(lines)
+
+
+def _step_row(row: StepTime, first: StepTime) -> str:
+    name = f"{row.size} *" if row.chosen else row.size
+    return (
+        f"| {name} | {row.precision} | {row.threads} | {row.weights / 1e6:.0f} MB | {row.seconds * 1000:.0f} ms | "
+        f"{row.least_seconds * 1000:.0f} ms | {row.least_seconds / first.least_seconds:.2f} | "
+        f"{row.processor_seconds * 1000:.0f} ms |"
+    )

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kinds",
         type=kinds,
         default=DEFAULT_KINDS,
-        help=f"kinds of edit, of {','.join(KINDS)} (default: all but add, whose place no word tells)",
+        help=f"kinds of edit, of {','.join(KINDS)} (default: all but add, whose place no word gives)",
     )
     parser.add_argument(
         "--curves", type=names, default=("ours",), help="editors to run at more encoding ratios (default: ours)"
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.cases is not None and args.cases < 1:
         raise BadInputError(f"--cases must be at least 1, not {args.cases}.")
     if args.pie_bench is not None:
-        from .piebench_run import run_pie_bench
+        from .piebench import run_pie_bench
 
         report = run_pie_bench(args)
     else:

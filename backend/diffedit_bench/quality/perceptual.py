@@ -1,7 +1,7 @@
 """The figures of PIE-Bench that need other people's weights: structure distance (DINO), LPIPS, CLIP score.
 
 Weights are taken from the local cache of the hub they come from; they are downloaded only where that is asked for. A
-figure whose weights are missing is not run, and says so.
+figure whose weights are missing is not run, and the report says why.
 """
 
 from __future__ import annotations

@@ -1,16 +1,75 @@
-"""From rows to figures with intervals: `report.json`, and the same as a Markdown table."""
+"""Means and their 95 % intervals: percentile bootstrap over cases (Efron 1979)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .editors import DEFAULT_RATIO
-from .intervals import Figure, difference_figure, mean_figure, same
 from .metrics import psnr
-from .rows import Row
+from .run import Row
+
+RESAMPLES = 2000
+
+
+CONFIDENCE = 0.95
+
+
+_SEED = 20221020  # any; fixed, so that the same rows give the same report
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value and the interval in which it would fall for other cases of the same kind."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        return {name: float(f"{value:.6g}") for name, value in asdict(self).items()}
+
+
+def same(mean: float) -> float:
+    """The figure is the mean itself."""
+    return mean
+
+
+def mean_figure(values: Sequence[float | None], finish: Callable[[float], float] = same) -> Figure | None:
+    """`finish(mean)` over the values that are known, with its interval; None where no value is known.
+
+    `finish` must be monotonous: `psnr` of mean squared errors, for one.
+    """
+    known = np.array([value for value in values if value is not None], np.float64)
+    if not known.size:
+        return None
+    means = known[_picks(known.size)].mean(1)
+    ends = sorted(finish(float(end)) for end in np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    return Figure(finish(float(known.mean())), ends[0], ends[1])
+
+
+def difference_figure(
+    ours: Sequence[float], theirs: Sequence[float], finish: Callable[[float], float] = same
+) -> Figure | None:
+    """`finish(mean of ours) - finish(mean of theirs)` on the same cases, in the same order; None without a case."""
+    if not ours:
+        return None
+    first, second = np.array(ours, np.float64), np.array(theirs, np.float64)
+    picks = _picks(first.size)
+    spread = [
+        finish(float(a)) - finish(float(b)) for a, b in zip(first[picks].mean(1), second[picks].mean(1), strict=True)
+    ]
+    low, high = np.quantile(spread, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Figure(finish(float(first.mean())) - finish(float(second.mean())), float(low), float(high))
+
+
+def _picks(count: int) -> NDArray[np.int64]:
+    return np.random.default_rng(_SEED).integers(count, size=(RESAMPLES, count))
 
 
 @dataclass(frozen=True)
@@ -41,6 +100,8 @@ COLUMNS = (
     Column("evaluations", "evaluations", "UNet samples", 1, -1),
     Column("seconds", "seconds", "seconds", 2, -1),
 )
+
+
 DETAILS = (
     Column("inside_ssim", "inside_ssim", "inside SSIM", 3, +1),
     Column("outside_ssim", "outside_ssim", "outside SSIM", 3, +1),
@@ -51,7 +112,10 @@ DETAILS = (
     Column("area", "area", "mask's share of the picture", 3, -1),
     Column("cpu_seconds", "cpu_seconds", "CPU seconds", 2, -1),
 )
+
+
 CURVES = ("success", "inside_psnr", "outside_psnr_before", "outside_psnr_after")
+
 
 Json = dict[str, Any]
 
@@ -135,3 +199,38 @@ def _cell(value: Json | None, column: Column) -> str:
         return "–"
     middle, low, high = (f"{value[end] * column.factor:.{column.digits}f}" for end in ("value", "low", "high"))
     return middle if low == high else f"{middle} ({low}–{high})"
+
+
+# From a perfect edit to ours, every editor adds one thing that can fail.
+_LADDER = (
+    ("truth", "the judge, who is shown the true edit"),
+    ("truth-vae", "the autoencoder, that the true edit went through"),
+    ("changed-mask", "the model and the denoising, with every place free that has to change"),
+    ("true-mask", "the space, when only the old thing's place is free"),
+    ("ours", "the search for the mask"),
+)
+
+
+def losses(report: dict[str, Any]) -> list[tuple[str, float]]:
+    """(cause, share of all edits that it costs; negative: gained) in the ladder's order, for the editors that ran."""
+    success = {
+        name: figures["success"]["value"] for name, figures in report["editors"].items() if figures.get("success")
+    }
+    before, found = 1.0, []
+    for name, cause in _LADDER:
+        if name in success:
+            found.append((cause, before - success[name]))
+            before = success[name]
+    return found
+
+
+def sentences(report: dict[str, Any]) -> str:
+    """The losses as Markdown, the largest named; empty where no editor was judged."""
+    found = losses(report)
+    if not found:
+        return ""
+    lines = [f"* {0.0 - share:+.1%} {cause}" for cause, share in found]
+    cause, share = max(found, key=lambda loss: loss[1])
+    if share > 0:
+        lines.append(f"\nMost is lost to {cause}: {share:.1%} of all edits.")
+    return "\n".join(lines)

@@ -53,9 +53,17 @@ def make_editors(names: Sequence[str], model: LoadedModel) -> list[Editor]:
 def _make(name: str, model: LoadedModel) -> Editor:
     from diffedit_backend.method.engine import DiffEditEngine
 
-    from .controls import Copy, Truth, TruthThroughAutoencoder
-    from .editor_library import LibraryEditor
-    from .editor_ours import MASKS, EngineWithoutInversion, GivenMaskEditor, OurEditor, true_mask
+    from .library import LibraryEditor
+    from .ours import (
+        MASKS,
+        Copy,
+        EngineWithoutInversion,
+        GivenMaskEditor,
+        OurEditor,
+        Truth,
+        TruthThroughAutoencoder,
+        true_mask,
+    )
 
     if name in LIBRARIES:
         return LibraryEditor(name, model, tuned=name == "library-tuned")

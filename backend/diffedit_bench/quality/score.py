@@ -7,7 +7,7 @@ import numpy as np
 from .cases import EditCase, Picture, Region
 from .editors import Edited, pasted
 from .metrics import auroc, best_iou, boundary_f, iou, mse, ssim_map
-from .rows import Row
+from .run import Row
 
 _HALF = 128  # of 255: soft masks count as masks from here on
 

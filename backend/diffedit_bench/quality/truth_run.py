@@ -12,10 +12,9 @@ from diffedit_protocol.errors import BadInputError
 
 from . import report as reports
 from .cases import bundled_cases
-from .limits import sentences
+from .report import sentences
 from .roster import ALL, DEFAULT, make_editors
-from .rows import RowFile
-from .run import StripsOf, run_all
+from .run import RowFile, StripsOf, run_all
 
 
 def run_with_truth(args: argparse.Namespace) -> Path:
@@ -52,8 +51,7 @@ def run_with_truth(args: argparse.Namespace) -> Path:
 
 def _write(out: Path, report: dict[str, Any], strips: StripsOf, names: Sequence[str]) -> Path:
     """Plots, contact sheets and `report.md`; returns the path of the last."""
-    from .plots import draw_curves, draw_editors
-    from .sheets import sheet
+    from .plots import draw_curves, draw_editors, sheet
 
     draw_editors(report, out / "editors.png")
     pictures = ["![figures of the editors](editors.png)"]
@@ -75,10 +73,10 @@ def _sections(report: dict[str, Any]) -> list[str]:
     sections = [
         "# Quality of edits",
         f"Model {report['model']!r} ({report['picture_size']} px) on held-out scenes, seed {report['seed']}, "
-        f"encoding ratio {report['ratio']}. Intervals are 95 %, by bootstrap over the cases. Edit success is told by "
-        f"the bundled judge, right on held-out scenes in: {judged}. PSNR is that of the mean squared error over the "
-        "cases, 100 dB for none; outside is where source and true edit agree. Editors without a soft map are given "
-        "their mask for one.",
+        f"encoding ratio {report['ratio']}. Intervals are 95 %, by bootstrap over the cases. Edit success is what "
+        f"the bundled judge finds; it is right on held-out scenes in: {judged}. PSNR is that of the mean squared error "
+        "over the cases, 100 dB for none; outside is where source and true edit agree. Editors without a soft map are "
+        "given their mask for one.",
         reports.table(report["editors"], reports.COLUMNS),
         reports.table(report["details"], reports.DETAILS),
         "\n".join(f"* **{name}**: {ALL[name]}" for name in report["editors"]),

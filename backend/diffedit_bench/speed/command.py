@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .report import write_report
     from .run import time_pairs
-    from .subjects import load_subject
+    from .sides import load_subject
 
     subject = load_subject(args.size, args.device, args.dtype, args.compile)
     rows = time_pairs(subject, args.steps, args.pairs, args.clock)

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from .run import SCENARIOS, Row
-from .subjects import Subject
+from .sides import Subject
 
 
 def ratio(

@@ -1,7 +1,8 @@
-"""Everything is timed in turn, so that what else the machine does falls on all alike."""
+"""The most memory that tensors take at once while something runs, weights not counted."""
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,22 +10,47 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.mask import final_mask
 from PIL import Image
 from tqdm import tqdm
 
-from .memory import peak_bytes
-from .sides import EngineSide, PipelineSide, Result, synchronise
-from .subjects import Subject
+from .sides import EngineSide, PipelineSide, Result, Subject, synchronise
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """Bytes allocated at the peak of `work()` beyond those allocated before, by torch, on the device or on the CPU."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    # The averaged tables of the profiler lose the order of events; the peak needs it.
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
 
 SCENARIOS = ("first_edit", "second_target", "second_target_inversion_kept", "four_variations")
+
+
 _OF_SIDE = {
     "library": SCENARIOS,
     "reference": ("first_edit",),
     "paper": ("first_edit",),
     "fast": ("first_edit", "second_target", "four_variations"),
 }
+
+
 # The side in px of a picture whose threshold an artist moves; how often it is moved, and how often by a whole request.
 MOVED_SIDE, MOVES, REQUESTS = 1024, 20, 3
 

@@ -1,23 +1,150 @@
-"""The competitors: the library's deprecated pipeline, our pipeline in its reference mode, our engine."""
+"""What is timed: one model and one edit of one picture at the model's size."""
 
 from __future__ import annotations
 
+import platform
 import time
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.schedule import NoiseSchedule
+from diffedit_backend.models import LoadedModel, load_model, use_threads
+from diffedit_backend.models.compiling import compiled_unet
+from diffedit_backend.models.device import choose_device, choose_dtype
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
-from .subjects import Subject
+if TYPE_CHECKING:
+    from diffusers import DDIMInverseScheduler, DDIMScheduler
+
+# Dense matrix arithmetic with 16-bit inputs, in TFLOP/s, from the makers' data sheets.
+PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "4090": 165.2, "3090": 71.0}
+
+
+# Where `diffedit bench quality` begins to count held-out scenes.
+_SCENE = 700_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model and what it is asked for. `picture`: (H, W, 3) uint8 at the model's size."""
+
+    size: str
+    model: LoadedModel
+    picture: NDArray[np.uint8]
+    source: str
+    target: str
+    second_target: str
+
+    @property
+    def device_name(self) -> str:
+        if self.model.device.type == "cuda":
+            return str(torch.cuda.get_device_name(self.model.device))
+        return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+    @property
+    def peak_tflops(self) -> float | None:
+        """What the device can do at most at 16 bit, where that is known."""
+        if self.model.device.type != "cuda" or self.model.dtype == torch.float32:
+            return None
+        return next((peak for name, peak in PEAK_TFLOPS.items() if name in self.device_name), None)
+
+    def tflop_per_evaluation(self) -> float:
+        """Arithmetic of one sample through the UNet, counted while it runs."""
+        model = self.model
+        height, width = (side // model.factor for side in self.picture.shape[:2])
+        x = torch.zeros(1, model.latent_channels, height, width, device=model.device, dtype=model.dtype)
+        tokens = torch.zeros(1, 77, model.unet.config.cross_attention_dim, device=model.device, dtype=model.dtype)
+        added = None
+        if model.is_xl:
+            pooled = model.text_encoders[1].config.projection_dim
+            added = {"text_embeds": tokens.new_zeros(1, pooled), "time_ids": tokens.new_zeros(1, 6)}
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            model.unet(x, 1, encoder_hidden_states=tokens, added_cond_kwargs=added)
+        return float(counter.get_total_flops()) / 1e12
+
+    def schedulers(self) -> tuple[DDIMScheduler, DDIMInverseScheduler]:
+        """DDIM and its inverse on the model's noise schedule, as the library's guide for DiffEdit sets them up."""
+        from diffusers import DDIMInverseScheduler, DDIMScheduler
+
+        alphas_cumprod = np.array(self.model.schedule.alphas_cumprod)
+        scheduler = DDIMScheduler(
+            num_train_timesteps=len(alphas_cumprod),
+            trained_betas=1 - alphas_cumprod / np.concatenate([[1.0], alphas_cumprod[:-1]]),
+            prediction_type=self.model.schedule.prediction_type,
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        )
+        return scheduler, DDIMInverseScheduler.from_config(scheduler.config)
+
+
+def load_subject(size: str, device: str | None, dtype: str | None, compiled: bool) -> Subject:
+    """The subject of `diffedit bench speed --size`."""
+    if size == "bundled":
+        model = load_model("bundled", device, dtype, compiled=compiled)
+        use_threads(model)
+        return _bundled(model)
+    model = _random_model(size, device, dtype, compiled)
+    use_threads(model)
+    side = model.native_size
+    y, x = np.mgrid[0:side, 0:side] / side
+    pixels = np.stack([x, y, 1 - x * y], axis=-1)
+    pixels[(x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.05] = (0.9, 0.2, 0.1)
+    picture = (pixels * 255).round().astype(np.uint8)
+    return Subject(size, model, picture, "a red ball", "a green apple", "a blue cup")
+
+
+def _bundled(model: LoadedModel) -> Subject:
+    """The first held-out scene with one thing in it; the second target is that with another thing in its place."""
+    from diffedit_training.scenes.art import CLASSES
+    from diffedit_training.scenes.scenes import Scenes
+
+    pair = Scenes(size=model.native_size, split="heldout").pair(_SCENE, "swap")
+    assert pair.subject is not None  # a swap has one
+    new = pair.subject.name
+    other = next(name for name in CLASSES if name != new and name not in pair.source_caption)
+    return Subject(
+        "bundled",
+        model,
+        pair.source,
+        pair.source_caption,
+        pair.target_caption,
+        pair.target_caption.replace(new, other),
+    )
+
+
+def _random_model(size: str, wished_device: str | None, wished_dtype: str | None, compiled: bool) -> LoadedModel:
+    from .models import random_components
+
+    device = choose_device(wished_device)
+    dtype = choose_dtype(wished_dtype, device)
+    parts: dict[str, Any] = random_components(size, dtype, device)
+    unet = parts["unet"].to(memory_format=torch.channels_last)
+    return LoadedModel(
+        name=f"random {size}",
+        key=f"random-{size}",
+        unet=compiled_unet(unet, device) if compiled else unet,
+        vae=parts["vae"].to(memory_format=torch.channels_last),
+        tokenizers=tuple(parts[name] for name in ("tokenizer", "tokenizer_2") if name in parts),
+        text_encoders=tuple(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts),
+        schedule=NoiseSchedule.from_scheduler(parts["scheduler"]),
+        device=device,
+        dtype=dtype,
+        compiled=compiled,
+    )
+
 
 STRENGTH = 0.8
+
+
 VARIATIONS = 4
 
 

@@ -4,7 +4,7 @@ The server is the real one in a process of its own, the client the plugin's. A l
 that the server does not have: every byte is sent and its hash checked, and nothing is run. Then it is fetched again.
 Beside it stand the same frames over bare ZeroMQ, the most that any protocol on it could reach, and the rate of sha256,
 which every layer passes once on each way. All ways take turns within each round; medians count, and the spread of the
-rounds' own shares is told.
+rounds' own shares is reported.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, PictureRef
 
-from .bare import BareZmq
-from .raw import RawTcp, copy_seconds
+from .baselines import BareZmq, RawTcp, copy_seconds
 
 if TYPE_CHECKING:
     from diffedit_backend.server.private_backend import PrivateBackend

@@ -108,7 +108,7 @@ def _bricks(rng: np.random.Generator, size: int) -> Plane:
     shades = 0.5 + 0.18 * rng.standard_normal((courses + 2, per_course + 3))
     wall = _ramp(shades[course, across.astype(int)].astype(np.float32), *_RAMPS["bricks"])
     is_joint = (in_course < 2 * joint) | (in_brick < joint)
-    return np.where(is_joint[..., None], np.float32((196, 168, 150)), wall)
+    return np.where(is_joint[..., None], np.array((196, 168, 150), np.float32), wall)
 
 
 def _plain(rng: np.random.Generator, size: int, colour: tuple[int, int, int]) -> Plane:
@@ -116,4 +116,4 @@ def _plain(rng: np.random.Generator, size: int, colour: tuple[int, int, int]) ->
     y, x = _axes(size)
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + 0.22 * ((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle))
-    return (np.float32(colour) * light[..., None] + rng.uniform(-8, 8, 3)).astype(np.float32)
+    return (np.array(colour, np.float32) * light[..., None] + rng.uniform(-8, 8, 3)).astype(np.float32)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .art import CLASSES, COLOURS, HUES
 from .backgrounds import PHRASES
-
-if TYPE_CHECKING:
-    from .scenes import Thing
+from .scene import Thing
 
 _OPENINGS = ("", "", "", "a photo of ", "a picture of ")
 
@@ -23,7 +20,7 @@ _EXTRA_WORDS = (
 def caption(things: Sequence[Thing], ground: str, style: int) -> str:
     """ "a photo of a red car and a horse on grass". `style` picks the opening and the order of the things.
 
-    A thing is named with its colour where the scene gives it one (None: as drawn, and not said).
+    A thing is named with its colour where the scene gives it one (None: as drawn, and not named).
     """
     opening = _OPENINGS[style % len(_OPENINGS)]
     named = [_noun_phrase(thing) for thing in things]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .art import CLASSES, COLOURS, SpriteCache
 from .backgrounds import BACKGROUNDS, TEXTURES, background
 from .captions import caption
+from .scene import Scene, Thing
 
 Split = Literal["train", "heldout"]
 Kind = Literal["swap", "background", "colour", "add", "delete"]
@@ -30,36 +31,6 @@ _COUNTS = (0.03, 0.42, 0.45, 0.10)  # share of scenes with 0, 1, 2, 3 things
 _ANGLES = (-8, -4, 0, 4, 8)  # degrees
 _PLACING_TRIES = 60
 _NINTHS = 3  # rows and columns of the grid of places
-
-
-@dataclass(frozen=True)
-class Thing:
-    """One object. `x`, `y`: its centre, `scale`: its longer side, all as shares of the picture's side."""
-
-    name: str
-    x: float
-    y: float
-    scale: float
-    colour: str | None = None
-    degrees: int = 0
-    mirrored: bool = False
-
-    def box(self, size: int, margin: float = 1.1) -> tuple[int, int, int, int]:
-        """The square around the thing in px (left, top, right, bottom), `margin` times its scale."""
-        half = self.scale * size * margin / 2
-        x, y = self.x * size, self.y * size
-        return round(x - half), round(y - half), round(x + half), round(y + half)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Everything that is to be seen: a ground and the things on it, in the order of the caption."""
-
-    ground: str
-    texture: int
-    mirrored: bool
-    light: float
-    things: tuple[Thing, ...]
 
 
 @dataclass(frozen=True)
@@ -164,7 +135,7 @@ class Scenes:
     def _pair(self, seed: int, kind: Kind, source: Scene, target: Scene, index: int, rng: np.random.Generator) -> Pair:
         before, after = self.render(source), self.render(target)
         if kind == "background":
-            mask = changed = ~before.masks.any(0)
+            mask = np.logical_not(before.masks.any(0))
             # A soft edge lets some ground through, so the edge pixels of things change with it.
             changed = mask | (before.pixels != after.pixels).any(-1)
             subject = None

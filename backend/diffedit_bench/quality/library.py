@@ -11,13 +11,14 @@ from diffedit_protocol.errors import BadInputError
 from PIL import Image
 
 from .cases import EditCase, Picture
-from .editors import Edited, Plane
-from .instruments import Instruments
+from .editors import Edited, Instruments, Plane
 
 if TYPE_CHECKING:
     from diffedit_backend.models import LoadedModel
 
 STEPS = 50  # the library's default
+
+
 DEFAULT_GUIDANCE = 7.5  # the library's default, for the mask, the inversion and the edit
 
 

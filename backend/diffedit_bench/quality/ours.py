@@ -19,11 +19,10 @@ from diffedit_protocol.messages import EditRequest
 from torch import Tensor
 
 from .cases import EditCase
-from .editors import Edited, Plane, pasted
-from .instruments import Instruments
+from .editors import Edited, Instruments, Plane, pasted
 
 if TYPE_CHECKING:
-    pass
+    from diffedit_backend.models import LoadedModel
 
 MaskOf = Callable[[EditCase], Plane]
 
@@ -149,7 +148,7 @@ def true_mask(case: EditCase) -> Plane:
 
 
 def changed_mask(case: EditCase) -> Plane:
-    """Every place that the true edit changes: room for a new thing that is larger than the old one."""
+    """Every place that the true edit changes: space for a new thing that is larger than the old one."""
     assert case.changed is not None
     return np.where(case.changed, np.uint8(255), np.uint8(0))
 
@@ -172,3 +171,42 @@ MASKS: dict[str, MaskOf] = {
     "random-mask": random_mask,
     "whole-picture": whole_picture,
 }
+
+
+class Copy:
+    """The source as it is, with an empty mask."""
+
+    name = "copy"
+    takes_ratio = False
+
+    def edit(self, case: EditCase, ratio: float) -> Edited:
+        return Edited(case.source, np.zeros(case.source.shape[:2], np.uint8))
+
+
+class Truth:
+    """The true edit: what the judge finds in it is the judge's own accuracy on these cases."""
+
+    name = "truth"
+    takes_ratio = False
+
+    def edit(self, case: EditCase, ratio: float) -> Edited:
+        assert case.target is not None
+        return Edited(case.target, changed_mask(case))
+
+
+class TruthThroughAutoencoder:
+    """The true edit, encoded, decoded and pasted: no edit of this model can be sharper."""
+
+    name = "truth-vae"
+    takes_ratio = False
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def edit(self, case: EditCase, ratio: float) -> Edited:
+        from diffedit_backend.method.encoding import decode_latents, encode_picture
+
+        assert case.target is not None
+        decoded = decode_latents(self._model, encode_picture(self._model, case.target))
+        edited = Edited(decoded, changed_mask(case), decoded=decoded)
+        return replace(edited, delivered=pasted(case, edited))

@@ -74,3 +74,44 @@ def test_the_command_line_of_the_wheel_runs_without_torch_and_installs_its_plugi
     assert "bundled" in listed.stdout
     assert run("uninstall-plugin").returncode == 0
     assert not plugin.exists()
+
+
+@pytest.fixture(scope="module")
+def development_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    builder = WheelBuilder(str(CHECKOUT / "backend" / "development"))
+    (built,) = builder.build(directory=str(tmp_path_factory.mktemp("dist")), versions=["standard"])
+    return Path(built)
+
+
+def test_benchmarks_training_and_the_driver_of_krita_are_a_wheel_of_their_own_that_adds_their_commands(
+    wheel: Path, development_wheel: Path, tmp_path: Path
+) -> None:
+    names = ZipFile(development_wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    packages = {top for top in tops if not top.endswith(".dist-info")}
+    assert packages == {"diffedit_bench", "diffedit_training", "diffedit_krita_driver"}
+    assert "diffedit_training/judge_weights/judge.safetensors" in names
+    assert "diffedit_training/scenes/artwork/LICENSE" in names
+    assert not [name for name in names if "__pycache__" in name]
+
+    def help_with(*wheels: Path) -> str:
+        site = tmp_path / str(len(wheels))
+        for archive in wheels:
+            ZipFile(archive).extractall(site)
+        script = (
+            "import os, sys; sys.modules['torch'] = None; "
+            "sys.path[:] = [p for p in sys.path if not os.path.isdir(os.path.join(p, 'diffedit_bench'))]; "
+            "sys.path.insert(0, sys.argv[1]); import diffedit_backend; "
+            "assert diffedit_backend.__file__.startswith(sys.argv[1]); "
+            "from diffedit_backend.cli import main; sys.exit(main(['--help']))"
+        )
+        command = [sys.executable, "-P", "-c", script, str(site)]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    def commands(text: str) -> set[str]:
+        return {line.split()[0] for line in text.splitlines() if line.startswith("    ") and line.split()}
+
+    beside = {"bench", "demo", "train-bundled"}
+    assert not beside & commands(help_with(wheel))
+    assert beside <= commands(help_with(wheel, development_wheel))

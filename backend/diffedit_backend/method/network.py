@@ -93,7 +93,7 @@ class Network:
         time: int | Tensor = level.t
         if self.model.compiled:
             time = torch.tensor(level.t, device=x.device)  # a number would be compiled in: once for every level
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            torch.compiler.cudagraph_mark_step_begin()
         output: Tensor = (self._plain_unet or self.model.unet)(
             x[index].to(self.model.dtype).contiguous(memory_format=torch.channels_last),
             time,

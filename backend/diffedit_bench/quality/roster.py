@@ -53,7 +53,7 @@ def make_editors(names: Sequence[str], model: LoadedModel) -> list[Editor]:
 def _make(name: str, model: LoadedModel) -> Editor:
     from diffedit_backend.method.engine import DiffEditEngine
 
-    from .library import LibraryEditor
+    from .deprecated import LibraryEditor
     from .ours import (
         MASKS,
         Copy,

@@ -15,6 +15,8 @@ PAGE = ROOT / "docs" / "troubleshooting.md"
 KINDS = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.DiffEditError)
 }
+# Packages beside the product, whose errors are a developer's.
+DEVELOPMENT = {"diffedit_bench", "diffedit_training", "diffedit_krita_driver"}
 # What breaks the protocol has one paragraph for all: no sentence of it tells an artist more than that.
 UNLISTED = {"SchemaError"}
 SHORTEST = 8  # letters of a sentence that are written out, so that none fits everything
@@ -41,16 +43,16 @@ def text_of(node: ast.AST) -> str:
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for room in ("protocol", "backend", "krita_plugin"):
-        for file in sorted((ROOT / room).rglob("*.py")):
+    for folder in ("protocol", "backend", "krita_plugin"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
             if "_vendor" not in file.parts:
                 yield file, ast.parse(file.read_text(encoding="utf-8"))
 
 
 def raised() -> Iterator[tuple[str, str]]:
-    """Place and sentence of every error that an artist may see. The benchmarks' are a developer's."""
+    """Place and sentence of every error that an artist may see."""
     for file, tree in sources():
-        if "bench" in file.parts:
+        if DEVELOPMENT & set(file.parts):
             continue
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not node.args:

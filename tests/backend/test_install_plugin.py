@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from diffedit_backend.cli.program import main
-from diffedit_backend.krita.krita_installation import kritas, switched
+from diffedit_backend.krita.krita_installation import kritas, sandboxed_data_folders, switched
 
 KRITARC = "[General]\nTheme=dark\n\n[python]\nenable_other=true\n\n[theme]\nTheme=Krita dark\n"
 
@@ -73,6 +73,28 @@ def test_a_flatpak_krita_gets_the_plugin_into_its_own_folders(home: Path) -> Non
     assert (home / ".var/app/org.kde.krita/data/krita/pykrita/diffedit/__init__.py").is_file()
     assert "enable_diffedit=true" in (home / ".var/app/org.kde.krita/config/kritarc").read_text()
     assert not (home / ".local/share/krita").exists()
+
+
+def test_a_snap_krita_gets_the_plugin_into_its_own_folders(home: Path) -> None:
+    (home / "snap/krita/current/.local/share/krita").mkdir(parents=True)
+    assert main(["install-plugin"]) == 0
+    assert (home / "snap/krita/current/.local/share/krita/pykrita/diffedit/__init__.py").is_file()
+    assert "enable_diffedit=true" in (home / "snap/krita/current/.config/kritarc").read_text()
+
+
+def test_the_folders_of_sandboxed_kritas_are_those_that_their_plugin_looks_into(home: Path) -> None:
+    assert sandboxed_data_folders() == ()
+    (home / ".var/app/org.kde.krita/data/krita").mkdir(parents=True)
+    assert sandboxed_data_folders() == (home / ".var/app/org.kde.krita/data/diffedit",)
+
+
+def test_a_krita_of_the_store_has_its_files_in_its_package(tmp_path: Path) -> None:
+    package = tmp_path / "Packages" / "49800Krita_abc123" / "LocalCache"
+    (package / "Roaming" / "krita").mkdir(parents=True)
+    ordinary, store = kritas({"APPDATA": "R", "LOCALAPPDATA": str(tmp_path)}, "win32")
+    assert not ordinary.sandboxed
+    assert (store.resources, store.kritarc) == (package / "Roaming" / "krita", package / "Local" / "kritarc")
+    assert store.present
 
 
 def test_a_folder_that_is_none_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,8 @@ from .folders import resource_folder
 from .install import PLUGIN, install_plugin
 
 _FLATPAK = Path(".var") / "app" / "org.kde.krita"
+_SNAP = Path("snap") / "krita" / "current"
+_STORE = "49800Krita_*"  # below Packages: the publisher's number, then a random string
 PROGRAM = "diffedit.exe" if sys.platform == "win32" else "diffedit"
 PROGRAM_NOTE = "program"  # in the data folder: where the plugin finds the program to start
 _SWITCH = f"enable_{PLUGIN}"
@@ -24,11 +26,21 @@ _SWITCH = f"enable_{PLUGIN}"
 
 @dataclass(frozen=True)
 class KritaInstallation:
-    """One Krita: `resources` holds pykrita/ and actions/, `kritarc` its settings."""
+    """One Krita: `resources` holds pykrita/ and actions/, `kritarc` its settings.
+
+    `sandboxed`: it sees neither the user's data folder nor the sockets in it, so a backend outside is reached over
+    loopback, and tells where it is in a folder of the sandbox's own.
+    """
 
     kind: str
     resources: Path
     kritarc: Path
+    sandboxed: bool = False
+
+    @property
+    def data(self) -> Path:
+        """The data folder of the plugin in this Krita, as `diffedit_protocol.private_files` finds it in there."""
+        return self.resources.parent / "diffedit"
 
     @property
     def present(self) -> bool:
@@ -37,19 +49,39 @@ class KritaInstallation:
 
 
 def kritas(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[KritaInstallation, ...]:
-    """Every Krita that this user may have, the ordinary one first. Source: Krita's manual; Flatpak's rules."""
+    """Every Krita that this user may have, the ordinary one first; an AppImage is an ordinary one.
+
+    Source: Krita's manual, "Resource Management" and its FAQ; the folders that Flatpak and Snap give a program.
+    """
     ordinary = resource_folder(environ, platform)
     if platform == "win32":
-        return (KritaInstallation("Krita", ordinary, Path(environ["LOCALAPPDATA"]) / "kritarc"),)
+        local = Path(environ["LOCALAPPDATA"])
+        caches = [package / "LocalCache" for package in sorted((local / "Packages").glob(_STORE))]
+        return (
+            KritaInstallation("Krita", ordinary, local / "kritarc"),
+            *(
+                KritaInstallation("Krita (Microsoft Store)", cache / "Roaming" / "krita", cache / "Local" / "kritarc")
+                for cache in caches
+            ),
+        )
     home = Path(environ["HOME"])
     if platform == "darwin":
         return (KritaInstallation("Krita", ordinary, home / "Library" / "Preferences" / "kritarc"),)
     settings = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kritarc"
-    flatpak = home / _FLATPAK
+    flatpak, snap = home / _FLATPAK, home / _SNAP
     return (
         KritaInstallation("Krita", ordinary, settings),
-        KritaInstallation("Krita (Flatpak)", flatpak / "data" / "krita", flatpak / "config" / "kritarc"),
+        KritaInstallation("Krita (Flatpak)", flatpak / "data" / "krita", flatpak / "config" / "kritarc", True),
+        KritaInstallation("Krita (Snap)", snap / ".local" / "share" / "krita", snap / ".config" / "kritarc", True),
     )
+
+
+def sandboxed_data_folders() -> tuple[Path, ...]:
+    """The data folders of the plugin in the sandboxed Kritas that this user has started."""
+    try:
+        return tuple(krita.data for krita in kritas() if krita.sandboxed and krita.present)
+    except KeyError:  # no HOME: a service's user has no Krita
+        return ()
 
 
 def chosen(resources: Path | None = None) -> tuple[KritaInstallation, ...]:

@@ -31,7 +31,7 @@ With code that was written for the library's deprecated pipeline: `from diffedit
 PUBLIC = {
     "diffedit_backend.editing": ("edit_picture", "paste"),
     "diffedit_backend.outcome": ("EditOutcome", "Edit", "EditWarning"),
-    "diffedit_backend.models": ("load_model", "with_adapters", "LoadedModel"),
+    "diffedit_backend.models": ("load_model", "ModelOptions", "with_adapters", "LoadedModel"),
     "diffedit_backend.models.captioning": ("load_captioner", "Captioner"),
     "diffedit_backend.models.suggesting": ("load_suggester", "Suggester"),
     "diffedit_backend.method.engine": ("DiffEditEngine", "Subject"),

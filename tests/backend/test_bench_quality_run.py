@@ -37,7 +37,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(model_folder: Path) -> LoadedModel:
-    return load_model(model_folder, device="cpu")
+    return load_model(model_folder, "cpu")
 
 
 def bench(out: Path, model: Path, *more: str) -> Any:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.method.memory import Footprint, bytes_of
 from diffedit_backend.method.model import LoadedModel
-from diffedit_backend.models import device, load_model
-from diffedit_backend.models.memory import expected_footprint
-from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, Footprint, bytes_of
+from diffedit_backend.models import ModelOptions, device, load_model
+from diffedit_backend.models.offload import expected_footprint
 from diffedit_backend.models.safety import SafetyChecker
 from diffedit_backend.worker import edit_runner
 from diffedit_backend.worker.edit_runner import EditRunner
@@ -47,12 +47,12 @@ class Shop:
         expected: int = SIZE,
         guest: Visitor | None = None,
         *,
-        way: str = NONE,
+        way: str = "none",
         machine: int = 0,
     ) -> None:
         self.loads: Counter[str] = Counter()
         self._memory, self._machine, self._way = free, machine, way
-        wanted = Footprint(expected, 0 if way == NONE else SIZE)
+        wanted = Footprint(expected, 0 if way == "none" else SIZE)
         self.shelf = ModelCache(
             self._load, lambda _: wanted, self._free, self._free_for_waiting, lambda: None, 1 << 20, limit, guest
         )
@@ -164,7 +164,7 @@ def test_where_memory_is_short_the_guest_goes_and_with_it_all_that_can() -> None
 def test_of_a_model_that_comes_by_networks_only_the_largest_counts_in_the_limit_and_the_rest_waits() -> None:
     largest = bytes_of(tiny_model().unet)
     assert 0 < largest < SIZE
-    shop = Shop(free=100 * SIZE, limit=2 * largest, expected=largest, way=MODEL, machine=100 * SIZE)
+    shop = Shop(free=100 * SIZE, limit=2 * largest, expected=largest, way="model", machine=100 * SIZE)
     shop.shelf.take("a")
     shop.shelf.take("b")
     assert (shop.shelf.nbytes, shop.shelf.waiting_nbytes) == (2 * largest, 2 * SIZE)
@@ -180,7 +180,7 @@ def test_models_that_come_by_layers_count_their_largest_layer_only() -> None:
         for network in (tiny_model().unet, tiny_model().vae, *tiny_model().text_encoders)
         for layer in network.modules()
     )
-    shop = Shop(free=100 * SIZE, limit=3 * largest, expected=0, way=SEQUENTIAL, machine=100 * SIZE)
+    shop = Shop(free=100 * SIZE, limit=3 * largest, expected=0, way="sequential", machine=100 * SIZE)
     for name in ("a", "b", "c", "a"):
         shop.shelf.take(name)
     assert (shop.shelf.nbytes, shop.shelf.waiting_nbytes) == (3 * largest, 3 * SIZE)
@@ -188,7 +188,7 @@ def test_models_that_come_by_layers_count_their_largest_layer_only() -> None:
 
 
 def test_where_the_machines_memory_is_short_the_oldest_model_that_waits_in_it_goes_first() -> None:
-    shop = Shop(free=100 * SIZE, expected=SIZE, way=MODEL, machine=int(3.2 * SIZE))
+    shop = Shop(free=100 * SIZE, expected=SIZE, way="model", machine=int(3.2 * SIZE))
     for name in ("a", "b", "c"):
         shop.shelf.take(name)
     assert shop.shelf.names == ("b", "c")
@@ -199,7 +199,7 @@ def test_a_safety_checker_counts_too(tmp_path: Path) -> None:
     network, processor = flagging_checker()
     checked = replace(tiny_model(), safety=SafetyChecker(network, processor))
     assert checked.footprint == Footprint(SIZE + bytes_of(network))
-    assert replace(checked, offload=MODEL).footprint.waiting == SIZE + bytes_of(network)
+    assert replace(checked, offload="model").footprint.waiting == SIZE + bytes_of(network)
 
 
 @pytest.mark.parametrize("family", ["sd1", "xl"])
@@ -207,12 +207,12 @@ def test_what_a_model_will_take_is_read_from_its_headers_before_it_is_loaded(fam
     folder, cpu = str(write_folder(tmp_path / family, parts(family))), torch.device("cpu")
     model = load_model(folder, cpu)
     buffers = sum(tensor.nbytes for network in model.networks for tensor in network.buffers())
-    assert expected_footprint(folder, cpu, None, None).on_device == model.footprint.on_device - buffers
-    halved = expected_footprint(folder, torch.device("cuda"), None, MODEL)
+    assert expected_footprint(folder, ModelOptions(cpu)).on_device == model.footprint.on_device - buffers
+    halved = expected_footprint(folder, ModelOptions(cpu, "fp16", "model"))
     assert halved.on_device == bytes_of(model.unet) // 2
     assert halved.waiting == (model.footprint.on_device - buffers) // 2
-    assert expected_footprint(folder, cpu, "bf16", SEQUENTIAL).on_device == 0
-    assert expected_footprint("owner/elsewhere", cpu, None, None) == Footprint(0)
+    assert expected_footprint(folder, ModelOptions(cpu, "bf16", "sequential")).on_device == 0
+    assert expected_footprint("owner/elsewhere", ModelOptions(cpu)) == Footprint(0)
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def edit(bench: EditRunner, model: str) -> list[str]:
 def test_a_request_switches_the_model_and_going_back_loads_nothing(
     two_models: dict[str, str], loads: Counter[str]
 ) -> None:
-    bench = EditRunner(two_models, "cpu", 1 << 24)
+    bench = EditRunner(two_models, ModelOptions("cpu"), 1 << 24)
     bench.load()
     assert "loading" not in edit(bench, "")
     assert "loading" in edit(bench, "xl")
@@ -262,7 +262,7 @@ def test_a_request_switches_the_model_and_going_back_loads_nothing(
 
 
 def test_under_a_small_limit_only_the_model_in_use_is_kept(two_models: dict[str, str], loads: Counter[str]) -> None:
-    bench = EditRunner(two_models, "cpu", 1 << 24, models_bytes=1)
+    bench = EditRunner(two_models, ModelOptions("cpu"), 1 << 24, models_bytes=1)
     for model in ("sd1", "sd1", "xl", "sd1"):
         edit(bench, model)
     assert loads == {"sd1": 2, "xl": 1}
@@ -270,7 +270,7 @@ def test_under_a_small_limit_only_the_model_in_use_is_kept(two_models: dict[str,
 
 def test_a_model_that_the_owner_did_not_allow_is_refused_with_those_that_are(two_models: dict[str, str]) -> None:
     with pytest.raises(ModelError, match=r"has no model 'flux'\. It has: sd1, xl"):
-        edit(EditRunner(two_models, "cpu", 0), "flux")
+        edit(EditRunner(two_models, ModelOptions("cpu"), 0), "flux")
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_a_worker_computes_in_one_thread_for_a_small_model_and_in_several_for_a_
     two_models: dict[str, str], threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edit_runner, "_MOST_THREADS", 3)
-    bench = EditRunner(two_models, "cpu", 1 << 24, threads=0)
+    bench = EditRunner(two_models, ModelOptions("cpu"), 1 << 24, threads=0)
     assert torch.get_num_threads() == 3
     bench.load()
     assert torch.get_num_threads() == 1
@@ -296,6 +296,6 @@ def test_a_worker_computes_in_one_thread_for_a_small_model_and_in_several_for_a_
 def test_a_number_of_threads_that_the_owner_gave_holds_for_every_model(
     two_models: dict[str, str], threads: None
 ) -> None:
-    bench = EditRunner(two_models, "cpu", 1 << 24, threads=2)
+    bench = EditRunner(two_models, ModelOptions("cpu"), 1 << 24, threads=2)
     bench.load()
     assert torch.get_num_threads() == 2

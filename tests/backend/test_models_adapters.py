@@ -13,7 +13,7 @@ import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.text import encode_text, words_beyond
-from diffedit_backend.models import LoadedModel, load_model, with_adapters
+from diffedit_backend.models import LoadedModel, ModelOptions, load_model, with_adapters
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder
@@ -200,7 +200,7 @@ def test_an_edit_with_a_lora_of_each_format_differs_from_one_without_and_leaves_
 def test_a_lora_in_half_precision_as_they_are_published_works_on_a_model_in_bf16(
     family: str, adapters: Path, tmp_path: Path, picture: Any
 ) -> None:
-    model = load_model(write_folder(tmp_path / family, parts(family)), "cpu", "bf16")
+    model = load_model(write_folder(tmp_path / family, parts(family)), ModelOptions("cpu", "bf16"))
     write(adapters / "paint.safetensors", {name: tensor.half() for name, tensor in as_kohya(model).items()})
     request = replace(REQUEST, adapters=(Adapter("paint", 0.8),))
     engine, whole = DiffEditEngine(model), np.full(picture.shape[:2], 255, np.uint8)

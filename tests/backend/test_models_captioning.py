@@ -12,6 +12,7 @@ import pytest
 import torch
 from backends import client_of, last_event, scripted_backend, scripted_edit
 from diffedit_backend.cli.program import main
+from diffedit_backend.models import ModelOptions
 from diffedit_backend.models.captioning import Captioner, load_captioner
 from diffedit_backend.models.catalogue.folders import kept_captioner
 from diffedit_backend.worker import captioner as worker_captioner
@@ -111,7 +112,7 @@ def described(bench: EditRunner, pixels: np.ndarray, selection: np.ndarray | Non
 
 
 def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected(captioner: Path) -> None:
-    bench = EditRunner({}, "cpu", 0, captioner=str(captioner))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, captioner=str(captioner))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     model = load_captioner(str(captioner), "cpu")
     whole = described(bench, pixels).manifest
@@ -129,7 +130,7 @@ def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected
 def test_on_out_of_memory_the_captioning_model_is_given_up_and_loaded_again_for_the_next_picture(
     captioner: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = EditRunner({}, "cpu", 0, captioner=str(captioner))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, captioner=str(captioner))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     words = described(bench, pixels).manifest.words
     loads, real = [], worker_captioner.load_captioner

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.models import load_model
+from diffedit_backend.models import ModelOptions, load_model
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, flagging_checker, parts, pipeline, write_folder
@@ -44,7 +44,7 @@ def test_an_edit_in_bf16_ends_in_a_picture_that_differs_inside_of_the_mask_only(
     wish: dict[str, Any], family: str, tmp_path: Path, picture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path))
-    model = load_model(write_folder(tmp_path / family, parts(family)), "cpu", "bf16")
+    model = load_model(write_folder(tmp_path / family, parts(family)), ModelOptions("cpu", "bf16"))
     widths = [encoder.get_input_embeddings().embedding_dim for encoder in model.text_encoders]
     names = ["clip_l", "clip_g"] if model.is_xl else ["emb_params"]
     (tmp_path / "adapters").mkdir()
@@ -60,4 +60,4 @@ def test_a_safety_checker_looks_in_bf16_too(tmp_path: Path, picture: Any) -> Non
     network, processor = flagging_checker()
     pipeline(parts("sd1"), safety_checker=network, feature_extractor=processor).save_pretrained(tmp_path / "m")
     with pytest.raises(ModelError, match="safety checker flagged every result"):
-        edit_picture(DiffEditEngine(load_model(tmp_path / "m", "cpu", "bf16")), REQUEST, picture)
+        edit_picture(DiffEditEngine(load_model(tmp_path / "m", ModelOptions("cpu", "bf16"))), REQUEST, picture)

@@ -14,7 +14,7 @@ import torch
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.settings import settings_for
-from diffedit_backend.models import load_model
+from diffedit_backend.models import ModelOptions, load_model
 from diffedit_backend.models.size import doubtful_size
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest
@@ -98,7 +98,7 @@ def test_in_bf16_the_autoencoder_computes_in_fp32_with_its_exact_weights(
         place = write_folder(tmp_path / "m", made)
     else:
         place = write_single_file(tmp_path / "m.safetensors", made, family)
-    model = load_model(place, "cpu", "bf16")
+    model = load_model(place, ModelOptions("cpu", "bf16"))
     assert (model.unet.dtype, model.vae.dtype) == (torch.bfloat16, torch.float32)
     assert {encoder.dtype for encoder in model.text_encoders} == {torch.bfloat16}
     expected, loaded = made["vae"].state_dict(), model.vae.state_dict()
@@ -269,14 +269,14 @@ def test_a_model_with_a_safety_checker_is_checked_by_default_and_a_flagged_resul
     pipeline(parts("sd1"), safety_checker=network, feature_extractor=processor).save_pretrained(folder)
     with pytest.raises(ModelError, match="safety checker flagged every result, so none is shown"):
         edit_picture(DiffEditEngine(load_model(folder, "cpu")), REQUEST, picture)
-    assert_edits(load_model(folder, "cpu", safety=False), picture)
+    assert_edits(load_model(folder, ModelOptions("cpu", safety=False)), picture)
 
 
 def test_a_safety_checker_that_flags_nothing_changes_nothing(tmp_path: Path, picture: Any) -> None:
     network, processor = flagging_checker(flags=False)
     folder = tmp_path / "m"
     pipeline(parts("sd1"), safety_checker=network, feature_extractor=processor).save_pretrained(folder)
-    checked, unchecked = load_model(folder, "cpu"), load_model(folder, "cpu", safety=False)
+    checked, unchecked = load_model(folder, "cpu"), load_model(folder, ModelOptions("cpu", safety=False))
     assert checked.safety is not None
     assert unchecked.safety is None
     results = [edit_picture(DiffEditEngine(model), REQUEST, picture) for model in (checked, unchecked)]
@@ -311,7 +311,7 @@ def test_a_pickled_safety_checker_is_refused_with_the_way_out(tmp_path: Path) ->
     weights.rename(weights.with_name("pytorch_model.bin"))
     with pytest.raises(ModelError, match=r"safety checker .* pickled weights only.*--no-safety-checker"):
         load_model(copy, "cpu")
-    assert load_model(copy, "cpu", safety=False).safety is None
+    assert load_model(copy, ModelOptions("cpu", safety=False)).safety is None
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])

@@ -11,10 +11,11 @@ import pytest
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
+from diffedit_backend.method.memory import bytes_of
 from diffedit_backend.method.model import LoadedModel
-from diffedit_backend.models import load, load_model
+from diffedit_backend.models import ModelOptions, load, load_model
 from diffedit_backend.models.device import choose_dtype
-from diffedit_backend.models.offload import MODEL, NONE, SEQUENTIAL, _ComesAlone, bytes_of, choose_offload, offload
+from diffedit_backend.models.offload import _ComesAlone, choose_offload, offload
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, parts, write_folder
@@ -26,20 +27,20 @@ XL_NETWORKS = [5 * GIB, GIB // 3, GIB // 4, 3 * GIB // 2]  # UNet, VAE, two text
 XL_CELLS = 128 * 128
 
 
-@pytest.mark.parametrize(("free", "way"), [(24, NONE), (12, NONE), (10, MODEL), (4, SEQUENTIAL)])
+@pytest.mark.parametrize(("free", "way"), [(24, "none"), (12, "none"), (10, "model"), (4, "sequential")])
 def test_the_way_is_chosen_by_the_free_memory(free: int, way: str) -> None:
     assert choose_offload(None, CUDA, free * GIB, XL_NETWORKS, XL_CELLS) == way
 
 
 def test_a_wish_goes_before_the_choice() -> None:
-    assert choose_offload(SEQUENTIAL, CUDA, 80 * GIB, XL_NETWORKS, XL_CELLS) == SEQUENTIAL
-    assert choose_offload(NONE, CUDA, 1, XL_NETWORKS, XL_CELLS) == NONE
+    assert choose_offload("sequential", CUDA, 80 * GIB, XL_NETWORKS, XL_CELLS) == "sequential"
+    assert choose_offload("none", CUDA, 1, XL_NETWORKS, XL_CELLS) == "none"
 
 
 def test_on_a_cpu_nothing_is_offloaded_and_wishing_it_is_refused() -> None:
-    assert choose_offload(None, CPU, 1, XL_NETWORKS, XL_CELLS) == NONE
+    assert choose_offload(None, CPU, 1, XL_NETWORKS, XL_CELLS) == "none"
     with pytest.raises(ModelError, match="on 'cpu' they are there already"):
-        choose_offload(MODEL, CPU, 1, XL_NETWORKS, XL_CELLS)
+        choose_offload("model", CPU, 1, XL_NETWORKS, XL_CELLS)
     with pytest.raises(ModelError, match="must be one of none, model, sequential, not 'disk'"):
         choose_offload("disk", CPU, 1, XL_NETWORKS, XL_CELLS)
 
@@ -84,13 +85,13 @@ def edited(model: LoadedModel, **more: Any) -> np.ndarray[Any, Any]:
     return edit_picture(DiffEditEngine(model), request, picture).edits[0].pixels
 
 
-@pytest.mark.parametrize("way", [MODEL, SEQUENTIAL])
+@pytest.mark.parametrize("way", ["model", "sequential"])
 def test_an_edit_with_offloaded_parts_equals_one_without(way: str, folder: Path) -> None:
     assert np.array_equal(edited(offloaded(folder, way)), edited(load_model(folder, "cpu")))
 
 
 def test_sequential_offloading_keeps_no_weight_on_the_device_between_calls(folder: Path) -> None:
-    model = offloaded(folder, SEQUENTIAL)
+    model = offloaded(folder, "sequential")
     whole = load_model(folder, "cpu").footprint.on_device
     edited(model)
     for network in model.networks:
@@ -112,7 +113,7 @@ def test_by_model_only_the_network_that_was_called_last_is_on_the_device() -> No
             return self
 
     networks = [Part(name) for name in ("unet", "vae", "text")]
-    offload(networks, CUDA, MODEL)
+    offload(networks, CUDA, "model")
     assert all(isinstance(network._hf_hook, _ComesAlone) for network in networks)
     for network in (networks[2], networks[0], networks[0], networks[1]):
         network(torch.zeros(1, 2))
@@ -127,17 +128,17 @@ def test_a_load_passes_the_wish_on_and_leaves_the_weights_in_the_machines_memory
     def choose(wish: Any, device: Any, free: int, networks: list[int], cells: int) -> str:
         asked.append((wish, len(networks), cells))
         assert free > 0
-        return SEQUENTIAL
+        return "sequential"
 
     monkeypatch.setattr(load, "choose_offload", choose)
-    model = load_model(folder, "cpu", offload=SEQUENTIAL)
-    assert asked == [(SEQUENTIAL, 4 if model.is_xl else 3, 256)]
-    assert model.offload == SEQUENTIAL
+    model = load_model(folder, ModelOptions("cpu", offload="sequential"))
+    assert asked == [("sequential", 4 if model.is_xl else 3, 256)]
+    assert model.offload == "sequential"
     assert next(model.unet.parameters()).device.type == "meta"
     assert bytes_of(model.unet) > 0
 
 
-@pytest.mark.parametrize("way", [MODEL, SEQUENTIAL])
+@pytest.mark.parametrize("way", ["model", "sequential"])
 def test_a_lora_on_an_offloaded_model_amounts_to_the_same(
     way: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

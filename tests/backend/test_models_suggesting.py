@@ -12,6 +12,7 @@ from backends import client_of, last_event, scripted_backend
 from diffedit_backend.bundled.samples import samples_folder
 from diffedit_backend.cli.pictures.record import read_record
 from diffedit_backend.cli.program import main
+from diffedit_backend.models import ModelOptions
 from diffedit_backend.models.catalogue.folders import kept_suggester
 from diffedit_backend.models.suggesting import Suggester, load_suggester
 from diffedit_backend.worker.edit_runner import EditRunner
@@ -134,7 +135,7 @@ def suggest_job(text: str, **fields: Any) -> EditRequest:
 
 
 def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_with_their_seed(suggester: Path) -> None:
-    bench = EditRunner({}, "cpu", 0, suggester=str(suggester))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, suggester=str(suggester))
     told: list[Any] = []
     manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest
     assert 1 <= len(manifest.words) == len(set(manifest.words)) <= 6
@@ -145,13 +146,13 @@ def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_w
     with pytest.raises(BadInputError, match="the text is empty"):
         bench.run(suggest_job(" "), {}, told.append)
     with pytest.raises(ModelError, match="Start the backend with --suggester"):
-        EditRunner({}, "cpu", 0).run(suggest_job("a horse"), {}, told.append)
+        EditRunner({}, ModelOptions("cpu"), 0).run(suggest_job("a horse"), {}, told.append)
 
 
 def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
     suggester: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = EditRunner({}, "cpu", 0, suggester=str(suggester))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, suggester=str(suggester))
     words = bench.run(suggest_job("a horse", variations=4), {}, lambda event: None).manifest.words
     told: list[Any] = []
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.models import ModelOptions
 from diffedit_backend.outcome import Edit, EditOutcome, EditWarning
 from diffedit_backend.worker import edit_runner
 from diffedit_backend.worker.edit_runner import EditRunner
@@ -49,7 +50,7 @@ class Engine:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> EditRunner:
-    bench = EditRunner({"bundled": "bundled"}, "cpu", 0)
+    bench = EditRunner({"bundled": "bundled"}, ModelOptions("cpu"), 0)
     bench._shelf._engines["bundled"] = Engine()  # type: ignore[assignment]
     bench._shelf.cache.max_bytes = 1000
     bench._shelf.cache.get(("kept",), lambda: torch.zeros(8))
@@ -112,7 +113,7 @@ def test_a_mistake_that_has_nothing_to_do_with_the_device_passes_through(
 
 
 def test_a_model_that_is_not_there_is_a_model_error() -> None:
-    bench = EditRunner({"gone": "/no/such/folder"}, "cpu", 0)
+    bench = EditRunner({"gone": "/no/such/folder"}, ModelOptions("cpu"), 0)
     with pytest.raises(ModelError, match="no model '/no/such/folder'"):
         bench.load()
 

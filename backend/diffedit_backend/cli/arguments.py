@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..models.options import ModelOptions
+
 
 def add_memory_arguments(parser: argparse._ActionsContainer) -> None:
     """`precision`, `offload` and `vae_tiles`; None of each chooses by the device."""
@@ -25,4 +27,19 @@ def add_memory_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="1, 2, 4 or 8 tiles along a picture's longer side for the autoencoder, which needs less memory then "
         "(default: as the free memory asks for)",
+    )
+
+
+def model_options(args: argparse.Namespace) -> ModelOptions:
+    """What these arguments, --device, --compile and --no-safety-checker say, as far as the command has them.
+
+    Without the device of `serve`, whose every worker has one of its own.
+    """
+    return ModelOptions(
+        device=args.device if isinstance(args.device, str) else None,
+        precision=args.precision,
+        offload=args.offload,
+        vae_tiles=args.vae_tiles,
+        compiled=getattr(args, "compile", False),
+        safety=args.safety,
     )

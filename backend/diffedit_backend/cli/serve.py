@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
-from .arguments import add_memory_arguments
+from .arguments import add_memory_arguments, model_options
 
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool
@@ -160,9 +160,7 @@ def run(args: argparse.Namespace) -> int:
         grace=args.grace,
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
-    configuration |= {"safety": args.safety, "captioner": captioner, "suggester": suggester}
-    configuration |= {"dtype": args.precision, "offload": args.offload, "compiled": args.compile}
-    configuration["vae_tiles"] = args.vae_tiles
+    configuration |= {"captioner": captioner, "suggester": suggester, "model_options": model_options(args).to_fields()}
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     patience = Timeouts(step=args.step_timeout, cluster=args.ray_patience)
     pool: Executor

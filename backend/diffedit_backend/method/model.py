@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ..models.offload import NONE, Footprint, footprint
-from ..models.safety import SafetyChecker
+from .memory import Footprint, footprint_of
 from .schedule import NoiseSchedule
 from .words import LearnedWords
 
 DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
+Offload = Literal["none", "model", "sequential"]
+
+
+class SafetyCheck(Protocol):
+    """Looks at results before they are shown. Some models of Stable Diffusion 1 come with one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its weights."""
+        ...
+
+    def flags(self, pixels: NDArray[np.uint8]) -> bool:
+        """Whether the picture (H, W, 3) uint8 is to be kept back."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +55,8 @@ class LoadedModel:
     zero_empty_text: bool = False
     compiled: bool = False
     words: LearnedWords = field(default_factory=LearnedWords)
-    safety: SafetyChecker | None = None
-    offload: str = NONE
+    safety: SafetyCheck | None = None
+    offload: Offload = "none"
     vae_tiles: int | None = None
     remark: str = ""
 
@@ -53,9 +68,9 @@ class LoadedModel:
     @property
     def footprint(self) -> Footprint:
         """Memory of the weights on the device and, where they are offloaded, in the machine; the checker's included."""
-        networks = footprint(self.networks, self.offload)
+        networks = footprint_of(self.networks, self.offload)
         checker = self.safety.nbytes if self.safety is not None else 0
-        if self.offload == NONE:
+        if self.offload == "none":
             return Footprint(networks.on_device + checker)
         return Footprint(networks.on_device, networks.waiting + checker)
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..method.memory import bytes_of
 from .catalogue.word_models import DEFAULT_CAPTIONER
 from .load import quiet_libraries
-from .offload import bytes_of
 from .standalone import Kind, load_standalone
 
 _LONGEST = 40  # tokens of a caption

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..method.memory import room_on
+from ..method.memory import bytes_of, room_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
 from ..method.schedule import NoiseSchedule
 from .catalogue.folders import BUNDLED, model_place
 from .catalogue.listing import entry_of
 from .compiling import compiled_unet
 from .device import choose_device, choose_dtype, dtype_of_vae
-from .offload import NONE, bytes_of, choose_offload
+from .offload import choose_offload
 from .offload import offload as place_by_need
+from .options import ModelOptions
 from .parts import Parts
 from .prediction import mistaken_prediction
 from .size import doubtful_size, set_size
@@ -28,45 +29,35 @@ from .sources import load_parts, located
 # Beside model_index.json, or in the folder of a single file's name: what its maker found to work best ("guidance"), and
 # what the model's own settings have wrong ("prediction_type", "size" in px).
 FACTS_FILE = "diffedit.json"
+DEFAULT_OPTIONS = ModelOptions()
 
 
-def load_model(
-    name: str | Path,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    *,
-    compiled: bool = False,
-    safety: bool = True,
-    offload: str | None = None,
-    vae_tiles: int | None = None,
-) -> LoadedModel:
+def load_model(name: str | Path, options: ModelOptions | str | torch.device = DEFAULT_OPTIONS) -> LoadedModel:
     """Load `name`: "bundled", a name in the models folder, a diffusers folder, a .safetensors file of Stable Diffusion
     1, 2 or XL, or a hub id.
 
-    `dtype` is "fp32", "fp16", "bf16" or a torch dtype; None chooses by device and size.
-    `compiled` compiles the UNet: every new shape is slow once.
-    `safety`: use the safety checker of a model that has one.
-    `offload`: "none", "model" or "sequential"; None chooses by the device's free memory.
-    `vae_tiles`: into how many tiles the autoencoder cuts a picture's longer side, 1, 2, 4 or 8; None chooses likewise.
+    `options`: device, precision, offloading and so on; a device alone stands for ModelOptions with that device.
     Raises ModelError with a sentence that says what is missing and what to do.
     """
+    if not isinstance(options, ModelOptions):
+        options = ModelOptions(device=options)
     named = model_place(str(name))
-    chosen = choose_device(device)
+    chosen = choose_device(options.device)
     quiet_libraries()
     place = located(str(name), named)
-    precision = choose_dtype(dtype, chosen, entry_of(str(name), place).parameters)
-    parts = load_parts(str(name), place, precision, dtype_of_vae(precision), safety=safety)
+    precision = choose_dtype(options.precision, chosen, entry_of(str(name), place).parameters)
+    parts = load_parts(str(name), place, precision, dtype_of_vae(precision), safety=options.safety)
     facts = _facts(place)
     _check(str(name), parts, facts)
     # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
     overflows = len(parts.text_encoders) == 2 and bool(getattr(parts.vae.config, "force_upcast", False))
     vae = parts.vae.to(torch.float32) if overflows else parts.vae
     networks = [parts.unet, vae, *parts.text_encoders]
-    way = choose_offload(offload, chosen, room_on(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
-    home = chosen if way == NONE else torch.device("cpu")
+    way = choose_offload(options.offload, chosen, room_on(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
+    home = chosen if way == "none" else torch.device("cpu")
     unet = _placed(parts.unet, home, channels_last=True)
-    if compiled:
-        if way != NONE:
+    if options.compiled:
+        if way != "none":
             raise ModelError(f"A compiled model cannot be offloaded, and {str(name)!r} does not fit the GPU whole.")
         unet = compiled_unet(unet, chosen)
     model = LoadedModel(
@@ -81,11 +72,11 @@ def load_model(
         dtype=precision,
         guidance=float(facts.get("guidance", DEFAULT_GUIDANCE)),
         zero_empty_text=parts.zero_empty_text,
-        compiled=compiled,
+        compiled=options.compiled,
         # A checker looks at one picture in an edit: where memory is short, it does so on the CPU.
         safety=parts.safety.to(home) if parts.safety is not None else None,
         offload=way,
-        vae_tiles=vae_tiles,
+        vae_tiles=options.vae_tiles,
     )
     place_by_need(networks, chosen, way)
     if model.compiled:

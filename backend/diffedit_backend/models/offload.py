@@ -7,89 +7,78 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from diffedit_protocol.errors import ModelError
 
-if TYPE_CHECKING:
-    from ..method.model import LoadedModel
+from ..method.memory import Footprint
+from ..method.model import LoadedModel, Offload
+from .catalogue.folders import model_place
+from .catalogue.listing import entry_of
+from .device import choose_device, choose_dtype
+from .options import ModelOptions
 
-NONE, MODEL, SEQUENTIAL = "none", "model", "sequential"
-OFFLOADS = (NONE, MODEL, SEQUENTIAL)
 # Working memory in bytes for each latent cell, by estimate from published peaks: 1.2 GB for Stable Diffusion 1 at
 # 512 px (4096 cells), 4.9 GB for XL at 1024 px. Smaller batches and tiles make do with less.
 _WORKING_PER_CELL = 300_000
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes of weights: on the device at most at one time, and of those that wait in the machine's memory meanwhile."""
-
-    on_device: int
-    waiting: int = 0
-
-
-def bytes_of(network: Any) -> int:
-    """Memory of a network's weights."""
-    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-
-
-def footprint(networks: list[Any], way: str) -> Footprint:
-    """What networks take where, offloaded the way that they are."""
-    sizes = list(map(bytes_of, networks))
-    if way == NONE:
-        return Footprint(sum(sizes))
-    # A network that is on the device just now needs its room in the machine's memory again when the next one comes.
-    return Footprint(max(sizes) if way == MODEL else max(map(_largest_layer, networks)), sum(sizes))
+def expected_footprint(name: str, options: ModelOptions) -> Footprint:
+    """What a model's weights will take, from the headers of its files; 0 where they are not known, as of one on the
+    hub. Where `options` do not say how to offload, the model is taken to fit the device."""
+    place = model_place(name)
+    if not place.exists():
+        return Footprint(0)
+    entry = entry_of(name, place)
+    size = choose_dtype(options.precision, choose_device(options.device), entry.parameters).itemsize
+    if options.offload in ("model", "sequential"):
+        # No header says how large a layer is, and it is small beside a network.
+        on_device = entry.largest_network * size if options.offload == "model" else 0
+        return Footprint(on_device, entry.bytes_in_memory(size))
+    return Footprint(entry.bytes_in_memory(size))
 
 
-def choose_offload(wish: str | None, device: torch.device, free: int, networks: list[int], cells: int) -> str:
+def choose_offload(wish: Offload | None, device: torch.device, free: int, networks: list[int], cells: int) -> Offload:
     """The wished way, else the quickest that fits `free` bytes of the device.
 
     networks: bytes of each network; cells: latent cells of the model's own picture size.
     Raises ModelError for an unknown way, and for offloading on a CPU, where it would save nothing.
     """
-    if wish is not None and wish not in OFFLOADS:
-        raise ModelError(f"Offloading must be one of {', '.join(OFFLOADS)}, not {wish!r}.")
+    if wish is not None and wish not in get_args(Offload):
+        raise ModelError(f"Offloading must be one of {', '.join(get_args(Offload))}, not {wish!r}.")
     if device.type != "cuda":
-        if wish in (MODEL, SEQUENTIAL):
+        if wish in ("model", "sequential"):
             raise ModelError(
                 f"Offloading moves weights from a GPU to the machine's memory; on {device.type!r} they are there "
                 "already. Leave it out."
             )
-        return NONE
+        return "none"
     if wish is not None:
         return wish
     working = cells * _WORKING_PER_CELL
     if sum(networks) + working <= free:
-        return NONE
-    return MODEL if max(networks) + working <= free else SEQUENTIAL
+        return "none"
+    return "model" if max(networks) + working <= free else "sequential"
 
 
-def offload(networks: list[Any], device: torch.device, way: str) -> None:
+def offload(networks: list[Any], device: torch.device, way: Offload) -> None:
     """Have each of the networks, now in the machine's memory, come to `device` when it is called."""
-    if way == SEQUENTIAL:
+    if way == "sequential":
         for network in networks:
             cpu_offload(network, execution_device=device)
-    if way == MODEL:
+    if way == "model":
         for network in networks:
             others = [other for other in networks if other is not network]
             add_hook_to_module(network, _ComesAlone(device, others))
 
 
-def _largest_layer(network: Any) -> int:
-    layers = (layer.parameters(recurse=False) for layer in network.modules())
-    return max(sum(tensor.nbytes for tensor in layer) for layer in layers)
-
-
 @contextmanager
 def weights_on_cpu(model: LoadedModel) -> Iterator[None]:
     """Within, an offloaded model's weights are in the machine's memory, so that layers can be added to its networks."""
-    if model.offload == NONE:
+    if model.offload == "none":
         yield
         return
     for network in model.networks:

@@ -11,7 +11,7 @@ from diffedit_protocol.errors import ModelError
 from numpy.typing import NDArray
 from PIL import Image
 
-from .offload import bytes_of
+from ..method.memory import bytes_of
 from .pretrained import pretrained
 
 

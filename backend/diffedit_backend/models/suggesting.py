@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import BadInputError
 
+from ..method.memory import bytes_of
 from .catalogue.word_models import DEFAULT_SUGGESTER
 from .load import quiet_libraries
-from .offload import bytes_of
 from .standalone import Kind, load_standalone
 
 _LONGEST = 40  # tokens of a wording: beyond 77 of its own, a text encoder of Stable Diffusion hears nothing

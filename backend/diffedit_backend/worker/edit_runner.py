@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +17,11 @@ from diffedit_protocol.messages import EditRequest, Progress
 from ..editing import edit_picture
 from ..imaging.matting import has_matting
 from ..method.engine import DiffEditEngine
-from ..method.memory import room_on
+from ..method.memory import Footprint, give_back, room_on
 from ..method.steps import Step
-from ..models import LoadedModel, load_model
+from ..models import LoadedModel, ModelOptions, load_model
 from ..models.device import choose_device, use_threads
-from ..models.memory import expected_footprint, give_back
-from ..models.offload import Footprint
+from ..models.offload import expected_footprint
 from .captioner import Describer
 from .device_errors import is_device_lost, is_out_of_memory
 from .eta_estimator import EtaEstimator
@@ -40,35 +40,28 @@ PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 
 
 class EditRunner:
-    """`models`: name to path or hub id; the first is the default. `device` None: the best one that is there.
+    """`models`: name to path or hub id; the first is the default. `options`: for each of them.
 
     `captioner`, `suggester`: path or hub id of the models that describe pictures and suggest words, loaded when they
     are first asked.
-    dtype, offload, vae_tiles: None chooses by the device. models_bytes: limit of what weights take of the device, None
-    for what fits. threads: of the CPU, in this process: a number; 0 chooses by the model in use; None leaves them be.
+    models_bytes: limit of what weights take of the device, None for what fits. threads: of the CPU, in this process: a
+    number; 0 chooses by the model in use; None leaves them be.
     """
 
     def __init__(
         self,
         models: Mapping[str, str],
-        device: str | None,
+        options: ModelOptions,
         cache_bytes: int,
         *,
-        safety: bool = True,
         captioner: str | None = None,
         suggester: str | None = None,
-        dtype: str | None = None,
-        offload: str | None = None,
-        compiled: bool = False,
         models_bytes: int | None = None,
-        vae_tiles: int | None = None,
         threads: int | None = None,
     ) -> None:
         self._models = dict(models)
-        self._safety = safety
-        self._wishes = (device, dtype, offload)
-        self._compiled = compiled
-        self._vae_tiles = vae_tiles
+        self._options = options
+        device = None if options.device is None else str(options.device)
         self._threads = threads
         if threads is not None:
             torch.set_num_threads(threads or _MOST_THREADS)
@@ -81,7 +74,7 @@ class EditRunner:
             self._expected,
             self._free_bytes,
             lambda: room_on(_MACHINE),
-            give_back,
+            lambda: give_back(choose_device(options.device)),
             cache_bytes,
             models_bytes,
             guests,
@@ -90,18 +83,14 @@ class EditRunner:
     @classmethod
     def from_configuration(cls, fields: Mapping[str, Any]) -> EditRunner:
         device = fields["device"]
+        options = ModelOptions.from_fields(fields.get("model_options", {}))
         return cls(
             fields["models"],
-            None if device == "auto" else device,
+            replace(options, device=None if device == "auto" else device),
             fields["cache_bytes"],
-            safety=fields.get("safety", True),
             captioner=fields.get("captioner"),
             suggester=fields.get("suggester"),
-            dtype=fields.get("dtype"),
-            offload=fields.get("offload"),
-            compiled=fields.get("compiled", False),
             models_bytes=fields.get("models_bytes"),
-            vae_tiles=fields.get("vae_tiles"),
             threads=fields["threads"],
         )
 
@@ -111,7 +100,7 @@ class EditRunner:
         return {"device": str(device), "device_name": _device_name(device), "mattes": has_matting(), **self.gauge()}
 
     def gauge(self) -> dict[str, Any]:
-        device = choose_device(self._wishes[0])
+        device = choose_device(self._options.device)
         return {"device_memory": torch.cuda.memory_allocated(device) if device.type == "cuda" else 0}
 
     def run(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
@@ -182,23 +171,13 @@ class EditRunner:
         return engine
 
     def _load(self, name: str) -> LoadedModel:
-        device, dtype, offload = self._wishes
-        return load_model(
-            self._models[name],
-            device,
-            dtype,
-            safety=self._safety,
-            offload=offload,
-            compiled=self._compiled,
-            vae_tiles=self._vae_tiles,
-        )
+        return load_model(self._models[name], self._options)
 
     def _expected(self, name: str) -> Footprint:
-        device, dtype, offload = self._wishes
-        return expected_footprint(self._models[name], choose_device(device), dtype, offload)
+        return expected_footprint(self._models[name], self._options)
 
     def _free_bytes(self) -> int:
-        return room_on(choose_device(self._wishes[0]))
+        return room_on(choose_device(self._options.device))
 
     def _free(self) -> None:
         self._shelf.keep_only_newest()

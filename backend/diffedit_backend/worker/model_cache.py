@@ -10,8 +10,8 @@ from typing import Protocol
 
 from ..method.cache import ContentCache
 from ..method.engine import DiffEditEngine
+from ..method.memory import Footprint
 from ..method.model import LoadedModel
-from ..models.offload import Footprint
 
 log = logging.getLogger(__name__)
 # Of the free memory, what models may take: an edit needs working memory, and on a CPU other programs run as well.

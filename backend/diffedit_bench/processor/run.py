@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.models import load_model
+from diffedit_backend.method.memory import bytes_of
+from diffedit_backend.models import ModelOptions, load_model
 from diffedit_backend.models.device import PRECISIONS, choose_dtype, computes_bf16, worth_sharing
 from diffedit_backend.models.load import quiet_libraries
-from diffedit_backend.models.offload import bytes_of
 from diffedit_backend.outcome import EditOutcome, paste
 from diffedit_protocol.messages import EditRequest
 from tqdm import tqdm
@@ -77,7 +77,7 @@ def processor_name() -> str:
 def time_steps(size: str, precisions: tuple[str, ...], rounds: int) -> list[StepTime]:
     """A step in each precision and each count of threads, timed in turn after one to warm up."""
     quiet_libraries()
-    unet = load_model("bundled", _CPU, "fp32").unet if size == "bundled" else random_unet(size)
+    unet = load_model("bundled", ModelOptions(_CPU, "fp32")).unet if size == "bundled" else random_unet(size)
     parameters = sum(parameter.numel() for parameter in unet.parameters())
     default = choose_dtype(None, _CPU, parameters)
     cells = unet.config.sample_size**2
@@ -129,7 +129,9 @@ def _step(unet: Any) -> tuple[float, float]:
 
 def compare_edits(precision: str, scenes: int) -> EditDifference:
     """Edits of the first cases of `diffedit bench quality`, in this precision and in fp32."""
-    exact, halved = (DiffEditEngine(load_model("bundled", _CPU, name)) for name in ("fp32", precision))
+    exact, halved = (
+        DiffEditEngine(load_model("bundled", ModelOptions(_CPU, PRECISIONS[name]))) for name in ("fp32", precision)
+    )
     cases = bundled_cases(scenes, 0, exact.model.native_size)
     overlaps, levels, truths = [], [], []
     for case in map(cases.load, tqdm(cases.names, unit="scene", desc=precision)):

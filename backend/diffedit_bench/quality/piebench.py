@@ -253,7 +253,7 @@ def run_pie_bench(args: argparse.Namespace) -> Path:
         raise BadInputError(f"PIE-Bench knows no true edits, which {unfit[0]!r} needs. Leave it out of --editors.")
     cases = pie_bench_cases(args.pie_bench, args.seed)
     cases = Cases(cases.names[: args.cases], cases.load)
-    model = load_model(args.model, device=args.device)
+    model = load_model(args.model, args.device)
     perceptual = load_perceptual(model.device, args.fetch_weights)
     made_with = {
         "version": __version__,

@@ -27,7 +27,7 @@ def run_with_truth(args: argparse.Namespace) -> Path:
     names = args.editors or DEFAULT
     if unknown := [name for name in args.curves if name not in names]:
         raise BadInputError(f"--curves names {unknown[0]!r}, which is not among the editors: {', '.join(names)}.")
-    model = load_model(args.model, device=args.device)
+    model = load_model(args.model, args.device)
     editors = make_editors(names, model)
     made_with = {
         "version": __version__,

@@ -13,9 +13,10 @@ import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.schedule import NoiseSchedule
-from diffedit_backend.models import LoadedModel, load_model, use_threads
+from diffedit_backend.models import LoadedModel, ModelOptions, load_model, use_threads
 from diffedit_backend.models.compiling import compiled_unet
 from diffedit_backend.models.device import choose_device, choose_dtype
+from diffedit_backend.models.options import Precision
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 from PIL import Image
@@ -86,10 +87,10 @@ class Subject:
         return scheduler, DDIMInverseScheduler.from_config(scheduler.config)
 
 
-def load_subject(size: str, device: str | None, dtype: str | None, compiled: bool) -> Subject:
+def load_subject(size: str, device: str | None, dtype: Precision | None, compiled: bool) -> Subject:
     """The subject of `diffedit bench speed --size`."""
     if size == "bundled":
-        model = load_model("bundled", device, dtype, compiled=compiled)
+        model = load_model("bundled", ModelOptions(device, dtype, compiled=compiled))
         use_threads(model)
         return _bundled(model)
     model = _random_model(size, device, dtype, compiled)
@@ -121,7 +122,7 @@ def _bundled(model: LoadedModel) -> Subject:
     )
 
 
-def _random_model(size: str, wished_device: str | None, wished_dtype: str | None, compiled: bool) -> LoadedModel:
+def _random_model(size: str, wished_device: str | None, wished_dtype: Precision | None, compiled: bool) -> LoadedModel:
     from .models import random_components
 
     device = choose_device(wished_device)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...method.steps import OnStep, ignore
 from ...outcome import EditOutcome
+from ..arguments import model_options
 
 Pixels = NDArray[np.uint8]
 
@@ -50,14 +51,6 @@ class Editor:
         from ...method.engine import DiffEditEngine
         from ...models import load_model, use_threads
 
-        args = self._args
-        model = load_model(
-            args.model,
-            args.device,
-            args.precision,
-            safety=args.safety,
-            offload=args.offload,
-            vae_tiles=args.vae_tiles,
-        )
+        model = load_model(self._args.model, model_options(self._args))
         use_threads(model)
         return DiffEditEngine(model)

@@ -110,7 +110,7 @@ class Client:
         """What keeps the link down, or the server silent, at this moment; None when all is well."""
         since = self._session.unanswered_since
         if self._session.ready and since is not None:
-            silent = time.monotonic() - max(since, self._session.heard or since)
+            silent = time.monotonic() - max(since, self._session.last_message or since)
             if silent > self.timeouts.answer:
                 return LinkError(_silent(self.connection, silent))
         return None if self._session.ready else self._trouble
@@ -298,7 +298,7 @@ class Client:
     def _give_up(self, limit: float) -> None:
         """Raise what refused us, or what keeps the link silent for more than `limit` seconds."""
         self._raise_refusal()
-        silent = time.monotonic() - max(self._patient_from, self._session.heard or 0.0)
+        silent = time.monotonic() - max(self._patient_from, self._session.last_message or 0.0)
         if silent > limit:
             raise self._trouble or LinkError(_silent(self.connection, silent))
 

@@ -59,7 +59,7 @@ class ClientSession:
         self._out: deque[tuple[int, Frames]] = deque()
         self._number = 0
         self._now = 0.0
-        self.heard: float | None = None
+        self.last_message: float | None = None
 
     @property
     def now(self) -> float:
@@ -114,7 +114,7 @@ class ClientSession:
 
     def receive(self, frames: Sequence[Buffer], now: float) -> None:
         """Take one message. What cannot be read and answers nothing is ignored: there is nobody to tell."""
-        self._now = self.heard = now
+        self._now = self.last_message = now
         try:
             message = decode(frames)
             event = read_event(message) if message.type == EVENT else None

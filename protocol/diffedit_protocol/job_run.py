@@ -108,7 +108,7 @@ class JobRun(Operation):
         self._rounds = 0
         self.submitting = False
         self._subscribing = False
-        self._heard = 0.0
+        self._last_answer = 0.0
 
     @property
     def sent(self) -> int:
@@ -121,7 +121,7 @@ class JobRun(Operation):
     def begin(self, sender: RequestSender) -> None:
         restarted = self._boot_id not in (None, sender.server.boot_id)
         self._boot_id = sender.server.boot_id
-        self._heard = sender.now
+        self._last_answer = sender.now
         self._rounds = 0
         if restarted:
             self.last = self.given = 0
@@ -144,7 +144,7 @@ class JobRun(Operation):
             self._end_unsubmitted(sender)
 
     def answer(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
-        self._heard = sender.now
+        self._last_answer = sender.now
         try:
             self._take(sender, number, request, reply)
         except SchemaError as error:
@@ -189,7 +189,7 @@ class JobRun(Operation):
     def event(self, sender: RequestSender, event: JobEvent) -> None:
         if event.job != self.job or not self.accepted:
             return
-        self._heard = sender.now
+        self._last_answer = sender.now
         if isinstance(event.event, Preview):
             if event.seq >= self.last:
                 self._add_preview(event.event)
@@ -203,7 +203,7 @@ class JobRun(Operation):
             self._subscribe(sender)
 
     def tick(self, sender: RequestSender) -> None:
-        if self.accepted and not self._subscribing and sender.now - self._heard >= REFRESH_SECONDS:
+        if self.accepted and not self._subscribing and sender.now - self._last_answer >= REFRESH_SECONDS:
             self._subscribe(sender)
 
     def _add_preview(self, preview: Preview) -> None:

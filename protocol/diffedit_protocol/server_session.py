@@ -35,7 +35,7 @@ MAX_ERROR_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
-class Asked:
+class Received:
     """What one message of a client came to.
 
     `replies`: frames to send now. `request`: what the caller must answer, None when nothing is left to do. `id`: the
@@ -57,7 +57,7 @@ class ServerSession:
         self.hello: Hello | None = None
         self.version: int | None = None
 
-    def receive(self, frames: Sequence[Buffer]) -> Asked:
+    def receive(self, frames: Sequence[Buffer]) -> Received:
         """Read one message (without the routing frame). Never raises for what it holds."""
         number: int | None = None
         try:
@@ -65,29 +65,29 @@ class ServerSession:
             number = _number(message.fields.pop("id", None))
             request = self._read(message)
             if isinstance(request, Hello):
-                return Asked((self._welcome(number, request),), None, number)
+                return Received((self._welcome(number, request),), None, number)
             if self.version is None:
-                return Asked((_frames(number, Again()),), None, number)
+                return Received((_frames(number, Again()),), None, number)
             if isinstance(request, Ping):
-                return Asked((_frames(number, Pong(self._info.boot_id)),), None, number)
+                return Received((_frames(number, Pong(self._info.boot_id)),), None, number)
             if isinstance(request, Put):
                 request = self._opened(request)
             if isinstance(request, Get) and request.length > self._info.limits.chunk_bytes:
                 raise TooLargeError(_too_long(request.length, self._info.limits.chunk_bytes))
             if isinstance(request, Subscribe):
                 self._previews = request.previews
-            return Asked((), request, number)
+            return Received((), request, number)
         except DiffEditError as error:
-            return Asked((_error_frames(number, error),), None, number)
+            return Received((_error_frames(number, error),), None, number)
 
-    def reply(self, asked: Asked, reply: Reply) -> Frames:
+    def reply(self, asked: Received, reply: Reply) -> Frames:
         """The frames of `reply` to `asked`. A Chunk's data is given raw; it is encoded here as the client asked."""
         if isinstance(reply, Chunk) and isinstance(asked.request, Get) and asked.request.encoding != "raw":
             encoding, data = encode_chunk(reply.data, asked.request.encoding)
             reply = dataclasses.replace(reply, encoding=encoding, data=data)
         return _frames(asked.id, reply)
 
-    def refuse(self, asked: Asked, error: DiffEditError) -> Frames:
+    def refuse(self, asked: Received, error: DiffEditError) -> Frames:
         """The frames that answer `asked` with `error`."""
         return _error_frames(asked.id, error)
 

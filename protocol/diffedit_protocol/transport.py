@@ -38,7 +38,7 @@ OPTIONS = (
     (zmq.LINGER, 0),
     (zmq.IMMEDIATE, 1),
     (zmq.SNDHWM, HIGH_WATER_MARK),
-    (zmq.RCVHWM, HIGH_WATER_MARK),
+    (zmq.RCVHWM, 0),
     (zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES),
     (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
     (zmq.RECONNECT_IVL, RECONNECT_MS),

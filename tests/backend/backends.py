@@ -54,10 +54,10 @@ def client_of(connection: Connection, timeouts: Timeouts = QUICK) -> Iterator[Cl
 
 def last_event(client: Client, job: str, seconds: float = 60.0) -> Event:
     """The job's final event. Fails the test when none comes in time."""
-    return told(client, job, seconds)[-1]
+    return events_of(client, job, seconds)[-1]
 
 
-def told(client: Client, job: str, seconds: float = 60.0, since: int | None = None) -> list[Event]:
+def events_of(client: Client, job: str, seconds: float = 60.0, since: int | None = None) -> list[Event]:
     """Every event of the job, previews included, up to the final one."""
     until = time.monotonic() + seconds
     events: list[Event] = []

@@ -1,6 +1,6 @@
 """The real server with scripted workers: `python scripted_server.py SETTINGS`, a JSON map.
 
-Keys of the map: those of ServerSettings (limits and patience as maps), "workers" (a number), "script" (what a worker is
+Keys of the map: those of ServerSettings (limits and timeouts as maps), "workers" (a number), "script" (what a worker is
 configured with), "ray" (a map of RaySetup's fields: actors on a Ray cluster in place of processes), "memory_mib" and
 "file_mib" (caps on the process's address space and on the size of a file).
 """
@@ -33,22 +33,22 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_AS, (wishes.pop("memory_mib") << 20,) * 2)
     if "file_mib" in wishes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (wishes.pop("file_mib") << 20,) * 2)
-    patience = Timeouts(**wishes.pop("patience", {}))
+    timeouts = Timeouts(**wishes.pop("timeouts", {}))
     workers, script, ray = wishes.pop("workers", 1), wishes.pop("script", {}), wishes.pop("ray", None)
     settings = ServerSettings(
         state=Path(os.environ["DIFFEDIT_HOME"]) / "server",
         listen=tuple(wishes.pop("listen", ["local"])),
         models=(ModelInfo("script"),),
         limits=Limits(**wishes.pop("limits", {})),
-        patience=patience,
+        timeouts=timeouts,
         **wishes,
     )
     pool: Executor
     if ray is not None:
-        setup = RaySetup(gpus=0, configuration=script, bench="scripted_worker:ScriptedBench", **ray)
-        pool = RayPool(setup, workers, patience)
+        setup = RaySetup(gpus=0, configuration=script, runner="scripted_worker:ScriptedRunner", **ray)
+        pool = RayPool(setup, workers, timeouts)
     else:
-        pool = LocalPool(WorkerSetup(command=WORKER, configuration=script), ["script"] * workers, patience)
+        pool = LocalPool(WorkerSetup(command=WORKER, configuration=script), ["script"] * workers, timeouts)
 
     def announce(server: Server) -> None:
         print("ready", *server.endpoints, flush=True)

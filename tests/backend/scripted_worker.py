@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from diffedit_backend.worker.loop import DeviceLost, Finished, Tell, work
+from diffedit_backend.worker.loop import DeviceLost, Finished, ReportStep, work
 from diffedit_backend.worker.pipe import claim_standard_streams
 from diffedit_protocol.blobs import blob_id, pack_plane, unpack_picture
 from diffedit_protocol.errors import ModelError, OutOfMemoryError
@@ -31,7 +31,7 @@ from diffedit_protocol.replies import OPTIONAL_FIELDS
 ROW = 1024  # px of a result of a given size
 
 
-class ScriptedBench:
+class ScriptedRunner:
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
 
@@ -42,10 +42,10 @@ class ScriptedBench:
         told = {"mattes": self._fields["mattes"]} if "mattes" in self._fields else {}
         return {"device": "script", "device_name": "a script", **told}
 
-    def gauge(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, Any]:
         return {"device_memory": 0}
 
-    def run(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+    def run(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         script = {word.partition("=")[0]: word.partition("=")[2] or "1" for word in request.source.split()}
         pause = float(script.get("pause", 0))
         for stage in STAGES:
@@ -59,9 +59,9 @@ class ScriptedBench:
                     time.sleep(3600)
                 if script.get("lost") in at:
                     raise DeviceLost("CUDA error: an illegal memory access was encountered")
-                tell(Progress(stage, step, total))
+                report(Progress(stage, step, total))
                 if stage == "editing" and request.preview:
-                    tell(Preview(64, 64, bytes([step % 256]) * (64 * 64 * 3)))
+                    report(Preview(64, 64, bytes([step % 256]) * (64 * 64 * 3)))
         if "oom" in script:
             raise OutOfMemoryError("The script ran out of memory.")
         if "fault" in script:
@@ -89,4 +89,4 @@ def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int, notes: tu
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(work(claim_standard_streams(), ScriptedBench))
+    sys.exit(work(claim_standard_streams(), ScriptedRunner))

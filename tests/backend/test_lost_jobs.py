@@ -32,7 +32,7 @@ class OneWorker(Executor):
     def room(self) -> int:
         return int(self.idle)
 
-    def place(self, waiting: Sequence[str]) -> tuple[int, str] | None:
+    def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:
         return (0, "worker") if waiting and self.idle else None
 
     def submit(self, job: Job, worker: str) -> None:
@@ -72,7 +72,7 @@ class Table:
     def lose(self) -> None:
         """The worker dies with its job, and another takes its place."""
         self.worker.idle = True
-        self.jobs.hear([Report(self.worker.jobs[-1].id, LOST)])
+        self.jobs.on_reports([Report(self.worker.jobs[-1].id, LOST)])
 
     def _tell(self, key: Key, number: int, event: Event) -> None:
         self.told.setdefault(key[1], []).append(event)
@@ -109,7 +109,7 @@ def test_a_job_that_loses_worker_after_worker_is_taken_for_their_cause_and_ends(
 def test_a_lost_job_that_waits_for_another_worker_can_be_cancelled(table: Table) -> None:
     table.submit("anna", "a")
     table.worker.idle = False
-    table.jobs.hear([Report(table.worker.jobs[-1].id, LOST)])
+    table.jobs.on_reports([Report(table.worker.jobs[-1].id, LOST)])
     assert table.jobs.find("anna", "a").state == "queued"
     table.jobs.cancel("anna", "a")
     assert isinstance(table.told["a"][-1], Cancelled)

@@ -17,7 +17,7 @@ from diffedit_backend.models.captioning import load_captioner
 from diffedit_backend.models.catalogue.adapters import adapters
 from diffedit_backend.models.catalogue.headers import TensorFact, tensors_in
 from diffedit_backend.models.suggesting import load_suggester
-from diffedit_backend.server.advertised_adapters import told
+from diffedit_backend.server.hello_info import advertised
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.frames import MAX_HEADER_BYTES
 from diffedit_protocol.replies import AdapterInfo, ServerInfo
@@ -144,12 +144,12 @@ def test_an_adapter_that_is_added_or_exchanged_is_told_at_the_next_look(home: Pa
 
 def test_more_adapters_than_a_message_holds_are_told_as_far_as_they_fit() -> None:
     many = [AdapterInfo(f"a style of a painter, number {n}", "LoRA", "SD XL") for n in range(2000)]
-    few = told(many)
+    few = advertised(many)
     assert few == tuple(many[: len(few)])
     assert 300 < len(few) < 2000
     welcome = to_map(ServerInfo("1", "boot", adapters=tuple(a.name for a in few), adapter_details=few))
     assert len(msgpack.packb(welcome)) < MAX_HEADER_BYTES
-    assert told(many[:10]) == tuple(many[:10])
+    assert advertised(many[:10]) == tuple(many[:10])
 
 
 def test_models_for_words_are_listed_with_their_memory_and_where_they_lie(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from backends import client_of, failure, last_event, run_edit, scripted_backend, scripted_edit, told, wait_until
+from backends import client_of, events_of, failure, last_event, run_edit, scripted_backend, scripted_edit, wait_until
 from diffedit_backend.executors.base import Job, Lost, Report
 from diffedit_backend.executors.ray_pool import RayPool, RaySetup
 from diffedit_backend.executors.worker_slot import Timeouts
@@ -36,7 +36,7 @@ def collect(pool: RayPool, enough: Callable[[list[Report]], bool], seconds: floa
 def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_process_when_it_is_closed() -> None:
     before = ray_processes()
     pool = RayPool(
-        RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, bench="scripted_worker:ScriptedBench", **OWN),
+        RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, runner="scripted_worker:ScriptedRunner", **OWN),
         2,
         Timeouts(**PATIENCE),
     )
@@ -45,9 +45,9 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
         collect(pool, lambda _: pool.room() == 2)
         request, blobs = scripted_edit(script)
         job = Job("job", "anna", request, blobs)
-        place = pool.place([job.affinity])
-        assert place is not None
-        pool.submit(job, place[1])
+        assignment = pool.assign([job.affinity])
+        assert assignment is not None
+        pool.submit(job, assignment[1])
         if until is Cancelled:
             collect(pool, lambda reports: any(isinstance(report.event, Progress) for report in reports))
             pool.cancel("job")
@@ -74,7 +74,7 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
-    with scripted_backend(tmp_path_factory.mktemp("ray"), ray=OWN, workers=2, patience=PATIENCE) as backend:
+    with scripted_backend(tmp_path_factory.mktemp("ray"), ray=OWN, workers=2, timeouts=PATIENCE) as backend:
         yield backend
 
 
@@ -95,7 +95,7 @@ def test_an_actor_killed_in_the_middle_of_a_job_costs_a_delay_and_no_error(clien
         if isinstance(event, (Done, Failed, Cancelled)):
             break
     assert isinstance(event, Done)
-    started = sum(isinstance(event, Started) for event in told(client, job, since=0))
+    started = sum(isinstance(event, Started) for event in events_of(client, job, since=0))
     assert started == 2
 
 
@@ -103,7 +103,7 @@ def test_a_job_that_kills_every_actor_that_runs_it_is_ended_and_the_next_job_wor
     before = sum(worker["restarts"] for worker in client.status()["workers"])
     job = client.submit(*scripted_edit("die=2"))
     assert failure(last_event(client, job, 90)) == "WORKER_DIED"
-    started = sum(isinstance(event, Started) for event in told(client, job, since=0))
+    started = sum(isinstance(event, Started) for event in events_of(client, job, since=0))
     assert started == MOST_LOSSES
     run_edit(client, scripted_edit())
     assert sum(worker["restarts"] for worker in client.status()["workers"]) >= before + MOST_LOSSES - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from backends import client_of, last_event, scripted_backend, scripted_edit, told, wait_until
+from backends import client_of, events_of, last_event, scripted_backend, scripted_edit, wait_until
 from diffedit_protocol.client import Client
 from diffedit_protocol.messages import Done, Progress, Started
 from ray_clusters import NODE_SOON, TOKEN, ray_head, ray_node
@@ -33,7 +33,7 @@ def test_a_box_that_is_cut_off_costs_its_job_a_delay_and_a_box_that_comes_is_use
         box = {"ip": THERE, "cpus": 1, "prefix": hosts.there(), "environment": NODE_SOON}
         ray = {"address": head.address, "node_ip": HERE, "environment": TOKEN}
         with (
-            scripted_backend(tmp_path, ray=ray, workers=2, patience=PATIENCE) as backend,
+            scripted_backend(tmp_path, ray=ray, workers=2, timeouts=PATIENCE) as backend,
             client_of(backend.connection) as client,
         ):
             with ray_node("--address", head.address, **box):
@@ -44,7 +44,7 @@ def test_a_box_that_is_cut_off_costs_its_job_a_delay_and_a_box_that_comes_is_use
                     assert any(isinstance(event, Progress) and event.stage == "editing" for event in client.events(job))
                 hosts.cut()
                 assert all(isinstance(last_event(client, job, 120), Done) for job in jobs)
-                begun = [sum(isinstance(event, Started) for event in told(client, job, since=0)) for job in jobs]
+                begun = [sum(isinstance(event, Started) for event in events_of(client, job, since=0)) for job in jobs]
                 assert max(begun) >= 2  # run again, on the box that is left
                 wait_until(lambda: states(client) == ["idle", "starting"], what="a worker that waits for a box")
                 hosts.mend()

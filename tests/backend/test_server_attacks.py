@@ -251,7 +251,7 @@ class TestInvitedButHostile:
     def test_a_hundred_thousand_mutated_messages_harm_no_one(self, backend: PrivateBackend, anna: Connection) -> None:
         before = resident_mib(backend.pid)
         found = fuzz_backend(anna.to_line(), seed=20_240_501, count=100_000)
-        assert found["answers"] > 50_000  # they were read, not dropped at the door
+        assert found["answers"] > 50_000  # they were read, not dropped at the listener
         assert found["pings"] == 101  # another client was served all the while
         assert resident_mib(backend.pid) - before < 60
 

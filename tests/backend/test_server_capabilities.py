@@ -26,8 +26,8 @@ def test_detail_is_always_told_and_matting_where_the_workers_have_it(
 
 
 def test_a_worker_that_is_started_again_does_not_take_the_capability_away_meanwhile(tmp_path: Path) -> None:
-    patience = {"back_off": 3600.0, "back_off_most": 3600.0}
-    with scripted_backend(tmp_path, script={"mattes": True}, patience=patience) as backend:
+    timeouts = {"back_off": 3600.0, "back_off_most": 3600.0}
+    with scripted_backend(tmp_path, script={"mattes": True}, timeouts=timeouts) as backend:
         with client_of(backend.connection) as client:
             os.kill(worker_pid(client), signal.SIGKILL)
             wait_until(lambda: client.status()["workers"][0]["state"] == "waiting")

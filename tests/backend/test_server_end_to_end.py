@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backends import client_of, failure, last_event, numbered, resident_mib, told, wait_until, worker_pid
+from backends import client_of, events_of, failure, last_event, numbered, resident_mib, wait_until, worker_pid
 from diffedit_backend.cli.pictures.remote import edit_over_link
 from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.outcome import EditOutcome
@@ -88,7 +88,7 @@ def kill_worker(head: Node | None, client: Client) -> None:
 
 def test_an_edit_tells_its_steps_in_order_shows_previews_and_leaves_a_result_within_its_bounds(client: Client) -> None:
     request, blobs = sample_edit(SIDE, shade=77)  # a picture of which the worker keeps no stage yet
-    events = told(client, client.submit(request, blobs), seconds=120)
+    events = events_of(client, client.submit(request, blobs), seconds=120)
     kept = numbered(events)
     done = kept[-1]
     assert isinstance(kept[0], Started)
@@ -125,7 +125,7 @@ def test_a_cancel_ends_an_edit_at_its_next_step(client: Client) -> None:
     job = client.submit(slow, blobs)
     next(event for event in client.events(job) if isinstance(event, Progress))
     client.cancel(job)
-    events = told(client, job, 120)
+    events = events_of(client, job, 120)
     steps = [event for event in events if isinstance(event, Progress)]
     assert isinstance(events[-1], Cancelled)
     assert not any(event.stage == "decoding" for event in steps)  # how many steps came first depends on the machine
@@ -151,7 +151,7 @@ def test_a_worker_killed_in_the_middle_costs_one_error_or_with_ray_a_delay_and_t
     event = last_event(client, job, 480)
     if head is not None:
         assert isinstance(event, Done)
-        assert sum(isinstance(event, Started) for event in told(client, job, since=0)) == 2
+        assert sum(isinstance(event, Started) for event in events_of(client, job, since=0)) == 2
     else:
         assert failure(event) == "WORKER_DIED"
         assert event.error.retryable

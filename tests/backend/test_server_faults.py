@@ -13,6 +13,7 @@ from backends import (
     QUICK,
     TCP,
     client_of,
+    events_of,
     failure,
     invited,
     last_event,
@@ -21,7 +22,6 @@ from backends import (
     run_edit,
     scripted_backend,
     scripted_edit,
-    told,
     wait_until,
     worker_pid,
 )
@@ -41,7 +41,7 @@ IN_FLIGHT = LOOPBACK_WINDOW * LARGEST_CHUNK  # bytes that may have to be sent ag
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
     """One server for every fault that it must survive; at the end it must still be the same process."""
-    settings = {"listen": ["local", TCP], "queue": 4, "limits": LIMITS, "patience": {"back_off": 0.05, "cancel": 1.0}}
+    settings = {"listen": ["local", TCP], "queue": 4, "limits": LIMITS, "timeouts": {"back_off": 0.05, "cancel": 1.0}}
     with scripted_backend(tmp_path_factory.mktemp("faults"), **settings) as backend:
         boot_id = _boot_id(backend)
         yield backend
@@ -118,7 +118,7 @@ class TestServer:
             backend.start()
             with client_of(backend.connection) as client:
                 assert [(info.job, info.state) for info in client.jobs()] == [(job, "done")]
-                events = told(client, job, since=0)
+                events = events_of(client, job, since=0)
                 assert isinstance(events[0], Started)
                 assert events[-1] == done
                 assert client.fetch(done.manifest.edits[0].pixels) == pixels
@@ -253,7 +253,7 @@ class TestLink:
             next(event for event in first.events(job) if isinstance(event, Progress))
         with client_of(connection) as second:
             second.submit(*edit, job_id=job)
-            events = numbered(told(second, job))
+            events = numbered(events_of(second, job))
             assert isinstance(events[0], Started)
             assert isinstance(events[-1], Done)
             assert len([info for info in second.jobs() if info.job == job]) == 1
@@ -269,7 +269,7 @@ class TestLink:
             # From here on `slow` reads nothing; its job ends nevertheless.
             wait_until(lambda: client.status()["queue"]["running"] == 0, what="the end of the job")
             run_edit(client, scripted_edit())
-            events = told(slow, job)
+            events = events_of(slow, job)
             steps = [event.step for event in events if isinstance(event, Progress) and event.stage == "editing"]
             assert steps[-1] == 1500
             assert steps == list(range(steps[0], 1501))
@@ -355,7 +355,7 @@ class TestQueue:
             # The third was asked for first; it takes a minute, and had it been begun first, it would not have ended.
             assert {info.job: info.state for info in many.jobs()}[jobs[2]] in ("queued", "running")
             many.cancel(jobs[2])
-            ends = [numbered(told(many, job)) for job in jobs]
+            ends = [numbered(events_of(many, job)) for job in jobs]
             assert [type(events[-1]) for events in ends] == [Done, Done, Cancelled]
             assert isinstance(ends[2][0], Queued)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import zmq
+from diffedit_backend.server.addresses import Address
 from diffedit_backend.server.allow_list import AllowList
-from diffedit_backend.server.listening import Address
 from diffedit_backend.server.state_folder import Lock, StateFolder
 from diffedit_protocol.connection import IPC_PATH_LIMIT, Connection, KeyPair
 from diffedit_protocol.errors import AuthError, BadInputError

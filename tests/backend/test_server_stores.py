@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from diffedit_backend.server.fair_queue import Turns
-from diffedit_backend.server.record import Record
+from diffedit_backend.server.fair_queue import FairQueue
+from diffedit_backend.server.job_record import JobRecord
 from diffedit_backend.server.results import ResultStore
 from diffedit_backend.server.uploads import MAX_PARTIAL, Uploads
 from diffedit_protocol.blobs import blob_id
@@ -118,10 +118,10 @@ class TestUploads:
         assert uploads.size == held <= 200
 
 
-def record_of(owner: str, ended: float | None = None) -> Record:
+def record_of(owner: str, ended: float | None = None) -> JobRecord:
     manifest = Manifest(PlaneRef(blob_id(b"mask"), 2, 2), Bounds(0, 0, 2, 2), 0.5, seconds={"editing": 1.5})
     events = (Queued(1), Started(), Progress("editing", 1, 2, 3.5), Done(manifest))
-    return Record(owner, new_job_id(), "a horse", "a zebra", 1.0, ended or time.time(), events)
+    return JobRecord(owner, new_job_id(), "a horse", "a zebra", 1.0, ended or time.time(), events)
 
 
 def settle(store: ResultStore) -> None:
@@ -137,9 +137,9 @@ def settle(store: ResultStore) -> None:
 class TestResults:
     def test_a_record_is_the_same_after_it_was_written_and_read(self) -> None:
         record = record_of(ANNA)
-        assert Record.from_bytes(record.to_bytes()) == record
+        assert JobRecord.from_bytes(record.to_bytes()) == record
         with pytest.raises(SchemaError):
-            Record.from_bytes(b"\x81\xa6format\x07")
+            JobRecord.from_bytes(b"\x81\xa6format\x07")
 
     def test_a_result_is_read_from_memory_and_then_from_disk_alike(self, tmp_path: Path) -> None:
         data = os.urandom(5000)
@@ -234,30 +234,30 @@ class TestResults:
 
 class TestTurns:
     def test_a_client_with_many_jobs_does_not_hold_up_one_with_a_single_job(self) -> None:
-        turns: Turns[str] = Turns()
+        queue: FairQueue[str] = FairQueue()
         for number in range(5):
-            turns.add(ANNA, f"a{number}")
-        turns.add(BOB, "b0")
-        assert [turns.next() for _ in range(6)] == ["a0", "b0", "a1", "a2", "a3", "a4"]
+            queue.add(ANNA, f"a{number}")
+        queue.add(BOB, "b0")
+        assert [queue.next() for _ in range(6)] == ["a0", "b0", "a1", "a2", "a3", "a4"]
         with pytest.raises(IndexError):
-            turns.next()
+            queue.next()
 
     def test_the_foretold_order_is_the_order(self) -> None:
-        turns: Turns[str] = Turns()
+        queue: FairQueue[str] = FairQueue()
         for owner, count in ((ANNA, 3), (BOB, 2), ("carl", 4)):
             for number in range(count):
-                turns.add(owner, f"{owner}{number}")
-        turns.remove(BOB, f"{BOB}0")
-        foretold = list(turns)
-        assert len(turns) == 8
-        assert [turns.next() for _ in range(8)] == foretold
+                queue.add(owner, f"{owner}{number}")
+        queue.remove(BOB, f"{BOB}0")
+        foretold = list(queue)
+        assert len(queue) == 8
+        assert [queue.next() for _ in range(8)] == foretold
 
     @given(st.lists(st.sampled_from([ANNA, BOB, "carl"]), max_size=20))
     def test_nothing_is_lost_and_each_clients_order_is_kept(self, owners: list[str]) -> None:
-        turns: Turns[tuple[str, int]] = Turns()
+        queue: FairQueue[tuple[str, int]] = FairQueue()
         for number, owner in enumerate(owners):
-            turns.add(owner, (owner, number))
-        served = [turns.next() for _ in range(len(turns))]
+            queue.add(owner, (owner, number))
+        served = [queue.next() for _ in range(len(queue))]
         assert sorted(served, key=lambda entry: entry[1]) == [(owner, number) for number, owner in enumerate(owners)]
         for owner in set(owners):
             own = [number for who, number in served if who == owner]

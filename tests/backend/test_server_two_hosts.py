@@ -11,7 +11,7 @@ from threading import Timer
 
 import numpy as np
 import pytest
-from backends import ROOT, SCRIPTED_SERVER, client_of, invited, last_event, scripted_edit, told
+from backends import ROOT, SCRIPTED_SERVER, client_of, events_of, invited, last_event, scripted_edit
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.connection import Connection
@@ -129,5 +129,7 @@ def test_after_a_cut_in_the_job_no_event_is_missing(hosts: TwoHosts, anna: Conne
         next(event for event in client.events(job) if isinstance(event, Progress))
         hosts.cut()
         Timer(1.5, hosts.mend).start()
-        steps = [event.step for event in told(client, job) if isinstance(event, Progress) and event.stage == "editing"]
+        steps = [
+            event.step for event in events_of(client, job) if isinstance(event, Progress) and event.stage == "editing"
+        ]
         assert steps == list(range(1, 61))

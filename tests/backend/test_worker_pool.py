@@ -28,8 +28,8 @@ QUICK = Timeouts(loading=20.0, step=2.0, cancel=0.5, back_off=0.05, back_off_mos
 
 
 @contextmanager
-def pool_of(workers: int = 1, patience: Timeouts = QUICK, **script: Any) -> Iterator[LocalPool]:
-    pool = LocalPool(WorkerSetup(WORKER, ENVIRONMENT, script), ["script"] * workers, patience)
+def pool_of(workers: int = 1, timeouts: Timeouts = QUICK, **script: Any) -> Iterator[LocalPool]:
+    pool = LocalPool(WorkerSetup(WORKER, ENVIRONMENT, script), ["script"] * workers, timeouts)
     pool.start()
     try:
         yield pool
@@ -45,9 +45,9 @@ def pool() -> Iterator[LocalPool]:
 
 def submit(pool: LocalPool, job: Job) -> None:
     """To the worker that the pool names for it."""
-    place = pool.place([job.affinity])
-    assert place is not None
-    pool.submit(job, place[1])
+    assignment = pool.assign([job.affinity])
+    assert assignment is not None
+    pool.submit(job, assignment[1])
 
 
 def ready(pool: LocalPool, seconds: float = 60.0) -> None:
@@ -172,7 +172,7 @@ def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> 
 
 def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() -> None:
     waits = []
-    with pool_of(patience=Timeouts(back_off=0.2, back_off_most=0.8)) as pool:
+    with pool_of(timeouts=Timeouts(back_off=0.2, back_off_most=0.8)) as pool:
         for _ in range(4):
             ready(pool)
             alive = time.monotonic()  # before its death: the pool counts from when it saw that, which is before we do
@@ -185,7 +185,7 @@ def test_a_worker_that_dies_again_and_again_is_started_again_ever_more_slowly() 
 
 
 def test_the_wait_before_a_worker_is_started_again_never_exceeds_its_bound() -> None:
-    with pool_of(patience=Timeouts(back_off=3600.0, back_off_most=0.1)) as pool:
+    with pool_of(timeouts=Timeouts(back_off=3600.0, back_off_most=0.1)) as pool:
         ready(pool)
         submit(pool, Job("job", "anna", *scripted_edit("die=1")))
         collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
@@ -246,8 +246,8 @@ def test_a_job_waits_for_the_busy_worker_that_has_its_picture_and_is_passed_by_a
         first = Job("first", "anna", request, blobs)
         submit(pool, first)
         other = Job("other", "ben", *scripted_edit(shade=7))
-        assert pool.place([first.affinity]) is None
-        assert pool.place([first.affinity, other.affinity]) == (1, "worker-1")
+        assert pool.assign([first.affinity]) is None
+        assert pool.assign([first.affinity, other.affinity]) == (1, "worker-1")
 
 
 def test_two_workers_run_two_jobs_at_once() -> None:

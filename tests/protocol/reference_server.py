@@ -33,7 +33,7 @@ from diffedit_protocol.replies import (
     Stored,
     Subscribed,
 )
-from diffedit_protocol.server_session import Asked, ServerSession
+from diffedit_protocol.server_session import Received, ServerSession
 from zmq.auth.thread import ThreadAuthenticator
 
 
@@ -138,7 +138,7 @@ class ReferenceLink:
             raise UnknownJobError(f"There is no job {job}.")
         return self.server.jobs[job]
 
-    def _reply(self, asked: Asked) -> Reply:
+    def _reply(self, asked: Received) -> Reply:
         server, request = self.server, asked.request
         match request:
             case requests.Have(blobs):

@@ -17,18 +17,20 @@ from diffedit_protocol.messages import EditRequest, Preview, Started
 from diffedit_protocol.operations import Call, Download
 from diffedit_protocol.replies import Limits, ServerInfo
 from diffedit_protocol.schema import to_map
-from diffedit_protocol.server_session import Asked, ServerSession, reply_message
+from diffedit_protocol.server_session import Received, ServerSession, reply_message
 
 JOB = "0" * 32
 BLOB = blob_id(b"x")
 INFO = ServerInfo("0.1.0", "boot-1", limits=Limits(chunk_bytes=100, blob_bytes=1000))
 
 
-def asked_by(session: ServerSession, kind: str, payload: bytes | None = None, number: Any = 5, **fields: Any) -> Asked:
+def asked_by(
+    session: ServerSession, kind: str, payload: bytes | None = None, number: Any = 5, **fields: Any
+) -> Received:
     return session.receive(encode(Message(kind, {"id": number, **fields}, payload)))
 
 
-def only_reply(asked: Asked) -> tuple[str, dict[str, Any]]:
+def only_reply(asked: Received) -> tuple[str, dict[str, Any]]:
     assert asked.request is None
     (frames,) = asked.replies
     message = decode(frames)
@@ -42,7 +44,7 @@ def greeted() -> ServerSession:
     return session
 
 
-def refusal(asked: Asked) -> dict[str, Any]:
+def refusal(asked: Received) -> dict[str, Any]:
     kind, fields = only_reply(asked)
     assert kind == "error"
     error: dict[str, Any] = fields["error"]
@@ -386,7 +388,7 @@ def test_a_refused_download_drops_what_else_it_asked() -> None:
     peer.answer(peer.start(download), replies.Chunk(1000, 0, 100, data=bytes(100)))
     second = peer.asked()
     session = greeted()
-    refused = Asked(id=second.fields["id"])
+    refused = Received(id=second.fields["id"])
     peer.session.receive(session.refuse(refused, NoBlobError("Gone.")), 0.0)
     assert isinstance(download.error, NoBlobError)
     assert peer.session.outgoing() is None

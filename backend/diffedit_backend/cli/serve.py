@@ -162,12 +162,12 @@ def run(args: argparse.Namespace) -> int:
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
     configuration |= {"captioner": captioner, "suggester": suggester, "model_options": model_options(args).to_fields()}
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
-    patience = Timeouts(step=args.step_timeout, cluster=args.ray_patience)
+    timeouts = Timeouts(step=args.step_timeout, cluster=args.ray_patience)
     pool: Executor
     if args.executor == "ray":
-        pool = _ray_pool(args, configuration, patience)
+        pool = _ray_pool(args, configuration, timeouts)
     else:
-        pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), patience)
+        pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), timeouts)
 
     def announce(server: Server) -> None:
         device = server.info().device
@@ -223,7 +223,7 @@ def _adapters() -> tuple[AdapterInfo, ...]:
     return tuple(AdapterInfo(entry.name, entry.kind, entry.family, entry.word) for entry in adapters())
 
 
-def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience: Timeouts) -> RayPool:
+def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], timeouts: Timeouts) -> RayPool:
     """Raises BadInputError for what no Ray cluster can be asked."""
     from ..executors.ray_pool import RayPool, RaySetup
     from ..server.settings import GIB
@@ -246,7 +246,7 @@ def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], patience:
         # 512 MiB of shared memory hold the pictures on their way; what is more goes to the disk.
         options={} if args.ray_address else {"include_dashboard": False, "object_store_memory": GIB // 2},
     )
-    return RayPool(setup, args.workers or len(_devices()), patience)
+    return RayPool(setup, args.workers or len(_devices()), timeouts)
 
 
 def _places(args: argparse.Namespace) -> list[str]:

@@ -2,8 +2,8 @@
 
     executor.start()
     while serving:
-        while (place := executor.place([job.affinity for job in queue])) is not None:
-            executor.submit(queue.pop(place[0]), place[1])
+        while (assignment := executor.assign([job.affinity for job in queue])) is not None:
+            executor.submit(queue.pop(assignment[0]), assignment[1])
         for report in executor.poll(): ...     # `executor` has a fileno() that is readable when poll() has something
     executor.close(grace=5.0)
 
@@ -92,7 +92,7 @@ class Executor(ABC):
         """How many jobs it would begin at once."""
 
     @abstractmethod
-    def place(self, waiting: Sequence[str]) -> tuple[int, str] | None:
+    def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:
         """Which of the waiting jobs to begin now, and on which worker; they are given in turn order by their affinity.
 
         None: all wait, though a worker may be idle, when another that has their pictures in its cache is soon free.
@@ -100,7 +100,7 @@ class Executor(ABC):
 
     @abstractmethod
     def submit(self, job: Job, worker: str) -> None:
-        """Run `job` on the worker that place() named."""
+        """Run `job` on the worker that assign() named."""
 
     @abstractmethod
     def cancel(self, job: str) -> None:

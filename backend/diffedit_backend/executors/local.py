@@ -18,7 +18,7 @@ class LocalPool(Pool):
         self,
         setup: WorkerSetup,
         devices: Sequence[str] = ("auto",),
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         router: Router | None = None,
     ) -> None:
         super().__init__(router)
@@ -27,5 +27,5 @@ class LocalPool(Pool):
             name = f"worker-{index}"
             configuration = {**setup.configuration, "device": device}
             spawn = partial(WorkerProcess, name, setup.command, setup.environment, configuration, self.on_message)
-            slots.append(WorkerSlot(name, spawn, patience or Timeouts()))
+            slots.append(WorkerSlot(name, spawn, timeouts or Timeouts()))
         self.slots = slots

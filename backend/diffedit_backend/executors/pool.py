@@ -1,4 +1,4 @@
-"""What pools of workers have in common, wherever the workers are: places for them, routing, and one queue of notes."""
+"""What pools of workers have in common, wherever the workers are: slots, routing, and one queue of messages."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Pool(Executor):
     def room(self) -> int:
         return sum(slot.state == "idle" for slot in self.slots)
 
-    def place(self, waiting: Sequence[str]) -> tuple[int, str] | None:
+    def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:
         loads = {slot.name: int(slot.state == "busy") for slot in self.slots if slot.state in ("idle", "busy")}
-        return self._router.place(waiting, loads)
+        return self._router.assign(waiting, loads)
 
     def submit(self, job: Job, worker: str) -> None:
         slot = next(slot for slot in self.slots if slot.name == worker)
-        assert slot.state == "idle", f"{worker} is {slot.state}; place() named no such worker."
+        assert slot.state == "idle", f"{worker} is {slot.state}; assign() named no such worker."
         self._router.remember(worker, job.affinity)
         slot.submit(job)
 
@@ -58,16 +58,16 @@ class Pool(Executor):
             while self._readable.recv(4096):
                 pass
         reports: list[Report] = []
-        for process, note in self.heard():
+        for process, message in self.received():
             for slot in self.slots:
-                reports += slot.hear(process, note)
+                reports += slot.on_message(process, message)
                 if slot.state in ("waiting", "unusable"):
                     self._router.forget(slot.name)
         self.tick()
         return reports
 
-    def heard(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
-        """What workers said since the last call, and their ends (None)."""
+    def received(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
+        """What workers output since the last call, and their ends (None)."""
         while not self._messages.empty():
             yield self._messages.get()
 
@@ -96,9 +96,9 @@ class Pool(Executor):
         self._readable.close()
         self._wake.close()
 
-    def on_message(self, process: Worker, note: PipeMessage | None) -> None:
+    def on_message(self, process: Worker, message: PipeMessage | None) -> None:
         """Called from the workers' threads."""
-        self._messages.put((process, note))
+        self._messages.put((process, message))
         self.wake()
 
     def wake(self) -> None:

@@ -1,6 +1,6 @@
-"""The Ray actor that owns one GPU: the worker's own loop, spoken to by notes in place of a pipe.
+"""The Ray actor that owns one GPU: the worker's own loop, spoken to by messages in place of a pipe.
 
-Only bytes cross Ray, which sends them as they are; a note is read by msgpack, so nothing of a job is ever unpickled.
+Only bytes cross Ray, which sends them as they are; a message is read by msgpack, so nothing of a job is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..worker.loop import work
 from ..worker.pipe import Payload, Pipe, PipeMessage, message_from_bytes, message_to_bytes
 
 
-class NotePipe(Pipe):
+class QueuePipe(Pipe):
     """What the worker's loop takes for its pipe."""
 
     def __init__(self) -> None:
@@ -34,27 +34,27 @@ class NotePipe(Pipe):
 
 
 class WorkerActor:
-    """`bench`: "module:attribute" that makes the bench; `environment` is added before anything heavy is imported."""
+    """`runner`: "module:attribute" that makes the runner; `environment` is added before anything heavy is imported."""
 
-    def __init__(self, bench: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, runner: str, environment: Mapping[str, str]) -> None:
         os.environ.update(environment)
-        self._pipe = NotePipe()
-        self._bench = bench
+        self._pipe = QueuePipe()
+        self._runner = runner
         threading.Thread(target=self._work, name="work", daemon=True).start()
 
     @ray.method(concurrency_group="control")
-    def tell(self, note: bytes) -> None:
-        """Hand a note to the worker; it is read at once, also while a job computes."""
-        self._pipe.inward.put(note)
+    def deliver(self, message: bytes) -> None:
+        """Hand a message to the worker; it is read at once, also while a job computes."""
+        self._pipe.inward.put(message)
 
-    def notes(self) -> Iterator[bytes]:
+    def messages(self) -> Iterator[bytes]:
         """Everything that the worker says; the last is exit {code}."""
-        while (note := self._pipe.outward.get()) is not None:
-            yield note
+        while (message := self._pipe.outward.get()) is not None:
+            yield message
 
     def _work(self) -> None:
         self._pipe.send("born", pid=os.getpid(), node=ray.get_runtime_context().get_node_id())
-        module, _, attribute = self._bench.partition(":")
+        module, _, attribute = self._runner.partition(":")
 
         def make(fields: dict[str, Any]) -> Any:
             return operator.attrgetter(attribute)(importlib.import_module(module))(fields)

@@ -3,9 +3,9 @@
 Ray ends the process of a driver whose head is gone; so the driver is a process of its own, and the server lives on.
 
 to the driver    configure {address, node_ip, options, bench, environment, gpus, cpus}     first
-                 start {actor},  tell {actor} + note,  kill {actor},  stop
+                 start {actor},  deliver {actor} + message,  kill {actor},  stop
 from the driver  joined {address}                          or  refused {reason}, and the process ends
-                 said {actor} + note,  gone {actor, code, reason}
+                 output {actor} + message,  gone {actor, code, reason}
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ACTOR_LOST = -1  # no exit code is known of an actor whose process or node went 
 
 
 class Driver:
-    """Starts actors and hands notes between them and the server. One thread per actor waits for what it says."""
+    """Starts actors and hands messages between them and the server. One thread per actor waits for what it says."""
 
     def __init__(self, pipe: Pipe, fields: dict[str, Any]) -> None:
         self._pipe = pipe
@@ -59,14 +59,14 @@ class Driver:
             max_task_retries=0,
             concurrency_groups={"control": 1},
         )(WorkerActor)
-        handle = remote.remote(fields["bench"], fields["environment"])
+        handle = remote.remote(fields["runner"], fields["environment"])
         self._actors[actor] = handle
-        stream = handle.notes.options(num_returns="streaming").remote()
+        stream = handle.messages.options(num_returns="streaming").remote()
         threading.Thread(target=self._listen, args=(actor, handle, stream), name=actor, daemon=True).start()
 
-    def tell(self, actor: str, note: bytes) -> None:
+    def deliver(self, actor: str, message: bytes) -> None:
         if actor in self._actors:
-            self._actors[actor].tell.remote(note)
+            self._actors[actor].deliver.remote(message)
 
     def kill(self, actor: str) -> None:
         import ray
@@ -80,12 +80,12 @@ class Driver:
         code, reason = ACTOR_LOST, ""
         try:
             for reference in stream:
-                said: bytes = ray.get(reference)
-                note = message_from_bytes(said)
-                if note.type == "exit":
-                    code = note.fields["code"]
+                output: bytes = ray.get(reference)
+                message = message_from_bytes(output)
+                if message.type == "exit":
+                    code = message.fields["code"]
                 else:
-                    self._pipe.send("said", [said], actor=actor)
+                    self._pipe.send("output", [output], actor=actor)
         except ray.exceptions.RayError as error:
             reason = str(error)
         self._actors.pop(actor, None)
@@ -106,17 +106,17 @@ def main() -> int:
         return EXIT_UNUSABLE
     while True:
         try:
-            note = pipe.receive()
+            message = pipe.receive()
         except EOFError:
             break
-        if note.type == "stop":
+        if message.type == "stop":
             break
-        if note.type == "start":
-            driver.start(note.fields["actor"])
-        elif note.type == "kill":
-            driver.kill(note.fields["actor"])
+        if message.type == "start":
+            driver.start(message.fields["actor"])
+        elif message.type == "kill":
+            driver.kill(message.fields["actor"])
         else:
-            driver.tell(note.fields["actor"], note.payloads[0])
+            driver.deliver(message.fields["actor"], message.payloads[0])
     import ray
 
     ray.shutdown()

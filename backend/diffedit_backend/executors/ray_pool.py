@@ -28,7 +28,7 @@ from .worker_slot import EXIT_WAIT, Timeouts, Worker, WorkerSlot
 
 log = logging.getLogger("diffedit.ray")
 DRIVER = (sys.executable, "-m", "diffedit_backend.executors.ray_driver")
-BENCH = "diffedit_backend.worker.edit_runner:EditRunner.from_configuration"
+RUNNER = "diffedit_backend.worker.edit_runner:EditRunner.from_configuration"
 REJOIN = 5.0  # seconds between two attempts to join it
 # Ray reads these when it starts: no statistics sent, nobody without the token, workers as important as other processes
 # (it would run them at niceness 15, where anything else on the box starves them).
@@ -51,7 +51,7 @@ def ray_times() -> dict[str, str]:
 @dataclass(frozen=True)
 class RaySetup:
     """`address`: HOST:PORT of the head, "" for a cluster of our own on this machine, on `node_ip`. `gpus`, `cpus`: of
-    one actor. `configuration`, `environment`, `bench`: what each worker is told. `options`: more for ray.init."""
+    one actor. `configuration`, `environment`, `runner`: what each worker is told. `options`: more for ray.init."""
 
     address: str = ""
     node_ip: str = ""
@@ -60,11 +60,11 @@ class RaySetup:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    bench: str = BENCH
+    runner: str = RUNNER
 
 
 class RayActor:
-    """An actor as WorkerSlot sees a worker. Only the driver's notes change it."""
+    """An actor as WorkerSlot sees a worker. Only the driver's messages change it."""
 
     def __init__(self, name: str, driver: WorkerProcess, configuration: Mapping[str, Any]) -> None:
         self.name = name
@@ -77,7 +77,7 @@ class RayActor:
         self.send("configure", **configuration)
 
     def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
-        self._driver.send("tell", [message_to_bytes(type_, payloads, **fields)], actor=self.name)
+        self._driver.send("deliver", [message_to_bytes(type_, payloads, **fields)], actor=self.name)
 
     def kill(self) -> None:
         self._driver.send("kill", actor=self.name)
@@ -97,10 +97,10 @@ class RayActor:
 class RayPool(Pool):
     """`workers` actors on a Ray cluster."""
 
-    def __init__(self, setup: RaySetup, workers: int, patience: Timeouts) -> None:
+    def __init__(self, setup: RaySetup, workers: int, timeouts: Timeouts) -> None:
         super().__init__()
         self._setup = setup
-        self._patience = patience
+        self._timeouts = timeouts
         self._actors: dict[str, RayActor] = {}
         self._numbers = itertools.count()
         self._driver: WorkerProcess | None = None
@@ -109,7 +109,7 @@ class RayPool(Pool):
         self._away_since = self._start_again = time.monotonic()
         self._reason = ""
         self.slots = [
-            WorkerSlot(f"ray-{index}", partial(self._spawn, f"ray-{index}"), patience, lossless=True)
+            WorkerSlot(f"ray-{index}", partial(self._spawn, f"ray-{index}"), timeouts, lossless=True)
             for index in range(workers)
         ]
 
@@ -118,7 +118,7 @@ class RayPool(Pool):
 
     def trouble(self) -> DiffEditError | None:
         if self._ever_joined:
-            given_up = not self._joined and time.monotonic() - self._away_since > self._patience.cluster
+            given_up = not self._joined and time.monotonic() - self._away_since > self._timeouts.cluster
         else:
             given_up = self._driver is None and self._starts_left <= 0
         if self._reason and given_up:
@@ -131,10 +131,10 @@ class RayPool(Pool):
             )
         return super().trouble()
 
-    def heard(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
-        for process, note in super().heard():
+    def received(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
+        for process, message in super().received():
             if process is self._driver:
-                yield from self._hear_driver(note)
+                yield from self._on_driver_message(message)
 
     def tick(self) -> None:
         may_start = self._ever_joined or self._starts_left > 0
@@ -152,10 +152,10 @@ class RayPool(Pool):
                 driver.kill()
                 driver.join(EXIT_WAIT)
 
-    def on_message(self, process: Worker, note: PipeMessage | None) -> None:
-        if note is not None and note.type == "gone" and (actor := self._actors.get(note.fields["actor"])):
-            actor.end(note.fields["code"], note.fields["reason"])  # here, as close() waits for it without polling
-        super().on_message(process, note)
+    def on_message(self, process: Worker, message: PipeMessage | None) -> None:
+        if message is not None and message.type == "gone" and (actor := self._actors.get(message.fields["actor"])):
+            actor.end(message.fields["code"], message.fields["reason"])  # here, as close() waits for it without polling
+        super().on_message(process, message)
 
     def _start_driver(self) -> None:
         setup = self._setup
@@ -170,7 +170,7 @@ class RayPool(Pool):
                 "address": setup.address,
                 "node_ip": setup.node_ip,
                 "options": dict(setup.options),
-                "bench": setup.bench,
+                "runner": setup.runner,
                 "environment": dict(setup.environment),
                 "gpus": setup.gpus,
                 "cpus": setup.cpus,
@@ -184,28 +184,28 @@ class RayPool(Pool):
         self._actors[actor.name] = actor
         return actor
 
-    def _hear_driver(self, note: PipeMessage | None) -> Iterable[tuple[Worker, PipeMessage | None]]:
-        if note is None:
-            yield from self._driver_ended()
-        elif note.type == "joined":
-            log.info("joined", extra={"fields": note.fields})
+    def _on_driver_message(self, message: PipeMessage | None) -> Iterable[tuple[Worker, PipeMessage | None]]:
+        if message is None:
+            yield from self._on_driver_exit()
+        elif message.type == "joined":
+            log.info("joined", extra={"fields": message.fields})
             self._joined = self._ever_joined = True
             self._reason = ""
-        elif note.type == "refused":
-            self._reason = note.fields["reason"]
-        elif (actor := self._actors.get(note.fields["actor"])) is not None:
-            if note.type == "gone":
+        elif message.type == "refused":
+            self._reason = message.fields["reason"]
+        elif (actor := self._actors.get(message.fields["actor"])) is not None:
+            if message.type == "gone":
                 del self._actors[actor.name]
                 yield actor, None
                 return
-            said = message_from_bytes(note.payloads[0])
-            if said.type == "born":
+            output = message_from_bytes(message.payloads[0])
+            if output.type == "born":
                 if not self._setup.address:  # elsewhere, the number means another process here
-                    actor.pid = said.fields["pid"]
+                    actor.pid = output.fields["pid"]
             else:
-                yield actor, said
+                yield actor, output
 
-    def _driver_ended(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
+    def _on_driver_exit(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
         assert self._driver is not None
         self._driver.join(EXIT_WAIT)
         if self._joined:

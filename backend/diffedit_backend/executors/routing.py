@@ -20,7 +20,7 @@ class Router:
         self._behind = behind
         self._held: dict[str, OrderedDict[str, None]] = {}
 
-    def place(self, waiting: Sequence[str], loads: Mapping[str, int]) -> tuple[int, str] | None:
+    def assign(self, waiting: Sequence[str], loads: Mapping[str, int]) -> tuple[int, str] | None:
         """The first of the `waiting` affinities, in turn order, that an idle worker should begin now, and that worker.
 
         `loads`: jobs of each worker that can be used, 0 when it is idle. None when all that wait should go on waiting.

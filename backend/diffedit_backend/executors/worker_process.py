@@ -26,7 +26,7 @@ WORKER_COMMAND = (sys.executable, "-m", "diffedit_backend.worker")
 LAST_LINES = 20
 PIPE_BYTES = 1 << 20  # Linux lets every user have that much; with its 64 KiB each end waits 48 times for 3 MiB
 
-# Told from the reader thread: (the process, a note or None when its pipe has ended).
+# Told from the reader thread: (the process, a message or None when its pipe has ended).
 OnMessage = Callable[["WorkerProcess", PipeMessage | None], None]
 
 
@@ -82,7 +82,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None:
-        """Send a note. Never blocks; a worker that is gone is told by `on_message(None)` alone."""
+        """Send a message. Never blocks; a worker that is gone is told by `on_message(None)` alone."""
         self._outbox.put((type_, payloads, fields))
 
     def kill(self) -> None:
@@ -90,7 +90,7 @@ class WorkerProcess:
         self._process.kill()
 
     def join(self, seconds: float) -> bool:
-        """Wait until the process has ended and everything that it said was handed on. Whether that came in time."""
+        """Wait until the process has ended and everything that it output was handed on. Whether that came in time."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -107,11 +107,11 @@ class WorkerProcess:
     def _read(self) -> None:
         while True:
             try:
-                note = self._pipe.receive()
+                message = self._pipe.receive()
             except (EOFError, OSError, ValueError) as error:
                 log.debug("pipe ended", extra={"fields": {"worker": self.name, "reason": str(error)}})
                 break
-            self._on_message(self, note)
+            self._on_message(self, message)
         self._process.kill()  # a worker that closed or garbled its pipe is of no use any more
         self._process.wait()
         self._stdout.close()

@@ -37,7 +37,7 @@ class Timeouts:
 
 
 class Worker(Protocol):
-    """A running worker, wherever it is; what it says and its end are handed to WorkerSlot.hear by its owner."""
+    """A running worker, wherever it is; what it says and its end are handed to WorkerSlot.on_message by its owner."""
 
     last_lines: deque[str]
 
@@ -55,27 +55,27 @@ class WorkerSlot:
     `spawn` starts a worker. `lossless`: a job whose worker died is told as Lost, to be run again, not as Failed.
     """
 
-    def __init__(self, name: str, spawn: Callable[[], Worker], patience: Timeouts, *, lossless: bool = False) -> None:
+    def __init__(self, name: str, spawn: Callable[[], Worker], timeouts: Timeouts, *, lossless: bool = False) -> None:
         self.name = name
         self.state = "waiting"
         self.job: Job | None = None
         self.trouble: DiffEditError | None = None
         self._spawn = spawn
-        self._patience = patience
+        self._timeouts = timeouts
         self._lossless = lossless
         self._process: Worker | None = None
-        self._told: dict[str, Any] = {}
+        self._reported: dict[str, Any] = {}
         self._mattes: bool | None = None  # of its installation: what the worker before it told counts until it is ready
         self._since = 0.0  # of the last sign of life, or of the death
         self._cancelled_at: float | None = None
         self._deaths_in_a_row = 0
         self._restarts = -1
         self._was_ready = False
-        self._last_words: DiffEditError | None = None
+        self._exit_reason: DiffEditError | None = None
 
     def start(self) -> None:
         self._restarts += 1
-        self._told = {}
+        self._reported = {}
         self._process = self._spawn()
         self._enter("starting")
 
@@ -99,47 +99,47 @@ class WorkerSlot:
         now = time.monotonic()
         if self.state == "waiting" and self._process is None and now >= self._since:
             self.start()
-        elif self.state == "starting" and now - self._since > self._patience.loading:
-            self._give_up(f"The model was not loaded within {self._patience.loading:.0f} s.")
+        elif self.state == "starting" and now - self._since > self._timeouts.loading:
+            self._give_up(f"The model was not loaded within {self._timeouts.loading:.0f} s.")
         elif (
-            self.state == "busy" and self._cancelled_at is not None and now - self._cancelled_at > self._patience.cancel
+            self.state == "busy" and self._cancelled_at is not None and now - self._cancelled_at > self._timeouts.cancel
         ):
-            self._give_up(f"The job did not end within {self._patience.cancel:.0f} s of its cancel.")
-        elif self.state == "busy" and now - self._since > self._patience.step:
-            self._give_up(f"The model took longer than {self._patience.step:.0f} s for one step.")
+            self._give_up(f"The job did not end within {self._timeouts.cancel:.0f} s of its cancel.")
+        elif self.state == "busy" and now - self._since > self._timeouts.step:
+            self._give_up(f"The model took longer than {self._timeouts.step:.0f} s for one step.")
 
-    def hear(self, process: Worker, note: PipeMessage | None) -> list[Report]:
-        """What a note (None: the end of its pipe) of `process` means for the job."""
+    def on_message(self, process: Worker, message: PipeMessage | None) -> list[Report]:
+        """What a message (None: the end of its pipe) of `process` means for the job."""
         if process is not self._process:
             return []  # the last words of one that was replaced
-        if note is None:
-            return self._bury()
+        if message is None:
+            return self._on_exit()
         self._since = time.monotonic()
-        if note.type == "ready":
-            self._told = note.fields
-            self._mattes = note.fields.get("mattes", self._mattes)
+        if message.type == "ready":
+            self._reported = message.fields
+            self._mattes = message.fields.get("mattes", self._mattes)
             self._was_ready = True
             self._enter("idle")
             return []
-        if note.type == "unusable":
-            self.trouble = error_from_wire(note.fields["error"])
+        if message.type == "unusable":
+            self.trouble = error_from_wire(message.fields["error"])
             return []
-        if self.job is None or note.fields["id"] != self.job.id:
+        if self.job is None or message.fields["id"] != self.job.id:
             return []
-        return self._hear_of_job(note, self.job.id)
+        return self._on_job_message(message, self.job.id)
 
     def info(self) -> WorkerInfo:
-        told = self._told
+        reported = self._reported
         return WorkerInfo(
             name=self.name,
             state=self.state,
-            device=str(told.get("device_name", "")),
+            device=str(reported.get("device_name", "")),
             pid=self._process.pid if self._process else 0,
             restarts=max(self._restarts, 0),
-            device_memory=int(told.get("device_memory", 0)),
+            device_memory=int(reported.get("device_memory", 0)),
             job=self.job.id if self.job else "",
-            job_seconds=float(told.get("job_seconds", 0.0)),
-            memory=int(told.get("memory", 0)),
+            job_seconds=float(reported.get("job_seconds", 0.0)),
+            memory=int(reported.get("memory", 0)),
             mattes=self._mattes,
         )
 
@@ -156,53 +156,53 @@ class WorkerSlot:
                 self._process.join(EXIT_WAIT)
             self._process = None
 
-    def _hear_of_job(self, note: PipeMessage, job: str) -> list[Report]:
-        fields = note.fields
-        if note.type == "started":
+    def _on_job_message(self, message: PipeMessage, job: str) -> list[Report]:
+        fields = message.fields
+        if message.type == "started":
             return [Report(job, Started())]
-        if note.type == "progress":
+        if message.type == "progress":
             return [Report(job, Progress(fields["stage"], fields["step"], fields["total"], fields["seconds_left"]))]
-        if note.type == "preview":
-            return [Report(job, Preview(fields["width"], fields["height"], note.payloads[0]))]
-        self._told.update(fields.get("told", {}))
+        if message.type == "preview":
+            return [Report(job, Preview(fields["width"], fields["height"], message.payloads[0]))]
+        self._reported.update(fields.get("usage", {}))
         self._deaths_in_a_row = 0
         self.job = None
         self._enter("idle")
-        if note.type == "done":
-            blobs = dict(zip(fields["blobs"], note.payloads, strict=True))
+        if message.type == "done":
+            blobs = dict(zip(fields["blobs"], message.payloads, strict=True))
             return [Report(job, Done(Manifest.from_wire(fields["manifest"])), blobs)]
-        if note.type == "failed":
+        if message.type == "failed":
             return [Report(job, Failed(error_from_wire(fields["error"])))]
         return [Report(job, Cancelled())]
 
     def _give_up(self, reason: str) -> None:
         assert self._process is not None
         log.error("worker hangs", extra={"fields": {"worker": self.name, "pid": self._process.pid, "reason": reason}})
-        self._last_words = WorkerDiedError(f"{reason} The backend had to restart its model; try again.")
+        self._exit_reason = WorkerDiedError(f"{reason} The backend had to restart its model; try again.")
         self._since = time.monotonic()  # once: its end comes within moments
         self._process.kill()
 
-    def _bury(self) -> list[Report]:
+    def _on_exit(self) -> list[Report]:
         assert self._process is not None
         code = self._process.exit_code()
-        error = self._last_words or self._obituary(code)
+        error = self._exit_reason or self._exit_error(code)
         log.error(
             "worker ended",
             extra={"fields": {"worker": self.name, "pid": self._process.pid, "exit": code, "state": self.state}},
         )
         self._process.join(EXIT_WAIT)
         lines = list(self._process.last_lines)
-        self._process, self._last_words = None, None
+        self._process, self._exit_reason = None, None
         job, self.job = self.job, None
         if code == EXIT_UNUSABLE and self.trouble is not None:
             self._enter("unusable")
-        elif not self._was_ready and self._restarts + 1 >= self._patience.first_starts:
+        elif not self._was_ready and self._restarts + 1 >= self._timeouts.first_starts:
             last = lines[-1] if lines else error.detail
             self.trouble = InternalError(f"No worker can be started here: {last}", detail="\n".join(lines))
             self._enter("unusable")
         else:
             self._enter("waiting")
-            self._since += min(self._patience.back_off * 2**self._deaths_in_a_row, self._patience.back_off_most)
+            self._since += min(self._timeouts.back_off * 2**self._deaths_in_a_row, self._timeouts.back_off_most)
             self._deaths_in_a_row += 1
         if job is None:
             return []
@@ -210,7 +210,7 @@ class WorkerSlot:
             return [Report(job.id, Cancelled())]
         return [Report(job.id, Lost(error) if self._lossless else Failed(error))]
 
-    def _obituary(self, code: int | None) -> WorkerDiedError:
+    def _exit_error(self, code: int | None) -> WorkerDiedError:
         sentence = "The backend had to restart its model. Your picture is untouched."
         if code == EXIT_DEVICE_LOST:
             return WorkerDiedError(sentence, detail="The device reported an error that only a new process overcomes.")

@@ -15,10 +15,10 @@ from zmq.utils import z85
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_DOMAIN = b"diffedit"
 VERSION = b"1.0"
-log = logging.getLogger("diffedit.gate")
+log = logging.getLogger("diffedit.authenticator")
 
 
-class Gate:
+class Authenticator:
     """`name_of` gives the name that a public key (Z85) was invited under, None for a key that may not enter."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], name_of: Callable[[str], str | None]) -> None:
@@ -45,6 +45,9 @@ class Gate:
                 self.refused += 1
                 log.warning("refused", extra={"fields": {"key": (key or "")[:8], "address": address}})
                 self.socket.send_multipart([VERSION, number, b"400", b"This key was not invited.", b"", b""])
+
+    def status(self) -> dict[str, int]:
+        return {"admitted": self.admitted, "refused": self.refused}
 
     def close(self) -> None:
         self.socket.close()

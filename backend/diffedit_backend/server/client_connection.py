@@ -15,7 +15,7 @@ from diffedit_protocol.frames import Frames
 from diffedit_protocol.messages import Event, Preview
 from diffedit_protocol.server_session import ServerSession
 
-from .listener import Door, Incoming, LinkId, Sent
+from .listener import Incoming, LinkId, Listener, SendResult
 from .results import Key
 
 MAX_LINKS = 512
@@ -28,27 +28,27 @@ EventsOf = Callable[[Key], Sequence[Event]]
 
 @dataclass
 class ClientConnection:
-    """One link. `told`: the number of the last event sent, by job. `unsent`: replies that wait for room."""
+    """One link. `sent`: the number of the last event sent, by job. `unsent`: replies that wait for room."""
 
     id: LinkId
     owner: str
     address: str
     descriptor: int
     session: ServerSession
-    told: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
     unsent: deque[Frames] = field(default_factory=deque)
-    heard: float = field(default_factory=time.monotonic)
+    last_message: float = field(default_factory=time.monotonic)
 
     @property
     def stalled(self) -> bool:
         return bool(self.unsent)
 
 
-class Links:
+class ClientConnections:
     """All links. `events_of` gives the numbered events of a job, an empty list for one that is forgotten."""
 
-    def __init__(self, door: Door, events_of: EventsOf, new_session: Callable[[], ServerSession]) -> None:
-        self._door = door
+    def __init__(self, listener: Listener, events_of: EventsOf, new_session: Callable[[], ServerSession]) -> None:
+        self._listener = listener
         self._events_of = events_of
         self._new_session = new_session
         self._links: OrderedDict[LinkId, ClientConnection] = (
@@ -82,7 +82,7 @@ class Links:
             )
             self._links[link.id] = link
         self._links.move_to_end(link.id)
-        link.heard = time.monotonic()
+        link.last_message = time.monotonic()
         return link
 
     def reply(self, link: ClientConnection, frames: Frames) -> None:
@@ -94,18 +94,18 @@ class Links:
 
     def subscribe(self, link: ClientConnection, job: str, since: int) -> None:
         """Tell the events of `job` numbered above `since`, from now on."""
-        link.told[job] = since
+        link.sent[job] = since
         self._flush(link)
 
     def announce(self, key: Key, seq: int, event: Event) -> None:
         """An event happened: tell it to the links that subscribed to its job."""
         owner, job = key
-        for link in [link for link in self._links.values() if link.owner == owner and job in link.told]:
+        for link in [link for link in self._links.values() if link.owner == owner and job in link.sent]:
             if not isinstance(event, Preview):
                 self._flush(link)
-            elif not link.stalled and link.told[job] == seq:
+            elif not link.stalled and link.sent[job] == seq:
                 frames = link.session.event(job, seq, event)
-                if frames is not None and self._door.send(link.id, frames) is Sent.GONE:
+                if frames is not None and self._listener.send(link.id, frames) is SendResult.GONE:
                     self.forget(link)
 
     def flush(self) -> None:
@@ -120,7 +120,7 @@ class Links:
     def cut(self, link: ClientConnection) -> None:
         """End a link and its connection; an honest client connects again and goes on."""
         self.forget(link)
-        self._door.cut(link.descriptor)
+        self._listener.cut(link.descriptor)
 
     def cut_owner(self, owner: str) -> int:
         """End every link of an owner; how many there were."""
@@ -137,31 +137,31 @@ class Links:
         """Forget links that have been silent for long, and the subscriptions to jobs that are forgotten."""
         old = time.monotonic() - IDLE_SECONDS
         for link in list(self._links.values()):
-            if link.heard < old:
+            if link.last_message < old:
                 self.forget(link)
-            for job in [job for job in link.told if not self._events_of((link.owner, job))]:
-                del link.told[job]
+            for job in [job for job in link.sent if not self._events_of((link.owner, job))]:
+                del link.sent[job]
 
     def _flush(self, link: ClientConnection) -> None:
         """Send replies first, then events, until the link is full."""
         while link.unsent:
-            sent = self._door.send(link.id, link.unsent[0])
-            if sent is not Sent.YES:
+            sent = self._listener.send(link.id, link.unsent[0])
+            if sent is not SendResult.YES:
                 return self._unsent(link, sent)
             link.unsent.popleft()
-        for job, told in link.told.items():
+        for job, told in link.sent.items():
             events = self._events_of((link.owner, job))
             for seq in range(told + 1, len(events) + 1):
                 frames = link.session.event(job, seq, events[seq - 1])
-                sent = self._door.send(link.id, frames) if frames is not None else Sent.YES
-                if sent is not Sent.YES:
+                sent = self._listener.send(link.id, frames) if frames is not None else SendResult.YES
+                if sent is not SendResult.YES:
                     return self._unsent(link, sent)
-                link.told[job] = seq
+                link.sent[job] = seq
         self._behind.discard(link.id)
         return None
 
-    def _unsent(self, link: ClientConnection, sent: Sent) -> None:
-        if sent is Sent.GONE:
+    def _unsent(self, link: ClientConnection, sent: SendResult) -> None:
+        if sent is SendResult.GONE:
             self.forget(link)
         else:
             self._behind.add(link.id)

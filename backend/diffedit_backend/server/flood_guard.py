@@ -3,7 +3,8 @@
 libzmq hands over whole messages only and gathers their frames without a limit, so one endless message grows the process
 by hundreds of MiB in a second before the application sees a byte of it. The kernel counts what a TCP connection
 received (bytes_received of TCP_INFO, as in RFC 4898; Linux); what arrived beyond what came out as messages is a link's
-debt, and a link with too much of it is shut down. Links of the local socket are not counted: they belong to this user.
+debt, and a link with too much of it is shut down. Links of the local socket are
+not counted: they belong to this user.
 Where the system has no such counter, the process's memory limit is what remains.
 """
 
@@ -15,7 +16,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-log = logging.getLogger("diffedit.inflow")
+log = logging.getLogger("diffedit.flood_guard")
 DEBT_LIMIT = 48 << 20  # bytes: a window of chunks in libzmq's queues and the kernel's buffers, several times over
 OVERHEAD = 256  # bytes that a frame costs on the wire beside its content, generously: ZMTP, CURVE
 _INFO_BYTES, _BYTES_RECEIVED = 256, 128  # struct tcp_info: length asked for, offset of tcpi_bytes_received (Linux 4.1)
@@ -57,7 +58,7 @@ class _Account:
     debt: int = 0
 
 
-class Inflow:
+class FloodGuard:
     """Accounts of the open TCP connections by their descriptor."""
 
     def __init__(self, limit: int = DEBT_LIMIT) -> None:

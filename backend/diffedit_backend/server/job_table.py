@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.errors import BusyError, DiffEditError, UnknownJobError
@@ -20,8 +21,8 @@ from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Fail
 from diffedit_protocol.replies import JobInfo, Limits
 
 from ..executors.base import Executor, Job, Lost, Report, affinity_of
-from .fair_queue import Turns
-from .record import Record
+from .fair_queue import FairQueue
+from .job_record import JobRecord
 from .results import Key, ResultStore
 from .uploads import Uploads
 
@@ -95,7 +96,7 @@ class JobTable:
         self._total = total
         self._limits = limits
         self._jobs: dict[Key, JobEntry] = {}
-        self._turns: Turns[JobEntry] = Turns()
+        self._queue: FairQueue[JobEntry] = FairQueue()
         self._running: dict[str, JobEntry] = {}
         self._seconds = FIRST_GUESS
         self.closing = False
@@ -128,10 +129,10 @@ class JobTable:
         pinned = self._uploads.pin(owner, blobs)
         entry = JobEntry(owner, job, request.source, request.target, request, blobs=pinned)
         self._jobs[entry.key] = entry
-        self._turns.add(owner, entry)
+        self._queue.add(owner, entry)
         log.info("queued", extra={"fields": {"job": job, "task": request.task, "quality": request.quality}})
         self.dispatch()
-        self._tell_positions()
+        self._report_positions()
         return True
 
     def events_of(self, key: Key) -> Sequence[Event]:
@@ -150,9 +151,9 @@ class JobTable:
         """Raises UnknownJobError."""
         entry = self.find(owner, job)
         if entry.state == "queued":
-            self._turns.remove(owner, entry)
+            self._queue.remove(owner, entry)
             self._end(entry, Cancelled(), {})
-            self._tell_positions()
+            self._report_positions()
         elif entry.state == "running":
             self._executor.cancel(entry.run_id)
 
@@ -179,7 +180,7 @@ class JobTable:
             for entry in own[-LISTED:]
         )
 
-    def hear(self, reports: list[Report]) -> None:
+    def on_reports(self, reports: list[Report]) -> None:
         """Take what the executor tells, then give it what it has room for."""
         for report in reports:
             entry = self._running.get(report.job)
@@ -199,26 +200,26 @@ class JobTable:
     def dispatch(self) -> None:
         """Give the executor the jobs that it would begin now, in turns."""
         moved = False
-        while len(self._turns) and not self.closing:
-            waiting = list(self._turns)
-            place = self._executor.place([affinity_of(entry.request) for entry in waiting if entry.request])
-            if place is None:
+        while len(self._queue) and not self.closing:
+            waiting = list(self._queue)
+            assignment = self._executor.assign([affinity_of(entry.request) for entry in waiting if entry.request])
+            if assignment is None:
                 break
-            entry = waiting[place[0]]
+            entry = waiting[assignment[0]]
             assert entry.request is not None
-            self._turns.take(entry.owner, entry)
+            self._queue.take(entry.owner, entry)
             entry.state, entry.started = "running", time.time()
             self._running[entry.run_id] = entry
-            self._executor.submit(Job(entry.run_id, entry.owner, entry.request, entry.blobs), place[1])
+            self._executor.submit(Job(entry.run_id, entry.owner, entry.request, entry.blobs), assignment[1])
             self._add(entry, Started())
             moved = True
         if moved:
-            self._tell_positions()
+            self._report_positions()
 
     def fail_queued(self, error: DiffEditError) -> None:
         """End every waiting job with `error`: no worker will ever run it."""
-        while len(self._turns):
-            self._end(self._turns.next(), Failed(error), {})
+        while len(self._queue):
+            self._end(self._queue.next(), Failed(error), {})
 
     def fail_running(self, error: DiffEditError) -> None:
         """End every running job with `error`, because the server stops."""
@@ -249,12 +250,20 @@ class JobTable:
 
     @property
     def waiting(self) -> int:
-        return len(self._turns)
+        return len(self._queue)
 
     @property
     def kept(self) -> int:
         """Jobs that ended and wait for their acknowledgement."""
-        return len(self._jobs) - len(self._turns) - len(self._running)
+        return len(self._jobs) - len(self._queue) - len(self._running)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "waiting": self.waiting,
+            "running": self.running,
+            "kept_results": self.kept,
+            "finished": self.finished,
+        }
 
     def wait_seconds(self) -> float:
         """About when a slot of the queue becomes free."""
@@ -270,7 +279,7 @@ class JobTable:
             raise BusyError(
                 "The backend's disk is full, so it takes no new jobs. Free some space there.", retry_after=30.0
             )
-        if len(self._turns) >= self._total:
+        if len(self._queue) >= self._total:
             raise BusyError(f"The backend's queue is full: {self._total} jobs wait.", retry_after=self.wait_seconds())
         own = [entry for entry in self._jobs.values() if entry.owner == owner and not entry.ended]
         if len(own) >= self._limits.jobs:
@@ -286,8 +295,8 @@ class JobTable:
                 retry_after=self.wait_seconds(),
             )
 
-    def _tell_positions(self) -> None:
-        for position, entry in enumerate(self._turns, len(self._running)):
+    def _report_positions(self) -> None:
+        for position, entry in enumerate(self._queue, len(self._running)):
             if position != entry.position:
                 entry.position = position
                 self._add(entry, Queued(position))
@@ -301,8 +310,8 @@ class JobTable:
             return
         log.warning("run again", extra={"fields": {"job": entry.id, "losses": entry.losses, "why": error.detail[:500]}})
         entry.state, entry.position = "queued", -1
-        self._turns.put_back(entry.owner, entry)
-        self._tell_positions()
+        self._queue.put_back(entry.owner, entry)
+        self._report_positions()
 
     def _add(self, entry: JobEntry, event: Event) -> None:
         entry.events.append(event)
@@ -318,7 +327,7 @@ class JobTable:
         if isinstance(event, Done):
             self._seconds += SMOOTHING * (seconds - self._seconds)
             self._results.add(
-                Record(
+                JobRecord(
                     entry.owner, entry.id, entry.source, entry.target, entry.created, entry.closed, tuple(entry.events)
                 ),
                 blobs,

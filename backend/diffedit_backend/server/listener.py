@@ -18,15 +18,15 @@ from diffedit_protocol.frames import MAX_PAYLOAD_BYTES, Buffer
 from diffedit_protocol.transport import IPC_BUFFER_BYTES, send
 from zmq.utils.monitor import recv_monitor_message
 
+from .addresses import Address
 from .authenticator import ZAP_DOMAIN
-from .flood_guard import Inflow, cut
-from .listening import Address
+from .flood_guard import FloodGuard, cut
 
 HIGH_WATER = 16  # messages in each direction of a link: twice the window of chunks
 HANDSHAKE_MS = 3000
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 15_000, 60_000
 BURST = 64  # messages taken from one socket before the loop looks at anything else
-LAST_WORDS_MS = 500  # for the last messages to leave when the server stops
+LINGER_MS = 500  # for the last messages to leave when the server stops
 MAX_PARTS = 4  # of a message: routing id, header, payload, and one more that tells that there are too many
 WATCHED_EVENTS = (
     zmq.EVENT_ACCEPTED
@@ -38,7 +38,7 @@ WATCHED_EVENTS = (
 MAX_COPIED = 64 * 1024  # bytes: a frame up to this is copied out of libzmq's buffer
 
 
-class Sent(Enum):
+class SendResult(Enum):
     """What became of a message: handed over; the link is full at the moment; the link is gone."""
 
     YES = "yes"
@@ -48,9 +48,9 @@ class Sent(Enum):
 
 @dataclass(frozen=True)
 class LinkId:
-    """One link: its listener's number and the routing id that libzmq gave it."""
+    """One link: the number of its socket and the routing id that libzmq gave it."""
 
-    listener: int
+    socket: int
     routing: bytes
 
 
@@ -66,7 +66,7 @@ class Incoming:
 
 
 @dataclass(frozen=True)
-class Listener:
+class BoundSocket:
     """One listening socket. `monitor` tells of its connections; None for the local socket, whose file is `file`."""
 
     endpoint: str
@@ -79,15 +79,15 @@ class Listener:
         return self.monitor is not None
 
 
-class Door:
+class Listener:
     """All sockets of the server."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], server_keys: KeyPair, local_owner: str) -> None:
         self._context = context
         self._keys = server_keys
         self._local_owner = local_owner
-        self.listeners: list[Listener] = []
-        self.inflow = Inflow()
+        self.sockets: list[BoundSocket] = []
+        self.flood_guard = FloodGuard()
         self.failed_handshakes = 0
 
     def open_local(self, path: Path) -> str:
@@ -96,7 +96,7 @@ class Door:
         socket.sndbuf = IPC_BUFFER_BYTES
         endpoint = f"ipc://{path}"
         socket.bind(endpoint)
-        self.listeners.append(Listener(endpoint, socket, file=path))
+        self.sockets.append(BoundSocket(endpoint, socket, file=path))
         return endpoint
 
     def open_tcp(self, address: Address) -> str:
@@ -124,70 +124,73 @@ class Door:
             socket.close()
             raise BadInputError(f"The backend cannot listen on {address.endpoint}: {error.strerror}.") from error
         endpoint = f"tcp://{address.host}:{_port(socket)}"
-        self.listeners.append(Listener(endpoint, socket, monitor))
+        self.sockets.append(BoundSocket(endpoint, socket, monitor))
         return endpoint
 
     def receive(self, number: int) -> Iterator[Incoming]:
-        """The messages that wait at a listener, at most BURST of them."""
-        listener = self.listeners[number]
+        """The messages that wait at a socket, at most BURST of them."""
+        bound = self.sockets[number]
         for _ in range(BURST):
             try:
-                parts, size, count = _receive(listener.socket)
+                parts, size, count = _receive(bound.socket)
             except zmq.Again:
                 return
             last = parts[-1]
-            descriptor = last.get(zmq.SRCFD) if listener.encrypted else -1
-            self.inflow.delivered(descriptor, size, count)
+            descriptor = last.get(zmq.SRCFD) if bound.encrypted else -1
+            self.flood_guard.delivered(descriptor, size, count)
             routing = parts[0].bytes
             if not routing.startswith(b"\0") or count < 2:
                 continue  # a name that a client chose for its link could be another's; libzmq's begin with a zero byte
             frames: list[Buffer] = [part.bytes if len(part) <= MAX_COPIED else part.buffer for part in parts[1:]]
-            if listener.encrypted:
+            if bound.encrypted:
                 owner, address = str(last.get("User-Id")), str(last.get("Peer-Address"))
             else:
                 owner, address = self._local_owner, "local"
             yield Incoming(LinkId(number, routing), owner, address, descriptor, frames)
 
-    def send(self, link: LinkId, frames: Sequence[Buffer]) -> Sent:
+    def send(self, link: LinkId, frames: Sequence[Buffer]) -> SendResult:
         """Hand a message to libzmq, without waiting."""
-        socket = self.listeners[link.listener].socket
+        socket = self.sockets[link.socket].socket
         try:
             send(socket, (link.routing, *frames))
         except zmq.Again:
-            return Sent.FULL
+            return SendResult.FULL
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.ECONNRESET):
-                return Sent.GONE
+                return SendResult.GONE
             raise
-        return Sent.YES
+        return SendResult.YES
 
     def watch(self, monitor: zmq.Socket[bytes]) -> None:
         """Take note of connections that came and went."""
         while monitor.poll(0):
             event = recv_monitor_message(monitor, zmq.DONTWAIT)
             if event["event"] == zmq.EVENT_ACCEPTED:
-                self.inflow.opened(event["value"])
+                self.flood_guard.opened(event["value"])
             elif event["event"] == zmq.EVENT_DISCONNECTED:
-                self.inflow.closed(event["value"])
+                self.flood_guard.closed(event["value"])
             else:
                 self.failed_handshakes += 1
 
     def cut(self, descriptor: int) -> None:
         """End a link's TCP connection."""
         if descriptor >= 0:
-            self.inflow.closed(descriptor)
+            self.flood_guard.closed(descriptor)
             cut(descriptor)
 
+    def status(self) -> dict[str, int]:
+        return {"failed_handshakes": self.failed_handshakes, "floods_cut": self.flood_guard.cuts}
+
     def close(self) -> None:
-        for listener in self.listeners:
-            if listener.monitor is not None:
-                listener.socket.disable_monitor()
-                listener.monitor.close()
-            listener.socket.close(linger=LAST_WORDS_MS)
-            if listener.file is not None:
-                listener.file.unlink(missing_ok=True)
+        for bound in self.sockets:
+            if bound.monitor is not None:
+                bound.socket.disable_monitor()
+                bound.monitor.close()
+            bound.socket.close(linger=LINGER_MS)
+            if bound.file is not None:
+                bound.file.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # another server's socket lies there, too
-                    listener.file.parent.rmdir()
+                    bound.file.parent.rmdir()
 
     def _router(self) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)

@@ -17,32 +17,30 @@ import zmq
 from diffedit_protocol.connection import OWN_NAME, Connection
 from diffedit_protocol.errors import AuthError, BadInputError, BusyError
 from diffedit_protocol.messages import Event
-from diffedit_protocol.replies import DESCRIBE, DETAIL, MATTING, SUGGEST, ServerInfo
+from diffedit_protocol.replies import ServerInfo
 from diffedit_protocol.server_session import ServerSession
 
-from .. import __version__
 from ..executors.base import Executor
-from .advertised_adapters import told
+from .addresses import LOCAL_SOCKET, Address, has_local_socket
 from .allow_list import AllowList
-from .authenticator import Gate
-from .client_connection import Links
+from .authenticator import Authenticator
+from .client_connection import ClientConnections
+from .hello_info import hello_info
 from .job_table import JobTable
-from .listener import Door
-from .listening import LOCAL_SOCKET, Address, has_local_socket
+from .listener import Listener
 from .results import Key, ResultStore
 from .service import Service
 from .settings import ServerSettings
 from .state_folder import StateFolder
-from .status import status_report
+from .status import status_report, worker_status
 from .uploads import Uploads
 
 log = logging.getLogger("diffedit.server")
 TICK_MS = 100  # also how fast a flood is noticed
 STALLED_MS = 10  # between two attempts to send to a link that has no room
 HOUSEKEEPING_SECONDS = 1.0  # also how fast a revoked client's links are cut
-LAST_WORDS_SECONDS = 1.0  # for the clients to be told how their jobs ended
+FINAL_SEND_SECONDS = 1.0  # for the clients to be told how their jobs ended
 WORKERS_SECONDS = 10.0  # for workers to end after their jobs, before they are killed
-CAPABILITIES = ("previews", "replay", "kept-results", DETAIL)
 STOPPED = "The backend was stopped. Start it again, then try again."
 
 
@@ -55,7 +53,7 @@ class Server:
         self.settings = settings
         self.executor = executor
         self.boot_id = secrets.token_hex(8)
-        self.started = time.time()
+        self.started = time.monotonic()
         self.allowed = AllowList(folder.allow_list)
         self.uploads = Uploads(settings.limits.blob_bytes, settings.limits.stored_bytes, settings.upload_bytes)
         self._server_keys = folder.server_keys()
@@ -65,19 +63,21 @@ class Server:
         self._stop_requests = 0
         self._deadline = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.gate = Gate(self._context, self._admit)
-        self.door = Door(self._context, self._server_keys, self._local_keys.public)
+        self.authenticator = Authenticator(self._context, self._admit)
+        self.listener = Listener(self._context, self._server_keys, self._local_keys.public)
         try:
             for address in settings.listen:
                 if address == LOCAL_SOCKET and has_local_socket():
-                    self.door.open_local(folder.socket_path())
+                    self.listener.open_local(folder.socket_path())
                 else:
-                    self.door.open_tcp(Address("127.0.0.1", 0) if address == LOCAL_SOCKET else Address.parse(address))
+                    self.listener.open_tcp(
+                        Address("127.0.0.1", 0) if address == LOCAL_SOCKET else Address.parse(address)
+                    )
             self.results = ResultStore(folder.results, settings.result_bytes, settings.disk_bytes)
         except BaseException:
             self._close_sockets()
             raise
-        self.links = Links(self.door, self._events_of, lambda: ServerSession(self.info()))
+        self.links = ClientConnections(self.listener, self._events_of, lambda: ServerSession(self.info()))
         self.jobs = JobTable(
             executor,
             self.uploads,
@@ -91,33 +91,15 @@ class Server:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        return tuple(listener.endpoint for listener in self.door.listeners)
+        return tuple(bound.endpoint for bound in self.listener.sockets)
 
     def name_of(self, public_key: str) -> str | None:
         """The name of a key that may enter, None for any other. This user's own clients are called OWN_NAME."""
         return OWN_NAME if public_key == self._local_keys.public else self.allowed.name_of(public_key)
 
     def info(self) -> ServerInfo:
-        """What hello tells."""
-        workers = self.executor.workers()
-        device = next((worker.device for worker in workers if worker.device), "")
-        told_of = [worker.mattes for worker in workers if worker.mattes is not None]
-        optional = {
-            DESCRIBE: self.settings.describes,
-            SUGGEST: self.settings.suggests,
-            MATTING: all(told_of) if told_of else self.settings.mattes,
-        }
-        adapters = told(self.settings.adapters())
-        return ServerInfo(
-            __version__,
-            self.boot_id,
-            self.settings.models,
-            device,
-            self.settings.limits,
-            CAPABILITIES + tuple(name for name, has in optional.items() if has),
-            tuple(adapter.name for adapter in adapters),
-            adapters,
-        )
+        """What hello answers."""
+        return hello_info(self.boot_id, self.settings, self.executor.workers())
 
     def local_connection(self) -> Connection:
         """How this user's own clients on this machine reach the server."""
@@ -130,8 +112,24 @@ class Server:
         return Connection(endpoint, self._server_keys.public, own.secret, own.public, OWN_NAME)
 
     def status(self, owner: str) -> dict[str, Any]:
-        """The server's state, for people; who else is there is told to this user's own clients only."""
-        return status_report(self, clients=owner == self._local_keys.public)
+        """The server's state, for people; who else is there is reported to this user's own clients only."""
+        report = {
+            "boot_id": self.boot_id,
+            "uptime_seconds": round(time.monotonic() - self.started, 1),
+            "models": [model.name for model in self.settings.models],
+            "stopping": self.jobs.closing,
+            "workers": worker_status(self.executor.workers()),
+            "queue": {**self.jobs.status(), "most_waiting": self.settings.queue},
+            "memory": {"uploads": self.uploads.size, **self.results.status()},
+            "links": len(self.links),
+        }
+        if owner == self._local_keys.public:
+            report["endpoints"] = list(self.endpoints)
+            report["clients"] = [
+                {"name": self.name_of(other) or "revoked", "links": count} for other, count in self.links.owners.items()
+            ]
+            report["gate"] = {**self.authenticator.status(), **self.listener.status()}
+        return status_report(report)
 
     def serve(self, on_ready: Callable[[], None]) -> None:
         """Run until stopped. `on_ready` is called once, when a worker is ready for the first job.
@@ -140,11 +138,11 @@ class Server:
         """
         self.executor.start()
         poller = zmq.Poller()
-        for listener in self.door.listeners:
-            poller.register(listener.socket, zmq.POLLIN)
-            if listener.monitor is not None:
-                poller.register(listener.monitor, zmq.POLLIN)
-        for other in (self.gate.socket, self.executor.fileno(), self._stop_reader.fileno()):
+        for bound in self.listener.sockets:
+            poller.register(bound.socket, zmq.POLLIN)
+            if bound.monitor is not None:
+                poller.register(bound.monitor, zmq.POLLIN)
+        for other in (self.authenticator.socket, self.executor.fileno(), self._stop_reader.fileno()):
             poller.register(other, zmq.POLLIN)
         is_ready = False
         ticked = housekeeping = time.monotonic()
@@ -165,7 +163,7 @@ class Server:
                 self._tick()
             if now - housekeeping >= HOUSEKEEPING_SECONDS:
                 housekeeping = now
-                self._keep_house()
+                self._housekeep()
 
     def stop(self) -> None:
         """End soon; a second call ends at once. May be called from a signal handler or another thread."""
@@ -178,7 +176,7 @@ class Server:
         self.jobs.closing = True
         self.jobs.fail_queued(BusyError(STOPPED))
         self.jobs.fail_running(BusyError(STOPPED))
-        until = time.monotonic() + LAST_WORDS_SECONDS
+        until = time.monotonic() + FINAL_SEND_SECONDS
         while self.links.behind and time.monotonic() < until:
             time.sleep(STALLED_MS / 1000)
             self.links.flush()
@@ -189,24 +187,24 @@ class Server:
 
     def _turn(self, ready: dict[Any, int]) -> None:
         """Everything that waits, once. `ready`: what the poll found readable."""
-        if self.gate.socket in ready:
-            self.gate.answer()
-        for number, listener in enumerate(self.door.listeners):
-            if listener.monitor is not None and listener.monitor in ready:
-                self.door.watch(listener.monitor)
-            if listener.socket in ready:
-                for incoming in self.door.receive(number):
+        if self.authenticator.socket in ready:
+            self.authenticator.answer()
+        for number, bound in enumerate(self.listener.sockets):
+            if bound.monitor is not None and bound.monitor in ready:
+                self.listener.watch(bound.monitor)
+            if bound.socket in ready:
+                for incoming in self.listener.receive(number):
                     link = self.links.of(incoming)
                     self._service.handle(link, link.session.receive(incoming.frames))
         if self.executor.fileno() in ready:
-            self.jobs.hear(self.executor.poll())
+            self.jobs.on_reports(self.executor.poll())
         self.links.flush()
 
     def _tick(self) -> None:
         """What has to be looked at now and then."""
-        self.jobs.hear(self.executor.poll())  # keeps the workers' time limits
+        self.jobs.on_reports(self.executor.poll())  # keeps the workers' time limits
         self.results.tidy()
-        self.door.inflow.check()
+        self.listener.flood_guard.check()
 
     def _over(self) -> bool:
         """Whether to end: asked to, and no job runs any more or the time for it is up."""
@@ -220,7 +218,7 @@ class Server:
             return False
         return not self.jobs.running or self._stop_requests > 1 or time.monotonic() > self._deadline
 
-    def _keep_house(self) -> None:
+    def _housekeep(self) -> None:
         self._refresh_allow_list()
         for owner in self.links.owners:
             if self.name_of(owner) is None:
@@ -251,8 +249,8 @@ class Server:
         return self.jobs.events_of(key)
 
     def _close_sockets(self) -> None:
-        self.door.close()
-        self.gate.close()
+        self.listener.close()
+        self.authenticator.close()
         self._context.term()
         self._stop_reader.close()
         self._stop_writer.close()

@@ -1,6 +1,6 @@
 """What finished jobs left, kept until acknowledged or too old: on disk, and in memory as long as there is room.
 
-    results/OWNER/JOB/record      see record.py; OWNER is a hash of the owner's key
+    results/OWNER/JOB/record      see job_record.py; OWNER is a hash of the owner's key
     results/OWNER/JOB/SHA256      one file per blob of the manifest
 
 A result is written by a thread as soon as it is there, under a temporary name until it is whole, so that a server that
@@ -20,11 +20,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.private_files import private_folder
 
-from .record import Record
+from .job_record import JobRecord
 
 log = logging.getLogger("diffedit.results")
 RECORD = "record"
@@ -39,7 +40,7 @@ Key = tuple[str, str]  # owner's public key, job
 class _Result:
     """`sizes`: bytes by blob; `memory`: the blobs while they are held; `failed_at`: when writing failed last."""
 
-    record: Record
+    record: JobRecord
     folder: Path
     sizes: dict[str, int]
     memory: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -80,7 +81,10 @@ class ResultStore:
         stuck = [result for result in self._results.values() if result.failed_at is not None]
         return bool(stuck) and sum(result.size for result in stuck) > self._memory_bytes // 2
 
-    def load(self) -> tuple[Record, ...]:
+    def status(self) -> dict[str, Any]:
+        return {"results": self.memory, "results_on_disk": self.size, "disk_full": self.strained}
+
+    def load(self) -> tuple[JobRecord, ...]:
         """The records that an earlier server left, in the order in which their jobs ended."""
         found = []
         for folder in self._folder.glob("*/*"):
@@ -88,7 +92,7 @@ class ResultStore:
                 shutil.rmtree(folder)
                 continue
             try:
-                record = Record.from_bytes((folder / RECORD).read_bytes())
+                record = JobRecord.from_bytes((folder / RECORD).read_bytes())
             except (OSError, SchemaError) as error:
                 log.warning("result dropped", extra={"fields": {"folder": folder.name, "reason": str(error)}})
                 shutil.rmtree(folder)
@@ -99,7 +103,7 @@ class ResultStore:
             self._results[result.record.owner, result.record.job] = result
         return tuple(result.record for result in self._results.values())
 
-    def add(self, record: Record, blobs: Mapping[str, bytes]) -> None:
+    def add(self, record: JobRecord, blobs: Mapping[str, bytes]) -> None:
         """Keep a finished job and begin to write it."""
         owner = hashlib.sha256(record.owner.encode()).hexdigest()[:32]
         sizes = {blob: len(data) for blob, data in blobs.items()}

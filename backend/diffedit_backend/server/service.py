@@ -18,9 +18,9 @@ from diffedit_protocol.replies import (
     Subscribed,
 )
 from diffedit_protocol.requests import Ack, Cancel, Get, Have, Jobs, Put, Request, Status, Submit, Subscribe
-from diffedit_protocol.server_session import Asked
+from diffedit_protocol.server_session import Received
 
-from .client_connection import ClientConnection, Links
+from .client_connection import ClientConnection, ClientConnections
 from .job_table import JobTable
 from .results import ResultStore
 from .settings import ServerSettings
@@ -32,7 +32,7 @@ class Service:
 
     def __init__(
         self,
-        links: Links,
+        links: ClientConnections,
         uploads: Uploads,
         results: ResultStore,
         jobs: JobTable,
@@ -48,7 +48,7 @@ class Service:
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
-    def handle(self, link: ClientConnection, asked: Asked) -> None:
+    def handle(self, link: ClientConnection, asked: Received) -> None:
         """Answer one message of a link."""
         for frames in asked.replies:
             self._links.reply(link, frames)

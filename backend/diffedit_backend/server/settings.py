@@ -30,7 +30,7 @@ class ServerSettings:
     suggests: bool = False
     mattes: bool = False
     limits: Limits = field(default_factory=Limits)
-    patience: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     queue: int = 64
     upload_bytes: int = 2 * GIB
     result_bytes: int = GIB // 2

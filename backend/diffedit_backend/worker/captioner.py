@@ -12,7 +12,7 @@ from diffedit_protocol.messages import Bounds, EditRequest, Manifest, PictureRef
 from ..imaging.alpha import composite_on_white
 from ..imaging.area import cut
 from ..models.captioning import Captioner, load_captioner
-from .loop import Finished, Tell
+from .loop import Finished, ReportStep
 from .pixels import Pixels, picture_of, plane_of
 
 
@@ -33,12 +33,12 @@ class Describer:
         """Let go of the weights; they are loaded again when the next picture is to be described."""
         self._captioner = None
 
-    def run(self, request: EditRequest, ref: PictureRef, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+    def run(self, request: EditRequest, ref: PictureRef, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         """The `words` of a request's picture, as many as it wants variations. Raises ModelError, BadInputError."""
         if self._name is None:
             raise ModelError("This worker has no captioning model. Start the backend with --captioner.")
         if self._captioner is None:
-            tell(Progress("loading", 0, 1))
+            report(Progress("loading", 0, 1))
             self._captioner = load_captioner(self._name, self._device)
         picture = picture_of(ref, blobs)
         selected = plane_of(request.selection, blobs)
@@ -46,9 +46,9 @@ class Describer:
         bounds = _bounds(looked_at)
         if bounds.empty:
             raise BadInputError("Nothing is selected, so there is nothing to describe.")
-        tell(Progress("encoding", 0, 1))
+        report(Progress("encoding", 0, 1))
         words = self._captioner.describe(composite_on_white(cut(picture, bounds)), request.variations, request.seed)
-        tell(Progress("encoding", 1, 1))
+        report(Progress("encoding", 1, 1))
         plane, packed = pack_plane(np.ascontiguousarray(looked_at).tobytes(), ref.width, ref.height)
         manifest = Manifest(plane, bounds, 0.5, model=self._name, words=tuple(words))
         return Finished(manifest, {plane.blob: packed})

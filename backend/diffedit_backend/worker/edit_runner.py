@@ -25,7 +25,7 @@ from ..models.offload import expected_footprint
 from .captioner import Describer
 from .device_errors import is_device_lost, is_out_of_memory
 from .eta_estimator import EtaEstimator
-from .loop import DeviceLost, Finished, Tell
+from .loop import DeviceLost, Finished, ReportStep
 from .model_cache import AuxiliaryModels, ModelCache
 from .pixels import finished, picture_of, plane_of, preview_of
 from .prompt_suggester import PromptSuggester
@@ -65,11 +65,11 @@ class EditRunner:
         self._threads = threads
         if threads is not None:
             torch.set_num_threads(threads or _MOST_THREADS)
-        self._pace = EtaEstimator()
+        self._eta = EtaEstimator()
         self._describer = Describer(captioner, device)
-        self._wordsmith = PromptSuggester(suggester, device)
-        guests = AuxiliaryModels(self._describer, self._wordsmith)
-        self._shelf = ModelCache(
+        self._suggester = PromptSuggester(suggester, device)
+        guests = AuxiliaryModels(self._describer, self._suggester)
+        self._cache = ModelCache(
             self._load,
             self._expected,
             self._free_bytes,
@@ -97,15 +97,15 @@ class EditRunner:
     def load(self) -> dict[str, Any]:
         engine = self._engine_for("")
         device = engine.model.device
-        return {"device": str(device), "device_name": _device_name(device), "mattes": has_matting(), **self.gauge()}
+        return {"device": str(device), "device_name": _device_name(device), "mattes": has_matting(), **self.usage()}
 
-    def gauge(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, Any]:
         device = choose_device(self._options.device)
         return {"device_memory": torch.cuda.memory_allocated(device) if device.type == "cuda" else 0}
 
-    def run(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+    def run(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         try:
-            return self._edit(request, blobs, tell)
+            return self._edit(request, blobs, report)
         except Exception as error:
             if is_out_of_memory(error):
                 log.warning("out of memory, trying again with nothing cached: %s", error)
@@ -117,38 +117,38 @@ class EditRunner:
         # tried a smaller batch already; now everything that was kept is given up as well.
         self._free()
         try:
-            return self._edit(request, blobs, tell)
+            return self._edit(request, blobs, report)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            told = error if isinstance(error, OutOfMemoryError) else _too_large(request, error)
+            failure = error if isinstance(error, OutOfMemoryError) else _too_large(request, error)
         self._free()
-        raise told
+        raise failure
 
-    def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
+    def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         if request.task == "suggest":
-            done = self._wordsmith.run(request, tell)
-            self._shelf.make_room_for_guest()
+            done = self._suggester.run(request, report)
+            self._cache.make_room_for_guest()
             return done
         if request.picture is None:
             raise BadInputError("The request names no picture.")
         if request.task == "describe":
-            done = self._describer.run(request, request.picture, blobs, tell)
-            self._shelf.make_room_for_guest()
+            done = self._describer.run(request, request.picture, blobs, report)
+            self._cache.make_room_for_guest()
             return done
         name = request.model or next(iter(self._models))
-        if name in self._models and name not in self._shelf:
-            tell(Progress("loading", 0, 1))
+        if name in self._models and name not in self._cache:
+            report(Progress("loading", 0, 1))
         engine = self._engine_for(name)
-        pace = self._pace.watch(_kind(request), _stages(request))
+        pace = self._eta.watch(_kind(request), _stages(request))
         shown = 0.0
 
         def on_step(step: Step) -> None:
             nonlocal shown
-            tell(Progress(step.stage, step.step, step.total, pace.step(step.stage, step.step, step.total)))
+            report(Progress(step.stage, step.step, step.total, pace.step(step.stage, step.step, step.total)))
             if step.preview is not None and request.preview and time.monotonic() - shown >= PREVIEW_SECONDS:
                 shown = time.monotonic()
-                tell(preview_of(step.preview))
+                report(preview_of(step.preview))
 
         outcome = edit_picture(
             engine,
@@ -165,7 +165,7 @@ class EditRunner:
         name = name or next(iter(self._models))
         if name not in self._models:
             raise ModelError(f"The backend has no model {name!r:.80}. It has: {', '.join(self._models)}.")
-        engine = self._shelf.take(name)
+        engine = self._cache.take(name)
         if self._threads == 0:
             use_threads(engine.model, _MOST_THREADS)
         return engine
@@ -180,7 +180,7 @@ class EditRunner:
         return room_on(choose_device(self._options.device))
 
     def _free(self) -> None:
-        self._shelf.keep_only_newest()
+        self._cache.keep_only_newest()
 
 
 def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:

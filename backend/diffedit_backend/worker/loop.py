@@ -31,7 +31,7 @@ from .pipe import Pipe, PipeMessage
 
 log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_UNUSABLE, EXIT_DEVICE_LOST = 0, 3, 4
-Tell = Callable[[Progress | Preview], None]
+ReportStep = Callable[[Progress | Preview], None]
 
 
 class DeviceLost(Exception):
@@ -46,19 +46,19 @@ class Finished:
     blobs: Mapping[str, bytes] = field(repr=False)
 
 
-class Bench(Protocol):
+class Runner(Protocol):
     """What does the work. `load` and `run` raise DiffEditError for what an artist should read, DeviceLost as above."""
 
     def load(self) -> dict[str, Any]:
         """Make ready; returns what to tell of itself: {"device": str, "device_name": str}."""
         ...
 
-    def gauge(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, Any]:
         """What changed of what load() told: {"device_memory": bytes in use}."""
         ...
 
-    def run(self, request: EditRequest, blobs: Mapping[str, bytes], tell: Tell) -> Finished:
-        """Run one edit. `tell` is called after every step and raises Cancelled when the job is to end."""
+    def run(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
+        """Run one edit. `report` is called after every step and raises Cancelled when the job is to end."""
         ...
 
 
@@ -75,7 +75,7 @@ class Inbox:
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next(self) -> PipeMessage:
-        """The next note that is no cancel; waits for it."""
+        """The next message that is no cancel; waits for it."""
         return self._messages.get()
 
     def cancelled(self, job: str) -> bool:
@@ -88,39 +88,39 @@ class Inbox:
     def _read(self) -> None:
         while True:
             try:
-                note = self._pipe.receive()
+                message = self._pipe.receive()
             except (EOFError, OSError, ValueError):
                 os._exit(EXIT_DONE)  # no one is left to work for; a running computation cannot be asked to end
-            if note.type == "cancel":
-                self._cancelled.add(note.fields["id"])
+            if message.type == "cancel":
+                self._cancelled.add(message.fields["id"])
             else:
-                self._messages.put(note)
+                self._messages.put(message)
 
 
-def work(pipe: Pipe, make_bench: Callable[[dict[str, Any]], Bench]) -> int:
+def work(pipe: Pipe, make_runner: Callable[[dict[str, Any]], Runner]) -> int:
     """Serve jobs until told to stop. Returns the process's exit code."""
     inbox = Inbox(pipe)
-    bench = make_bench(inbox.next().fields)
+    runner = make_runner(inbox.next().fields)
     try:
-        pipe.send("ready", **{**bench.load(), "memory": _memory()})
+        pipe.send("ready", **{**runner.load(), "memory": _memory()})
     except DiffEditError as error:
         pipe.send("unusable", error=error.to_wire())
         return EXIT_UNUSABLE
-    while (note := inbox.next()).type == "job":
+    while (message := inbox.next()).type == "job":
         try:
-            _run(pipe, inbox, bench, note)
+            _run(pipe, inbox, runner, message)
         except DeviceLost:
             log.error("device lost: %s", traceback.format_exc())
             return EXIT_DEVICE_LOST
     return EXIT_DONE
 
 
-def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: PipeMessage) -> None:
-    job = note.fields["id"]
-    request = EditRequest.from_wire(note.fields["request"])
-    blobs = dict(zip(note.fields["blobs"], note.payloads, strict=True))
+def _run(pipe: Pipe, inbox: Inbox, runner: Runner, message: PipeMessage) -> None:
+    job = message.fields["id"]
+    request = EditRequest.from_wire(message.fields["request"])
+    blobs = dict(zip(message.fields["blobs"], message.payloads, strict=True))
 
-    def tell(event: Progress | Preview) -> None:
+    def report(event: Progress | Preview) -> None:
         if inbox.cancelled(job):
             raise Cancelled
         if isinstance(event, Preview):
@@ -137,18 +137,18 @@ def _run(pipe: Pipe, inbox: Inbox, bench: Bench, note: PipeMessage) -> None:
 
     begun = time.monotonic()
 
-    def told() -> dict[str, Any]:
-        return {**bench.gauge(), "job_seconds": time.monotonic() - begun, "memory": _memory()}
+    def usage() -> dict[str, Any]:
+        return {**runner.usage(), "job_seconds": time.monotonic() - begun, "memory": _memory()}
 
     pipe.send("started", id=job)
     try:
-        finished = bench.run(request, blobs, tell)
+        finished = runner.run(request, blobs, report)
         manifest, names = finished.manifest.to_wire(), list(finished.blobs)
-        pipe.send("done", list(finished.blobs.values()), id=job, manifest=manifest, blobs=names, told=told())
+        pipe.send("done", list(finished.blobs.values()), id=job, manifest=manifest, blobs=names, usage=usage())
     except Cancelled:
-        pipe.send("cancelled", id=job, told=told())
+        pipe.send("cancelled", id=job, usage=usage())
     except DiffEditError as error:
-        pipe.send("failed", id=job, error=error.to_wire(), told=told())
+        pipe.send("failed", id=job, error=error.to_wire(), usage=usage())
     except DeviceLost:
         raise
     except Exception as error:  # a fault of ours costs this job, never the worker

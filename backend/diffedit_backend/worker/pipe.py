@@ -37,7 +37,7 @@ class PipeMessage:
 
 
 class Pipe:
-    """Sends and receives notes over two byte streams. `send` may be called by several threads, `receive` by one."""
+    """Sends and receives messages over two byte streams. `send` may be called by several threads, `receive` by one."""
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
         self._reader = reader
@@ -55,10 +55,10 @@ class Pipe:
             self._writer.flush()
 
     def receive(self) -> PipeMessage:
-        """The next note. Raises EOFError when the other side has closed, ValueError when the stream holds no note."""
+        """The next message. Raises EOFError when the other side has closed, ValueError for a stream that holds none."""
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         if length > MAX_HEADER_BYTES:
-            raise ValueError(f"A note's header has {length} bytes; at most {MAX_HEADER_BYTES} are allowed.")
+            raise ValueError(f"A message's header has {length} bytes; at most {MAX_HEADER_BYTES} are allowed.")
         fields = msgpack.unpackb(self._exactly(length))
         payloads = tuple(self._exactly(size) for size in fields.pop("sizes"))
         return PipeMessage(fields.pop("type"), fields, payloads)
@@ -75,14 +75,14 @@ class Pipe:
 
 
 def message_to_bytes(type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> bytes:
-    """A note as one piece, for links that carry messages."""
+    """A message as one piece, for links that carry messages."""
     whole = io.BytesIO()
     Pipe(io.BytesIO(), whole).send(type_, payloads, **fields)
     return whole.getvalue()
 
 
 def message_from_bytes(data: bytes) -> PipeMessage:
-    """Raises EOFError or ValueError when the bytes hold no note."""
+    """Raises EOFError or ValueError when the bytes hold no message."""
     return Pipe(io.BytesIO(data), io.BytesIO()).receive()
 
 

@@ -7,7 +7,7 @@ from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Bounds, EditRequest, Manifest, Progress
 
 from ..models.suggesting import Suggester, check_suggestions, load_suggester
-from .loop import Finished, Tell
+from .loop import Finished, ReportStep
 
 
 class PromptSuggester:
@@ -27,7 +27,7 @@ class PromptSuggester:
         """Let go of the weights; they are loaded again when words are wanted next."""
         self._suggester = None
 
-    def run(self, request: EditRequest, tell: Tell) -> Finished:
+    def run(self, request: EditRequest, report: ReportStep) -> Finished:
         """Different wordings of the request's source, at most as many as it wants variations; its own is none of them.
 
         Raises ModelError, BadInputError for an empty text.
@@ -37,11 +37,11 @@ class PromptSuggester:
         text = request.source.strip()
         check_suggestions(text, request.variations)
         if self._suggester is None:
-            tell(Progress("loading", 0, 1))
+            report(Progress("loading", 0, 1))
             self._suggester = load_suggester(self._name, self._device)
-        tell(Progress("encoding", 0, 1))
+        report(Progress("encoding", 0, 1))
         drawn = self._suggester.suggest(text, request.variations, request.seed)
         words = tuple(dict.fromkeys(wording for wording in drawn if wording and wording.casefold() != text.casefold()))
-        tell(Progress("encoding", 1, 1))
+        report(Progress("encoding", 1, 1))
         plane, packed = pack_plane(bytes(1), 1, 1)
         return Finished(Manifest(plane, Bounds(0, 0, 0, 0), 0.5, model=self._name, words=words), {plane.blob: packed})

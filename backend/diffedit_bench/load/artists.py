@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from diffedit_backend.server.fair_queue import Turns
+from diffedit_backend.server.fair_queue import FairQueue
 
 JobKind = Literal["first edit", "second target", "mask move"]
 FIRST: JobKind = "first edit"
@@ -110,7 +110,7 @@ def drive(workers: Workers, scenario: LoadScenario) -> list[Served]:
     artists = {name: Artist(name, scenario) for name in (f"artist-{index}" for index in range(scenario.artists))}
     coming = [(ask.time, ask.artist, ask) for artist in artists.values() if (ask := artist.next(workers.now()))]
     heapq.heapify(coming)
-    turns: Turns[Ask] = Turns()
+    turns: FairQueue[Ask] = FairQueue()
     running: dict[Ask, tuple[str, bool, float]] = {}
     served: list[Served] = []
     while coming or len(turns) or running:

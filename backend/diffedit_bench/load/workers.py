@@ -73,7 +73,7 @@ class RealWorkers:
         for ask in waiting:
             if ask not in self._jobs:
                 self._jobs[ask] = self._pictures.job(ask)
-        return self._pool.place([self._jobs[ask].affinity for ask in waiting])
+        return self._pool.assign([self._jobs[ask].affinity for ask in waiting])
 
     def begin(self, ask: Ask, worker: str) -> bool:
         job = self._jobs[ask]
@@ -188,7 +188,7 @@ def measure_overhead(quality: str, rounds: int, executor: str) -> list[float]:
     with started(pool, 1):
 
         def through() -> None:
-            assigned = pool.place([job.affinity])
+            assigned = pool.assign([job.affinity])
             assert assigned is not None
             pool.submit(job, assigned[1])
             while True:

@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Record:
+class JobRecord:
     """A finished job. `owner`: its client's public key; `events`: all of them, numbered from 1; `ended`: Unix time."""
 
     owner: str
@@ -44,7 +44,7 @@ class Record:
         return packed
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Record:
+    def from_bytes(cls, data: bytes) -> JobRecord:
         """Raises SchemaError when `data` is no record of this format."""
         try:
             fields: dict[str, Any] = msgpack.unpackb(data)

@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 
@@ -149,3 +150,25 @@ def error_from_wire(fields: dict[str, Any]) -> DiffEditError:
         retryable=bool(fields.get("retryable", False)),
         retry_after=float(retry_after) if isinstance(retry_after, (int, float)) else None,
     )
+
+
+MAX_ERROR_CHARACTERS = 2000  # of a sentence, and of a detail, on the wire
+
+
+def bounded_error(error: DiffEditError) -> dict[str, Any]:
+    """`to_wire()` with its texts cut to what every message has room for."""
+    fields = error.to_wire()
+    for name in ("sentence", "detail"):
+        text = str(fields[name])
+        fields[name] = text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"
+    return fields
+
+
+MOST_NAMES = 12  # of a list in a sentence
+
+
+def name_list(names: Iterable[str]) -> str:
+    """Names for a sentence: the first few, and how many more there are."""
+    every = list(names)
+    shown = ", ".join(every[:MOST_NAMES])
+    return shown if len(every) <= MOST_NAMES else f"{shown} and {len(every) - MOST_NAMES:,} more"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .encodings import FAST, inflate
-from .errors import SchemaError, error_from_wire
+from .errors import SchemaError, bounded_error, error_from_wire
 from .frames import Buffer, Message
 from .messages import Cancelled, Done, Event, Failed, Manifest, Preview, Progress, Queued, Started
 from .requests import check_job_id
@@ -57,7 +57,7 @@ def event_message(job: str, seq: int, event: Event, *, previews: str = "raw") ->
     if isinstance(event, Done):
         return Message(EVENT, {**fields, "kind": "done", "manifest": event.manifest.to_wire()})
     if isinstance(event, Failed):
-        return Message(EVENT, {**fields, "kind": "failed", "error": event.error.to_wire()})
+        return Message(EVENT, {**fields, "kind": "failed", "error": bounded_error(event.error)})
     return Message(EVENT, {**fields, "kind": _KIND[type(event)], **to_map(event)})
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .encodings import decode_chunk, encode_chunk
-from .errors import DiffEditError, SchemaError, TooLargeError, VersionError
+from .errors import DiffEditError, SchemaError, TooLargeError, VersionError, bounded_error
 from .events import event_message
 from .frames import Buffer, Frames, Message, decode, encode
 from .messages import Event, Preview
@@ -31,7 +31,6 @@ from .requests import REQUESTS, Get, Hello, Ping, Put, Request, Subscribe
 from .schema import from_map, layout, to_map
 
 SUPPORTED_VERSIONS = (1, 1)
-MAX_ERROR_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,7 @@ def _frames(number: int | None, reply: Reply) -> Frames:
 
 
 def _error_frames(number: int | None, error: DiffEditError) -> Frames:
-    fields = error.to_wire()
-    for name in ("sentence", "detail"):
-        fields[name] = fields[name][:MAX_ERROR_CHARACTERS]
-    return _frames(number, Error(fields))
+    return _frames(number, Error(bounded_error(error)))
 
 
 def _number(value: Any) -> int:

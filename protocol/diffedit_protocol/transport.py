@@ -4,7 +4,9 @@
 |---|---|
 | LINGER 0 | closing never waits for a peer: it would hang Krita at exit |
 | IMMEDIATE 1 | nothing is queued for a peer that is not there |
-| SNDHWM, RCVHWM small | queues belong to the session, which knows what may wait |
+| SNDHWM small | queues belong to the session, which knows what may wait |
+| RCVHWM 0, no limit | at a limit, libzmq aborts the process, Krita's, when a link is lost and a heartbeat is due, |
+| | ours or the server's (stream_engine_base.cpp:310; libzmq issues 3937, 4364, 4767) |
 | MAXMSGSIZE | no frame beyond a chunk is ever taken into memory |
 | HANDSHAKE_IVL 3 s | a peer that accepts and stays silent is given up |
 | RECONNECT_IVL 200 ms to 5 s | a restarted server is found at once, an absent one not hammered |

@@ -27,6 +27,7 @@ from backends import (
 )
 from cable import Cable
 from diffedit_backend.server.private_backend import PrivateBackend
+from diffedit_protocol import transport
 from diffedit_protocol.client import Client
 from diffedit_protocol.errors import BusyError, LinkError, TooLargeError, UnknownJobError
 from diffedit_protocol.link_speed import LARGEST_CHUNK, LOOPBACK_WINDOW
@@ -259,9 +260,12 @@ class TestLink:
             assert len([info for info in second.jobs() if info.job == job]) == 1
 
     def test_a_reader_that_is_slow_loses_previews_only_and_holds_up_no_one(
-        self, backend: PrivateBackend, client: Client
+        self, backend: PrivateBackend, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connection = invited(backend, new_job_id())
+        monkeypatch.setattr(  # the program that does not read takes no more into its own memory, as older clients do
+            transport, "OPTIONS", [(name, 16 if name == zmq.RCVHWM else value) for name, value in transport.OPTIONS]
+        )
         with Cable(connection) as cable, client_of(cable.connection) as slow:
             memory = resident_mib(backend.pid)
             job = slow.submit(*scripted_edit("steps=1500 pause=0.001"))  # previews of 12 KiB: 18 MiB in all

@@ -6,22 +6,26 @@ slow costs no memory. Previews go out when the link has room and are dropped whe
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from diffedit_protocol.errors import DiffEditError, InternalError
 from diffedit_protocol.frames import Frames
-from diffedit_protocol.messages import Event, Preview
+from diffedit_protocol.messages import Event, Failed, Preview
 from diffedit_protocol.server_session import ServerSession
 
 from .listener import Incoming, LinkId, Listener, SendResult
 from .results import Key
 
+log = logging.getLogger("diffedit.connections")
 MAX_LINKS = 512
 MAX_LINKS_PER_OWNER = 64
 MAX_UNSENT = 64  # replies that a link has not taken; a client that asks on without reading is cut off
-IDLE_SECONDS = 900.0  # without a message: libzmq does not tell a ROUTER that a link has gone
+IDLE_SECONDS = 900.0  # without a message
+GONE_SECONDS = 5.0  # after a connection ended, for its last messages to be handled
 
 EventsOf = Callable[[Key], Sequence[Event]]
 
@@ -38,6 +42,7 @@ class ClientConnection:
     sent: dict[str, int] = field(default_factory=dict)
     unsent: deque[Frames] = field(default_factory=deque)
     last_message: float = field(default_factory=time.monotonic)
+    gone_since: float | None = None
 
     @property
     def stalled(self) -> bool:
@@ -64,7 +69,8 @@ class ClientConnections:
         """How many links each owner has."""
         counts: dict[str, int] = {}
         for link in self._links.values():
-            counts[link.owner] = counts.get(link.owner, 0) + 1
+            if link.gone_since is None:
+                counts[link.owner] = counts.get(link.owner, 0) + 1
         return counts
 
     @property
@@ -85,6 +91,15 @@ class ClientConnections:
         link.last_message = time.monotonic()
         return link
 
+    def disconnected(self, descriptor: int) -> None:
+        """A connection ended: its descriptor may belong to another from now on, and nothing is sent to it any more."""
+        for link in self._links.values():
+            if link.descriptor == descriptor and link.gone_since is None:
+                link.descriptor, link.gone_since = -1, time.monotonic()
+                link.unsent.clear()
+                link.sent.clear()
+                self._behind.discard(link.id)
+
     def reply(self, link: ClientConnection, frames: Frames) -> None:
         """Send a reply, now or as soon as the link has room."""
         link.unsent.append(frames)
@@ -104,7 +119,7 @@ class ClientConnections:
             if not isinstance(event, Preview):
                 self._flush(link)
             elif not link.stalled and link.sent[job] == seq:
-                frames = link.session.event(job, seq, event)
+                frames = self._frames_of(link, job, seq, event)
                 if frames is not None and self._listener.send(link.id, frames) is SendResult.GONE:
                     self.forget(link)
 
@@ -135,9 +150,10 @@ class ClientConnections:
 
     def sweep(self) -> None:
         """Forget links that have been silent for long, and the subscriptions to jobs that are forgotten."""
-        old = time.monotonic() - IDLE_SECONDS
+        now = time.monotonic()
+        old, gone = now - IDLE_SECONDS, now - GONE_SECONDS
         for link in list(self._links.values()):
-            if link.last_message < old:
+            if link.last_message < old or (link.gone_since is not None and link.gone_since < gone):
                 self.forget(link)
             for job in [job for job in link.sent if not self._events_of((link.owner, job))]:
                 del link.sent[job]
@@ -152,7 +168,7 @@ class ClientConnections:
         for job, told in link.sent.items():
             events = self._events_of((link.owner, job))
             for seq in range(told + 1, len(events) + 1):
-                frames = link.session.event(job, seq, events[seq - 1])
+                frames = self._frames_of(link, job, seq, events[seq - 1])
                 sent = self._listener.send(link.id, frames) if frames is not None else SendResult.YES
                 if sent is not SendResult.YES:
                     return self._unsent(link, sent)
@@ -167,8 +183,17 @@ class ClientConnections:
             self._behind.add(link.id)
 
     def _make_room(self, owner: str) -> None:
-        own = [link for link in self._links.values() if link.owner == owner]
+        own = [link for link in self._links.values() if link.owner == owner and link.gone_since is None]
         if len(own) >= MAX_LINKS_PER_OWNER:
             self.cut(own[0])
         elif len(self._links) >= MAX_LINKS:
             self.cut(next(iter(self._links.values())))
+
+    def _frames_of(self, link: ClientConnection, job: str, seq: int, event: Event) -> Frames | None:
+        """The frames of an event; of an error in its place should it not fit into a message."""
+        try:
+            return link.session.event(job, seq, event)
+        except (DiffEditError, ValueError) as error:
+            log.error("event not sent", extra={"fields": {"job": job, "seq": seq, "why": str(error)[:500]}})
+            sentence = "The backend made a result that fits into no message; its log has the details."
+            return link.session.event(job, seq, Failed(InternalError(sentence)))

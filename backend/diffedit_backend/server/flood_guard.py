@@ -1,11 +1,13 @@
-"""Cuts a link that sends more than it completes.
+"""Cuts a connection that sends more than it completes, and those that take up room and say nothing.
 
 libzmq hands over whole messages only and gathers their frames without a limit, so one endless message grows the process
 by hundreds of MiB in a second before the application sees a byte of it. The kernel counts what a TCP connection
 received (bytes_received of TCP_INFO, as in RFC 4898; Linux); what arrived beyond what came out as messages is a link's
-debt, and a link with too much of it is shut down. Links of the local socket are
-not counted: they belong to this user.
+debt, and a link with too much of it is shut down. Links of the local socket are not counted: they belong to this user.
 Where the system has no such counter, the process's memory limit is what remains.
+
+A connection costs a file descriptor from the moment that it is accepted. Those that have not proved a key are limited
+in number, the oldest goes first; those that have, and then send nothing, are cut after a while.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ import contextlib
 import logging
 import socket
 import struct
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 log = logging.getLogger("diffedit.flood_guard")
 DEBT_LIMIT = 48 << 20  # bytes: a window of chunks in libzmq's queues and the kernel's buffers, several times over
+TOTAL_DEBT_LIMIT = 512 << 20  # bytes of all connections together
 OVERHEAD = 256  # bytes that a frame costs on the wire beside its content, generously: ZMTP, CURVE
+STRANGERS = 128  # connections that have proved no key yet
+SILENT_SECONDS = 20.0  # after the handshake: an honest client says hello at once
 _INFO_BYTES, _BYTES_RECEIVED = 256, 128  # struct tcp_info: length asked for, offset of tcpi_bytes_received (Linux 4.1)
 
 
 def bytes_received(descriptor: int) -> int | None:
-    """What the kernel took from the other side of a TCP connection so far; None when it cannot be told."""
+    """What the kernel took from the other side of a TCP connection so far; None when it cannot be known."""
     if not hasattr(socket, "TCP_INFO"):
         return None
     borrowed = None
@@ -31,7 +37,7 @@ def bytes_received(descriptor: int) -> int | None:
         borrowed = socket.socket(fileno=descriptor)
         info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
     except OSError:
-        return None  # closed meanwhile
+        return None  # closed meanwhile, or no TCP connection
     finally:
         if borrowed is not None:
             borrowed.detach()
@@ -39,10 +45,7 @@ def bytes_received(descriptor: int) -> int | None:
 
 
 def cut(descriptor: int) -> None:
-    """Shut a TCP connection down; its owner, libzmq, then closes it as one that the other side closed.
-
-    Should the descriptor belong to a younger connection by now, that one is cut and connects again by itself.
-    """
+    """Shut a connection down; its owner, libzmq, then closes it as one that the other side closed."""
     with contextlib.suppress(OSError):
         borrowed = socket.socket(fileno=descriptor)
         try:
@@ -53,26 +56,43 @@ def cut(descriptor: int) -> None:
 
 @dataclass
 class _Account:
-    received: int
+    """One open connection. `received` None: its bytes are not counted."""
+
+    received: int | None
     delivered: int = 0
     debt: int = 0
+    admitted: float | None = None  # when it had proved its key
+    spoke: bool = False
+    opened: float = field(default_factory=time.monotonic)
 
 
 class FloodGuard:
-    """Accounts of the open TCP connections by their descriptor."""
+    """Accounts of the open connections by their descriptor, the one that was opened first at the front."""
 
-    def __init__(self, limit: int = DEBT_LIMIT) -> None:
+    def __init__(self, limit: int = DEBT_LIMIT, total: int = TOTAL_DEBT_LIMIT, strangers: int = STRANGERS) -> None:
         self._limit = limit
+        self._total = total
+        self.strangers = strangers
         self._accounts: dict[int, _Account] = {}
         self.cuts = 0
+        self.silent_cuts = 0
 
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def opened(self, descriptor: int) -> None:
-        received = bytes_received(descriptor)
-        if received is not None:
-            self._accounts[descriptor] = _Account(received)
+    def opened(self, descriptor: int, *, counted: bool = True) -> None:
+        """A connection was accepted. `counted`: over TCP, from anyone; others are this user's own."""
+        self._accounts.pop(descriptor, None)
+        self._accounts[descriptor] = _Account(bytes_received(descriptor) if counted else None)
+        strangers = [other for other, account in self._accounts.items() if account.admitted is None]
+        for other in strangers[: max(0, len(strangers) - self.strangers)]:
+            self._cut_silent(other)
+
+    def admitted(self, descriptor: int) -> None:
+        """The connection's handshake is done."""
+        account = self._accounts.get(descriptor)
+        if account is not None:
+            account.admitted = time.monotonic()
 
     def closed(self, descriptor: int) -> None:
         self._accounts.pop(descriptor, None)
@@ -81,11 +101,18 @@ class FloodGuard:
         """A whole message of `size` bytes came out of the connection."""
         account = self._accounts.get(descriptor)
         if account is not None:
+            account.spoke = True
             account.delivered += size + frames * OVERHEAD
 
     def check(self) -> None:
-        """Cut every connection whose debt is over the limit. Called every tenth of a second or so."""
+        """Cut every connection whose debt is over the limit, and the silent ones. Called every tenth of a second."""
+        now = time.monotonic()
         for descriptor, account in list(self._accounts.items()):
+            if not account.spoke and account.admitted is not None and now - account.admitted > SILENT_SECONDS:
+                self._cut_silent(descriptor)
+                continue
+            if account.received is None:
+                continue
             received = bytes_received(descriptor)
             if received is None:
                 del self._accounts[descriptor]
@@ -94,7 +121,17 @@ class FloodGuard:
             account.debt = max(0, account.debt + received - account.received - account.delivered)
             account.received, account.delivered = received, 0
             if account.debt > self._limit:
-                log.warning("flood cut", extra={"fields": {"debt": account.debt}})
-                self.cuts += 1
-                del self._accounts[descriptor]
-                cut(descriptor)
+                self._cut_flood(descriptor, account)
+        while sum(account.debt for account in self._accounts.values()) > self._total:
+            self._cut_flood(*max(self._accounts.items(), key=lambda item: item[1].debt))
+
+    def _cut_flood(self, descriptor: int, account: _Account) -> None:
+        log.warning("flood cut", extra={"fields": {"debt": account.debt}})
+        self.cuts += 1
+        self._accounts.pop(descriptor, None)
+        cut(descriptor)
+
+    def _cut_silent(self, descriptor: int) -> None:
+        self.silent_cuts += 1
+        self._accounts.pop(descriptor, None)
+        cut(descriptor)

@@ -6,6 +6,9 @@ Every TCP address has CURVE and the allow list (`gate`); the local socket lies i
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -22,7 +25,11 @@ from .addresses import Address
 from .authenticator import ZAP_DOMAIN
 from .flood_guard import FloodGuard, cut
 
-HIGH_WATER = 16  # messages in each direction of a link: twice the window of chunks
+SEND_HIGH_WATER = 16  # messages on their way to a link: twice the window of chunks
+# Messages from a link, without a limit: libzmq aborts the process when a link is lost whose messages wait at one and
+# a heartbeat is due, ours or the peer's (stream_engine_base.cpp:310, libzmq issues 3937, 4364 and 4767). The flood
+# guard bounds what a link may send while its messages are not read.
+RECEIVE_HIGH_WATER = 0
 HANDSHAKE_MS = 3000
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 15_000, 60_000
 BURST = 64  # messages taken from one socket before the loop looks at anything else
@@ -31,6 +38,7 @@ MAX_PARTS = 4  # of a message: routing id, header, payload, and one more that te
 WATCHED_EVENTS = (
     zmq.EVENT_ACCEPTED
     | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -56,7 +64,7 @@ class LinkId:
 
 @dataclass(frozen=True)
 class Incoming:
-    """One message of a link. `owner`: the client's public key. `descriptor`: of its TCP connection, -1 for others."""
+    """One message of a link. `owner`: the client's public key. `descriptor`: of its connection, -1 where unknown."""
 
     link: LinkId
     owner: str
@@ -67,22 +75,23 @@ class Incoming:
 
 @dataclass(frozen=True)
 class BoundSocket:
-    """One listening socket. `monitor` tells of its connections; None for the local socket, whose file is `file`."""
+    """One listening socket. `monitor` reports its connections. `file`: of the local socket, which is not encrypted."""
 
     endpoint: str
     socket: zmq.Socket[bytes]
-    monitor: zmq.Socket[bytes] | None = None
+    monitor: zmq.Socket[bytes]
     file: Path | None = None
 
     @property
     def encrypted(self) -> bool:
-        return self.monitor is not None
+        return self.file is None
 
 
 class Listener:
     """All sockets of the server."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], server_keys: KeyPair, local_owner: str) -> None:
+        seed_routing_ids()
         self._context = context
         self._keys = server_keys
         self._local_owner = local_owner
@@ -94,10 +103,7 @@ class Listener:
         """Listen on a Unix socket at `path`, in a private folder; returns its endpoint."""
         socket = self._router()
         socket.sndbuf = IPC_BUFFER_BYTES
-        endpoint = f"ipc://{path}"
-        socket.bind(endpoint)
-        self.sockets.append(BoundSocket(endpoint, socket, file=path))
-        return endpoint
+        return self._bind(socket, f"ipc://{path}", path)
 
     def open_tcp(self, address: Address) -> str:
         """Listen on a TCP address, encrypted; returns the endpoint with its real port.
@@ -114,18 +120,7 @@ class Listener:
         socket.heartbeat_ivl = HEARTBEAT_MS
         socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         socket.backlog = 256
-        monitor = socket.get_monitor_socket(WATCHED_EVENTS)
-        monitor.linger = 0
-        try:
-            socket.bind(address.endpoint)
-        except zmq.ZMQError as error:
-            socket.disable_monitor()
-            monitor.close()
-            socket.close()
-            raise BadInputError(f"The backend cannot listen on {address.endpoint}: {error.strerror}.") from error
-        endpoint = f"tcp://{address.host}:{_port(socket)}"
-        self.sockets.append(BoundSocket(endpoint, socket, monitor))
-        return endpoint
+        return self._bind(socket, address.endpoint)
 
     def receive(self, number: int) -> Iterator[Incoming]:
         """The messages that wait at a socket, at most BURST of them."""
@@ -136,7 +131,7 @@ class Listener:
             except zmq.Again:
                 return
             last = parts[-1]
-            descriptor = last.get(zmq.SRCFD) if bound.encrypted else -1
+            descriptor = _descriptor(last)
             self.flood_guard.delivered(descriptor, size, count)
             routing = parts[0].bytes
             if not routing.startswith(b"\0") or count < 2:
@@ -161,14 +156,19 @@ class Listener:
             raise
         return SendResult.YES
 
-    def watch(self, monitor: zmq.Socket[bytes]) -> None:
-        """Take note of connections that came and went."""
-        while monitor.poll(0):
-            event = recv_monitor_message(monitor, zmq.DONTWAIT)
+    def watch(self, number: int) -> Iterator[int]:
+        """Take note of the connections of a socket that came and went; the descriptors of those that went."""
+        bound = self.sockets[number]
+        while bound.monitor.poll(0):
+            event = recv_monitor_message(bound.monitor, zmq.DONTWAIT)
+            descriptor = int(event["value"])
             if event["event"] == zmq.EVENT_ACCEPTED:
-                self.flood_guard.opened(event["value"])
+                self.flood_guard.opened(descriptor, counted=bound.encrypted)
+            elif event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.flood_guard.admitted(descriptor)
             elif event["event"] == zmq.EVENT_DISCONNECTED:
-                self.flood_guard.closed(event["value"])
+                self.flood_guard.closed(descriptor)
+                yield descriptor
             else:
                 self.failed_handshakes += 1
 
@@ -183,22 +183,55 @@ class Listener:
 
     def close(self) -> None:
         for bound in self.sockets:
-            if bound.monitor is not None:
-                bound.socket.disable_monitor()
-                bound.monitor.close()
+            bound.socket.disable_monitor()
+            bound.monitor.close()
             bound.socket.close(linger=LINGER_MS)
             if bound.file is not None:
                 bound.file.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # another server's socket lies there, too
                     bound.file.parent.rmdir()
 
+    def _bind(self, socket: zmq.Socket[bytes], endpoint: str, file: Path | None = None) -> str:
+        monitor = socket.get_monitor_socket(WATCHED_EVENTS)
+        monitor.linger = 0
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            socket.disable_monitor()
+            monitor.close()
+            socket.close()
+            raise BadInputError(f"The backend cannot listen on {endpoint}: {error.strerror}.") from error
+        if file is None:
+            endpoint = f"{endpoint.rpartition(':')[0]}:{_port(socket)}"
+        self.sockets.append(BoundSocket(endpoint, socket, monitor, file))
+        return endpoint
+
     def _router(self) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.router_mandatory = True  # a send says when the link is full or gone, instead of dropping the message
         socket.maxmsgsize = MAX_PAYLOAD_BYTES
-        socket.sndhwm = socket.rcvhwm = HIGH_WATER
+        socket.sndhwm, socket.rcvhwm = SEND_HIGH_WATER, RECEIVE_HIGH_WATER
         return socket
+
+
+def seed_routing_ids() -> None:
+    """Begin the numbers that ROUTER sockets name their peers by at a place that nobody knows.
+
+    libzmq counts up from the C library's rand(), which nothing seeds: the next number was known, and a client that took
+    it as its own name (ZMQ_ROUTING_ID) made the next honest client end this process (socket_base.cpp:2113).
+    """
+    seed = int.from_bytes(os.urandom(4), "little")
+    library = ctypes.cdll.LoadLibrary("ucrtbase") if sys.platform == "win32" else ctypes.CDLL(None)
+    library.srand(ctypes.c_uint(seed))
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    """Of the connection that a frame came by; -1 where libzmq does not report it."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return -1
 
 
 def _port(socket: zmq.Socket[bytes]) -> str:

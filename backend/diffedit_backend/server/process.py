@@ -140,8 +140,7 @@ class Server:
         poller = zmq.Poller()
         for bound in self.listener.sockets:
             poller.register(bound.socket, zmq.POLLIN)
-            if bound.monitor is not None:
-                poller.register(bound.monitor, zmq.POLLIN)
+            poller.register(bound.monitor, zmq.POLLIN)
         for other in (self.authenticator.socket, self.executor.fileno(), self._stop_reader.fileno()):
             poller.register(other, zmq.POLLIN)
         is_ready = False
@@ -190,8 +189,9 @@ class Server:
         if self.authenticator.socket in ready:
             self.authenticator.answer()
         for number, bound in enumerate(self.listener.sockets):
-            if bound.monitor is not None and bound.monitor in ready:
-                self.listener.watch(bound.monitor)
+            if bound.monitor in ready:
+                for descriptor in self.listener.watch(number):
+                    self.links.disconnected(descriptor)
             if bound.socket in ready:
                 for incoming in self.listener.receive(number):
                     link = self.links.of(incoming)

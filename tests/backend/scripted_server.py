@@ -1,8 +1,9 @@
 """The real server with scripted workers: `python scripted_server.py SETTINGS`, a JSON map.
 
 Keys of the map: those of ServerSettings (limits and timeouts as maps), "workers" (a number), "script" (what a worker is
-configured with), "ray" (a map of RaySetup's fields: actors on a Ray cluster in place of processes), "memory_mib" and
-"file_mib" (caps on the process's address space and on the size of a file).
+configured with), "state_name" (of its folder), "ray" (a map of RaySetup's fields: actors on a Ray cluster in place of
+processes), "memory_mib", "file_mib" and "files" (caps on the process's address space, on the size of a file, and on the
+number of its file descriptors).
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_AS, (wishes.pop("memory_mib") << 20,) * 2)
     if "file_mib" in wishes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (wishes.pop("file_mib") << 20,) * 2)
+    if "files" in wishes:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wishes.pop("files"),) * 2)
     timeouts = Timeouts(**wishes.pop("timeouts", {}))
     workers, script, ray = wishes.pop("workers", 1), wishes.pop("script", {}), wishes.pop("ray", None)
     settings = ServerSettings(
-        state=Path(os.environ["DIFFEDIT_HOME"]) / "server",
+        state=Path(os.environ["DIFFEDIT_HOME"]) / wishes.pop("state_name", "server"),
         listen=tuple(wishes.pop("listen", ["local"])),
         models=(ModelInfo("script"),),
         limits=Limits(**wishes.pop("limits", {})),

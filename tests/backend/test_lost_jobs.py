@@ -57,14 +57,14 @@ class OneWorker(Executor):
 
 
 class Table:
-    """A job table over one worker, and what it told of each job."""
+    """A job table over one worker, and what it reported of each job."""
 
     def __init__(self, folder: Path) -> None:
         self.worker = OneWorker()
-        self.told: dict[str, list[Event]] = {}
+        self.events: dict[str, list[Event]] = {}
         self.results = ResultStore(folder, 1 << 20, 1 << 20)
         uploads = Uploads(1 << 20, 1 << 20, 1 << 20)
-        self.jobs = JobTable(self.worker, uploads, self.results, self._tell, total=8, limits=Limits(jobs=8))
+        self.jobs = JobTable(self.worker, uploads, self.results, self._record, total=8, limits=Limits(jobs=8))
 
     def submit(self, owner: str, job: str) -> None:
         self.jobs.submit(owner, job, EditRequest("a horse", "a zebra"), ())
@@ -74,8 +74,8 @@ class Table:
         self.worker.idle = True
         self.jobs.on_reports([Report(self.worker.jobs[-1].id, LOST)])
 
-    def _tell(self, key: Key, number: int, event: Event) -> None:
-        self.told.setdefault(key[1], []).append(event)
+    def _record(self, key: Key, number: int, event: Event) -> None:
+        self.events.setdefault(key[1], []).append(event)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_lost_job_is_run_again_before_the_jobs_that_wait_and_its_client_sees_a
     table.submit("ben", "b")
     table.lose()
     assert [job.id.partition("-")[2] for job in table.worker.jobs] == ["a", "a"]
-    assert [type(event) for event in table.told["a"]] == [Started, Queued, Started]
+    assert [type(event) for event in table.events["a"]] == [Started, Queued, Started]
     assert (table.jobs.running, table.jobs.waiting) == (1, 1)
 
 
@@ -98,9 +98,9 @@ def test_a_job_that_loses_worker_after_worker_is_taken_for_their_cause_and_ends(
     table.submit("anna", "a")
     for _ in range(MOST_LOSSES - 1):
         table.lose()
-        assert not any(isinstance(event, Failed) for event in table.told["a"])
+        assert not any(isinstance(event, Failed) for event in table.events["a"])
     table.lose()
-    assert isinstance(table.told["a"][-1], Failed)
+    assert isinstance(table.events["a"][-1], Failed)
     assert len(table.worker.jobs) == MOST_LOSSES
     table.submit("ben", "b")
     assert table.jobs.find("ben", "b").state == "running"
@@ -112,7 +112,7 @@ def test_a_lost_job_that_waits_for_another_worker_can_be_cancelled(table: Table)
     table.jobs.on_reports([Report(table.worker.jobs[-1].id, LOST)])
     assert table.jobs.find("anna", "a").state == "queued"
     table.jobs.cancel("anna", "a")
-    assert isinstance(table.told["a"][-1], Cancelled)
+    assert isinstance(table.events["a"][-1], Cancelled)
     assert (table.jobs.running, table.jobs.waiting) == (0, 0)
 
 

@@ -178,7 +178,7 @@ def test_a_folder_is_used_by_one_server_at_a_time(folder: StateFolder) -> None:
         holder.kill()
         holder.communicate()
     with Lock(folder.lock):
-        assert folder.lock.read_text() == str(os.getpid())
+        assert folder.lock.with_name("server.pid").read_text() == str(os.getpid())
 
 
 def test_the_local_socket_has_a_short_path_in_a_private_folder(tmp_path: Path) -> None:

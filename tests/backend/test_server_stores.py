@@ -196,17 +196,16 @@ class TestResults:
         records = [record_of(ANNA, ended=time.time() + number) for number in range(4)]
         for number, record in enumerate(records):
             store.add(record, {f"b{number}": b"x" * 100})
-        assert store.expired(3600) == [(ANNA, records[0].job), (ANNA, records[1].job)]
+        assert store.beyond_share() == [(ANNA, records[0].job), (ANNA, records[1].job)]
         store._disk_bytes = 10
-        assert (ANNA, records[3].job) not in store.expired(3600)
+        assert (ANNA, records[3].job) not in store.beyond_share()
         store.close()
 
-    def test_a_result_is_kept_for_the_stated_time_and_its_files_go_with_it(self, tmp_path: Path) -> None:
+    def test_the_files_of_a_result_go_with_it(self, tmp_path: Path) -> None:
         store = ResultStore(tmp_path / "results", memory_bytes=0, disk_bytes=1 << 20)
-        old, new = record_of(ANNA, ended=time.time() - 100), record_of(ANNA)
+        old, new = record_of(ANNA), record_of(ANNA)
         store.add(old, {"b": b"x"})
         store.add(new, {"c": b"y"})
-        assert store.expired(50) == [(ANNA, old.job)]
         store.drop(ANNA, old.job)
         store.close()
         assert [path.name for path in (tmp_path / "results").glob("*/*")] == [new.job]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import select
 import socket
@@ -15,6 +16,8 @@ from ..worker.pipe import PipeMessage
 from .base import Executor, Job, Report, WorkerInfo
 from .routing import Router
 from .worker_slot import Worker, WorkerSlot
+
+log = logging.getLogger("diffedit.pool")
 
 
 class Pool(Executor):
@@ -60,7 +63,11 @@ class Pool(Executor):
         reports: list[Report] = []
         for process, message in self.received():
             for slot in self.slots:
-                reports += slot.on_message(process, message)
+                try:
+                    reports += slot.on_message(process, message)
+                except Exception:  # a worker whose messages make no sense is replaced; its end is handled as any other
+                    log.exception("worker's message", extra={"fields": {"worker": slot.name}})
+                    process.kill()
                 if slot.state in ("waiting", "unusable"):
                     self._router.forget(slot.name)
         self.tick()

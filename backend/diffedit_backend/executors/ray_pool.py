@@ -85,6 +85,9 @@ class RayActor:
     def join(self, seconds: float) -> bool:
         return self.gone.wait(seconds)
 
+    def discard(self) -> None:
+        """Nothing is left of an actor that has ended."""
+
     def exit_code(self) -> int | None:
         return self._code
 
@@ -207,7 +210,7 @@ class RayPool(Pool):
 
     def _on_driver_exit(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
         assert self._driver is not None
-        self._driver.join(EXIT_WAIT)
+        self._driver.discard()
         if self._joined:
             self._joined, self._away_since = False, time.monotonic()
         self._reason = self._reason or "\n".join(self._driver.last_lines) or "The driver's process ended."

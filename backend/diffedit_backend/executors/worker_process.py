@@ -24,6 +24,7 @@ from .worker_slot import EXIT_WAIT
 log = logging.getLogger("diffedit.worker")
 WORKER_COMMAND = (sys.executable, "-m", "diffedit_backend.worker")
 LAST_LINES = 20
+LAST_LINES_SECONDS = 0.5
 PIPE_BYTES = 1 << 20  # Linux lets every user have that much; with its 64 KiB each end waits 48 times for 3 MiB
 
 # Told from the reader thread: (the process, a message or None when its pipe has ended).
@@ -66,14 +67,13 @@ class WorkerProcess:
         for pipe in self.pipes:
             _widen(pipe)
         self._pipe = Pipe(self._stdout, self.pipes[0])
+        stderr = cast(BinaryIO, self._process.stderr)
+        self._logger = threading.Thread(target=self._log, args=(stderr,), name=f"{name}-log", daemon=True)
         self._threads = [
             threading.Thread(target=self._read, name=f"{name}-read", daemon=True),
             threading.Thread(target=self._write, name=f"{name}-write", daemon=True),
-            threading.Thread(
-                target=self._log, args=(cast(BinaryIO, self._process.stderr),), name=f"{name}-log", daemon=True
-            ),
         ]
-        for thread in self._threads:
+        for thread in (self._logger, *self._threads):
             thread.start()
         self.send("configure", **configuration)
 
@@ -95,10 +95,15 @@ class WorkerProcess:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
-        self._outbox.put(None)
+        self.discard()
         for thread in self._threads:
             thread.join(EXIT_WAIT)
+        self._logger.join(LAST_LINES_SECONDS)
         return True
+
+    def discard(self) -> None:
+        """Let its threads end, without waiting for them: the process has ended."""
+        self._outbox.put(None)
 
     def exit_code(self) -> int | None:
         """The exit code, negative for a signal; None while the process runs."""
@@ -115,6 +120,7 @@ class WorkerProcess:
         self._process.kill()  # a worker that closed or garbled its pipe is of no use any more
         self._process.wait()
         self._stdout.close()
+        self._logger.join(LAST_LINES_SECONDS)  # not for ever: a process that it started may hold its standard error
         self._on_message(self, None)
 
     def _write(self) -> None:

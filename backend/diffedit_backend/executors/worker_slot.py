@@ -46,6 +46,7 @@ class Worker(Protocol):
     def send(self, type_: str, payloads: Sequence[Payload] = (), **fields: Any) -> None: ...
     def kill(self) -> None: ...
     def join(self, seconds: float) -> bool: ...
+    def discard(self) -> None: ...
     def exit_code(self) -> int | None: ...
 
 
@@ -76,7 +77,14 @@ class WorkerSlot:
     def start(self) -> None:
         self._restarts += 1
         self._reported = {}
-        self._process = self._spawn()
+        try:
+            self._process = self._spawn()
+        except OSError as error:  # no file descriptor or no memory left at the moment
+            log.error("worker not started", extra={"fields": {"worker": self.name, "reason": str(error)}})
+            self._restarts -= 1
+            self._wait_to_start()
+            return
+        self.trouble = None
         self._enter("starting")
 
     def submit(self, job: Job) -> None:
@@ -99,6 +107,8 @@ class WorkerSlot:
         now = time.monotonic()
         if self.state == "waiting" and self._process is None and now >= self._since:
             self.start()
+        elif self.state == "unusable" and self._was_ready and now >= self._since:
+            self.start()  # its model may be there again: a disk that was away, a folder that was moved
         elif self.state == "starting" and now - self._since > self._timeouts.loading:
             self._give_up(f"The model was not loaded within {self._timeouts.loading:.0f} s.")
         elif (
@@ -190,25 +200,30 @@ class WorkerSlot:
             "worker ended",
             extra={"fields": {"worker": self.name, "pid": self._process.pid, "exit": code, "state": self.state}},
         )
-        self._process.join(EXIT_WAIT)
+        self._process.discard()
         lines = list(self._process.last_lines)
         self._process, self._exit_reason = None, None
         job, self.job = self.job, None
         if code == EXIT_UNUSABLE and self.trouble is not None:
             self._enter("unusable")
+            self._since += self._timeouts.back_off_most
         elif not self._was_ready and self._restarts + 1 >= self._timeouts.first_starts:
             last = lines[-1] if lines else error.detail
             self.trouble = InternalError(f"No worker can be started here: {last}", detail="\n".join(lines))
             self._enter("unusable")
         else:
-            self._enter("waiting")
-            self._since += min(self._timeouts.back_off * 2**self._deaths_in_a_row, self._timeouts.back_off_most)
-            self._deaths_in_a_row += 1
+            self._wait_to_start()
         if job is None:
             return []
         if self._cancelled_at is not None:
             return [Report(job.id, Cancelled())]
         return [Report(job.id, Lost(error) if self._lossless else Failed(error))]
+
+    def _wait_to_start(self) -> None:
+        """Start again, after a time that doubles with every death in a row."""
+        self._enter("waiting")
+        self._since += min(self._timeouts.back_off * 2 ** min(self._deaths_in_a_row, 30), self._timeouts.back_off_most)
+        self._deaths_in_a_row += 1
 
     def _exit_error(self, code: int | None) -> WorkerDiedError:
         sentence = "The backend had to restart its model. Your picture is untouched."

@@ -3,11 +3,14 @@
     NAME  PUBLIC-KEY in base64url  when it was invited, ISO 8601
 
 Deleting a line, by `diffedit revoke` or in an editor, revokes the key. No secret of a client is ever stored here.
+Programs that change the file hold a lock meanwhile, so that none of two changes is lost.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +18,10 @@ from pathlib import Path
 from diffedit_protocol.connection import OWN_NAME, Connection, key_from_base64url, key_to_base64url
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.private_files import check_private, read_private, write_private
+from filelock import FileLock, Timeout
 
 _NAME = re.compile(r"[\w.@+-]{1,64}")
+LOCK, LOCK_SECONDS = "clients.lock", 20.0
 HEADER = "# Clients that may enter: NAME PUBLIC-KEY SINCE. Deleting a line revokes the key.\n"
 
 
@@ -30,12 +35,17 @@ class Invited:
 
 
 class AllowList:
-    """The file at `path`; a missing file is an empty list. Raises AuthError when others may read or write it."""
+    """The file at `path`; a missing file is an empty list. Raises AuthError when others may read or write it.
+
+    `complete`: the file was there, private and well-formed when it was read last. Only then is a key that it lacks one
+    that was revoked: an editor empties or moves a file for a moment while it saves.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self._clients: tuple[Invited, ...] = ()
+        self.complete = False
         self.refresh()
 
     @property
@@ -54,13 +64,20 @@ class AllowList:
         except FileNotFoundError:
             stamp = None
         else:
-            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            stamp = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
         if stamp == self._seen:
             return False
-        self._clients = ()  # should the file be refused now, nobody on it enters
-        if stamp is not None:
-            self._clients = self._read()
-        self._seen = stamp
+        try:
+            clients = self._read() if stamp is not None else ()
+        except FileNotFoundError:
+            return False  # in this moment: looked at again soon
+        except OSError as error:  # no descriptor left, a disk that fails: what was known stays true meanwhile
+            raise BadInputError(f"'{self._path}' cannot be read now: {error.strerror}.") from error
+        except BaseException:
+            self._clients, self.complete = (), False  # nobody on a file that is refused enters
+            raise
+        self._clients, self._seen = clients, stamp
+        self.complete = stamp is not None and found.st_size > 0
         return True
 
     def invite(self, name: str, endpoint: str, server_key: str) -> Connection:
@@ -73,29 +90,56 @@ class AllowList:
             raise BadInputError(f"A client's name is 1 to 64 letters, digits and . _ - + @, not {name!r:.80}.")
         if name == OWN_NAME:
             raise BadInputError(f"{name!r} is the name of this machine's own programs. Choose another one.")
-        self.refresh()
-        if any(client.name == name for client in self._clients):
-            raise BadInputError(
-                f"There is a client {name!r} already. Choose another name, or revoke it first: diffedit revoke {name}"
-            )
-        connection = Connection.invite(endpoint, server_key, name)
-        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self._write((*self._clients, Invited(name, connection.client_public, since)))
+        with self._locked():
+            if any(client.name == name for client in self._clients):
+                raise BadInputError(
+                    f"There is a client {name!r} already. Choose another name, or revoke it first: "
+                    f"diffedit revoke {name}"
+                )
+            connection = Connection.invite(endpoint, server_key, name)
+            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            self._write((*self._clients, Invited(name, connection.client_public, since)))
         return connection
 
     def revoke(self, name: str) -> Invited:
         """Take the client's key off the list. Raises BadInputError when there is none of that name."""
-        self.refresh()
-        for client in self._clients:
-            if client.name == name:
-                self._write(tuple(other for other in self._clients if other.name != name))
-                return client
+        with self._locked():
+            for client in self._clients:
+                if client.name == name:
+                    self._write(tuple(other for other in self._clients if other.name != name))
+                    return client
         names = ", ".join(client.name for client in self._clients) or "nobody"
         raise BadInputError(f"There is no client {name!r} to revoke. Invited: {names}.")
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Read the file, and let no other program change it until the block ends."""
+        lock = FileLock(self._path.with_name(LOCK), timeout=LOCK_SECONDS, mode=0o600)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BadInputError(
+                f"Another program has been changing '{self._path}' for {LOCK_SECONDS:.0f} s. Try again."
+            ) from error
+        except OSError as error:
+            raise BadInputError(f"'{self._path}' cannot be changed: {error.strerror}.") from error
+        try:
+            self._seen = None
+            self.refresh()
+            yield
+        finally:
+            lock.release()
+
     def _read(self) -> tuple[Invited, ...]:
+        """Raises AuthError, BadInputError, OSError."""
         clients = []
-        for number, line in enumerate(read_private(self._path).splitlines(), 1):
+        try:
+            lines = read_private(self._path).splitlines()
+        except UnicodeDecodeError as error:
+            raise BadInputError(
+                f"'{self._path}' is no UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}. Correct it."
+            ) from error
+        for number, line in enumerate(lines, 1):
             words = line.split()
             if not words or words[0].startswith("#"):
                 continue
@@ -112,5 +156,24 @@ class AllowList:
         if self._path.exists():
             check_private(self._path, 0o600)
         lines = [f"{client.name} {key_to_base64url(client.public_key)} {client.since}\n" for client in clients]
-        write_private(self._path, HEADER + "".join(lines))
+        text = HEADER + "".join(lines)
+        try:
+            write_private(self._path, text)
+        except OSError as error:
+            if not self._overwrite(text):
+                raise BadInputError(f"'{self._path}' cannot be written: {error.strerror}.") from error
         self.refresh()
+
+    def _overwrite(self, text: str) -> bool:
+        """Write into the file as it is, which needs no room where the text is shorter: on a full disk a key can still
+        be revoked. Whether that was possible."""
+        data = text.encode()
+        try:
+            if self._path.stat().st_size < len(data):
+                return False
+            with open(self._path, "r+b") as file:
+                file.write(data)
+                file.truncate()
+        except OSError:
+            return False
+        return True

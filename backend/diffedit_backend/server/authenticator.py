@@ -35,7 +35,7 @@ class Authenticator:
             request = self.socket.recv_multipart()
             number = request[1] if len(request) > 1 else b""
             key = self._key(request)
-            name = None if key is None else self._name_of(key)
+            name = self._name(key)
             address = request[3].decode(errors="replace") if len(request) > 3 else ""
             if key is not None and name is not None:
                 self.admitted += 1
@@ -45,6 +45,14 @@ class Authenticator:
                 self.refused += 1
                 log.warning("refused", extra={"fields": {"key": (key or "")[:8], "address": address}})
                 self.socket.send_multipart([VERSION, number, b"400", b"This key was not invited.", b"", b""])
+
+    def _name(self, key: str | None) -> str | None:
+        """Who the key belongs to; nobody enters while that cannot be found out."""
+        try:
+            return None if key is None else self._name_of(key)
+        except Exception:
+            log.exception("nobody enters")
+            return None
 
     def status(self) -> dict[str, int]:
         return {"admitted": self.admitted, "refused": self.refused}

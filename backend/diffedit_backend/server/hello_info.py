@@ -26,7 +26,11 @@ def hello_info(boot_id: str, settings: ServerSettings, workers: Sequence[WorkerI
         SUGGEST: settings.suggests,
         MATTING: all(mattes) if mattes else settings.mattes,
     }
-    adapters = advertised(settings.adapters())
+    try:
+        adapters = advertised(settings.adapters())
+    except Exception:  # a file that cannot be looked at: hello is answered without them
+        log.exception("adapters folder")
+        adapters = ()
     return ServerInfo(
         __version__,
         boot_id,

@@ -1,6 +1,6 @@
 """Jobs from their submission until their result was fetched: states, numbered events, owners, quotas, turns.
 
-    queued -> running -> done | failed | cancelled -> (acknowledged or too old) forgotten
+    queued -> running -> (its result is written) -> done | failed | cancelled -> (acknowledged or too old) forgotten
        ^----------- its worker was lost: run again
 
 A job is known by its owner's key and its id: no client can see, cancel or fetch another's, not even by its id.
@@ -11,24 +11,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from diffedit_protocol.blobs import Pieces
-from diffedit_protocol.errors import BusyError, DiffEditError, UnknownJobError
+from diffedit_protocol.errors import BusyError, DiffEditError, InternalError, UnknownJobError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Preview, Queued, Started
 from diffedit_protocol.replies import JobInfo, Limits
 
 from ..executors.base import Executor, Job, Lost, Report, affinity_of
 from .fair_queue import FairQueue
 from .job_record import JobRecord
+from .redaction import redacted
 from .results import Key, ResultStore
 from .uploads import Uploads
 
 log = logging.getLogger("diffedit.jobs")
 FIRST_GUESS = 10.0  # seconds that a job takes, until one was seen
 LISTED, LISTED_TEXT = 100, 60  # jobs, characters: a list of them fits into one header
+FAULT = "The backend made a mistake; its log has the details."
+MOST_RESULTLESS = 64  # jobs of a client that failed or were cancelled, of which is still known how they ended
 MOST_LOSSES = 5  # workers that one job may outlive: after so many it is taken for their cause
 SMOOTHING = 0.3  # weight of the newest job in that figure
 
@@ -38,8 +41,10 @@ OnEvent = Callable[[Key, int, Event], None]
 
 @dataclass
 class JobEntry:
-    """One job. `events` are numbered from 1, previews are not kept. Times are Unix time, 0 for what has not come.
+    """One job. `events` are numbered from 1, previews are not kept.
 
+    `created` and `closed` are Unix time, for people; `started` and `closed_clock` are of the monotonic clock, for
+    durations: the system's clock may be set meanwhile. 0 for what has not come.
     `request` and `blobs` (the pinned inputs) are there until the job has ended.
     """
 
@@ -52,6 +57,7 @@ class JobEntry:
     created: float = field(default_factory=time.time)
     started: float = 0.0
     closed: float = 0.0
+    closed_clock: float = field(default_factory=time.monotonic)
     events: list[Event] = field(default_factory=list)
     blobs: Mapping[str, Pieces] = field(default_factory=dict, repr=False)
     position: int = -1
@@ -64,7 +70,7 @@ class JobEntry:
     @property
     def run_id(self) -> str:
         """The name that the executor knows it by: ids of two owners may be equal."""
-        return f"{hashlib.sha256(self.owner.encode()).hexdigest()[:8]}-{self.id}"
+        return owner_prefix(self.owner) + self.id
 
     @property
     def pixels(self) -> int:
@@ -74,6 +80,10 @@ class JobEntry:
     @property
     def ended(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
+
+    @property
+    def resultless(self) -> bool:
+        return self.state in ("failed", "cancelled")
 
 
 class JobTable:
@@ -88,6 +98,7 @@ class JobTable:
         *,
         total: int,
         limits: Limits,
+        local_owner: str = "",
     ) -> None:
         self._executor = executor
         self._uploads = uploads
@@ -95,6 +106,8 @@ class JobTable:
         self._on_event = on_event
         self._total = total
         self._limits = limits
+        self.local_owner = local_owner
+        self._storing: dict[Key, tuple[JobEntry, Done]] = {}
         self._jobs: dict[Key, JobEntry] = {}
         self._queue: FairQueue[JobEntry] = FairQueue()
         self._running: dict[str, JobEntry] = {}
@@ -104,6 +117,7 @@ class JobTable:
 
     def restore(self) -> None:
         """Know the finished jobs of an earlier server again."""
+        oldest = self._limits.result_seconds / 2  # the clock may be wrong: each is kept for a while from now on
         for record in self._results.load():
             self._jobs[record.owner, record.job] = JobEntry(
                 record.owner,
@@ -114,6 +128,7 @@ class JobTable:
                 state="done",
                 created=record.created,
                 closed=record.ended,
+                closed_clock=time.monotonic() - min(max(0.0, time.time() - record.ended), oldest),
                 events=list(record.events),
             )
 
@@ -152,7 +167,7 @@ class JobTable:
         entry = self.find(owner, job)
         if entry.state == "queued":
             self._queue.remove(owner, entry)
-            self._end(entry, Cancelled(), {})
+            self._end(entry, Cancelled())
             self._report_positions()
         elif entry.state == "running":
             self._executor.cancel(entry.run_id)
@@ -186,16 +201,20 @@ class JobTable:
             entry = self._running.get(report.job)
             if entry is None:
                 continue  # of a job that was cancelled by force at closing
-            if isinstance(report.event, Preview):
-                self._on_event(entry.key, len(entry.events), report.event)
-            elif isinstance(report.event, Lost):
-                self._requeue(entry, report.event.error)
-            elif isinstance(report.event, (Done, Failed, Cancelled)):
-                del self._running[report.job]
-                self._end(entry, report.event, report.blobs)
-            elif not isinstance(report.event, Started):  # told when it was dispatched
-                self._add(entry, report.event)
+            try:
+                self._on_report(entry, report)
+            except Exception as error:  # costs this job, nobody else's
+                log.exception("report", extra={"fields": {"job": entry.id}})
+                self._running.pop(entry.run_id, None)
+                if not entry.ended:
+                    self._end(entry, Failed(InternalError(FAULT, detail=repr(error)[:500])))
         self.dispatch()
+
+    def on_stored(self, keys: Iterable[Key]) -> None:
+        """Results were written, or the disk did not take them: their clients may know now."""
+        for key in keys:
+            if key in self._storing:
+                self._end(*self._storing.pop(key))
 
     def dispatch(self) -> None:
         """Give the executor the jobs that it would begin now, in turns."""
@@ -208,7 +227,7 @@ class JobTable:
             entry = waiting[assignment[0]]
             assert entry.request is not None
             self._queue.take(entry.owner, entry)
-            entry.state, entry.started = "running", time.time()
+            entry.state, entry.started = "running", time.monotonic()
             self._running[entry.run_id] = entry
             self._executor.submit(Job(entry.run_id, entry.owner, entry.request, entry.blobs), assignment[1])
             self._add(entry, Started())
@@ -219,25 +238,25 @@ class JobTable:
     def fail_queued(self, error: DiffEditError) -> None:
         """End every waiting job with `error`: no worker will ever run it."""
         while len(self._queue):
-            self._end(self._queue.next(), Failed(error), {})
+            self._end(self._queue.next(), Failed(error))
 
     def fail_running(self, error: DiffEditError) -> None:
         """End every running job with `error`, because the server stops."""
         for entry in list(self._running.values()):
             self._executor.cancel(entry.run_id)
-            self._end(entry, Failed(error), {})
+            self._end(entry, Failed(error))
         self._running.clear()
 
     def sweep(self, seconds: float) -> None:
         """Forget jobs that ended too long ago, and results beyond the disk's share."""
-        old = time.time() - seconds
-        keys = {entry.key for entry in self._jobs.values() if entry.ended and entry.closed < old}
-        for key in keys | set(self._results.expired(seconds)):
+        old = time.monotonic() - seconds
+        keys = {entry.key for entry in self._jobs.values() if entry.ended and entry.closed_clock < old}
+        for key in keys | set(self._results.beyond_share()):
             log.info("result expired", extra={"fields": {"job": key[1]}})
             self._forget(key)
 
     def drop_owner(self, owner: str) -> None:
-        """A client was revoked: its jobs end and its results go."""
+        """A client was revoked: its jobs end and its results go, whether it is there or away."""
         for entry in [entry for entry in self._jobs.values() if entry.owner == owner]:
             if not entry.ended:
                 self.cancel(owner, entry.id)
@@ -245,8 +264,14 @@ class JobTable:
                 self._forget(entry.key)
 
     @property
+    def owners(self) -> set[str]:
+        """Everyone who has a job or a result here."""
+        return {entry.owner for entry in self._jobs.values()}
+
+    @property
     def running(self) -> int:
-        return len(self._running)
+        """Jobs that run, or whose result is being written."""
+        return len(self._running) + len(self._storing)
 
     @property
     def waiting(self) -> int:
@@ -255,13 +280,13 @@ class JobTable:
     @property
     def kept(self) -> int:
         """Jobs that ended and wait for their acknowledgement."""
-        return len(self._jobs) - len(self._queue) - len(self._running)
+        return sum(entry.ended for entry in self._jobs.values())
 
     def status(self) -> dict[str, Any]:
         return {
             "waiting": self.waiting,
             "running": self.running,
-            "kept_results": self.kept,
+            "kept_results": sum(entry.state == "done" for entry in self._jobs.values()),
             "finished": self.finished,
         }
 
@@ -306,7 +331,7 @@ class JobTable:
         del self._running[entry.run_id]
         entry.losses += 1
         if self.closing or entry.losses >= MOST_LOSSES:
-            self._end(entry, Failed(error), {})
+            self._end(entry, Failed(error))
             return
         log.warning("run again", extra={"fields": {"job": entry.id, "losses": entry.losses, "why": error.detail[:500]}})
         entry.state, entry.position = "queued", -1
@@ -317,31 +342,60 @@ class JobTable:
         entry.events.append(event)
         self._on_event(entry.key, len(entry.events), event)
 
-    def _end(self, entry: JobEntry, event: Done | Failed | Cancelled, blobs: Mapping[str, bytes]) -> None:
+    def _on_report(self, entry: JobEntry, report: Report) -> None:
+        event = report.event
+        if isinstance(event, Preview):
+            self._on_event(entry.key, len(entry.events), event)
+        elif isinstance(event, Lost):
+            self._requeue(entry, event.error)
+        elif isinstance(event, Done):
+            del self._running[report.job]
+            self._store(entry, event, report.blobs)
+        elif isinstance(event, (Failed, Cancelled)):
+            del self._running[report.job]
+            self._end(entry, event)
+        elif not isinstance(event, Started):  # that was reported when it was dispatched
+            self._add(entry, event)
+
+    def _store(self, entry: JobEntry, event: Done, blobs: Mapping[str, bytes]) -> None:
+        """Write a result; `on_stored` then ends the job. Edits outlive a power cut, a mask is quickly made again."""
+        self._storing[entry.key] = entry, event
+        events = (*entry.events, event)
+        durable = entry.request is not None and entry.request.task == "edit"
+        record = JobRecord(entry.owner, entry.id, entry.source, entry.target, entry.created, time.time(), events)
+        self._results.add(record, blobs, durable=durable)
+
+    def _end(self, entry: JobEntry, event: Done | Failed | Cancelled) -> None:
         entry.state = "done" if isinstance(event, Done) else "failed" if isinstance(event, Failed) else "cancelled"
+        if isinstance(event, Failed) and entry.owner != self.local_owner:
+            event = Failed(redacted(event.error))
         self._uploads.unpin(entry.owner, entry.blobs)
         entry.blobs, entry.request = {}, None
+        entry.source, entry.target = entry.source[:LISTED_TEXT], entry.target[:LISTED_TEXT]
         entry.closed = time.time()
-        seconds = entry.closed - entry.started if entry.started else 0.0
+        entry.closed_clock = time.monotonic()
+        seconds = entry.closed_clock - entry.started if entry.started else 0.0
         entry.events.append(event)
         if isinstance(event, Done):
             self._seconds += SMOOTHING * (seconds - self._seconds)
-            self._results.add(
-                JobRecord(
-                    entry.owner, entry.id, entry.source, entry.target, entry.created, entry.closed, tuple(entry.events)
-                ),
-                blobs,
-            )
         self.finished += 1
         told = {"job": entry.id, "state": entry.state, "seconds": round(seconds, 3)}
         if isinstance(event, Failed):
             told.update(code=event.error.code, detail=event.error.detail[:500])
         log.info("ended", extra={"fields": told})
         self._on_event(entry.key, len(entry.events), event)
+        without = [other.key for other in self._jobs.values() if other.owner == entry.owner and other.resultless]
+        for key in without[:-MOST_RESULTLESS]:
+            self._forget(key)
 
     def _forget(self, key: Key) -> None:
         self._results.drop(*key)
         self._jobs.pop(key, None)
+
+
+def owner_prefix(owner: str) -> str:
+    """What the executor's names of an owner's jobs begin with."""
+    return f"{hashlib.sha256(owner.encode()).hexdigest()[:8]}-"
 
 
 def _pixels(request: EditRequest) -> int:

@@ -1,6 +1,7 @@
 """The server's process: one loop over its sockets, its executor and its clock. It never runs a model itself.
 
-Nothing in the loop waits for anything but the poll: workers are spoken to and results are written by threads.
+Nothing in the loop waits for anything but the poll: workers are spoken to and results are written by threads. Every
+message and every piece of housekeeping is guarded on its own: what fails is logged and left behind.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from .addresses import LOCAL_SOCKET, Address, has_local_socket
 from .allow_list import AllowList
 from .authenticator import Authenticator
 from .client_connection import ClientConnections
+from .faults import FaultLog
 from .hello_info import hello_info
-from .job_table import JobTable
-from .listener import Listener
+from .job_table import JobTable, owner_prefix
+from .listener import Incoming, Listener
 from .results import Key, ResultStore
 from .service import Service
 from .settings import ServerSettings
@@ -39,6 +41,7 @@ log = logging.getLogger("diffedit.server")
 TICK_MS = 100  # also how fast a flood is noticed
 STALLED_MS = 10  # between two attempts to send to a link that has no room
 HOUSEKEEPING_SECONDS = 1.0  # also how fast a revoked client's links are cut
+REVOKED_SECONDS = 5.0  # that the allow list must lack a key before the work of its client is deleted
 FINAL_SEND_SECONDS = 1.0  # for the clients to be told how their jobs ended
 WORKERS_SECONDS = 10.0  # for workers to end after their jobs, before they are killed
 STOPPED = "The backend was stopped. Start it again, then try again."
@@ -59,7 +62,11 @@ class Server:
         self._server_keys = folder.server_keys()
         self._local_keys = folder.local_keys()
         self._allow_list_trouble = ""
-        self._stop_reader, self._stop_writer = socket.socketpair()
+        self._missing: dict[str, float] = {}  # since when the allow list has lacked a key that has something here
+        self._faults = FaultLog()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
         self._stop_requests = 0
         self._deadline = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -73,7 +80,7 @@ class Server:
                     self.listener.open_tcp(
                         Address("127.0.0.1", 0) if address == LOCAL_SOCKET else Address.parse(address)
                     )
-            self.results = ResultStore(folder.results, settings.result_bytes, settings.disk_bytes)
+            self.results = ResultStore(folder.results, settings.result_bytes, settings.disk_bytes, self._wake)
         except BaseException:
             self._close_sockets()
             raise
@@ -85,6 +92,7 @@ class Server:
             self.links.announce,
             total=settings.queue,
             limits=settings.limits,
+            local_owner=self._local_keys.public,
         )
         self._service = Service(self.links, self.uploads, self.results, self.jobs, settings, self.status)
         self.jobs.restore()
@@ -118,7 +126,8 @@ class Server:
             "uptime_seconds": round(time.monotonic() - self.started, 1),
             "models": [model.name for model in self.settings.models],
             "stopping": self.jobs.closing,
-            "workers": worker_status(self.executor.workers()),
+            "workers": self._worker_status(owner),
+            "faults": self._faults.count,
             "queue": {**self.jobs.status(), "most_waiting": self.settings.queue},
             "memory": {"uploads": self.uploads.size, **self.results.status()},
             "links": len(self.links),
@@ -131,6 +140,15 @@ class Server:
             report["gate"] = {**self.authenticator.status(), **self.listener.status()}
         return status_report(report)
 
+    def _worker_status(self, owner: str) -> list[dict[str, Any]]:
+        """A job's id is reported to its own client, and to this user's programs."""
+        workers = worker_status(self.executor.workers())
+        own = owner_prefix(owner)
+        for worker in workers:
+            if owner != self._local_keys.public and not str(worker["job"]).startswith(own):
+                worker["job"] = "another client's" if worker["job"] else ""
+        return workers
+
     def serve(self, on_ready: Callable[[], None]) -> None:
         """Run until stopped. `on_ready` is called once, when a worker is ready for the first job.
 
@@ -141,7 +159,7 @@ class Server:
         for bound in self.listener.sockets:
             poller.register(bound.socket, zmq.POLLIN)
             poller.register(bound.monitor, zmq.POLLIN)
-        for other in (self.authenticator.socket, self.executor.fileno(), self._stop_reader.fileno()):
+        for other in (self.authenticator.socket, self.executor.fileno(), self._wake_reader.fileno()):
             poller.register(other, zmq.POLLIN)
         is_ready = False
         ticked = housekeeping = time.monotonic()
@@ -167,8 +185,7 @@ class Server:
     def stop(self) -> None:
         """End soon; a second call ends at once. May be called from a signal handler or another thread."""
         self._stop_requests += 1
-        with contextlib.suppress(OSError):
-            self._stop_writer.send(b".")
+        self._wake()
 
     def close(self) -> None:
         """Tell clients how their jobs ended, end the workers, write what is unwritten, close every socket."""
@@ -186,25 +203,43 @@ class Server:
 
     def _turn(self, ready: dict[Any, int]) -> None:
         """Everything that waits, once. `ready`: what the poll found readable."""
+        guard = self._faults.guard
         if self.authenticator.socket in ready:
-            self.authenticator.answer()
+            guard("authentication", self.authenticator.answer)
         for number, bound in enumerate(self.listener.sockets):
             if bound.monitor in ready:
-                for descriptor in self.listener.watch(number):
-                    self.links.disconnected(descriptor)
+                guard("connections", self._watch, number)
             if bound.socket in ready:
                 for incoming in self.listener.receive(number):
-                    link = self.links.of(incoming)
-                    self._service.handle(link, link.session.receive(incoming.frames))
+                    guard("message", self._handle, incoming)
         if self.executor.fileno() in ready:
-            self.jobs.on_reports(self.executor.poll())
-        self.links.flush()
+            guard("workers", self._poll_workers)
+        if self._wake_reader.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                while self._wake_reader.recv(4096):
+                    pass
+            guard("results", self._tidy_results)
+        guard("sending", self.links.flush)
+
+    def _watch(self, number: int) -> None:
+        for descriptor in self.listener.watch(number):
+            self.links.disconnected(descriptor)
+
+    def _handle(self, incoming: Incoming) -> None:
+        link = self.links.of(incoming)
+        self._service.handle(link, link.session.receive(incoming.frames))
+
+    def _poll_workers(self) -> None:
+        self.jobs.on_reports(self.executor.poll())
+
+    def _tidy_results(self) -> None:
+        self.jobs.on_stored(self.results.tidy())
 
     def _tick(self) -> None:
         """What has to be looked at now and then."""
-        self.jobs.on_reports(self.executor.poll())  # keeps the workers' time limits
-        self.results.tidy()
-        self.listener.flood_guard.check()
+        self._faults.guard("workers", self._poll_workers)  # keeps the workers' time limits
+        self._faults.guard("results", self._tidy_results)
+        self._faults.guard("floods", self.listener.flood_guard.check)
 
     def _over(self) -> bool:
         """Whether to end: asked to, and no job runs any more or the time for it is up."""
@@ -212,23 +247,40 @@ class Server:
             log.info("stopping", extra={"fields": {"running": self.jobs.running, "waiting": self.jobs.waiting}})
             self.jobs.closing = True
             self.jobs.fail_queued(BusyError(STOPPED))
-            self._stop_reader.recv(1)
             self._deadline = time.monotonic() + self.settings.grace
         if not self.jobs.closing:
             return False
         return not self.jobs.running or self._stop_requests > 1 or time.monotonic() > self._deadline
 
     def _housekeep(self) -> None:
-        self._refresh_allow_list()
-        for owner in self.links.owners:
-            if self.name_of(owner) is None:
-                links = self.links.cut_owner(owner)
+        for name, step in (
+            ("allow list", self._refresh_allow_list),
+            ("revocations", self._drop_revoked),
+            ("links", self.links.sweep),
+            ("uploads", self.uploads.sweep),
+            ("jobs", lambda: self.jobs.sweep(self.settings.limits.result_seconds)),
+        ):
+            self._faults.guard(name, step)
+
+    def _drop_revoked(self) -> None:
+        """Cut the links of keys that a complete allow list lacks; their work goes when it has lacked them for a while.
+
+        An editor may write a file in two steps, and a slip of the hand is soon mended: neither costs anyone a result.
+        """
+        if not self.allowed.complete:
+            self._missing.clear()
+            return
+        now = time.monotonic()
+        owners = {*self.links.owners, *self.jobs.owners, *self.uploads.owners}
+        missing = {owner for owner in owners if self.name_of(owner) is None}
+        self._missing = {owner: self._missing.get(owner, now) for owner in missing}
+        for owner, since in self._missing.items():
+            links = self.links.cut_owner(owner)
+            if links or since == now:
+                log.info("revoked", extra={"fields": {"key": owner[:8], "links": links}})
+            if now - since >= REVOKED_SECONDS:
                 self.jobs.drop_owner(owner)
                 self.uploads.drop_owner(owner)
-                log.info("revoked", extra={"fields": {"key": owner[:8], "links": links}})
-        self.links.sweep()
-        self.uploads.sweep()
-        self.jobs.sweep(self.settings.limits.result_seconds)
 
     def _admit(self, public_key: str) -> str | None:
         """For the gate: an invitation counts from the moment that it is written."""
@@ -245,6 +297,11 @@ class Server:
         else:
             self._allow_list_trouble = ""
 
+    def _wake(self) -> None:
+        """Let the loop turn at once; from any thread or signal handler."""
+        with contextlib.suppress(OSError):  # full: it will turn; closed: it has ended
+            self._wake_writer.send(b".")
+
     def _events_of(self, key: Key) -> Sequence[Event]:
         return self.jobs.events_of(key)
 
@@ -252,5 +309,5 @@ class Server:
         self.listener.close()
         self.authenticator.close()
         self._context.term()
-        self._stop_reader.close()
-        self._stop_writer.close()
+        self._wake_reader.close()
+        self._wake_writer.close()

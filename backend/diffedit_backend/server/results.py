@@ -3,15 +3,17 @@
     results/OWNER/JOB/record      see job_record.py; OWNER is a hash of the owner's key
     results/OWNER/JOB/SHA256      one file per blob of the manifest
 
-A result is written by a thread as soon as it is there, under a temporary name until it is whole, so that a server that
-is killed finds every finished result again. Memory copies beyond the limit are dropped once they are on disk. When the
-disk is full they stay in memory, and `strained` tells the server to take no new jobs until there is room again.
+A result is written by a thread as soon as it is there, under a temporary name until it is whole, and its client
+learns of it afterwards: a server that is killed finds every result again that a client knows of. Memory copies beyond
+the limit are dropped once they are on disk. When the disk is full they stay in memory, and `strained` tells the server
+to take no new jobs until there is room again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import queue
 import shutil
 import threading
@@ -55,13 +57,17 @@ class _Result:
 class ResultStore:
     """Results below `folder`. All methods are for one thread; the writer thread touches files only."""
 
-    def __init__(self, folder: Path, memory_bytes: int, disk_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, memory_bytes: int, disk_bytes: int, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        """`wake` is called from the writer's thread when `tidy` has something to return."""
+        self._wake = wake
         self._folder = private_folder(folder)
         self._memory_bytes = memory_bytes
         self._disk_bytes = disk_bytes
         self._results: OrderedDict[Key, _Result] = OrderedDict()  # the one that ended first is first
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[tuple[_Result, OSError | None]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[_Result, Exception | None]] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._work, name="results", daemon=True)
         self._writer.start()
 
@@ -88,38 +94,47 @@ class ResultStore:
         """The records that an earlier server left, in the order in which their jobs ended."""
         found = []
         for folder in self._folder.glob("*/*"):
+            if not folder.is_dir():
+                continue  # a file that a desktop's file manager left, such as .DS_Store
             if folder.name.endswith(UNFINISHED):
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
             try:
                 record = JobRecord.from_bytes((folder / RECORD).read_bytes())
+                sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.name != RECORD}
             except (OSError, SchemaError) as error:
                 log.warning("result dropped", extra={"fields": {"folder": folder.name, "reason": str(error)}})
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
-            sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.name != RECORD}
             found.append(_Result(record, folder, sizes, written=True))
         for result in sorted(found, key=lambda result: result.record.ended):
             self._results[result.record.owner, result.record.job] = result
         return tuple(result.record for result in self._results.values())
 
-    def add(self, record: JobRecord, blobs: Mapping[str, bytes]) -> None:
-        """Keep a finished job and begin to write it."""
+    def add(self, record: JobRecord, blobs: Mapping[str, bytes], *, durable: bool = False) -> None:
+        """Keep a finished job and begin to write it; `tidy` returns it afterwards. `durable`: even for a power cut."""
         owner = hashlib.sha256(record.owner.encode()).hexdigest()[:32]
         sizes = {blob: len(data) for blob, data in blobs.items()}
         result = _Result(record, self._folder / owner / record.job, sizes, blobs)
         self._results[record.owner, record.job] = result
-        self._tasks.put(lambda: self._write(result, blobs))
+        self._tasks.put(lambda: self._write(result, blobs, durable))
 
     def read(self, owner: str, blob: str, offset: int, length: int) -> tuple[int, bytes | memoryview] | None:
         """The size of an owner's blob, and `length` bytes of it (fewer at its end); None when it is not here."""
         for (whose, _job), result in self._results.items():
             if whose == owner and blob in result.sizes:
+                size = result.sizes[blob]
+                if offset >= size:
+                    return size, b""
                 if result.memory:
-                    return result.sizes[blob], memoryview(result.memory[blob])[offset : offset + length]
-                with open(result.folder / blob, "rb") as file:
-                    file.seek(offset)
-                    return result.sizes[blob], file.read(length)
+                    return size, memoryview(result.memory[blob])[offset : offset + length]
+                try:
+                    with open(result.folder / blob, "rb") as file:
+                        file.seek(offset)
+                        return size, file.read(length)
+                except OSError as error:
+                    fields = {"job": result.record.job, "blob": blob[:12], "reason": str(error)}
+                    log.error("result cannot be read", extra={"fields": fields})
         return None
 
     def drop(self, owner: str, job: str) -> None:
@@ -128,10 +143,15 @@ class ResultStore:
         if result is not None:
             self._tasks.put(lambda: self._delete(result))
 
-    def tidy(self) -> None:
-        """Take note of what was written, give memory back, try a full disk again. Called often; costs little."""
+    def tidy(self) -> list[Key]:
+        """Take note of what was written, give memory back, try a full disk again. Called often; costs little.
+
+        Returns the results that were written, or could not be, since the last call.
+        """
+        stored: list[Key] = []
         while not self._outcomes.empty():
             result, error = self._outcomes.get()
+            stored.append((result.record.owner, result.record.job))
             result.written, result.failed_at = error is None, None if error is None else time.monotonic()
             if error is not None:
                 log.error("result not written", extra={"fields": {"job": result.record.job, "reason": str(error)}})
@@ -146,18 +166,17 @@ class ResultStore:
             if result.written and result.memory:
                 excess -= result.size
                 result.memory = {}
+        return stored
 
-    def expired(self, seconds: float) -> list[Key]:
-        """The results that are older than `seconds`, and the oldest ones of those that exceed the disk's share."""
-        now = time.time()
-        keys = [key for key, result in self._results.items() if now - result.record.ended > seconds]
-        excess = self.size - self._disk_bytes - sum(self._results[key].size for key in keys)
+    def beyond_share(self) -> list[Key]:
+        """The oldest results, as many as exceed the disk's share."""
+        keys: list[Key] = []
+        excess = self.size - self._disk_bytes
         for key, result in self._results.items():
             if excess <= 0 or len(self._results) - len(keys) <= 1:
                 break  # the last result stays, however large it is: its client has had no time to fetch it
-            if key not in keys:
-                keys.append(key)
-                excess -= result.size
+            keys.append(key)
+            excess -= result.size
         return keys
 
     def close(self) -> None:
@@ -167,9 +186,12 @@ class ResultStore:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            task()
+            try:
+                task()
+            except Exception:  # whatever a task could not do, the next ones are done
+                log.exception("result's files")
 
-    def _write(self, result: _Result, blobs: Mapping[str, bytes]) -> None:
+    def _write(self, result: _Result, blobs: Mapping[str, bytes], durable: bool = False) -> None:
         """In the writer's thread."""
         beside = result.folder.with_name(result.folder.name + UNFINISHED)
         try:
@@ -177,16 +199,25 @@ class ResultStore:
             shutil.rmtree(beside, ignore_errors=True)
             private_folder(beside)
             for blob, data in blobs.items():
-                (beside / blob).write_bytes(data)
-            (beside / RECORD).write_bytes(result.record.to_bytes())
+                _write_file(beside / blob, data, durable)
+            _write_file(beside / RECORD, result.record.to_bytes(), durable)
             shutil.rmtree(result.folder, ignore_errors=True)  # of a job of the same id that had failed before
             beside.rename(result.folder)
-        except OSError as error:
+        except Exception as error:
             shutil.rmtree(beside, ignore_errors=True)
             self._outcomes.put((result, error))
         else:
             self._outcomes.put((result, None))
+        self._wake()
 
     def _delete(self, result: _Result) -> None:
         """In the writer's thread."""
         shutil.rmtree(result.folder, ignore_errors=True)
+
+
+def _write_file(path: Path, data: bytes, durable: bool) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from diffedit_protocol.errors import BadInputError, DiffEditError, ModelError, NoBlobError, TooLargeError
+from diffedit_protocol.errors import (
+    BadInputError,
+    DiffEditError,
+    InternalError,
+    ModelError,
+    NoBlobError,
+    TooLargeError,
+    name_list,
+)
 from diffedit_protocol.messages import EditRequest, PlaneRef
 from diffedit_protocol.replies import (
     Accepted,
@@ -21,7 +29,8 @@ from diffedit_protocol.requests import Ack, Cancel, Get, Have, Jobs, Put, Reques
 from diffedit_protocol.server_session import Received
 
 from .client_connection import ClientConnection, ClientConnections
-from .job_table import JobTable
+from .job_table import FAULT, JobTable
+from .redaction import redacted
 from .results import ResultStore
 from .settings import ServerSettings
 from .uploads import Uploads
@@ -56,10 +65,15 @@ class Service:
             return
         try:
             reply = self.answer(link.owner, asked.request)
+            frames = link.session.reply(asked, reply)
         except DiffEditError as error:
-            self._links.reply(link, link.session.refuse(asked, error))
+            shown = error if link.owner == self._jobs.local_owner else redacted(error)
+            self._links.reply(link, link.session.refuse(asked, shown))
             return
-        self._links.reply(link, link.session.reply(asked, reply))
+        except Exception as error:  # a fault of ours: the client learns of it, the log has the rest
+            self._links.reply(link, link.session.refuse(asked, InternalError(FAULT, detail=repr(error)[:500])))
+            raise
+        self._links.reply(link, frames)
         if isinstance(asked.request, Subscribe):
             self._links.subscribe(link, asked.request.job, asked.request.since)
 
@@ -122,7 +136,7 @@ class Service:
                 f"{self._limits.pixels / 1e6:.0f} megapixels. Select a part of it, or make it smaller."
             )
         if request.model and request.model not in self._models:
-            raise ModelError(f"The backend has no model {request.model!r:.80}. It has: {', '.join(self._models)}.")
+            raise ModelError(f"The backend has no model {request.model!r:.80}. It has: {name_list(self._models)}.")
         if request.task == "describe" and not self._describes:
             raise ModelError(
                 "This backend has no captioning model, so it cannot describe a picture. "

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from diffedit_protocol.connection import IPC_PATH_LIMIT, KeyPair
 from diffedit_protocol.errors import BadInputError
-from diffedit_protocol.private_files import POSIX, data_folder, private_folder, read_private, write_private
+from diffedit_protocol.private_files import data_folder, private_folder, read_private, write_private
+from filelock import FileLock, Timeout
+from zmq.error import ZMQError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+HOLDER = "server.pid"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class StateFolder:
         The folder is new: a socket that another process left or holds is never taken over.
         """
         path = self.root / "run" / f"{secrets.token_hex(4)}.sock"
-        if len(str(path)) <= IPC_PATH_LIMIT:
+        if len(os.fsencode(path)) <= IPC_PATH_LIMIT:
             private_folder(path.parent)
             for stale in path.parent.glob("*.sock"):
                 stale.unlink()  # of a server that was killed: the lock says that none is running
@@ -82,38 +80,43 @@ class StateFolder:
             keys = KeyPair.generate()
             write_private(path, keys.secret + "\n")
             return keys
+        except (ValueError, ZMQError) as error:
+            raise BadInputError(
+                f"'{path}' holds no key ({path.stat().st_size} bytes). Put its copy back; or delete it, and a new key "
+                "is made, with which every client has to be invited again."
+            ) from error
 
 
 class Lock:
-    """Held while a server uses the folder. Raises BadInputError with the holder's pid when another one does."""
+    """Held while a server uses the folder. Raises BadInputError with the holder's pid when another one does.
+
+    The system lets go of the lock when the process ends, however it does. The pid lies in a file beside it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[str] | None = None
+        self._holder = path.with_name(HOLDER)
+        self._lock = FileLock(path, timeout=0, mode=0o600)
 
     def __enter__(self) -> Lock:
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        file = os.fdopen(handle, "r+")
         try:
-            if sys.platform == "win32":
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            with file:
-                holder = file.read().strip() if POSIX else ""
+            self._lock.acquire()
+        except Timeout as error:
+            try:
+                holder = self._holder.read_text(encoding="ascii").strip()
+            except (OSError, ValueError):
+                holder = ""
             raise BadInputError(
                 f"A backend is running already{f' (process {holder})' if holder else ''}: '{self._path}' is locked. "
                 "Stop it, or give this one a folder of its own (--state)."
             ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._file = file
+        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+            self._holder.write_text(str(os.getpid()), encoding="ascii")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._file is not None
-        self._file.close()  # the system lets go of the lock with the file, even when the process is killed
+        with contextlib.suppress(OSError):
+            self._holder.unlink(missing_ok=True)
+        self._lock.release()

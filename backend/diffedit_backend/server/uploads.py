@@ -18,6 +18,7 @@ from diffedit_protocol.requests import Put
 
 BUSY_SECONDS = 5.0  # until a client should ask again when waiting jobs hold all the room
 PARTIAL_SECONDS = 600.0  # how long an upload that was cut is kept for its client to go on with
+IDLE_SECONDS = 3600.0  # without use, after which a whole blob goes: its client sends it again should it be needed
 MAX_PARTIAL = 16  # uploads that one client has under way
 
 
@@ -25,6 +26,7 @@ MAX_PARTIAL = 16  # uploads that one client has under way
 class _Entry:
     data: Pieces = field(repr=False)
     pins: int = 0
+    touched: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Uploads:
         uploads = self._uploads_of(owner)
         if blob in uploads.blobs:
             uploads.blobs.move_to_end(blob)
+            uploads.blobs[blob].touched = time.monotonic()
             return None
         return uploads.partial[blob].assembler.received if blob in uploads.partial else 0
 
@@ -108,6 +111,12 @@ class Uploads:
         uploads = self._uploads_of(owner)
         for blob in blobs:
             uploads.blobs[blob].pins -= 1
+            uploads.blobs[blob].touched = time.monotonic()
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Everyone whose blobs are here."""
+        return tuple(self._owners)
 
     def drop_owner(self, owner: str) -> None:
         """Forget everything of an owner that no job needs."""
@@ -117,12 +126,16 @@ class Uploads:
             pass
 
     def sweep(self) -> None:
-        """Drop uploads that were cut and not gone on with."""
-        old = time.monotonic() - PARTIAL_SECONDS
+        """Drop uploads that were cut and not gone on with, and blobs that nobody used for long."""
+        old, unused = time.monotonic() - PARTIAL_SECONDS, time.monotonic() - IDLE_SECONDS
         for owner, uploads in list(self._owners.items()):
             for blob, partial in list(uploads.partial.items()):
                 if partial.touched < old:
                     self._count(uploads, -uploads.partial.pop(blob).assembler.received)
+            for blob, entry in list(uploads.blobs.items()):
+                if entry.pins == 0 and entry.touched < unused:
+                    del uploads.blobs[blob]
+                    self._count(uploads, -len(entry.data))
             if not uploads.blobs and not uploads.partial:
                 del self._owners[owner]
 

@@ -1,0 +1,35 @@
+"""Faults of ours: logged with their traceback, counted, and left behind, so that one of them never ends the server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import ParamSpec
+
+log = logging.getLogger("diffedit.faults")
+P = ParamSpec("P")
+REPEAT_SECONDS = 10.0  # between two log entries of the same kind: a fault may come with every message
+
+
+class FaultLog:
+    """Runs steps of the server's loop. `count`: how many failed so far."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._logged: dict[tuple[str, str], float] = {}
+
+    def guard(self, what: str, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run `step`; `what` names it in the log should it raise."""
+        try:
+            step(*args, **kwargs)
+        except Exception as error:
+            self.report(what, error)
+
+    def report(self, what: str, error: Exception) -> None:
+        """Count and log what a step raised."""
+        self.count += 1
+        now, kind = time.monotonic(), (what, type(error).__name__)
+        if now - self._logged.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._logged[kind] = now
+            log.error("fault", exc_info=error, extra={"fields": {"step": what, "count": self.count}})

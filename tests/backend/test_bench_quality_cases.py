@@ -43,6 +43,32 @@ def test_the_true_edit_succeeds_and_the_copy_does_not(cases: list[EditCase]) -> 
     assert all(scores["outside_exact"] == 1 and scores["iou"] == 0 and scores["auroc"] == 0.5 for scores in copies)
 
 
+def test_where_a_thing_stood_the_true_edit_has_no_ghost_and_the_copy_is_one(cases: list[EditCase]) -> None:
+    for case in cases:
+        assert case.ground is not None
+        assert case.thing is not None
+        assert not (case.ground & case.thing).any()
+        mask = np.full(case.source.shape[:2], 255, np.uint8)
+        truth = score(case, "truth", 0.8, Edited(Truth().edit(case, 0.8).delivered, mask)).scores
+        copy = score(case, "copy", 0.8, Edited(case.source, mask)).scores
+        if case.kind in ("swap", "delete"):
+            assert (truth["ghost"], truth["ground_mse"], truth["another_pose"]) == (0, 0, 0)
+            assert copy["ghost"] == pytest.approx(1)
+            assert copy["ground_mse"] == copy["uncovered_mse"]
+            assert copy["another_pose"] == 0
+        else:
+            assert not case.ground.any()
+            assert truth["ghost"] is truth["ground_mse"] is None
+
+
+def test_any_seed_is_a_set_of_cases_but_a_negative_one_which_is_refused() -> None:
+    case = bundled_cases(1, 90210, 64).load("swap-0000")
+    assert 0 <= case.seed < 2**32
+    assert not np.array_equal(case.source, bundled_cases(1, 0, 64).load("swap-0000").source)
+    with pytest.raises(BadInputError, match="--seed must be 0 or more, not -1"):
+        bundled_cases(1, -1, 64)
+
+
 def test_one_changed_bit_outside_the_mask_is_not_exact(cases: list[EditCase]) -> None:
     case = cases[0]
     mask = np.zeros((64, 64), np.uint8)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from diffedit_bench.quality import metrics
 from diffedit_bench.quality.report import difference_figure, mean_figure
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 PLANES = hnp.arrays(np.uint8, (6, 5))
 REGIONS = hnp.arrays(np.bool_, (6, 5))
+# A busy machine draws examples slowly; how fast is not what is tested.
+UNTIMED = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 def square(size: int, top: int, left: int, side: int) -> NDArray[np.bool_]:
@@ -23,6 +25,7 @@ def square(size: int, top: int, left: int, side: int) -> NDArray[np.bool_]:
     return mask
 
 
+@UNTIMED
 @given(PLANES, REGIONS)
 def test_auroc_is_the_share_of_pixel_pairs_in_the_right_order(
     soft_map: NDArray[np.uint8], truth: NDArray[np.bool_]
@@ -35,6 +38,7 @@ def test_auroc_is_the_share_of_pixel_pairs_in_the_right_order(
     assert metrics.auroc(soft_map, truth) == pytest.approx(((difference > 0) + 0.5 * (difference == 0)).mean())
 
 
+@UNTIMED
 @given(PLANES, REGIONS)
 def test_the_best_iou_is_the_highest_over_all_thresholds(soft_map: NDArray[np.uint8], truth: NDArray[np.bool_]) -> None:
     if truth.any():
@@ -79,6 +83,7 @@ def test_psnr_asks_the_region_alone() -> None:
     assert metrics.mse(black, grey, np.zeros((8, 8), bool)) is None
 
 
+@UNTIMED
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_the_mean_lies_in_its_interval(values: list[float]) -> None:
     figure = mean_figure(values)
@@ -117,3 +122,56 @@ def test_a_difference_on_the_same_cases_is_surer_than_two_means() -> None:
     assert alone is not None
     assert found.low == pytest.approx(0.05)
     assert found.high - found.low < (alone.high - alone.low) / 100
+
+
+def flat(size: int, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return np.full((size, size, 3), colour, np.uint8)
+
+
+GROUND, OLD, NEW = (60, 160, 60), (200, 40, 40), (40, 40, 220)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_the_ghost_is_the_share_of_the_old_thing_that_still_shows_and_its_correlation_knows_no_strength(
+    strength: float,
+) -> None:
+    region = square(16, 4, 4, 8)
+    source, target = flat(16, OLD), flat(16, GROUND)
+    picture = np.rint(target + strength * (source.astype(float) - target)).astype(np.uint8)
+    found = metrics.still_showing(picture, source, target, region)
+    assert found is not None
+    assert found[0] == pytest.approx(strength, abs=0.01)
+    assert found[1] == pytest.approx(1.0 if strength else 0.0, abs=0.01)
+    assert metrics.still_showing(picture, target, target, region) is None
+
+
+def test_a_new_thing_in_another_pose_is_excused_and_neither_a_ghost_nor_what_stands_apart() -> None:
+    thing, ground = square(24, 8, 8, 6), square(24, 0, 0, 24) & ~square(24, 8, 8, 6)
+    source, target = flat(24, OLD), flat(24, GROUND)
+    target[thing] = NEW
+    picture = target.copy()
+    picture[8:14, 14:18] = NEW  # the thing is wider than the true one
+    picture[20:23, 20:23] = NEW  # another, apart from it
+    picture[14:18, 8:14] = (130, 100, 50)  # a ghost: half old, half ground
+    picture[2:6, 2:6] = OLD
+    excused = metrics.another_pose(picture, source, target, thing, ground)
+    assert np.array_equal(excused, _box(24, 8, 14, 14, 18))
+    assert not metrics.another_pose(source, source, target, thing, ground).any()
+
+
+def _box(size: int, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
+    box = np.zeros((size, size), bool)
+    box[top:bottom, left:right] = True
+    return box
+
+
+def test_the_seam_is_the_step_across_the_masks_border_beyond_the_true_edits_own() -> None:
+    mask = square(12, 3, 3, 5)
+    target = flat(12, GROUND)
+    picture = target.copy()
+    picture[mask] += np.uint8(10)
+    assert metrics.seam(target, target, mask) == 0
+    assert metrics.seam(picture, target, mask) == pytest.approx(10)
+    target[mask] += np.uint8(30)  # the true edit has a step of its own
+    assert metrics.seam(picture, target, mask) == pytest.approx(-20)
+    assert metrics.seam(picture, target, np.ones((12, 12), bool)) is None

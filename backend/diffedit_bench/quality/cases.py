@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -17,6 +18,7 @@ DEFAULT_KINDS = KINDS[:4]
 
 _FIRST_SEED = 700_000_000  # far from the seeds on which settings were chosen and the judge was tested
 _SEEDS_PER_RUN = 100_000
+_NOISE_SEEDS = 2**32  # an edit's request takes no larger seed; a scene does
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class EditCase:
     """One edit to be asked for. Pictures are (H, W, 3) uint8 sRGB, regions (H, W) bool; what is not known is None.
 
     mask: what a perfect edit has to find. changed: every place where source and target may differ. succeeds: whether
-    an edited picture has become what the target text says. seed: what every editor draws its noise from.
+    an edited picture has become what the target text says. ground: where the true edit shows ground that a thing
+    covered in the source. thing: where the true edit shows the new thing. seed: what every editor draws its noise from,
+    below 2**32.
     """
 
     name: str
@@ -37,6 +41,8 @@ class EditCase:
     changed: Region | None = None
     target: Picture | None = None
     succeeds: Callable[[Picture], bool] | None = None
+    ground: Region | None = None
+    thing: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,10 @@ class Cases:
 def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEFAULT_KINDS) -> Cases:
     """The first `count` held-out cases of a seed, `size` px wide and high, the kinds of edit taking turns.
 
-    A longer run begins with the cases of a shorter one.
+    A longer run begins with the cases of a shorter one. Raises BadInputError for a seed below 0.
     """
+    if seed < 0:
+        raise BadInputError(f"--seed must be 0 or more, not {seed}.")
     from diffedit_training.judge import Judge
     from diffedit_training.scenes.scenes import Kind, Pair, Scenes
 
@@ -73,11 +81,13 @@ def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEF
             source=pair.source,
             source_text=pair.source_caption,
             target_text=pair.target_caption,
-            seed=case_seed,
+            seed=case_seed % _NOISE_SEEDS,
             mask=pair.mask,
             changed=pair.changed,
             target=pair.target,
             succeeds=lambda edited: judge.success(pair, edited),
+            ground=pair.ground,
+            thing=pair.thing,
         )
 
     return Cases(tuple(numbered), load)

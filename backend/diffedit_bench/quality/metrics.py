@@ -11,13 +11,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion, binary_propagation, distance_transform_edt
+from scipy.spatial import KDTree
 from skimage.metrics import structural_similarity
 
 from .cases import Picture, Region
 
 Plane = NDArray[np.uint8]
 
+_PALETTE_STEP = 8  # levels: a thing's colours are distinguished this finely
+_SAME_COLOUR = 40.0  # distance in sRGB, 0 to 441
 PSNR_OF_EQUAL = 100.0  # dB, for pictures without any difference; one grey level in one pixel of 512 x 512 is 102 dB
 BOUNDARY_TOLERANCE = 2  # px
 
@@ -101,3 +104,57 @@ def ssim_map(picture: Picture, other: Picture) -> NDArray[np.float64]:
     )
     mean: NDArray[np.float64] = similarity.mean(-1)
     return mean
+
+
+def another_pose(picture: Picture, source: Picture, target: Picture, thing: Region, region: Region) -> Region:
+    """The pixels (H, W) of a region where the picture shows the new thing, though the true edit shows ground there.
+
+    A new thing that is drawn in another pose covers other pixels than the true one's, which is no fault of the ground.
+    Such a pixel has a colour of the true thing, nearer than any mixture of the true ground's colour with the source's,
+    and is joined by others of its kind to the true thing's place. A ghost, faint or strong, is not excused, nor is what
+    stands apart from the thing.
+    """
+    inner = binary_erosion(thing)
+    if not inner.any() or not region.any():
+        return np.zeros_like(region)
+    palette = KDTree(np.unique(target[inner] // _PALETTE_STEP, axis=0) * _PALETTE_STEP + _PALETTE_STEP / 2)
+    shown = np.zeros_like(region)
+    from_thing = palette.query(picture[region])[0]
+    found, ground = picture[region].astype(float), target[region].astype(float)
+    old = source[region] - ground
+    strength = ((found - ground) * old).sum(1) / np.maximum((old * old).sum(1), 1.0)
+    from_mixture = np.linalg.norm(found - ground - strength.clip(0, 1)[:, None] * old, axis=1)
+    shown[region] = (from_thing < _SAME_COLOUR) & (from_thing < from_mixture)
+    joined: Region = binary_propagation(thing, mask=shown | thing)
+    return shown & joined
+
+
+def still_showing(picture: Picture, source: Picture, target: Picture, region: Region) -> tuple[float, float] | None:
+    """How much of the source still shows in a region where the true edit shows something else: (share, correlation).
+
+    share: the multiple of (source - target) that fits (picture - target) best, 0 for none, 1 for the source itself.
+    correlation: the cosine between the two, whatever their strength; 0 where the picture is the target. None for an
+    empty region, or one where source and target are equal.
+    """
+    wanted = target[region].astype(float)
+    old, left = (pixels[region].astype(float) - wanted for pixels in (source, picture))
+    strength, length = float((old * old).sum()), float((left * left).sum())
+    if strength == 0:
+        return None
+    product = float((old * left).sum())
+    return product / strength, product / math.sqrt(strength * length) if length else 0.0
+
+
+def seam(picture: Picture, target: Picture, mask: Region) -> float | None:
+    """How much larger the picture's colour step across a mask's border is than the true edit's, in levels of 255.
+
+    The mean over neighbouring pixels of which one is inside, and over the channels. None where there is no border.
+    """
+    steps = []
+    for axis in (0, 1):
+        first, second = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+        border = mask[first] != mask[second]
+        a, b = (np.abs(p[first].astype(float) - p[second])[border].mean(-1) for p in (picture, target))
+        steps.append(a - b)
+    found = np.concatenate(steps)
+    return float(found.mean()) if found.size else None

@@ -95,6 +95,9 @@ COLUMNS = (
     Column("boundary_f", "boundary_f", "boundary F, 2 px", 3, +1),
     Column("success", "success", "edit success", 3, +1),
     Column("inside_psnr", "inside_mse", "inside PSNR, dB", 2, +1, psnr),
+    Column("ground_psnr", "ground_mse", "ground PSNR, dB", 2, +1, psnr),
+    Column("ghost", "ghost", "ghost", 3, -1),
+    Column("seam", "seam", "seam", 2, -1),
     Column("outside_psnr", "outside_mse", "outside PSNR, dB", 2, +1, psnr),
     Column("outside_exact", "outside_exact", "outside exact", 3, +1),
     Column("evaluations", "evaluations", "UNet samples", 1, -1),
@@ -104,6 +107,9 @@ COLUMNS = (
 
 DETAILS = (
     Column("inside_ssim", "inside_ssim", "inside SSIM", 3, +1),
+    Column("uncovered_psnr", "uncovered_mse", "ground PSNR, missed places too, dB", 2, +1, psnr),
+    Column("ghost_correlation", "ghost_correlation", "ghost, correlation", 3, -1),
+    Column("another_pose", "another_pose", "ground under another pose", 3, -1),
     Column("outside_ssim", "outside_ssim", "outside SSIM", 3, +1),
     Column("outside_psnr_before", "outside_before_mse", "outside PSNR before pasting, dB", 2, +1, psnr),
     Column("outside_ssim_before", "outside_before_ssim", "outside SSIM before pasting", 3, +1),

@@ -47,6 +47,8 @@ class Pair:
 
     mask: what a perfect edit has to find (the old thing; the new one when adding; all but the things for a ground).
     changed: every place where source and target may differ.
+    ground: where the target shows ground that a thing covered in the source.
+    thing: where the target shows the new thing; nothing but for "swap", "colour" and "add".
     subject: the thing that is edited, as the target shows it (as the source does for "delete"); None for "background".
     """
 
@@ -58,6 +60,8 @@ class Pair:
     target_caption: str
     mask: NDArray[np.bool_]
     changed: NDArray[np.bool_]
+    ground: NDArray[np.bool_]
+    thing: NDArray[np.bool_]
     subject: Thing | None
     source_scene: Scene
     target_scene: Scene
@@ -149,6 +153,8 @@ class Scenes:
             mask, subject = before.masks[index], target.things[index]
             changed = mask | after.masks[index]
         style = int(rng.integers(1 << 16))
+        ground = np.logical_and(before.masks.any(0), np.logical_not(after.masks.any(0)))
+        thing = after.masks[index] if kind in ("swap", "colour", "add") else np.zeros_like(ground)
         return Pair(
             kind,
             seed,
@@ -158,6 +164,8 @@ class Scenes:
             caption(target.things, target.ground, style),
             mask,
             changed,
+            ground,
+            thing,
             subject,
             source,
             target,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .imaging.area import WorkArea, bounds_of, cut, detailed_area, from_work, to_cells, to_work
 from .method.engine import DiffEditEngine, Subject
+from .method.schedule import count_steps
 from .method.settings import Settings
 from .method.steps import OnStep, Step
 
@@ -46,7 +47,7 @@ class Detail:
     @property
     def steps(self) -> int:
         """Steps that `drawn` reports."""
-        return 0 if self.fine is None else len(self.engine.model.schedule.levels(self.settings.steps, RATIO)) - 1
+        return 0 if self.fine is None else count_steps(self.settings.steps, RATIO)
 
     def drawn(self, edited: Pixels, seed: int, on_step: OnStep) -> Pixels:
         """An edit (h, w, 3) of the area's crop, at the crop's size, with detail inside of the mask."""

@@ -140,7 +140,7 @@ def test_first_order_editing_is_ddim_written_out(sd1, subject):
     everywhere = torch.ones_like(MASK)
     ours = engine.edit(subject, trajectory, "a zebra", everywhere, 1.0, 4.0, settings)
     x, predict = trajectory[-1], engine._predictor("a zebra", "", 4.0)
-    levels = sd1.schedule.levels(10, 1.0)[::-1]
+    levels = sd1.schedule.levels(10, 1.0, NATIVE**2 // 4)[::-1]
     for start, end in pairwise(levels):
         noise = predict(x, start)
         x = end.alpha * (x - start.sigma * noise) / start.alpha + end.sigma * noise

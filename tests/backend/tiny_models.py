@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from diffedit_backend.method.schedule import NoiseSchedule
+from diffedit_backend.method.schedule import VariancePreservingSchedule
 from diffedit_backend.models import LoadedModel
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -101,7 +101,7 @@ def tiny_model(kind: str = "sd1") -> LoadedModel:
         vae=vae.eval().requires_grad_(False),
         tokenizers=(LetterTokenizer(),) * len(encoders),
         text_encoders=tuple(encoder.eval().requires_grad_(False) for encoder in encoders),
-        schedule=NoiseSchedule.from_scheduler(scheduler),
+        schedule=VariancePreservingSchedule.from_scheduler(scheduler),
         device=torch.device("cpu"),
         dtype=torch.float32,
         zero_empty_text=kind == "xl",

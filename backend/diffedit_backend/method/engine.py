@@ -25,7 +25,7 @@ from .inversion import Predict, invert
 from .network import Network
 from .schedule import Level
 from .settings import Settings
-from .solvers import Solver, seeded_noise
+from .solvers import Solver, Stochastic, seeded_noise
 from .steps import OnStep, Step, ignore
 from .text import TextCondition, between, encode_text, token_ids
 from .windows import in_windows, windows_over
@@ -151,7 +151,7 @@ class DiffEditEngine:
 
         def compute() -> Predictions:
             x0 = self.encode(subject)
-            level = self._level(settings.map_ratio)
+            level = self.model.schedule.level_at(settings.map_ratio, self._cells(x0))
             noise = seeded_noise((settings.maps, *x0.shape[1:]), _MAP_SEED, x0)
             x = level.alpha * x0 + level.sigma * noise
             condition = self.text(text)
@@ -166,9 +166,6 @@ class DiffEditEngine:
 
         return self.cache.get(self._predictions_key(subject, text, settings), compute)
 
-    def _level(self, ratio: float) -> Level:
-        return self.model.schedule.level(round(ratio * (len(self.model.schedule.alphas_cumprod) - 1)))
-
     def trajectory(
         self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
     ) -> Tensor:
@@ -178,22 +175,29 @@ class DiffEditEngine:
         """
         text = source if settings.inversion_text == "source" else ""
         scale = settings.inversion_guidance if text else 1.0
-        schedule, steps = self.model.schedule, settings.steps
-        levels = schedule.levels(steps, ratio)
-        key = ("trajectory", self.model.key, subject.id, text, scale, settings.order)
+        x0 = self.encode(subject, on_step)
+        levels = self._levels(x0, settings, ratio)
+        key = ("trajectory", self.model.key, subject.id, text, scale, settings.inversion_order, settings.inversion_rule)
 
         def compute() -> Tensor:
-            x0 = self.encode(subject, on_step)
-            solver = Solver(self.model.schedule, levels, settings.order)
-            predict = self._predictor(text, "", scale)
+            solver = Solver(self.model.schedule, levels, settings.inversion_order, settings.inversion_rule)
+            predict = solver.evaluated(self._predictor(text, "", scale))
             total = len(levels) - 1
-            # The network is told the level that a step arrives at, as in the library's DDIMInverseScheduler.
-            return invert(x0, levels[1:], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total)))
+            return invert(x0, levels[:-1], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total)))
 
-        for higher in (schedule.levels(steps, count / steps) for count in range(len(levels), steps + 1)):
+        for count in range(len(levels), settings.steps + 1):
+            higher = self._levels(x0, settings, count / settings.steps)
             if higher[: len(levels)] == levels and (*key, higher) in self.cache:
                 return self.cache.get((*key, higher), compute)[: len(levels)]
         return self.cache.get((*key, levels), compute)
+
+    def _cells(self, latents: Tensor) -> int:
+        """Latent cells that the network sees at once: those of a window where latents (..., h, w) are larger."""
+        native = self.model.native_size // self.model.factor
+        return min(latents.shape[-2] * latents.shape[-1], native**2)
+
+    def _levels(self, latents: Tensor, settings: Settings, ratio: float) -> tuple[Level, ...]:
+        return self.model.schedule.levels(settings.steps, ratio, self._cells(latents))
 
     def noised(self, subject: Subject, ratio: float, settings: Settings, seed: int) -> Tensor:
         """A trajectory (T + 1, 1, C, h, w) as `trajectory` gives, but of the picture under one noise at every level.
@@ -202,7 +206,7 @@ class DiffEditEngine:
         """
         x0 = self.encode(subject)
         noise = seeded_noise(x0.shape, seed, x0)
-        levels = self.model.schedule.levels(settings.steps, ratio)
+        levels = self._levels(x0, settings, ratio)
         return torch.stack([x0, *(level.alpha * x0 + level.sigma * noise for level in levels[1:])])
 
     def edit(
@@ -229,11 +233,18 @@ class DiffEditEngine:
         the negative text alone.
         windowed: the picture may be larger than the model's; it is predicted in windows of the model's own size.
         """
-        levels = self.model.schedule.levels(settings.steps, ratio)[::-1]
+        levels = self._levels(trajectory, settings, ratio)[::-1]
         total = len(levels) - 1
         start = trajectory[-1].expand(len(seeds), -1, -1, -1)
         fresh = torch.stack([seeded_noise((total, *start.shape[1:]), seed, start) for seed in seeds], dim=1)
-        solver = Solver(self.model.schedule, levels, settings.order, settings.eta, lambda i: fresh[i])
+        solver = Solver(
+            self.model.schedule,
+            levels,
+            settings.edit_order,
+            settings.inversion_rule if settings.aligned else "start",
+            Stochastic(settings.eta, lambda i: fresh[i]),
+            trajectory.flip(0) if settings.aligned else None,
+        )
         cells = mask.to(start)[None, None]
         masks = strength_masks(cells, total) if settings.soft_strength else cells.expand(total, -1, -1, -1, -1)
 
@@ -244,6 +255,7 @@ class DiffEditEngine:
         predict = self._predictor(target, negative, guidance, source, settings.away if source.strip() else 0.0)
         if windowed:
             predict = in_windows(predict, windows_over(mask, self.model.native_size // self.model.factor))
+        predict = solver.evaluated(predict)
         return masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
 
     def decode(self, latents: Tensor, on_step: OnStep = ignore) -> list[Pixels]:

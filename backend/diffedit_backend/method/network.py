@@ -90,7 +90,7 @@ class Network:
         padded = _next_power_of_two(rows) if self.model.compiled else rows  # few shapes, so few compilations
         index = torch.arange(padded).clamp(max=rows - 1).tolist()
         tokens = torch.stack([texts[i].tokens for i in index])
-        time: int | Tensor = level.t
+        time: float | Tensor = level.t
         if self.model.compiled:
             time = torch.tensor(level.t, device=x.device)  # a number would be compiled in: once for every level
             torch.compiler.cudagraph_mark_step_begin()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .solvers import InversionRule
+
 
 @dataclass(frozen=True)
 class Settings:
     """How an edit is computed. Shares are of the whole noise schedule.
 
     steps: levels if the whole schedule were walked (the encoding ratio takes its share of them).
-    order: 1 DDIM, 2 DPM-Solver++ 2M, for inversion and edit alike.
+    order: 1 DDIM (Euler for flows), 2 DPM-Solver++ 2M; see `inversion_order` and `edit_order` for where it applies.
+    inversion_rule: where a step of the inversion evaluates the network, see `InversionRule`.
+    aligned: the edit's steps are evaluated beside the inversion's latents (DirectEdit); both are then of order 1.
     maps, map_ratio: how many noises the difference map averages, and how far they noise the picture.
     map_rule: "peak" scales the smoothed map between its lowest value and its peak; "mean" is the reference's clamp.
     attention: share, 0 to 1, of the map that is weighed by where the changed words look; 0 does not ask.
@@ -28,6 +32,8 @@ class Settings:
     order: int
     maps: int
     map_ratio: float = 0.5
+    inversion_rule: InversionRule = "start"
+    aligned: bool = False
     map_rule: str = "peak"
     attention: float = 0.0
     smoothing: float = 0.7
@@ -39,6 +45,16 @@ class Settings:
     away: float = 0.0
     eta: float = 0.0
     soft_strength: bool = True
+
+    @property
+    def inversion_order(self) -> int:
+        """The inversion's order: 1 for rules other than "start", whose predictions are not of the start of a step."""
+        return 1 if self.aligned or self.inversion_rule != "start" else self.order
+
+    @property
+    def edit_order(self) -> int:
+        """The edit's order."""
+        return 1 if self.aligned else self.order
 
     def guidance_for(self, wish: float | None, model: float) -> float:
         """The wish of an edit, else the method's guidance, else the model's."""
@@ -52,6 +68,7 @@ PAPER = Settings(steps=50, order=1, maps=10)
 # The defaults of the library's deprecated pipeline, which many results were made with.
 REFERENCE = replace(
     PAPER,
+    inversion_rule="library",
     map_rule="mean",
     smoothing=0.0,
     refine=False,

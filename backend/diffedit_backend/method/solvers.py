@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .inversion import Predict
 from .schedule import Level, NoiseSchedule
 
 FreshNoise = Callable[[int], Tensor]
+# Where a step up from level i to i + 1 evaluates the network:
+#   "start":   at x_i and level i.
+#   "arrival": at x_i and level i + 1; the output is converted with alpha and sigma of level i + 1.
+#   "library": at x_i and level i + 1; converted with those of level i, as diffusers' DDIMInverseScheduler does.
+#   "uni":     at level i + 1 and at x_i moved there by the prediction before (Uni-Inv, arXiv 2504.13109).
+InversionRule = Literal["start", "arrival", "library", "uni"]
 
 
 def ode_step(x: Tensor, data: Tensor, start: Level, end: Level) -> Tensor:
     """The exact step from `start` to `end` if the data prediction stayed as it is.
 
     It is DDIM (arXiv 2010.02502, eq. 12 with eta = 0) and, with an extrapolated `data`, DPM-Solver++ (arXiv
-    2211.01095).
+    2211.01095); for a flow it is Euler's step.
     """
     share = end.sigma / start.sigma
     return share * x + (end.alpha - share * start.alpha) * data
 
 
 def stochastic_step(x: Tensor, data: Tensor, start: Level, end: Level, eta: float, fresh: Tensor) -> Tensor:
-    """DDIM's step down with eta > 0 (eq. 16): some of the noise in x is replaced by `fresh` standard normal noise."""
-    sigma = eta * (end.sigma / start.sigma) * math.sqrt(1 - (start.alpha / end.alpha) ** 2)
+    """DDIM's step down with eta > 0 (eq. 16): some of the noise in x is replaced by `fresh` standard normal noise.
+
+    Its share is written by the levels' signal-to-noise ratios, so that it holds for flows too.
+    """
+    sigma = eta * end.sigma * math.sqrt(max(0.0, 1 - (end.sigma * start.alpha / (start.sigma * end.alpha)) ** 2))
     noise = (x - start.alpha * data) / start.sigma
     return end.alpha * data + math.sqrt(end.sigma**2 - sigma**2) * noise + sigma * fresh
 
@@ -42,11 +54,33 @@ def extrapolate(now: Tensor, before: Tensor, h: float, h_before: float) -> Tenso
     return (1 + slope) * now - slope * before
 
 
-class Solver:
-    """Walks through `levels`, rising or falling; `step` has the shape that `invert` and `masked_denoise` want.
+@dataclass(frozen=True)
+class Stochastic:
+    """Fresh noise on the way down: `eta` of DDIM's eq. 16, and the standard normal noise `fresh(i)` of step i."""
 
-    order 1 is DDIM, 2 is DPM-Solver++ 2M. Holds the place on the way and the last prediction, so it serves one way
-    only. With `eta` > 0 (falling only) `fresh(i)` gives the standard normal noise of step i.
+    eta: float
+    fresh: FreshNoise
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Where one step evaluates the network: at `x`, given `level`; its output is converted at level `converted`."""
+
+    x: Tensor
+    level: Level
+    converted: Level
+
+
+class Solver:
+    """Walks through `levels`, rising or falling: `invert` and `masked_denoise` take its `evaluated` and `step`.
+
+    order: 1 is DDIM (Euler for flows), 2 is DPM-Solver++ 2M, whose steps are of order 1 where a log-SNR is infinite
+    (flows' ends, a zero terminal SNR) and which knows the rule "start" alone.
+    rule: of a rising way, see `InversionRule`; for an aligned falling way that of the inversion.
+    aligned: the latents of `levels` (T + 1, ..., C, h, w) as an inversion of order 1 left them. Each step down then
+    evaluates at x + (z_end - z_start), so that under the inversion's text it takes back the inversion's step exactly
+    (DirectEdit's alignment, for every kind of prediction).
+    It holds the place on the way and the last prediction, so it serves one way only.
     """
 
     def __init__(
@@ -54,37 +88,83 @@ class Solver:
         schedule: NoiseSchedule,
         levels: tuple[Level, ...],
         order: int = 1,
-        eta: float = 0.0,
-        fresh: FreshNoise | None = None,
+        rule: InversionRule = "start",
+        stochastic: Stochastic | None = None,
+        aligned: Tensor | None = None,
     ) -> None:
-        if eta > 0 and fresh is None:
-            raise ValueError(f"A solver with eta {eta} needs a source of fresh noise.")
+        if order == 2 and (rule != "start" or aligned is not None):
+            raise ValueError(f"Order 2 goes with the rule 'start' and no alignment; the rule is {rule!r}.")
+        if rule == "uni" and aligned is not None:
+            raise ValueError("The inversion 'uni' moves its samples, so no edit can be aligned to it.")
         self.schedule = schedule
         self.levels = levels
         self.order = order
-        self.eta = eta
-        self._fresh = fresh
+        self.rule = rule
+        self._stochastic = stochastic
+        self._aligned = aligned
         self._index = 0
         self._before: Tensor | None = None
+        self._evaluation: _Evaluation | None = None
         self.data: Tensor | None = None  # the clean latents as last predicted, for previews
 
-    def step(self, output: Tensor, _told: object, x: Tensor) -> Tensor:
-        """From level number i of `levels`, where x is, to i + 1; `output`: what the network said about x."""
-        start, end = self.levels[self._index], self.levels[self._index + 1]
-        data, noise = self.schedule.data_and_noise(output, x, start)
-        self.data = data
-        rising = end.sigma > start.sigma
-        now = main = noise if rising else data
-        if self.order == 2 and self._before is not None:
-            h_before = start.log_snr - self.levels[self._index - 1].log_snr
-            main = extrapolate(now, self._before, end.log_snr - start.log_snr, h_before)
-        self._before = now
+    def evaluated(self, predict: Predict) -> Predict:
+        """`predict` at the sample and level that the rule asks for, as a function of (x, anything)."""
+
+        def at_the_rule_s_place(x: Tensor, _level: object) -> Tensor:
+            place = self._place(x, predict)
+            self._evaluation = place
+            return predict(place.x, place.level)
+
+        return at_the_rule_s_place
+
+    def step(self, output: Tensor, _level: object, x: Tensor) -> Tensor:
+        """From level number i of `levels`, where x is, to i + 1; `output`: the network's, as `evaluated` asked."""
+        start, end = self._ends
+        place = self._evaluation or _Evaluation(x, start, start)
+        self._evaluation = None
+        self.data, noise = self.schedule.data_and_noise(output, place.x, place.converted)
         index, self._index = self._index, self._index + 1
-        if rising:
-            return noise_form_step(x, main, start, end)
-        if self.eta > 0 and self._fresh is not None:
-            return stochastic_step(x, main, start, end, self.eta, self._fresh(index))
-        return ode_step(x, main, start, end)
+        if end.sigma > start.sigma:
+            return noise_form_step(x, self._extrapolated(noise, index), start, end)
+        if place.x is not x:  # aligned: the noise is the step's, and the data what it makes of x
+            self.data = (x - start.sigma * noise) / start.alpha
+        data = self._extrapolated(self.data, index)
+        if self._stochastic is not None and self._stochastic.eta > 0:
+            return stochastic_step(x, data, start, end, self._stochastic.eta, self._stochastic.fresh(index))
+        return ode_step(x, data, start, end)
+
+    @property
+    def _ends(self) -> tuple[Level, Level]:
+        return self.levels[self._index], self.levels[self._index + 1]
+
+    def _place(self, x: Tensor, predict: Predict) -> _Evaluation:
+        start, end = self._ends
+        if end.sigma <= start.sigma:
+            if self._aligned is None or start.alpha == 0:
+                return _Evaluation(x, start, start)
+            moved = x + (self._aligned[self._index + 1] - self._aligned[self._index])
+            return self._by_rule(moved, low=end, high=start)
+        if self.rule != "uni":
+            return self._by_rule(x, low=start, high=end)
+        if self._before is None:
+            self._before = self.schedule.data_and_noise(predict(x, end), x, end)[1]
+        return _Evaluation(noise_form_step(x, self._before, start, end), end, end)
+
+    def _by_rule(self, x: Tensor, low: Level, high: Level) -> _Evaluation:
+        """`x` of level `low`, a step away from `high`."""
+        if self.rule == "start":
+            return _Evaluation(x, low, low)
+        return _Evaluation(x, high, high if self.rule == "arrival" else low)
+
+    def _extrapolated(self, now: Tensor, index: int) -> Tensor:
+        """The prediction for the step from level `index`: at order 2 that of its middle, where log-SNRs are finite."""
+        before, self._before = self._before, now
+        if self.order == 1 or before is None:
+            return now
+        last, start, end = (level.log_snr for level in self.levels[index - 1 : index + 2])
+        if not all(map(math.isfinite, (last, start, end))):
+            return now
+        return extrapolate(now, before, end - start, start - last)
 
 
 def seeded_noise(shape: torch.Size | tuple[int, ...], seed: int, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from diffedit_protocol.errors import ModelError
 
 from ..method.memory import bytes_of, room_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
-from ..method.schedule import NoiseSchedule
+from ..method.schedule import NoiseSchedule, VariancePreservingSchedule
 from .catalogue.folders import BUNDLED, model_place
 from .catalogue.listing import entry_of
 from .compiling import compiled_unet
@@ -125,7 +125,7 @@ def _check(name: str, parts: Parts, facts: dict[str, Any]) -> None:
 def _schedule(name: str, parts: Parts, facts: dict[str, Any]) -> NoiseSchedule:
     kind = facts.get("prediction_type", parts.scheduler.config.prediction_type)
     try:
-        return NoiseSchedule.from_scheduler(parts.scheduler, kind)
+        return VariancePreservingSchedule.from_scheduler(parts.scheduler, kind)
     except ValueError as error:
         raise ModelError(
             f"The settings of {name!r} say that it predicts {kind!r}; it must be epsilon, v_prediction or sample. "

@@ -22,9 +22,11 @@ _NO_NOISE_MODEL = 0.5
 
 def mistaken_prediction(model: LoadedModel) -> str:
     """A sentence for the artist when the model's prediction type looks wrong, else "". Takes one UNet evaluation."""
-    level = model.schedule.level(len(model.schedule.alphas_cumprod) - 1)
+    if model.schedule.prediction_type == "flow":
+        return ""  # noise - data, which is not told from the noise this way
     side = max(_CELLS, model.multiple // model.factor)
     like = torch.zeros(1, model.latent_channels, side, side, device=model.device)
+    level = model.schedule.level_at(1.0, side**2)
     noise = seeded_noise(tuple(like.shape), 0, like)
     output = Network(model).predict(noise, level, [encode_text(model, "")])
     alike = float(torch.corrcoef(torch.stack((noise.flatten(), output.flatten())))[0, 1])

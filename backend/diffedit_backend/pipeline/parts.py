@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..method.denoise import guide
 from ..method.inversion import OnLevel, Predict
-from ..method.schedule import NoiseSchedule
+from ..method.schedule import VariancePreservingSchedule
 from .inputs import check_count, check_fraction, check_texts, paste
 from .text import Texts
 from .trajectory import encoding_steps, last_timesteps
@@ -77,7 +77,7 @@ class PipelineParts:
 
     def get_epsilon(self, model_output: Tensor, sample: Tensor, timestep: Any) -> Tensor:
         """The noise that the network's output at `sample` stands for."""
-        schedule = NoiseSchedule.from_scheduler(self.inverse_scheduler)
+        schedule = VariancePreservingSchedule.from_scheduler(self.inverse_scheduler)
         return schedule.data_and_noise(model_output, sample, schedule.level(int(timestep)))[1]
 
     def prepare_extra_step_kwargs(self, generator: Generators, eta: float) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class EngineWithoutInversion(DiffEditEngine):
         """Latents (T + 1, 1, C, h, w) as the engine's own, noised at random, with a seed from the picture."""
         x0 = self.encode(subject, on_step)
         noise = seeded_noise(x0.shape, int(subject.id[:8], 16), x0)
-        levels = self.model.schedule.levels(settings.steps, ratio)
+        levels = self.model.schedule.levels(settings.steps, ratio, x0[0, 0].numel())
         return torch.stack([x0, *(level.alpha * x0 + level.sigma * noise for level in levels[1:])])
 
 

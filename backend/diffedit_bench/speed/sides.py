@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.method.schedule import NoiseSchedule
+from diffedit_backend.method.schedule import VariancePreservingSchedule
 from diffedit_backend.models import LoadedModel, ModelOptions, load_model, use_threads
 from diffedit_backend.models.compiling import compiled_unet
 from diffedit_backend.models.device import choose_device, choose_dtype
@@ -136,7 +136,7 @@ def _random_model(size: str, wished_device: str | None, wished_dtype: Precision 
         vae=parts["vae"].to(memory_format=torch.channels_last),
         tokenizers=tuple(parts[name] for name in ("tokenizer", "tokenizer_2") if name in parts),
         text_encoders=tuple(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts),
-        schedule=NoiseSchedule.from_scheduler(parts["scheduler"]),
+        schedule=VariancePreservingSchedule.from_scheduler(parts["scheduler"]),
         device=device,
         dtype=dtype,
         compiled=compiled,

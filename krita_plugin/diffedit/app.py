@@ -272,18 +272,18 @@ class App(QtCore.QObject):
     def _say(self, sentence: str, kind: str = "info") -> None:
         self.session.notice = sentences.Notice(kind, sentence)
 
-    def _arrived(self, ticket: Job, arrival) -> None:
+    def _arrived(self, ticket: Job, result) -> None:
         if ticket.task == "mask":
-            self.masks.take(ticket, arrival)
+            self.masks.take(ticket, result)
         elif ticket.field:
-            self._offer_words(ticket, arrival.manifest.words)
+            self._offer_words(ticket, result.manifest.words)
         elif ticket.task == "describe":
             prompts.remember(self.store, ticket.session.inputs)  # what stood there can be had again
-            ticket.session.change_inputs(source=arrival.manifest.words[0])
+            ticket.session.change_inputs(source=result.manifest.words[0])
         else:
-            self.masks.note(ticket, arrival)
-            self.results.take(ticket, arrival)
-            ticket.session.notice = sentences.of_left_out(arrival.left_out) or ticket.session.notice
+            self.masks.note(ticket, result)
+            self.results.take(ticket, result)
+            ticket.session.notice = sentences.of_left_out(result.left_out) or ticket.session.notice
 
     def _offer_words(self, ticket: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))

@@ -47,7 +47,7 @@ def round_trip(stage, model, depth, profile):
         pixels += bytes([*colour, 255])
     mask = bytes(noise.randrange(256) for _ in range(width * height))
     addition = Addition("result", captured.area, bytes(pixels), mask, captured.area)
-    yield from stage.run(apply_steps(captured.place, addition))
+    yield from stage.run(apply_steps(captured.layer_ref, addition))
     yield from stage.settle()
     added = document.nodeByName("result")
     again = yield from stage.run(capture_steps(document, added))
@@ -132,7 +132,7 @@ def test_a_layer_larger_than_the_canvas_is_captured_and_answered_within_the_canv
         area = captured.area
         pixels = bytes([200, 100, 50, 255]) * area.pixels
         addition = Addition("result", area, pixels, b"\xff" * area.pixels, area)
-        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.run(apply_steps(captured.layer_ref, addition))
         yield from stage.settle()
         bounds = document.nodeByName("result").bounds()
         kept = bytes(layer.pixelData(-70, -30, 200, 100)) == raw
@@ -161,7 +161,7 @@ def test_a_layer_that_is_moved_while_the_job_runs_takes_the_result_with_it(krita
         yield from stage.settle()
         area = captured.area
         addition = Addition("result", area, b"\x80\x40\x20\xff" * area.pixels, b"\xff" * area.pixels, area)
-        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.run(apply_steps(captured.layer_ref, addition))
         yield from stage.settle()
         return layer.bounds().getRect(), document.nodeByName("result").bounds().getRect()
 
@@ -226,7 +226,7 @@ def test_a_result_goes_into_the_group_of_its_layer_and_above_it(krita: RemoteKri
         captured = yield from stage.run(capture_steps(document, source))
         area = captured.area
         addition = Addition("result", area, b"\x01\x02\x03\xff" * area.pixels, b"\xff" * area.pixels, area)
-        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.run(apply_steps(captured.layer_ref, addition))
         yield from stage.settle()
         return [node.name() for node in group.childNodes()]
 

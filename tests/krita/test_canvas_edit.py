@@ -23,7 +23,7 @@ def edit_and_save(stage, source, pixels, mask, folder, area):
     """Paints `source` (BGRA), captures it, adds `pixels` (RGBA) with `mask`, saves; undoes, saves; redoes, saves."""
 
     from diffedit.canvas.apply import Addition, apply_steps
-    from diffedit.canvas.area import Area
+    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.capture import capture_steps
 
     folder = Path(folder)
@@ -37,12 +37,12 @@ def edit_and_save(stage, source, pixels, mask, folder, area):
     (folder / "captured.raw").write_bytes(captured.pixels)
     addition = Addition(
         "a horse → a zebra (41)",
-        Area(*area),
+        Bounds(*area),
         Path(pixels).read_bytes(),
         Path(mask).read_bytes(),
         captured.area,
     )
-    yield from stage.run(apply_steps(captured.place, addition))
+    yield from stage.run(apply_steps(captured.layer_ref, addition))
     yield from stage.settle()
     active = document.activeNode().name()
     stage.save(folder / "added.kra")

@@ -12,7 +12,7 @@ from diffedit_krita_driver.remote import RemoteKrita
 
 def add_as_group(stage, folder, opaque):
     from diffedit.canvas.apply import Addition, apply_steps
-    from diffedit.canvas.area import Area
+    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.capture import capture_steps
 
     folder = Path(folder)
@@ -22,17 +22,17 @@ def add_as_group(stage, folder, opaque):
     yield from stage.settle()
     captured = yield from stage.run(capture_steps(document, layer))
     mask = bytes((x * 4) % 256 for _ in range(40) for x in range(60))
-    area = Area(10, 5, 30, 20)
+    area = Bounds(10, 5, 30, 20)
     pixels = bytearray(b"\x20\x60\xc0\x00" * area.pixels)
     for i in range(area.pixels):
         alpha = mask[(5 + i // 30) * 60 + 10 + i % 30]
         pixels[4 * i + 3] = alpha if opaque else alpha // 2
     addition = Addition("result", area, bytes(pixels), mask, captured.area)
-    yield from stage.run(apply_steps(captured.place, addition, "layer"))
+    yield from stage.run(apply_steps(captured.layer_ref, addition, "layer"))
     yield from stage.settle()
     (folder / "layer.raw").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 60, 40)))
     yield from stage.undo()
-    yield from stage.run(apply_steps(captured.place, addition, "group"))
+    yield from stage.run(apply_steps(captured.layer_ref, addition, "group"))
     yield from stage.settle()
     (folder / "group.raw").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 60, 40)))
     stage.save(folder / "group.kra")
@@ -59,7 +59,7 @@ def test_a_group_with_a_transparency_mask_looks_like_the_layer_and_is_one_undo_s
 def test_variations_take_turns_in_one_layer_and_one_undo_takes_it_away(krita: RemoteKrita, form: str) -> None:
     def turns(stage, form):
         from diffedit.canvas.apply import Addition, apply_steps
-        from diffedit.canvas.area import Area
+        from diffedit_protocol.messages import Bounds
         from diffedit.canvas.capture import capture_steps
         from diffedit.canvas.exchange import exchange_steps, remove_layer
 
@@ -71,20 +71,20 @@ def test_variations_take_turns_in_one_layer_and_one_undo_takes_it_away(krita: Re
         def variation(name, colour, area):
             return Addition(name, area, bytes([*colour, 255]) * area.pixels, b"\xff" * area.pixels, area)
 
-        first = variation("first", (200, 10, 10), Area(0, 0, 20, 20))
-        second = variation("second", (10, 200, 10), Area(0, 0, 20, 20))
-        layer_id = yield from stage.run(apply_steps(captured.place, first, form))
+        first = variation("first", (200, 10, 10), Bounds(0, 0, 20, 20))
+        second = variation("second", (10, 200, 10), Bounds(0, 0, 20, 20))
+        layer_id = yield from stage.run(apply_steps(captured.layer_ref, first, form))
         yield from stage.settle()
         colours, names = [], []
         for now, wanted in ((first, second), (second, first)):
-            yield from stage.run(exchange_steps(captured.place, layer_id, now.area, wanted))
+            yield from stage.run(exchange_steps(captured.layer_ref, layer_id, now.area, wanted))
             yield from stage.settle()
             colours.append(list(bytes(document.rootNode().projectionPixelData(5, 5, 1, 1))))
             names.append([node.name() for node in document.topLevelNodes()][-1])
         yield from stage.undo()
         undone = len(document.topLevelNodes())
         yield from stage.redo()
-        remove_layer(captured.place, layer_id, "first")
+        remove_layer(captured.layer_ref, layer_id, "first")
         yield from stage.settle()
         return colours, names, undone, len(document.topLevelNodes())
 

@@ -24,9 +24,9 @@ def soft_map() -> NDArray[np.uint8]:
 
 def shown_planes(stage, soft, settings, folder, form="selection", dragged=False):
     """Shows the map with each of `settings`, writes what Krita then has as its selection; -> the state afterwards."""
-    from diffedit.canvas.area import Area
+    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.fingerprint import Fingerprint
-    from diffedit.canvas.layers import place_of
+    from diffedit.canvas.layers import layer_ref
     from diffedit.canvas.live_mask import LiveMask
     from krita import Selection
 
@@ -36,8 +36,8 @@ def shown_planes(stage, soft, settings, folder, form="selection", dragged=False)
     before.select(5, 6, 7, 8, 255)
     document.setSelection(before)
     yield from stage.settle()
-    area = Area(30, 20, 192, 192)
-    live = LiveMask(place_of(document, layer), area, Path(soft).read_bytes(), Fingerprint(area, 1, ()), form=form)
+    area = Bounds(30, 20, 192, 192)
+    live = LiveMask(layer_ref(document, layer), area, Path(soft).read_bytes(), Fingerprint(area, 1, ()), form=form)
     for i, (threshold, grow, feather) in enumerate(settings):
         live.show(threshold, grow, feather, dragged=dragged)
         yield 0.05
@@ -93,16 +93,16 @@ def test_a_long_drag_of_the_threshold_on_2048_px_leaves_nothing_behind(krita: Re
 
 def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
     def limited(stage):
-        from diffedit.canvas.area import Area
+        from diffedit_protocol.messages import Bounds
         from diffedit.canvas.fingerprint import Fingerprint
-        from diffedit.canvas.layers import place_of
+        from diffedit.canvas.layers import layer_ref
         from diffedit.canvas.live_mask import LiveMask
 
         document = yield from stage.new(40, 30)
         layer = document.activeNode()
         limit = bytes(255 if x < 10 else 100 if x < 20 else 0 for _ in range(30) for x in range(40))
-        area = Area(0, 0, 40, 30)
-        live = LiveMask(place_of(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()), limit)
+        area = Bounds(0, 0, 40, 30)
+        live = LiveMask(layer_ref(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()), limit)
         live.show(0.5)
         yield 0.1
         shown = bytes(document.selection().pixelData(0, 0, 40, 30)) == limit
@@ -114,16 +114,16 @@ def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
 
 def test_a_document_that_is_closed_takes_the_live_mask_with_it(krita: RemoteKrita) -> None:
     def closed(stage):
-        from diffedit.canvas.area import Area
+        from diffedit_protocol.messages import Bounds
         from diffedit.canvas.fingerprint import Fingerprint
-        from diffedit.canvas.layers import place_of
+        from diffedit.canvas.layers import layer_ref
         from diffedit.canvas.live_mask import LiveMask
         from diffedit.canvas.refusal import CanvasRefusal
 
         document = yield from stage.new(40, 30)
         layer = document.activeNode()
-        area = Area(0, 0, 40, 30)
-        live = LiveMask(place_of(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()))
+        area = Bounds(0, 0, 40, 30)
+        live = LiveMask(layer_ref(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()))
         live.show(0.5)
         yield from stage.close_all()
         try:

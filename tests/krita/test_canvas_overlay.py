@@ -27,10 +27,10 @@ VIEWS = [
 
 def photographed(stage, folder, views):
     """A sheet with a blue block, and a mask of just that block; the canvas without and with it in every view."""
-    from diffedit.canvas.area import Area
+    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.canvas_view import CanvasView
     from diffedit.canvas.fingerprint import Fingerprint
-    from diffedit.canvas.layers import place_of
+    from diffedit.canvas.layers import layer_ref
     from diffedit.canvas.live_mask import LiveMask
 
     document = yield from stage.new(400, 300)
@@ -43,8 +43,8 @@ def photographed(stage, folder, views):
     soft = bytes(200 if inside else 20 for line in block for inside in line)
     # Of a part of the layer, so that the mask's own corner is tried as well.
     part = b"".join(soft[y * 400 + 10 : y * 400 + 390] for y in range(20, 300))
-    area = Area(10, 20, 380, 280)
-    live = LiveMask(place_of(document, layer), area, part, Fingerprint(area, 1, ()), form="overlay")
+    area = Bounds(10, 20, 380, 280)
+    live = LiveMask(layer_ref(document, layer), area, part, Fingerprint(area, 1, ()), form="overlay")
     canvas = stage.app.activeWindow().activeView().canvas()
     view = CanvasView(document)
     for i, (zoom, (dx, dy), turn, mirrored, _) in enumerate(views):
@@ -188,8 +188,8 @@ def left_by(stage, way, folder):
     app.look()
     session = app.session
     capture = yield from stage.run(capture_steps(document, layer))
-    arrival = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
-    app.masks.take(SimpleNamespace(session=session, capture=capture), arrival)
+    result = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
+    app.masks.take(SimpleNamespace(session=session, capture=capture), result)
     yield 0.5  # longer than the desk waits between two looks: it stays while nothing changes
     canvas = CanvasView(document).widget
     name = "diffedit_mask_overlay"
@@ -255,7 +255,7 @@ def watched(stage, kind):
     watch = ChangeWatch(captured.fingerprint)
 
     def looks():
-        return [watch.look(layer, *drift(captured.place, layer), 1 << 20) for _ in range(4)][-1]
+        return [watch.look(layer, *drift(captured.layer_ref, layer), 1 << 20) for _ in range(4)][-1]
 
     told = [looks()]
     if kind != "group":  # a group stays where it is, its layers move

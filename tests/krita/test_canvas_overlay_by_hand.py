@@ -42,8 +42,8 @@ def show_red(stage):
     app.look()
     capture = yield from stage.run(capture_steps(document, layer))
     soft = bytes(200 if 50 <= x < 150 and 40 <= y < 110 else 20 for y in range(150) for x in range(200))
-    arrival = SimpleNamespace(soft_map=soft, manifest=SimpleNamespace(threshold=0.5))
-    app.masks.take(SimpleNamespace(session=app.session, capture=capture), arrival)
+    result = SimpleNamespace(soft_map=soft, manifest=SimpleNamespace(threshold=0.5))
+    app.masks.take(SimpleNamespace(session=app.session, capture=capture), result)
 
 
 def is_red(stage):

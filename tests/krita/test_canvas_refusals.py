@@ -114,7 +114,7 @@ def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_told(krita: R
         captured = yield from stage.run(capture_steps(document, layer))
         area = captured.area
         addition = Addition("result", area, b"\x01\x02\x03\xff" * area.pixels, b"\xff" * area.pixels, area)
-        steps = apply_steps(captured.place, addition)
+        steps = apply_steps(captured.layer_ref, addition)
         if gone == "document":
             document.setModified(False)
             document.close()
@@ -155,7 +155,7 @@ def test_a_result_for_a_document_in_the_background_goes_there(krita: RemoteKrita
         other = yield from stage.new(16, 16, name="other")
         area = captured.area
         addition = Addition("result", area, b"\x01\x02\x03\xff" * area.pixels, b"\xff" * area.pixels, area)
-        yield from stage.run(apply_steps(captured.place, addition))
+        yield from stage.run(apply_steps(captured.layer_ref, addition))
         yield from stage.settle(document)
         names = [[node.name() for node in d.topLevelNodes()] for d in (document, other)]
         return names[0][-1], len(names[0]), len(names[1])

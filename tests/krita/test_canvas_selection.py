@@ -71,16 +71,16 @@ def test_a_selection_of_everything_counts_as_none(krita: RemoteKrita, how: str) 
 def test_a_selection_mask_on_the_layer_is_captured_as_the_artist_painted_it(krita: RemoteKrita) -> None:
     def painted(stage):
         from diffedit.canvas.apply import keep_mask_steps
-        from diffedit.canvas.area import Area
+        from diffedit_protocol.messages import Bounds
         from diffedit.canvas.capture import capture_steps
-        from diffedit.canvas.layers import place_of
+        from diffedit.canvas.layers import layer_ref
 
         document = yield from stage.new(50, 40)
         layer = document.activeNode()
         layer.setPixelData(bytes([1, 2, 3, 255]) * (50 * 40), 0, 0, 50, 40)
         yield from stage.settle()
         plane = bytes((x * 5 + y * 3) % 256 for y in range(40) for x in range(50))
-        steps = keep_mask_steps(place_of(document, layer), "found", plane, Area(0, 0, 50, 40))
+        steps = keep_mask_steps(layer_ref(document, layer), "found", plane, Bounds(0, 0, 50, 40))
         yield from stage.run(steps)
         yield from stage.settle()
         captured = yield from stage.run(capture_steps(document, layer))
@@ -101,8 +101,8 @@ def test_a_selection_mask_on_the_layer_is_captured_as_the_artist_painted_it(krit
 def test_finding_a_mask_touches_neither_pixels_nor_selection(krita: RemoteKrita, tmp_path: Path) -> None:
     def found(stage):
         from diffedit.canvas.apply import keep_mask_steps
-        from diffedit.canvas.area import Area
-        from diffedit.canvas.layers import place_of
+        from diffedit_protocol.messages import Bounds
+        from diffedit.canvas.layers import layer_ref
         from krita import Selection
 
         document = yield from stage.new(20, 20)
@@ -113,7 +113,7 @@ def test_finding_a_mask_touches_neither_pixels_nor_selection(krita: RemoteKrita,
         selection.select(2, 2, 5, 5, 255)
         document.setSelection(selection)
         yield from stage.settle()
-        yield from stage.run(keep_mask_steps(place_of(document, layer), "m", b"\xff" * 400, Area(0, 0, 20, 20)))
+        yield from stage.run(keep_mask_steps(layer_ref(document, layer), "m", b"\xff" * 400, Bounds(0, 0, 20, 20)))
         yield from stage.settle()
         now = document.selection()
         return bytes(layer.pixelData(0, 0, 20, 20)) == raw, [now.x(), now.y(), now.width(), now.height()]

@@ -6,7 +6,7 @@ import fake_krita
 import numpy as np
 from diffedit.app import App
 from diffedit.backend.payload import JobPayload, JobResult, LinkState
-from diffedit.canvas.area import Area
+from diffedit_protocol.messages import Bounds
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, Signal
 from diffedit_protocol.blobs import pack_picture, pack_plane
@@ -18,32 +18,32 @@ READY = LinkState("ready", "this machine", True, ServerInfo("0.1.0", "boot", (Mo
 
 
 class ScriptedLink(QtCore.QObject):
-    """A link without a thread: keeps the errands, and tells what the test wants told."""
+    """A link without a thread: keeps the payloads, and tells what the test wants told."""
 
     state_changed = Signal(object)
     uploaded = Signal(str, object, object)
-    told = Signal(str, object)
-    arrived = Signal(str, object)
+    job_event = Signal(str, object)
+    job_finished = Signal(str, object)
 
     def __init__(self) -> None:
         super().__init__()
         self.state = READY
-        self.errands: list[JobPayload] = []
+        self.payloads: list[JobPayload] = []
         self.cancelled: list[str] = []
         self.reconnects = 0
 
     @property
     def last(self) -> JobPayload:
-        return self.errands[-1]
+        return self.payloads[-1]
 
-    def start(self) -> None:
+    def open(self) -> None:
         """Is up."""
 
-    def stop(self) -> bool:
+    def close(self) -> bool:
         return True
 
-    def submit(self, errand: JobPayload) -> None:
-        self.errands.append(errand)
+    def submit(self, payload: JobPayload) -> None:
+        self.payloads.append(payload)
 
     def cancel(self, job: str) -> None:
         self.cancelled.append(job)
@@ -55,18 +55,18 @@ class ScriptedLink(QtCore.QObject):
         self.state = state
         self.state_changed.emit(state)
 
-    def tell(self, event: Event) -> None:
-        self.told.emit(self.last.job, event)
+    def report(self, event: Event) -> None:
+        self.job_event.emit(self.last.job, event)
 
     def finish(
         self, soft: NDArray[np.uint8] | None, threshold: float = 0.5, notes: tuple = (), left_out: tuple = ()
     ) -> None:
-        """Brings the result of the last errand: the mask is `soft` cut at `threshold` (the errand's own mask without
+        """Brings the result of the last payload: the mask is `soft` cut at `threshold` (the payload's own mask without
         a `soft`), and variation i has the grey value 10 (i + 1)."""
-        errand = self.last
-        shape = (errand.height, errand.width)
+        payload = self.last
+        shape = (payload.height, payload.width)
         if soft is None:
-            mask = np.frombuffer(errand.mask, np.uint8).reshape(shape)
+            mask = np.frombuffer(payload.mask, np.uint8).reshape(shape)
         else:
             mask = np.where(soft >= round(threshold * 255), 255, 0).astype(np.uint8)
         rows, columns = np.nonzero(mask)
@@ -74,15 +74,15 @@ class ScriptedLink(QtCore.QObject):
         bounds = Bounds(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
         alpha = mask[top : top + bounds.height, left : left + bounds.width]
         edits, pixels = [], []
-        for i in range(errand.request.variations if errand.request.task == "edit" else 0):
+        for i in range(payload.request.variations if payload.request.task == "edit" else 0):
             grey = np.full((*alpha.shape, 3), 10 * (i + 1), np.uint8)
             pixels.append(np.dstack((grey, alpha)).tobytes())
             reference, _ = pack_picture(np.dstack((grey, alpha)).tobytes(), bounds.width, bounds.height, 4)
-            edits.append(EditResult(errand.request.seed + i, reference))
-        reference, _ = pack_plane(mask.tobytes(), errand.width, errand.height)
+            edits.append(EditResult(payload.request.seed + i, reference))
+        reference, _ = pack_plane(mask.tobytes(), payload.width, payload.height)
         manifest = Manifest(reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes)
         plane = None if soft is None else soft.tobytes()
-        self.arrived.emit(errand.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
+        self.job_finished.emit(payload.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
 
 
 def make_app(store: Store) -> tuple[App, ScriptedLink]:
@@ -103,7 +103,7 @@ def open_picture(name: str = "sketch", width: int = 64, height: int = 48) -> fak
 
 def square(width: int = 64, height: int = 48) -> NDArray[np.uint8]:
     """A soft map: 200 in the square, 100 in a ring of 3 px around it, 20 elsewhere."""
-    area = Area(10, 12, 20, 16)
+    area = Bounds(10, 12, 20, 16)
     soft = np.full((height, width), 20, np.uint8)
     soft[area.y - 3 : area.bottom + 3, area.x - 3 : area.right + 3] = 100
     soft[area.y : area.bottom, area.x : area.right] = 200

@@ -40,14 +40,14 @@ def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(desk
     app, link, panel = desk
     app.session.change_inputs(source="something", target="a zebra")
     panel.describe.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert link.last.request.task == "describe"
     assert not panel.describe.isEnabled()
-    link.tell(Progress("encoding", 0, 1))
+    link.report(Progress("encoding", 0, 1))
     assert app.session.activity.title.startswith("Describing the layer")
     plane, _ = pack_plane(bytes(64 * 48), 64, 48)
     manifest = Manifest(plane, Bounds(0, 0, 64, 48), 0.5, words=("a horse on grass",))
-    link.arrived.emit(link.last.job, JobResult(manifest, bytes(64 * 48), None, ()))
+    link.job_finished.emit(link.last.job, JobResult(manifest, bytes(64 * 48), None, ()))
     assert panel.source.edit.toPlainText() == "a horse on grass"
     assert app.session.inputs.target == "a zebra"
     assert prompts.earlier(app.store, "source") == ["something"]
@@ -57,7 +57,7 @@ def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(desk
 def test_no_words_are_needed_to_be_given_some(desk, until) -> None:
     _, link, panel = desk
     panel.describe.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert (link.last.request.source, link.last.request.mask) == ("", None)
 
 
@@ -65,7 +65,7 @@ def test_a_description_that_fails_leaves_the_words_and_says_why(desk, until) -> 
     app, link, panel = desk
     app.session.change_inputs(source="something")
     panel.describe.click()
-    until(lambda: link.errands)
-    link.tell(Failed(ModelError("The captioning model is damaged. Download it again.")))
+    until(lambda: link.payloads)
+    link.report(Failed(ModelError("The captioning model is damaged. Download it again.")))
     assert app.session.notice.sentence == "The captioning model is damaged. Download it again."
     assert panel.source.edit.toPlainText() == "something"

@@ -21,12 +21,12 @@ def desk(store: Store, krita: fake_krita.Krita):
 
 
 def begin(app, until, link, **inputs):
-    """Writes the words, presses Edit and waits until the errand is on its way."""
+    """Writes the words, presses Edit and waits until the payload is on its way."""
     app.look()
     app.session.change_inputs(**{"source": HORSE, "target": ZEBRA, **inputs})
-    count = len(link.errands)
+    count = len(link.payloads)
     app.edit_layer()
-    until(lambda: len(link.errands) > count)
+    until(lambda: len(link.payloads) > count)
 
 
 def at_rest(app):
@@ -75,7 +75,7 @@ def test_words_that_cannot_be_worked_with_are_told_at_once(desk, words, sentence
     app.session.change_inputs(source=words[0], target=words[1])
     app.edit_layer()
     assert app.session.notice.sentence == sentence
-    assert link.errands == []
+    assert link.payloads == []
 
 
 def test_without_a_document_the_artist_is_told_to_open_one(desk) -> None:
@@ -83,7 +83,7 @@ def test_without_a_document_the_artist_is_told_to_open_one(desk) -> None:
     app.session.change_inputs(source=HORSE, target=ZEBRA)
     app.edit_layer()
     assert app.session.notice.sentence == "Open a picture first."
-    assert link.errands == []
+    assert link.payloads == []
 
 
 def test_an_empty_and_a_locked_layer_are_told_by_name(desk, until) -> None:
@@ -111,13 +111,13 @@ def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(desk, un
     app.session.changed.connect(
         lambda aspect: aspect == "activity" and app.session.activity and shares.append(app.session.activity.fraction)
     )
-    link.tell(Queued(2))
+    link.report(Queued(2))
     assert app.session.activity.title == "Editing · 2 before it"
-    link.tell(Started())
+    link.report(Started())
     for stage, step, total in (("encoding", 1, 1), ("finding", 2, 4), ("inverting", 3, 16), ("editing", 14, 16)):
-        link.tell(Progress(stage, step, total, 6.4))
+        link.report(Progress(stage, step, total, 6.4))
     assert app.session.activity.title == "Editing · painting 14/16 · 6 s left"
-    link.tell(Progress("finding", 1, 4))
+    link.report(Progress("finding", 1, 4))
     told = [share for share in shares if share is not None]
     assert told == sorted(told)
     assert 0.8 < told[-1] <= 1.0
@@ -129,7 +129,7 @@ def test_a_second_edit_of_the_same_picture_waits_for_the_artist(desk, until) -> 
     begin(app, until, link)
     app.edit_layer()
     assert "under way" in app.session.notice.sentence
-    assert len(link.errands) == 1
+    assert len(link.payloads) == 1
 
 
 def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
@@ -142,7 +142,7 @@ def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
     link.finish(square())
     until(lambda: len(second.topLevelNodes()) == 2)
     assert len(first.topLevelNodes()) == 1
-    link.errands.append(one)
+    link.payloads.append(one)
     link.finish(square())
     until(lambda: len(first.topLevelNodes()) == 2)
 
@@ -153,7 +153,7 @@ def test_cancel_changes_nothing_and_says_so(desk, until) -> None:
     begin(app, until, link)
     app.cancel()
     assert link.cancelled == [link.last.job]
-    link.tell(Cancelled())
+    link.report(Cancelled())
     assert app.session.activity is None
     assert app.session.notice.sentence == "Cancelled. Nothing was changed."
     assert layer_names(document) == ["Background"]
@@ -184,7 +184,7 @@ def test_a_job_that_fails_is_told_with_the_way_out(desk, until, error, sentence,
     app, link = desk
     open_picture()
     begin(app, until, link)
-    link.tell(Failed(error))
+    link.report(Failed(error))
     assert (app.session.notice.sentence, app.session.notice.remedies) == (sentence, remedies)
     assert app.session.activity is None
 
@@ -194,9 +194,9 @@ def test_try_again_sends_the_same_edit_with_the_same_seed(desk, until) -> None:
     open_picture()
     begin(app, until, link)
     first = link.last
-    link.tell(Failed(WorkerDiedError("x")))
+    link.report(Failed(WorkerDiedError("x")))
     app.remedy("retry")
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
     assert link.last.request == first.request
     assert link.last.job != first.job
 
@@ -268,7 +268,7 @@ def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(desk, unt
     for locked in (False, False, True, True):
         begin(app, until, link, seed_locked=locked)
         seeds.append(link.last.request.seed)
-        link.tell(Cancelled())
+        link.report(Cancelled())
     assert seeds[0] != seeds[1]
     assert seeds[1] == seeds[2] == seeds[3]
 
@@ -283,7 +283,7 @@ def test_repeat_does_the_last_edit_again_with_its_seed(desk, until) -> None:
     document.setActiveNode(document.topLevelNodes()[0])
     app.session.change_inputs(source="a cat", target="a dog", strength=0.3)
     app.repeat()
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
     assert link.last.request == first
     assert not app.session.inputs.seed_locked
 
@@ -292,9 +292,9 @@ def test_new_seed_does_the_same_edit_with_another_seed_even_when_locked(desk, un
     app, link = desk
     open_picture()
     begin(app, until, link, seed=9, seed_locked=True)
-    link.tell(Cancelled())
+    link.report(Cancelled())
     app.new_seed()
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
     assert link.last.request.seed != 9
 
 
@@ -315,4 +315,4 @@ def test_a_picture_that_is_closed_while_it_is_read_is_told(desk, until) -> None:
     document.close()
     until(lambda: session.activity is None)
     assert session.notice.sentence == "The picture was closed before it was read."
-    assert link.errands == []
+    assert link.payloads == []

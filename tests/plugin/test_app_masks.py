@@ -20,7 +20,7 @@ def find(app, link, until, **inputs):
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0, **inputs)
     app.find_mask()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     assert link.last.request.task == "mask"
     link.finish(square())
     until(lambda: app.session.mask_shown)
@@ -48,14 +48,14 @@ def test_moving_the_threshold_moves_the_mask_without_a_message_to_the_backend(de
     app, link = desk
     document = open_picture()
     find(app, link, until)
-    sent = len(link.errands)
+    sent = len(link.payloads)
     app.session.change_inputs(threshold=0.3)
     app.masks.adjust(app.session)
     until(lambda: selected(document) == (7, 9, 26, 22))
     app.session.change_inputs(threshold=None)
     app.masks.adjust(app.session)
     until(lambda: selected(document) == (10, 12, 20, 16))
-    assert len(link.errands) == sent
+    assert len(link.payloads) == sent
 
 
 def test_many_moves_in_one_turn_are_shown_once(desk, until, monkeypatch) -> None:
@@ -126,10 +126,10 @@ def test_a_painted_mask_outlives_an_edit_that_fails(desk, until) -> None:
     document.selection().select(40, 30, 10, 10, 255)
     app.edit_layer()
     until(lambda: link.last.request.task == "edit")
-    link.tell(Failed(WorkerDiedError("x")))
+    link.report(Failed(WorkerDiedError("x")))
     assert selected(document) == (10, 12, 40, 28)
     app.remedy("retry")
-    until(lambda: len(link.errands) == 3)
+    until(lambda: len(link.payloads) == 3)
     assert np.frombuffer(link.last.mask, np.uint8).sum() == 255 * (20 * 16 + 100)
 
 
@@ -143,7 +143,7 @@ def test_a_selection_limits_what_is_sent_and_what_is_found(desk, until) -> None:
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
     app.find_mask()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     assert (link.last.width, link.last.height) == (20, 18)
     assert np.frombuffer(link.last.selection, np.uint8).sum() == 255 * 120
     link.finish(np.full((18, 20), 200, np.uint8))
@@ -160,7 +160,7 @@ def test_edit_selection_uses_the_selection_itself_as_the_mask(desk, until) -> No
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
     app.edit_selection()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     assert link.last.selection is None
     assert set(link.last.mask) == {0, 180}
     link.finish(None)
@@ -176,7 +176,7 @@ def test_edit_selection_without_one_asks_to_select(desk, until) -> None:
     app.edit_selection()
     until(lambda: app.session.notice is not None)
     assert app.session.notice.sentence.startswith("Select something first")
-    assert link.errands == []
+    assert link.payloads == []
 
 
 def test_a_kept_mask_is_a_selection_mask_that_the_next_edit_uses(desk, until) -> None:
@@ -234,7 +234,7 @@ def test_the_mask_of_another_picture_is_not_shown_over_this_one(desk, until) -> 
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
     app.find_mask()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     session = app.session
     second = open_picture("second")
     app.look()
@@ -260,7 +260,7 @@ def test_a_threshold_moved_after_an_edit_shows_the_mask_again(desk, until) -> No
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
     app.edit_layer()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     until(lambda: len(layer_names(document)) == 2)
     assert document.selection() is None

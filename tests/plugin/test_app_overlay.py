@@ -36,7 +36,7 @@ def find(app: App, link: ScriptedLink, until: Callable[..., None]) -> None:
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
     app.find_mask()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     until(lambda: app.session.mask_shown)
 
@@ -148,7 +148,7 @@ def test_accepting_a_result_takes_the_overlay_away(desk, window, until) -> None:
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
     app.edit_layer()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     until(lambda: bool(app.session.variations))
     app.session.change_inputs(threshold=0.3)
@@ -288,7 +288,7 @@ def test_without_a_canvas_that_is_known_the_artist_is_told_of_another_form(desk,
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
     app.find_mask()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     until(lambda: app.session.notice is not None)
     assert "Choose another form under 'Show as'" in app.session.notice.sentence

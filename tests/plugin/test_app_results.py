@@ -111,7 +111,7 @@ def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(desk, until) ->
     edit(app, link, until, document, variations=2)
     first = link.last
     app.results.more(app.session)
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
     assert link.last.picture is first.picture
     assert link.last.mask is not None
     assert link.last.request.variations == 1
@@ -148,7 +148,7 @@ def test_what_the_backend_notes_is_told(desk, until) -> None:
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
     app.edit_layer()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square(), notes=(("NEARLY_ALL", "97 % was found."),))
     until(lambda: len(layer_names(document)) == 2)
     assert app.session.notice.sentence == "97 % was found."

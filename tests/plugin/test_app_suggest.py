@@ -39,7 +39,7 @@ def desk(store: Store, krita: fake_krita.Krita):
 def answer(link, *words: str) -> None:
     plane, _ = pack_plane(bytes(1), 1, 1)
     manifest = Manifest(plane, Bounds(0, 0, 0, 0), 0.5, words=words)
-    link.arrived.emit(link.last.job, JobResult(manifest, bytes(1), None, ()))
+    link.job_finished.emit(link.last.job, JobResult(manifest, bytes(1), None, ()))
 
 
 def offered(panel: EditPanel, field: str) -> list[str]:
@@ -54,7 +54,7 @@ def test_wordings_of_the_text_are_asked_for_without_a_picture_and_one_click_take
     assert (link.last.request.task, link.last.request.source) == ("suggest", "a zebra")
     assert (link.last.request.picture, link.last.picture) == (None, None)
     assert link.last.request.variations == prompts.MOST_SUGGESTIONS
-    link.tell(Progress("encoding", 0, 1))
+    link.report(Progress("encoding", 0, 1))
     assert app.session.activity.title == "Suggesting words · writing"
     assert not panel.suggest_target.isEnabled()
     answer(link, "a striped horse", "the zebra", "a striped horse")
@@ -86,7 +86,7 @@ def test_more_than_a_text_has_room_for_is_left_out() -> None:
 def test_captions_of_the_layer_are_offered_for_an_empty_first_text(desk, until) -> None:
     app, link, panel = desk
     panel.suggest_source.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert (link.last.request.task, link.last.request.variations) == ("describe", prompts.MOST_SUGGESTIONS)
     answer(link, "a horse on grass", "a brown horse")
     assert app.session.inputs.source == ""
@@ -100,9 +100,9 @@ def test_without_a_language_model_the_first_text_is_offered_captions_and_the_sec
     app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
     assert app.session.notice.sentence.startswith("This backend has no language model to suggest words with.")
-    assert not link.errands
+    assert not link.payloads
     panel.suggest_source.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert link.last.request.task == "describe"
 
 
@@ -110,7 +110,7 @@ def test_an_empty_second_text_is_said(desk) -> None:
     app, link, panel = desk
     panel.suggest_target.click()
     assert app.session.notice.sentence.startswith("Write a word or two first")
-    assert not link.errands
+    assert not link.payloads
 
 
 def test_without_a_backend_it_says_so(desk) -> None:
@@ -125,7 +125,7 @@ def test_weights_that_are_gone_and_no_words_at_all_are_told(desk) -> None:
     app, link, panel = desk
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
-    link.tell(Failed(ModelError("The language model 'x' is incomplete or damaged. Download it again.")))
+    link.report(Failed(ModelError("The language model 'x' is incomplete or damaged. Download it again.")))
     assert "Download it again" in app.session.notice.sentence
     panel.suggest_target.click()
     answer(link)
@@ -138,9 +138,9 @@ def test_try_again_asks_for_words_again_and_not_for_an_edit(desk) -> None:
     app, link, panel = desk
     app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
-    link.tell(Failed(WorkerDiedError("The worker ended.")))
+    link.report(Failed(WorkerDiedError("The worker ended.")))
     panel.notice.buttons["retry"].click()
-    assert [errand.request.task for errand in link.errands] == ["suggest", "suggest"]
+    assert [payload.request.task for payload in link.payloads] == ["suggest", "suggest"]
 
 
 def test_escape_puts_the_words_away(desk) -> None:

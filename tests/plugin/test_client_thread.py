@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from diffedit.backend.link import Link
+from diffedit.backend.client_thread import ClientThread
 from diffedit.backend.payload import JobPayload
 from diffedit_protocol.connection import Connection, KeyPair
 from diffedit_protocol.messages import Cancelled, EditRequest, Failed, Preview, Progress, Started
@@ -63,14 +63,14 @@ def backend(home: Path) -> Iterator[Backend]:
 class Listener:
     """What a link told, by job."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ClientThread) -> None:
         self.states: list[str] = []
         self.errors: list[str] = []
         self.events: dict[str, list[object]] = {}
-        self.arrivals: dict[str, object] = {}
+        self.results: dict[str, object] = {}
         link.state_changed.connect(self._state)
-        link.told.connect(lambda job, event: self.events.setdefault(job, []).append(event))
-        link.arrived.connect(self.arrivals.__setitem__)
+        link.job_event.connect(lambda job, event: self.events.setdefault(job, []).append(event))
+        link.job_finished.connect(self.results.__setitem__)
 
     def _state(self, state) -> None:
         self.states.append(state.kind)
@@ -82,22 +82,22 @@ class Listener:
 
 
 @pytest.fixture
-def make_link(home: Path) -> Iterator[Callable[..., tuple[Link, Listener]]]:
+def make_link(home: Path) -> Iterator[Callable[..., tuple[ClientThread, Listener]]]:
     links = []
 
-    def make(find: Callable[[], Connection] = Connection.local_backend) -> tuple[Link, Listener]:
-        link = Link(find)
+    def make(find: Callable[[], Connection] = Connection.local_backend) -> tuple[ClientThread, Listener]:
+        link = ClientThread(find)
         listener = Listener(link)
         links.append(link)
-        link.start()
+        link.open()
         return link, listener
 
     yield make
     for link in links:
-        assert link.stop()
+        assert link.close()
 
 
-def errand(script: str, **fields: object) -> JobPayload:
+def payload(script: str, **fields: object) -> JobPayload:
     return JobPayload(new_job_id(), EditRequest(script, "a zebra", **fields), WIDTH, HEIGHT, 3, PICTURE)
 
 
@@ -105,12 +105,12 @@ def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_lin
     link, listener = make_link()
     until(lambda: link.state.kind == "ready")
     assert link.state.info.models[0].name == "script"
-    sent = errand("steps=3")
+    sent = payload("steps=3")
     link.submit(sent)
-    until(lambda: sent.job in listener.arrivals)
-    arrival = listener.arrivals[sent.job]
-    assert arrival.edits == (PICTURE,)
-    assert arrival.mask == PICTURE[::3]
+    until(lambda: sent.job in listener.results)
+    result = listener.results[sent.job]
+    assert result.edits == (PICTURE,)
+    assert result.mask == PICTURE[::3]
     kinds = [type(event) for event in listener.events[sent.job]]
     assert Started in kinds
     assert kinds.count(Preview) > 0
@@ -119,22 +119,22 @@ def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_lin
 
 def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_arrival_says_so(backend, make_link, until) -> None:
     link, listener = make_link()
-    sent = errand("asked", detail=True, matting=True)
+    sent = payload("asked", detail=True, matting=True)
     link.submit(sent)
-    until(lambda: sent.job in listener.arrivals)
-    arrival = listener.arrivals[sent.job]
-    assert arrival.manifest.notes == (("ASKED", "detail"),)
-    assert arrival.left_out == ("matting",)
+    until(lambda: sent.job in listener.results)
+    result = listener.results[sent.job]
+    assert result.manifest.notes == (("ASKED", "detail"),)
+    assert result.left_out == ("matting",)
 
 
 def test_an_errand_that_was_given_before_there_is_a_backend_runs_when_one_starts(home, make_link, until) -> None:
     link, listener = make_link()
     until(lambda: link.state.kind == "down")
-    sent = errand("steps=1")
+    sent = payload("steps=1")
     link.submit(sent)
     backend = Backend()
     try:
-        until(lambda: sent.job in listener.arrivals)
+        until(lambda: sent.job in listener.results)
     finally:
         backend.stop()
     assert listener.errors[0] == "LINK"
@@ -150,20 +150,20 @@ def test_a_backend_that_stays_away_is_told_of_once(home, make_link, until) -> No
 
 def test_cancel_ends_a_running_errand_at_its_next_step(backend, make_link, until) -> None:
     link, listener = make_link()
-    sent = errand("steps=500 pause=0.02")
+    sent = payload("steps=500 pause=0.02")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Progress))
     link.cancel(sent.job)
     until(lambda: isinstance(listener.last(sent.job), Cancelled), seconds=3)
-    other = errand("steps=1")
+    other = payload("steps=1")
     link.submit(other)
-    until(lambda: other.job in listener.arrivals)
+    until(lambda: other.job in listener.results)
 
 
 def test_cancel_without_a_backend_is_told_at_once(home, make_link, until) -> None:
     link, listener = make_link()
     until(lambda: link.state.kind == "down")
-    sent = errand("steps=1")
+    sent = payload("steps=1")
     link.submit(sent)
     link.cancel(sent.job)
     until(lambda: isinstance(listener.last(sent.job), Cancelled), seconds=2)
@@ -173,53 +173,53 @@ def test_two_errands_are_carried_side_by_side(home, make_link, until) -> None:
     backend = Backend(workers=2)
     try:
         link, listener = make_link()
-        slow = errand("steps=60 pause=0.05")
+        slow = payload("steps=60 pause=0.05")
         other = PICTURE[::-1]  # the same picture would wait for the worker that holds it
         quick = JobPayload(new_job_id(), EditRequest("steps=2", "a zebra"), WIDTH, HEIGHT, 3, other)
         link.submit(slow)
         until(lambda: isinstance(listener.last(slow.job), Progress))
         link.submit(quick)
-        until(lambda: quick.job in listener.arrivals, seconds=3)
-        assert slow.job not in listener.arrivals
-        until(lambda: slow.job in listener.arrivals)
+        until(lambda: quick.job in listener.results, seconds=3)
+        assert slow.job not in listener.results
+        until(lambda: slow.job in listener.results)
     finally:
         backend.stop()
 
 
 def test_a_worker_that_dies_is_told_and_the_next_errand_works(backend, make_link, until) -> None:
     link, listener = make_link()
-    sent = errand("die=1")
+    sent = payload("die=1")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Failed))
     assert listener.last(sent.job).error.code == "WORKER_DIED"
-    other = errand("steps=1")
+    other = payload("steps=1")
     link.submit(other)
-    until(lambda: other.job in listener.arrivals)
+    until(lambda: other.job in listener.results)
 
 
 def test_a_backend_that_is_killed_and_started_anew_brings_the_result_all_the_same(backend, make_link, until) -> None:
     link, listener = make_link()
-    sent = errand("steps=40 pause=0.05")
+    sent = payload("steps=40 pause=0.05")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Progress))
     backend.kill()
     until(lambda: "lost" in listener.states)
     backend.start()
-    until(lambda: sent.job in listener.arrivals, seconds=20)
-    assert listener.arrivals[sent.job].edits == (PICTURE,)
+    until(lambda: sent.job in listener.results, seconds=20)
+    assert listener.results[sent.job].edits == (PICTURE,)
 
 
 def test_a_backend_that_moved_to_another_address_is_found_there(home, make_link, until) -> None:
     first = Backend(listen=["tcp://127.0.0.1:0"])
     link, listener = make_link()
-    sent = errand("steps=40 pause=0.05")
+    sent = payload("steps=40 pause=0.05")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Progress))
     first.kill()
     shutil.rmtree(home / "server")
     second = Backend(listen=["tcp://127.0.0.1:0"])
     try:
-        until(lambda: sent.job in listener.arrivals, seconds=20)
+        until(lambda: sent.job in listener.results, seconds=20)
     finally:
         second.stop()
 
@@ -256,9 +256,9 @@ def test_reconnect_takes_new_settings_at_once(home, make_link, until) -> None:
 
 def test_stopping_in_the_middle_of_an_errand_takes_less_than_a_second(backend, make_link, until) -> None:
     link, listener = make_link()
-    sent = errand("steps=500 pause=0.02")
+    sent = payload("steps=500 pause=0.02")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Progress))
     begun = monotonic()
-    assert link.stop()
+    assert link.close()
     assert monotonic() - begun < 1.0

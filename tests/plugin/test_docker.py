@@ -57,11 +57,11 @@ def test_enter_edits_and_shift_enter_finds_the_mask(desk, until) -> None:
     app.look()
     words(panel)
     press(panel.target.edit, Key.Key_Return, SHIFT)
-    until(lambda: len(link.errands) == 1)
+    until(lambda: len(link.payloads) == 1)
     assert link.last.request.task == "mask"
     link.finish(square())
     press(panel.source.edit, Key.Key_Return)
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
     assert link.last.request.task == "edit"
     assert "\n" not in panel.source.edit.toPlainText()
 
@@ -72,12 +72,12 @@ def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(desk, until) -> None
     app.look()
     words(panel)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     assert not panel.run.edit.isVisible()
     assert panel.run.cancel.isVisible()
-    link.tell(Started())
-    link.tell(Progress("editing", 5, 16, 4.0))
-    link.tell(Preview(2, 1, bytes([255, 0, 0, 0, 255, 0])))
+    link.report(Started())
+    link.report(Progress("editing", 5, 16, 4.0))
+    link.report(Preview(2, 1, bytes([255, 0, 0, 0, 255, 0])))
     assert panel.run.bar.maximum() > 0
     assert 0 < panel.run.bar.value() < panel.run.bar.maximum()
     assert panel.run.title.toolTip() == "Editing · painting 5/16 · 4 s left"
@@ -93,7 +93,7 @@ def test_escape_in_the_docker_cancels(desk, until) -> None:
     app.look()
     words(panel)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     panel.activateWindow()
     panel.source.edit.setFocus()
     (shortcut,) = panel.findChildren(type(panel.escape))
@@ -144,7 +144,7 @@ def test_the_automatic_threshold_is_shown_and_comes_back(desk, until) -> None:
     app.look()
     words(panel)
     panel.run.find.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square(), threshold=0.42)
     assert panel.mask.threshold.value == pytest.approx(0.42)
     assert not panel.mask.automatic.isEnabled()
@@ -162,7 +162,7 @@ def test_the_headings_tell_what_is_folded_away(desk, until) -> None:
     words(panel)
     app.session.change_inputs(variations=3, quality="fine")
     panel.run.find.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     assert panel.parts["mask"].fold.note.toolTip() == "10 % found"
     assert panel.parts["edit"].fold.note.toolTip() == "Fine · 3×"
@@ -208,7 +208,7 @@ def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
     words(panel)
     app.session.change_inputs(variations=2, seed=40, seed_locked=True)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
 
     def tiles() -> list[Tile]:
@@ -222,7 +222,7 @@ def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
     assert app.session.variations[1].state == "added"
     assert not panel.results.accept.isEnabled()
     tiles()[2].click()
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
 
 
 def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until) -> None:
@@ -232,7 +232,7 @@ def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until
     words(panel)
     app.session.change_inputs(variations=2)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     chosen, other = (panel.results.tiles.tiles[i].grab().toImage() for i in (0, 1))
     middle = chosen.width() // 2
@@ -247,7 +247,7 @@ def test_the_history_offers_its_settings_again(desk, until) -> None:
     app.look()
     words(panel)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     until(lambda: len(layer_names(document)) == 2)
     app.session.change_inputs(source="a cat")
@@ -264,7 +264,7 @@ def test_earlier_texts_are_offered(desk, until) -> None:
     app.look()
     words(panel)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     menu = panel.source.menu()
     assert [action.text() for action in menu.actions()] == ["a horse"]
     panel.source.edit.setPlainText("")
@@ -305,7 +305,7 @@ def test_another_picture_shows_its_own_edit(desk, until) -> None:
     app.look()
     words(panel)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     open_picture("second")
     app.look()
     assert panel.run.edit.isVisible()
@@ -326,7 +326,7 @@ def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, lang
     for part in panel.parts.values():
         part.fold.unfold()
     app.edit_layer()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     link.become(LinkState("down", "", True, None, LinkError("x")))
     from diffedit.model import sentences
@@ -394,7 +394,7 @@ def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(
     assert not panel.history.list.isVisible()
     app.session.change_inputs(variations=2, seed=41, seed_locked=True)
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     rows = [panel.history.list.item(i).text().splitlines() for i in range(panel.history.list.count())]
     assert [line for line, _ in rows] == ["a horse → a zebra"] * 2
@@ -412,7 +412,7 @@ def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_lin
     for part in panel.parts.values():
         part.fold.unfold()
     panel.run.edit.click()
-    until(lambda: bool(link.errands))
+    until(lambda: bool(link.payloads))
     link.finish(square())
     QtWidgets.QApplication.sendPostedEvents()
     tiles = panel.results.tiles.tiles

@@ -70,7 +70,7 @@ def test_a_part_of_a_name_and_enter_add_it_and_an_edit_asks_for_it_with_its_weig
     assert panel.adapters.rows == [line]  # the slider that is dragged stays the same one
     assert panel.parts["adapters"].fold.note.text_whole == "ink 0.7"
     panel.run.edit.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert link.last.request.adapters == (Adapter("ink", 0.7),)
 
 
@@ -78,20 +78,20 @@ def test_a_search_and_one_more_variation_wear_them_too_and_a_description_does_no
     app, link, _ = desk
     app.session.change_inputs(adapters=(Adapter("ink", 0.5),), variations=2)
     app.find_mask()
-    until(lambda: len(link.errands) == 1)
+    until(lambda: len(link.payloads) == 1)
     assert link.last.request.adapters == (Adapter("ink", 0.5),)
     link.finish(square())
     app.edit_layer()
-    until(lambda: len(link.errands) == 2)
+    until(lambda: len(link.payloads) == 2)
     link.finish(square())
     app.session.change_inputs(adapters=())
     app.results.more(app.session)
-    until(lambda: len(link.errands) == 3)
+    until(lambda: len(link.payloads) == 3)
     assert link.last.request.adapters == (Adapter("ink", 0.5),)
     link.finish(None)
     app.session.change_inputs(adapters=(Adapter("gone"),))
     app.describe()
-    until(lambda: len(link.errands) == 4)
+    until(lambda: len(link.payloads) == 4)
     assert link.last.request.adapters == ()
 
 
@@ -144,13 +144,13 @@ def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_th
     panel.run.edit.click()
     assert app.session.notice.sentence.startswith("gpu1 has no 'wash'.")
     assert panel.adapters.rows[1].remark.text().startswith("Not at this backend")
-    assert not link.errands
+    assert not link.payloads
     panel.notice.buttons["look"].click()
     assert (app.session.notice, link.reconnects) == (None, 1)
     link.become(backend(INK, AdapterInfo("wash"), host="gpu1"))
     assert panel.adapters.rows[1].remark.isHidden()
     panel.run.edit.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert link.last.request.adapters == (Adapter("ink", 0.7), Adapter("wash"))
 
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_used_is_told_with_the_way_out(desk, name: str, sentence:
     app.session.change_inputs(adapters=(Adapter(name),))
     panel.run.edit.click()
     assert app.session.notice.sentence.startswith(sentence)
-    assert not link.errands
+    assert not link.payloads
 
 
 def test_an_older_backend_tells_names_alone_and_they_can_be_chosen(desk) -> None:
@@ -202,7 +202,7 @@ def test_history_presets_and_the_last_edit_keep_them(desk, store: Store, until) 
     app.session.change_inputs(adapters=worn)
     prompts.save_preset(store, "inked", app.session.inputs)
     panel.run.edit.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     link.finish(square())
     until(lambda: app.session.activity is None)
     (record,) = decode(encode(app.session.history, 10_000))

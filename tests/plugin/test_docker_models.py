@@ -51,7 +51,7 @@ def test_what_is_chosen_is_asked_for_and_remembered(desk, until) -> None:
     next(a for a in panel.status.menu().actions() if a.text().startswith("paint")).trigger()
     assert panel.status.text.text_whole == "Ready · paint & ink · this machine"
     panel.run.edit.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert link.last.request.model == "paint & ink"
     assert Store().settings.model == "paint & ink"
 
@@ -66,8 +66,8 @@ def test_a_backend_without_the_chosen_model_says_so_and_edits_with_no_other_one(
     assert app.session.notice.sentence == (
         "The backend on this machine has no model 'paint & ink'. Choose one that it has, behind ☰."
     )
-    assert not link.errands
+    assert not link.payloads
     link.become(STATE)
     panel.run.edit.click()
-    until(lambda: link.errands)
+    until(lambda: link.payloads)
     assert link.last.request.model == "paint & ink"

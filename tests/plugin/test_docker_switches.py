@@ -42,9 +42,9 @@ def desk(store: Store, krita: fake_krita.Krita):
 
 def ask(app, link, until, begin) -> dict[str, bool]:
     """What the job that `begin` starts is asked for with."""
-    errands = len(link.errands)
+    payloads = len(link.payloads)
     begin()
-    until(lambda: len(link.errands) > errands)
+    until(lambda: len(link.payloads) > payloads)
     return {name: getattr(link.last.request, name) for name in OPTIONAL_FIELDS}
 
 

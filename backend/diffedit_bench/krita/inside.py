@@ -12,7 +12,7 @@ def edit_large(stage, side, model, depth, profile):
     import time
 
     from diffedit.canvas import apply
-    from diffedit.canvas.area import Area
+    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.capture import capture_steps
     from diffedit.canvas.colour import DIRECT_STRIP
     from diffedit_driver.stage import Heartbeat
@@ -48,12 +48,12 @@ def edit_large(stage, side, model, depth, profile):
         return value, longest * 1000, beat, turns
 
     captured, capture_step, capture_beat, capture_turns = yield from run(capture_steps(document, layer))
-    area = Area(0, 0, side, side)
+    area = Bounds(0, 0, side, side)
     pixels, mask = os.urandom(side * 4) * side, b"\xff" * side * side
     original, apply.add = apply.add, timed_add
     try:
         addition = apply.Addition("result", area, pixels, mask, area)
-        _, apply_step, apply_beat, apply_turns = yield from run(apply.apply_steps(captured.place, addition))
+        _, apply_step, apply_beat, apply_turns = yield from run(apply.apply_steps(captured.layer_ref, addition))
     finally:
         apply.add = original
     # Where Krita waits for its own threads it draws and reads the pen meanwhile: the call is not always one stall.
@@ -78,9 +78,9 @@ def drag_threshold(stage, side, feather, form):
     """
     import time
 
-    from diffedit.canvas.area import Area
+    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.fingerprint import Fingerprint
-    from diffedit.canvas.layers import place_of
+    from diffedit.canvas.layers import layer_ref
     from diffedit.canvas.live_mask import LiveMask
     from diffedit.canvas.mask_shape import plane_of
     from diffedit_driver.qt import QImage, Qt
@@ -92,8 +92,8 @@ def drag_threshold(stage, side, feather, form):
     small = QImage(hills, 64, 64, 64, QImage.Format.Format_Grayscale8)
     any_aspect, smooth = Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
     soft = plane_of(small.scaled(side, side, any_aspect, smooth))
-    area = Area(0, 0, side, side)
-    live = LiveMask(place_of(document, layer), area, soft, Fingerprint(area, 1, ()), form=form)
+    area = Bounds(0, 0, side, side)
+    live = LiveMask(layer_ref(document, layer), area, soft, Fingerprint(area, 1, ()), form=form)
     live.show(0.5, 0, feather)
     yield 0.5
     beat, updates, shows = Heartbeat(), 40, []

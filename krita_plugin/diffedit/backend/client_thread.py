@@ -1,7 +1,8 @@
-"""Runs errands over the wire on a thread of its own: connects, keeps connecting, carries several jobs side by side.
+"""The thread that speaks to the backend: connects, keeps connecting, carries several jobs side by side.
 
-No Qt here: what it has to tell goes through four callables. A lost link, a restarted backend or a new address costs
-nothing: every errand is kept until its last event and submitted again under its own id, which the backend knows.
+Krita's main thread puts orders in and receives signals. A lost link, a restarted backend or a new address costs
+nothing: every payload is kept until the last event of its job and submitted again under the job's own id, which the
+backend knows.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from diffedit_protocol.errors import (
     LinkError,
     VersionError,
 )
-from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed
+from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
-from .payload import JobPayload, JobResult, LinkState
+from ..qt import QtCore, Signal
+from .payload import JobPayload, JobResult, LinkKind, LinkState
 
 Order = tuple[str, Any]
 
+STOP_MILLISECONDS = 3000
 POLL_SECONDS = 0.04  # how long one look at a job's events may take
 PING_SECONDS = 2.0  # between two looks at a link that has nothing to do
 RETRY_LOCAL_SECONDS = 1.0  # no more than a look at a file
@@ -48,36 +51,76 @@ class _Stop(Exception):
     """Leave the thread."""
 
 
-class Courier:
-    """`run()` serves `orders` until `leave` is set. Everything but these two belongs to the calling thread."""
+class ClientThread(QtCore.QThread):
+    """Signals, received on the thread that made it: `state_changed(LinkState)`; `uploaded(job, sent, total)` in bytes;
+    `job_event(job, Event)` for every event but Done; `job_finished(job, JobResult)` in place of Done.
+
+    Methods without an underscore belong to the main thread, all others to the thread itself.
+    """
+
+    state_changed = Signal(object)
+    uploaded = Signal(str, object, object)  # object: an int of Qt has 32 bits
+    job_event = Signal(str, object)
+    job_finished = Signal(str, object)
 
     def __init__(
         self,
         find_connection: Callable[[], Connection],
-        orders: queue.SimpleQueue[Order],
-        leave: threading.Event,
-        *,
-        state: Callable[[LinkState], None],
-        uploaded: Callable[[str, int, int], None],
-        told: Callable[[str, Event], None],
-        arrived: Callable[[str, JobResult], None],
+        parent: QtCore.QObject | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
+        """`find_connection` is called on the thread before every attempt; it raises a DiffEditError that says why
+        there is nothing to connect to."""
+        super().__init__(parent)
+        self.state = LinkState("connecting")
         self._find = find_connection
-        self._orders = orders
-        self._leave = leave
-        self._state, self._uploaded, self._told, self._arrived = state, uploaded, told, arrived
         self._timeouts = timeouts or Timeouts()
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._leave = threading.Event()
         self._last_state: LinkState | None = None
-        self._errands: dict[str, JobPayload] = {}
+        self._payloads: dict[str, JobPayload] = {}
         self._runs: dict[str, Iterator[None]] = {}
         self._cancelled: set[str] = set()
         self._client: Client | None = None
         self._connection: Connection | None = None
         self._down_since: float | None = None
         self._pinging = False
+        self.state_changed.connect(self._remember)
+
+    # -- called on the main thread ----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connects, and keeps connecting."""
+        if not self.isRunning():
+            self._leave.clear()
+            self.start()
+
+    def close(self) -> bool:
+        """Ends the thread; jobs at the backend go on there. False when it had not ended after three seconds."""
+        self._leave.set()
+        self._orders.put(("stop", None))  # wakes a thread that waits for an order
+        return bool(self.wait(STOP_MILLISECONDS))
+
+    def submit(self, payload: JobPayload) -> None:
+        """Does the job as soon as there is a link; events and result come as signals."""
+        self._orders.put(("submit", payload))
+
+    def cancel(self, job: str) -> None:
+        """Asks to end the job; `job_event(job, Cancelled)` follows, at once while there is no link."""
+        self._orders.put(("cancel", job))
+
+    def reconnect(self) -> None:
+        """Drops the link and connects anew: the settings changed, or the artist does not want to wait."""
+        self._orders.put(("reconnect", None))
+
+    def _remember(self, state: LinkState) -> None:
+        self.state = state
+
+    # -- the thread -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
+        """Serves orders until `close`."""
+        self._last_state = None
         failures = 0
         while True:
             try:
@@ -112,7 +155,7 @@ class Courier:
         return was_up
 
     def _work(self, client: Client) -> None:
-        self._runs = {job: self._carry(client, errand) for job, errand in self._errands.items()}
+        self._runs = {job: self._carry(client, payload) for job, payload in self._errands.items()}
         last_ping = time.monotonic()
         while True:
             if not self._runs:
@@ -135,7 +178,7 @@ class Courier:
             self._pinging = False
 
     def _watch(self, client: Client) -> None:
-        """Tells of a link that is down at the moment; looks whether a local backend moved to another address."""
+        """Reports a link that is down at the moment; checks whether a local backend moved to another address."""
         if client.trouble is None:
             self._report("ready")
             self._down_since = None
@@ -148,44 +191,44 @@ class Courier:
         if self._connection.local and now - self._down_since > MOVED_SECONDS and self._find() != self._connection:
             raise _Reconnect
 
-    # -- one errand -------------------------------------------------------------------------------------------------
+    # -- one job ------------------------------------------------------------------------------------------------------
 
-    def _carry(self, client: Client, errand: JobPayload) -> Iterator[None]:
-        """Submits and follows one errand to its end; yields whenever there is nothing to do for a moment."""
+    def _carry(self, client: Client, payload: JobPayload) -> Iterator[None]:
+        """Submits and follows one job to its end; yields whenever there is nothing to do for a moment."""
         try:
-            request, blobs = _packed(errand)
+            request, blobs = _packed(payload)
             able = client.hello.capabilities
             left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
             request = dataclasses.replace(request, **dict.fromkeys(left_out, False))
             yield
-            client.submit(request, blobs, errand.job, on_upload=lambda sent, total: self._upload(errand, sent, total))
-            for event in client.events(errand.job, poll=POLL_SECONDS / max(1, len(self._runs))):
+            client.submit(request, blobs, payload.job, on_upload=lambda sent, total: self._upload(payload, sent, total))
+            for event in client.events(payload.job, poll=POLL_SECONDS / max(1, len(self._runs))):
                 if event is None:
                     yield
                 elif isinstance(event, Done):
-                    arrival = dataclasses.replace(self._fetch(client, event), left_out=left_out)
-                    self._end(errand.job)
-                    self._arrived(errand.job, arrival)
-                    client.ack(errand.job)
+                    result = dataclasses.replace(self._fetch(client, event), left_out=left_out)
+                    self._end(payload.job)
+                    self.job_finished.emit(payload.job, result)
+                    client.ack(payload.job)
                     return
                 else:
                     if isinstance(event, (Failed, Cancelled)):
-                        self._end(errand.job)
-                    self._told(errand.job, event)
+                        self._end(payload.job)
+                    self.job_event.emit(payload.job, event)
                     yield
         except LinkError:
-            raise  # the errand is kept for the next link
+            raise  # the payload is kept for the next link
         except CancelledError:
-            self._end(errand.job)
-            self._told(errand.job, Cancelled())
+            self._end(payload.job)
+            self.job_event.emit(payload.job, Cancelled())
         except DiffEditError as error:
-            self._end(errand.job)
-            self._told(errand.job, Failed(error))
+            self._end(payload.job)
+            self.job_event.emit(payload.job, Failed(error))
 
-    def _upload(self, errand: JobPayload, sent: int, total: int) -> None:
-        self._uploaded(errand.job, sent, total)
+    def _upload(self, payload: JobPayload, sent: int, total: int) -> None:
+        self.uploaded.emit(payload.job, sent, total)
         self._take_orders()
-        if errand.job in self._cancelled:
+        if payload.job in self._cancelled:
             raise CancelledError("Cancelled while the picture was being sent.")
 
     def _fetch(self, client: Client, done: Done) -> JobResult:
@@ -231,10 +274,10 @@ class Courier:
     def _cancel(self, job: str) -> None:
         self._cancelled.add(job)
         if self._client is None or self._client.trouble is not None:
-            # Nobody can be told now. The backend ends the job when its time is over; its result is not fetched.
+            # Nobody can be asked now. The backend ends the job when its time is over; its result is not fetched.
             self._end(job)
             self._runs.pop(job, None)
-            self._told(job, Cancelled())
+            self.job_event.emit(job, Cancelled())
         elif job in self._runs:
             try:
                 self._client.cancel(job)
@@ -243,7 +286,7 @@ class Courier:
             except DiffEditError as error:  # it was not submitted yet, or ended in this moment
                 self._end(job)
                 self._runs.pop(job, None)
-                self._told(job, Cancelled() if error.code == "UNKNOWN_JOB" else Failed(error))
+                self.job_event.emit(job, Cancelled() if error.code == "UNKNOWN_JOB" else Failed(error))
 
     def _idle(self, seconds: float) -> None:
         """Between two attempts: obeys orders for `seconds`."""
@@ -258,26 +301,26 @@ class Courier:
             return RETRY_LOCAL_SECONDS
         return RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
 
-    def _report(self, kind: str, error: DiffEditError | None = None) -> None:
+    def _report(self, kind: LinkKind, error: DiffEditError | None = None) -> None:
         connection = self._connection
         info = self._client.hello if kind == "ready" and self._client is not None else None
         state = LinkState(kind, connection.host if connection else "", not connection or connection.own, info, error)
-        if self._last_state is None or not state.says_the_same_as(self._last_state):
+        if self._last_state is None or not state.reads_like(self._last_state):
             self._last_state = state
-            self._state(state)
+            self.state_changed.emit(state)
 
 
-def _packed(errand: JobPayload) -> tuple[EditRequest, dict[str, bytes]]:
-    """The request that names the errand's pixels, and the pixels by name."""
-    if errand.picture is None:
-        return errand.request, {}
-    width, height = errand.width, errand.height
-    picture, data = pack_picture(errand.picture, width, height, errand.channels)
+def _packed(payload: JobPayload) -> tuple[EditRequest, dict[str, bytes]]:
+    """The request that names the payload's pixels, and the pixels by name."""
+    if payload.picture is None:
+        return payload.request, {}
+    width, height = payload.width, payload.height
+    picture, data = pack_picture(payload.picture, width, height, payload.channels)
     blobs = {picture.blob: data}
     planes = {}
     for name in ("selection", "mask"):
-        plane = getattr(errand, name)
+        plane = getattr(payload, name)
         if plane is not None:
             planes[name], packed = pack_plane(plane, width, height)
             blobs[planes[name].blob] = packed
-    return dataclasses.replace(errand.request, picture=picture, **planes), blobs
+    return dataclasses.replace(payload.request, picture=picture, **planes), blobs

@@ -1,12 +1,15 @@
-"""What passes between Krita's main thread and the courier's: an errand to run, what came of it, how the link is."""
+"""What passes between Krita's main thread and the client thread: a payload to run, what came of it, how the link is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.messages import EditRequest, Manifest
 from diffedit_protocol.replies import ServerInfo
+
+LinkKind = Literal["connecting", "ready", "lost", "down", "refused"]
 
 
 @dataclass(frozen=True)
@@ -14,13 +17,13 @@ class LinkState:
     """`kind`: "connecting"; "ready"; "lost" (was ready, is tried again); "down" (not reached, is tried again);
     "refused" (waiting will not help). `error` says why for the last three. `host`: for sentences."""
 
-    kind: str
+    kind: LinkKind
     host: str = ""
     local: bool = True
     info: ServerInfo | None = None
     error: DiffEditError | None = None
 
-    def says_the_same_as(self, other: LinkState) -> bool:
+    def reads_like(self, other: LinkState) -> bool:
         """Whether an artist would read the same: every attempt that fails has an error object of its own."""
         mine, others = (
             (state.kind, state.host, state.local, state.info, state.error and (state.error.code, state.error.sentence))
@@ -31,7 +34,7 @@ class LinkState:
 
 @dataclass(frozen=True)
 class JobPayload:
-    """One job to be done: the request without pixels, and the pixels, which the courier packs on its own thread.
+    """One job to be done: the request without pixels, and the pixels, which the client thread packs.
 
     `picture`: RGB or RGBA by `channels`, sRGB 8-bit, straight alpha, None for a job on words alone; `selection` and
     `mask`: 8-bit planes of its size.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from krita import Document, Node, Selection
 
 from ..translation import tr
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .layers import LayerRef, drift, find_again, idle, slot_above
 from .outline import outdate_outline, prepared
@@ -29,10 +29,10 @@ class Addition:
     """
 
     name: str
-    area: Area
+    area: Bounds
     pixels: bytes
     mask: bytes
-    mask_area: Area
+    mask_area: Bounds
 
     def moved(self, dx: int, dy: int) -> Addition:
         return replace(self, area=self.area.moved(dx, dy), mask_area=self.mask_area.moved(dx, dy))
@@ -47,27 +47,27 @@ class Addition:
 FORMS = ("layer", "group")
 
 
-def apply_steps(place: LayerRef, addition: Addition, form: str = "layer") -> Generator[None, None, str]:
-    """Adds `addition` above the layer of `place`, moved with it if it was moved; returns the id of what was added.
+def apply_steps(ref: LayerRef, addition: Addition, form: str = "layer") -> Generator[None, None, str]:
+    """Adds `addition` above the layer of `ref`, moved with it if it was moved; returns the id of what was added.
 
     `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per
     strip, and one per call that takes long; nothing in the document changes before all is built. CanvasRefusal when
     document or layer are gone.
     """
-    document, layer = find_again(place)
+    document, layer = find_again(ref)
     yield from idle(document)
     yield from prepared(document)
-    document, layer = find_again(place)
+    document, layer = find_again(ref)
     workshop = document.clone()
     try:
         yield
-        document, layer = find_again(place)
-        dx, dy = drift(place, layer)
+        document, layer = find_again(ref)
+        dx, dy = drift(ref, layer)
         build = _group if form == "group" else _layer
         node = yield from build(workshop, addition.moved(dx, dy))
         yield from idle(workshop)
         # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
-        document, layer = find_again(place)
+        document, layer = find_again(ref)
         yield from idle(document)
         add(document, node, layer)
         node_id = str(node.uniqueId().toString())
@@ -77,12 +77,12 @@ def apply_steps(place: LayerRef, addition: Addition, form: str = "layer") -> Gen
         discard(workshop)
 
 
-def keep_mask_steps(place: LayerRef, name: str, mask: bytes, area: Area) -> Generator[None, None, str]:
-    """Adds `mask`, a plane of `area`, as a selection mask under the layer of `place`: one undo step. Returns its id."""
-    document, layer = find_again(place)
+def keep_mask_steps(ref: LayerRef, name: str, mask: bytes, area: Bounds) -> Generator[None, None, str]:
+    """Adds `mask`, a plane of `area`, as a selection mask under the layer of `ref`: one undo step. Returns its id."""
+    document, layer = find_again(ref)
     selection = Selection()
-    yield from write_plane(selection, mask, area.moved(*drift(place, layer)))
-    document, layer = find_again(place)
+    yield from write_plane(selection, mask, area.moved(*drift(ref, layer)))
+    document, layer = find_again(ref)
     yield from idle(document)
     node = _selection_mask(document, name, selection)
     layer.addChildNode(node, None)
@@ -105,7 +105,7 @@ def _check_added(document: Document, node: Node) -> None:
         raise CanvasRefusal("NOT_ADDED", sentence)
 
 
-def write_plane(selection: Selection, plane: bytes, area: Area) -> Generator[None, None, None]:
+def write_plane(selection: Selection, plane: bytes, area: Bounds) -> Generator[None, None, None]:
     """Sets `selection` from a plane of `area`, 0..255."""
     for strip in area.strips(4 * DIRECT_STRIP):
         part = rows(plane, area.width, strip.y - area.y, strip.height)
@@ -149,7 +149,7 @@ def _selection_mask(document: Document, name: str, selection: Selection) -> Node
     return mask
 
 
-def paint_steps(document: Document, node: Node, rgba: bytes, area: Area) -> Generator[None, None, None]:
+def paint_steps(document: Document, node: Node, rgba: bytes, area: Bounds) -> Generator[None, None, None]:
     """Sets the pixels of `area` of a layer: 8-bit sRGB RGBA, converted to the layer's colour space. Not undoable."""
     with Converter(document, SRGB8, space_of(node)) as from_srgb:
         for strip in area.strips(from_srgb.strip_pixels):

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from krita import Document, Node, Selection
 
 from ..translation import tr
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .fingerprint import Fingerprint, reader
 from .layers import (
     LayerRef,
-    area_of,
+    bounds_of,
     canvas_area,
     check_workable,
     children,
     idle,
     layer_of,
     node_with_id,
-    place_of,
+    layer_ref,
 )
 from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
 from .refusal import CanvasRefusal
@@ -40,8 +40,8 @@ class Capture:
     layer's, to notice later that it was painted on.
     """
 
-    place: LayerRef
-    area: Area
+    ref: LayerRef
+    area: Bounds
     channels: int
     pixels: bytes
     selection: bytes | None
@@ -59,14 +59,14 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
     layer = layer_of(node)
     check_workable(layer)
     yield from idle(document)
-    place = place_of(document, layer)
+    ref = layer_ref(document, layer)
     area = captured_area(document, layer, context)
     selection = document.selection()
     mask = kept_mask(layer, node)
     copy = document.clone()
     try:
         yield
-        source = node_with_id(copy.rootNode(), place.layer_id)
+        source = node_with_id(copy.rootNode(), ref.layer_id)
         strips, fingerprint, opaque, empty = yield from _read_strips(copy, source, area)
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
@@ -83,19 +83,19 @@ def capture_steps(document: Document, node: Node, context: int = 0) -> Generator
         selected = None  # everything is selected: as good as nothing
     name = "" if mask is None else mask.name()
     yield
-    return Capture(place, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint)
+    return Capture(ref, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint)
 
 
-def captured_area(document: Document, layer: Node, context: int = 0) -> Area:
+def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:
     """The part of the image that a capture reads: layer within the canvas, within the selection grown by `context`."""
     canvas = canvas_area(document)
-    shown = area_of(layer.bounds()) & canvas
+    shown = bounds_of(layer.bounds()) & canvas
     if shown.empty:
         raise _empty(layer)
     selection = document.selection()
     if selection is None:
         return shown
-    selected = Area(selection.x(), selection.y(), selection.width(), selection.height()) & canvas
+    selected = Bounds(selection.x(), selection.y(), selection.width(), selection.height()) & canvas
     if (selected & shown).empty:
         raise CanvasRefusal(
             "NOTHING_SELECTED",
@@ -117,7 +117,7 @@ def kept_mask(layer: Node, node: Node | None = None) -> Node | None:
     return masks[-1] if masks else None
 
 
-def read_plane(selection: Selection, area: Area) -> Generator[None, None, bytes]:
+def read_plane(selection: Selection, area: Bounds) -> Generator[None, None, bytes]:
     """A selection as a plane of `area`: 0 outside of it to 255 wholly selected."""
     parts = []
     for strip in area.strips(4 * DIRECT_STRIP):
@@ -127,7 +127,7 @@ def read_plane(selection: Selection, area: Area) -> Generator[None, None, bytes]
 
 
 def _read_strips(
-    copy: Document, source: Node, area: Area
+    copy: Document, source: Node, area: Bounds
 ) -> Generator[None, None, tuple[list[bytes], Fingerprint, bool, bool]]:
     """The layer's pixels in `area` as strips of B, G, R, A; their fingerprint; whether all of it is opaque, and whether
     nothing shows."""

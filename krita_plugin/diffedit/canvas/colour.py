@@ -12,7 +12,7 @@ from types import TracebackType
 
 from krita import Document, Node
 
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .layers import children
 
 # Converting costs some 100 ms per megapixel; an 8-bit sRGB copy 2 ms. A strip should cost a frame or so.
@@ -57,7 +57,7 @@ class Converter:
             self._sheet.setColorSpace(source.model, source.depth, source.profile)
             self._sheet.waitForDone()
 
-    def __call__(self, pixels: bytes, area: Area) -> bytes:
+    def __call__(self, pixels: bytes, area: Bounds) -> bytes:
         """`pixels` of `area` in the source's layout -> the same in the target's."""
         if self._sheet is None:
             return pixels

@@ -12,18 +12,18 @@ from krita import Document, Node
 
 from ..translation import tr
 from .apply import Addition, paint_steps
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .layers import LayerRef, children, find_document, idle, node_with_id
 from .refusal import CanvasRefusal
 from .transparency import opened
 
 
-def exchange_steps(place: LayerRef, layer_id: str, shown: Area, addition: Addition) -> Generator[None, None, None]:
+def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition) -> Generator[None, None, None]:
     """Replaces what the layer or group `layer_id` shows in `shown` by `addition`, and its name. Its mask stays.
 
     CanvasRefusal DOCUMENT_GONE, or LAYER_GONE when the layer was deleted, moved away by an undo for example.
     """
-    document, top = _find(place, layer_id, addition.name)
+    document, top = _find(ref, layer_id, addition.name)
     yield from idle(document)
     layer, pixels = top, addition.pixels
     if top.type() == "grouplayer":
@@ -35,7 +35,7 @@ def exchange_steps(place: LayerRef, layer_id: str, shown: Area, addition: Additi
             layer.setPixelData(bytes(strip.pixels * pixel_bytes), strip.x, strip.y, strip.width, strip.height)
             yield
     yield from paint_steps(document, layer, pixels, addition.area)
-    document, top = _find(place, layer_id, addition.name)
+    document, top = _find(ref, layer_id, addition.name)
     top.setName(addition.name)
     layer.setName(addition.name)
     # Refreshes this node only (a whole refresh is slow on large files); setBlendingMode would leave an undo step.
@@ -43,14 +43,14 @@ def exchange_steps(place: LayerRef, layer_id: str, shown: Area, addition: Additi
     document.setModified(True)
 
 
-def remove_layer(place: LayerRef, layer_id: str, name: str) -> None:
+def remove_layer(ref: LayerRef, layer_id: str, name: str) -> None:
     """Takes the layer or group away: an undo step of its own. CanvasRefusal as above."""
-    _, layer = _find(place, layer_id, name)
+    _, layer = _find(ref, layer_id, name)
     layer.remove()
 
 
-def _find(place: LayerRef, layer_id: str, name: str) -> tuple[Document, Node]:
-    document = find_document(place)
+def _find(ref: LayerRef, layer_id: str, name: str) -> tuple[Document, Node]:
+    document = find_document(ref)
     layer = node_with_id(document.rootNode(), layer_id)
     if layer is None:
         raise CanvasRefusal("LAYER_GONE", tr("'{layer}' is not in the picture any more.", layer=name))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from krita import Node
 
 from ..qt import QtCore
-from .area import Area
+from diffedit_protocol.messages import Bounds
 
 OWN_PIXELS = ("paintlayer",)  # of all others Krita gives what they show
 
@@ -27,7 +27,7 @@ def reader(layer: Node) -> Callable[[int, int, int, int], QtCore.QByteArray]:
 class Fingerprint:
     """The checksums of a layer's pixels in `area`, cut into strips of about `strip_pixels` px."""
 
-    area: Area
+    area: Bounds
     strip_pixels: int
     sums: tuple[int, ...]
 

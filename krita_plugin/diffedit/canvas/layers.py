@@ -10,7 +10,7 @@ from krita import Document, Node
 
 from ..qt import QtCore, sip
 from ..translation import tr
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .documents import active_document, id_of, open_documents
 from .fingerprint import OWN_PIXELS
 from .refusal import CanvasRefusal
@@ -89,7 +89,7 @@ def name_of(document: Document) -> str:
     return os.path.basename(document.fileName()) or document.name() or "Unnamed"
 
 
-def place_of(document: Document, layer: Node) -> LayerRef:
+def layer_ref(document: Document, layer: Node) -> LayerRef:
     """Notes where `layer` is, for `find_again`."""
     position = layer.position()
     return LayerRef(
@@ -101,23 +101,23 @@ def place_of(document: Document, layer: Node) -> LayerRef:
     )
 
 
-def find_document(place: LayerRef) -> Document:
+def find_document(ref: LayerRef) -> Document:
     """CanvasRefusal DOCUMENT_GONE when it was closed."""
     for document in open_documents():
-        if id_of(document) == place.document_id:
+        if id_of(document) == ref.document_id:
             return document
     raise CanvasRefusal(
-        "DOCUMENT_GONE", tr("'{document}' was closed; the result is kept in History.", document=place.document_name)
+        "DOCUMENT_GONE", tr("'{document}' was closed; the result is kept in History.", document=ref.document_name)
     )
 
 
-def find_again(place: LayerRef) -> tuple[Document, Node]:
-    """The document and the layer of `place`; CanvasRefusal DOCUMENT_GONE or LAYER_GONE."""
-    document = find_document(place)
-    layer = node_with_id(document.rootNode(), place.layer_id)
+def find_again(ref: LayerRef) -> tuple[Document, Node]:
+    """The document and the layer of `ref`; CanvasRefusal DOCUMENT_GONE or LAYER_GONE."""
+    document = find_document(ref)
+    layer = node_with_id(document.rootNode(), ref.layer_id)
     if layer is None:
         raise CanvasRefusal(
-            "LAYER_GONE", tr("'{layer}' was deleted; the result is kept in History.", layer=place.layer_name)
+            "LAYER_GONE", tr("'{layer}' was deleted; the result is kept in History.", layer=ref.layer_name)
         )
     return document, layer
 
@@ -131,10 +131,10 @@ def node_with_id(root: Node, node_id: str) -> Node | None:
     return None
 
 
-def drift(place: LayerRef, layer: Node) -> tuple[int, int]:
-    """How far the layer was moved since `place` was noted, in px."""
+def drift(ref: LayerRef, layer: Node) -> tuple[int, int]:
+    """How far the layer was moved since `ref` was noted, in px."""
     position = layer.position()
-    return position.x() - place.position[0], position.y() - place.position[1]
+    return position.x() - ref.position[0], position.y() - ref.position[1]
 
 
 def slot_above(layer: Node) -> tuple[Node, Node | None]:
@@ -150,13 +150,13 @@ def children(node: Node) -> list[Node]:
     return list(found)
 
 
-def canvas_area(document: Document) -> Area:
-    return Area(0, 0, document.width(), document.height())
+def canvas_area(document: Document) -> Bounds:
+    return Bounds(0, 0, document.width(), document.height())
 
 
-def area_of(rectangle: QtCore.QRect) -> Area:
-    """A QRect as an Area; empty ones have width 0 or height 0."""
-    return Area(rectangle.x(), rectangle.y(), max(0, rectangle.width()), max(0, rectangle.height()))
+def bounds_of(rectangle: QtCore.QRect) -> Bounds:
+    """A QRect as an Bounds; empty ones have width 0 or height 0."""
+    return Bounds(rectangle.x(), rectangle.y(), max(0, rectangle.width()), max(0, rectangle.height()))
 
 
 def idle(document: Document) -> Iterator[None]:

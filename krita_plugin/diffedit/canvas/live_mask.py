@@ -9,7 +9,7 @@ from collections.abc import Callable
 from krita import Document, Node, Selection
 
 from ..qt import QtGui, sip
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .documents import active_document, id_of
 from .fingerprint import ChangeWatch, Fingerprint
 from .layers import LayerRef, drift, find_again, is_busy, layer_of, node_with_id
@@ -33,15 +33,15 @@ class LiveMask:
 
     def __init__(
         self,
-        place: LayerRef,
-        area: Area,
+        ref: LayerRef,
+        area: Bounds,
         soft_map: bytes,
         fingerprint: Fingerprint,
         selection: bytes | None = None,
         form: str = "selection",
         leave: Callable[[], None] = lambda: None,
     ) -> None:
-        self._place = place
+        self._ref = place
         self._area = area
         self._soft_map = soft_map
         self._watch = ChangeWatch(fingerprint)
@@ -70,8 +70,8 @@ class LiveMask:
     def show(self, threshold: float, grow: int = 0, feather: int = 0, *, dragged: bool = False) -> None:
         """Shows it with these values. `dragged`: others follow at once, so that a wide feather may be made from half
         the px. CanvasRefusal when document or layer are gone."""
-        document, layer = find_again(self._place)
-        area = self._area.moved(*drift(self._place, layer))
+        document, layer = find_again(self._ref)
+        area = self._area.moved(*drift(self._ref, layer))
         image = self._shaped(threshold, grow, feather, dragged)
         if not self.in_document:
             self._draw(document, image if self._selection is None else self._limited(self._plane_of(image)), area)
@@ -88,7 +88,7 @@ class LiveMask:
         """
         if not self.in_document:
             return None
-        document, layer = find_again(self._place)
+        document, layer = find_again(self._ref)
         if self._as_mask:
             mask = node_with_id(layer, self._mask_id)
             now = None if mask is None else mask.selection()
@@ -102,7 +102,7 @@ class LiveMask:
 
     def show_painted(self, painted: Selection) -> None:
         """Shows again what `painted` gave, after `hide`. CanvasRefusal when document or layer are gone."""
-        document, layer = find_again(self._place)
+        document, layer = find_again(self._ref)
         self._put(document, layer, painted.duplicate())
 
     def _put(self, document: Document, layer: Node, shape: Selection) -> None:
@@ -124,7 +124,7 @@ class LiveMask:
             return
         self._shown = False
         try:
-            document, layer = find_again(self._place)
+            document, layer = find_again(self._ref)
         except CanvasRefusal:
             return  # what it stood on is gone, and it with it
         mask = node_with_id(layer, self._mask_id)
@@ -139,25 +139,25 @@ class LiveMask:
         if self._overlay is None or sip.isdeleted(self._overlay):
             return False
         try:
-            document, layer = find_again(self._place)
+            document, layer = find_again(self._ref)
         except CanvasRefusal:
             return False
         if not self._in_front(document):
             return False
-        self._overlay.move_to(self._area.moved(*drift(self._place, layer)))
+        self._overlay.move_to(self._area.moved(*drift(self._ref, layer)))
         return True
 
     def belongs(self) -> bool:
         """Whether the overlay may be drawn now: its document is in front, and no other layer was chosen since."""
         try:
-            document, _ = find_again(self._place)
+            document, _ = find_again(self._ref)
         except CanvasRefusal:
             return False
         return self._in_front(document)
 
     def _in_front(self, document: Document) -> bool:
         try:
-            in_front = id_of(active_document()) == self._place.document_id
+            in_front = id_of(active_document()) == self._ref.document_id
         except CanvasRefusal:
             return False
         return in_front and _active_layer(document) == self._active_layer
@@ -167,10 +167,10 @@ class LiveMask:
 
         CanvasRefusal when document or layer are gone.
         """
-        document, layer = find_again(self._place)
+        document, layer = find_again(self._ref)
         if is_busy(document):  # a stroke under way is looked at when it is done
             return self._watch.known
-        return self._watch.look(layer, *drift(self._place, layer), LOOK_PIXELS)
+        return self._watch.look(layer, *drift(self._ref, layer), LOOK_PIXELS)
 
     def _shaped(self, threshold: float, grow: int, feather: int, dragged: bool) -> QtGui.QImage:
         """The mask with these values as a grey image, which a feather leaves smaller than the area."""
@@ -185,7 +185,7 @@ class LiveMask:
     def _plane_of(self, image: QtGui.QImage) -> bytes:
         return enlarged(image, self._area.width, self._area.height)
 
-    def _draw(self, document: Document, mask: QtGui.QImage, area: Area) -> None:
+    def _draw(self, document: Document, mask: QtGui.QImage, area: Bounds) -> None:
         if self._overlay is not None and not sip.isdeleted(self._overlay) and not self._overlay.isVisible():
             self._overlay.take_away()  # another view of the document is in front now
             self._overlay = None
@@ -196,10 +196,10 @@ class LiveMask:
 
     def _limited(self, plane: bytes) -> QtGui.QImage:
         width, height = self._area.width, self._area.height
-        shape = self._limited_selection(plane, Area(0, 0, width, height))
+        shape = self._limited_selection(plane, Bounds(0, 0, width, height))
         return grey_image(bytes(shape.pixelData(0, 0, width, height)), width, height)
 
-    def _limited_selection(self, plane: bytes, area: Area) -> Selection:
+    def _limited_selection(self, plane: bytes, area: Bounds) -> Selection:
         shape = _selection_of(plane, area)
         if self._selection is not None:
             shape.intersect(_selection_of(self._selection, area))
@@ -208,7 +208,7 @@ class LiveMask:
     def _show_as_mask(self, document: Document, layer: Node, shape: Selection) -> None:
         mask = node_with_id(layer, self._mask_id)
         if mask is None:
-            mask = document.createSelectionMask(f"{self._place.layer_name} mask")
+            mask = document.createSelectionMask(f"{self._ref.layer_name} mask")
             mask.setSelection(shape)
             layer.addChildNode(mask, None)
             self._mask_id = mask.uniqueId().toString()
@@ -228,13 +228,13 @@ class LiveMask:
         return self._grown[1]
 
     def _dilated(self, plane: bytes, radius: int) -> bytes:
-        area = Area(0, 0, self._area.width, self._area.height)
+        area = Bounds(0, 0, self._area.width, self._area.height)
         selection = _selection_of(plane, area)
         selection.grow(radius, radius)
         return bytes(selection.pixelData(area.x, area.y, area.width, area.height))
 
 
-def select(document: Document, plane: bytes, area: Area) -> None:
+def select(document: Document, plane: bytes, area: Bounds) -> None:
     """Makes `plane` of `area` the artist's selection, as *Mask to selection* does. Krita's API does not undo this."""
     selection = _selection_of(plane, area)
     outdate_outline(document, selection)
@@ -255,7 +255,7 @@ def _active_layer(document: Document) -> str:
     return "" if node is None or node.parentNode() is None else str(layer_of(node).uniqueId().toString())
 
 
-def _selection_of(plane: bytes, area: Area) -> Selection:
+def _selection_of(plane: bytes, area: Bounds) -> Selection:
     selection = Selection()
     selection.setPixelData(plane, area.x, area.y, area.width, area.height)
     return selection

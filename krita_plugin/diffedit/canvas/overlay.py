@@ -7,7 +7,7 @@ from collections.abc import Callable
 from krita import Document
 
 from ..qt import QtCore, QtGui, QtWidgets
-from .area import Area
+from diffedit_protocol.messages import Bounds
 from .canvas_view import CanvasView
 from .layers import is_busy
 
@@ -34,7 +34,7 @@ class MaskOverlay(QtWidgets.QWidget):
         self._document = document
         self._leave = leave
         self._image = QtGui.QImage()
-        self._area = Area(0, 0, 0, 0)
+        self._area = Bounds(0, 0, 0, 0)
         self.setObjectName("diffedit_mask_overlay")
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_NoSystemBackground)
@@ -45,7 +45,7 @@ class MaskOverlay(QtWidgets.QWidget):
         QtWidgets.QApplication.instance().focusChanged.connect(self._focus_changed)
         self.show()
 
-    def show_mask(self, mask: QtGui.QImage, area: Area) -> None:
+    def show_mask(self, mask: QtGui.QImage, area: Bounds) -> None:
         """Draws `mask`, grey values, over `area` of the image; a mask with fewer px than that is drawn smoothly."""
         indexed = mask.convertToFormat(_GREY)
         indexed.reinterpretAsFormat(_INDEXED)
@@ -54,7 +54,7 @@ class MaskOverlay(QtWidgets.QWidget):
         self._area = area
         self.update()
 
-    def move_to(self, area: Area) -> None:
+    def move_to(self, area: Bounds) -> None:
         """The layer was moved, and its mask with it."""
         if area != self._area:
             self._area = area

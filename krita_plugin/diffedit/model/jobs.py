@@ -1,4 +1,4 @@
-"""One edit on its way: capture, errand, events, result. Every session has at most one job; none waits for another's."""
+"""One edit on its way: capture, payload, events, result. Every session has at most one job; none waits for another's."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Job:
     session: EditSession
     inputs: EditInputs
     capture: Capture | None
-    errand: JobPayload
+    payload: JobPayload
     surroundings: Surroundings | None
     own_mask: bool = False
     field: str = ""
 
     @property
     def task(self) -> str:
-        return self.errand.request.task
+        return self.payload.request.task
 
     @property
     def kind(self) -> str:
         """What the weights of its stages are known by."""
-        return "detailed" if self.errand.request.detail else self.task
+        return "detailed" if self.payload.request.detail else self.task
 
 
 class JobController(QtCore.QObject):
@@ -98,7 +98,7 @@ class JobController(QtCore.QObject):
             request = inputs.request(task, model=model, preview=preview)
             if captions:
                 request = dataclasses.replace(request, variations=captions)
-            errand = JobPayload(
+            payload = JobPayload(
                 new_job_id(),
                 request,
                 capture.area.width,
@@ -110,7 +110,7 @@ class JobController(QtCore.QObject):
             )
             base = Surroundings(capture.pixels, capture.area, capture.channels)
             own_mask = mask_of == "kept" and mask is not None
-            self._submit(Job(session, inputs, capture, errand, base, own_mask, "source" if captions else ""))
+            self._submit(Job(session, inputs, capture, payload, base, own_mask, "source" if captions else ""))
 
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
@@ -128,10 +128,10 @@ class JobController(QtCore.QObject):
 
     def again(self, ticket: Job, inputs: EditInputs) -> None:
         """Submits the pixels and the mask of `ticket` with another seed: the backend has all but the edit itself."""
-        request = dataclasses.replace(ticket.errand.request, seed=inputs.seed, variations=inputs.variations)
-        errand = dataclasses.replace(ticket.errand, job=new_job_id(), request=request)
+        request = dataclasses.replace(ticket.payload.request, seed=inputs.seed, variations=inputs.variations)
+        payload = dataclasses.replace(ticket.payload, job=new_job_id(), request=request)
         ticket.session.notice = None
-        self._submit(dataclasses.replace(ticket, inputs=inputs, errand=errand))
+        self._submit(dataclasses.replace(ticket, inputs=inputs, payload=payload))
 
     def cancel(self, session: EditSession) -> None:
         """Ends what runs for `session`, at its next step."""
@@ -145,9 +145,9 @@ class JobController(QtCore.QObject):
                 self._link.cancel(job)
 
     def _submit(self, ticket: Job) -> None:
-        self._tickets[ticket.errand.job] = ticket
-        ticket.session.activity = Activity(ticket.task, "sending", ticket.errand.job, own_mask=ticket.own_mask)
-        self._link.submit(ticket.errand)
+        self._tickets[ticket.payload.job] = ticket
+        ticket.session.activity = Activity(ticket.task, "sending", ticket.payload.job, own_mask=ticket.own_mask)
+        self._link.submit(ticket.payload)
         self._link_changed()
 
     def _link_changed(self) -> None:
@@ -181,18 +181,18 @@ class JobController(QtCore.QObject):
                 session.preview = image_of(rgb, width, height, 3)
             case Failed(error):
                 self._close(job)
-                size = f"{ticket.errand.width} × {ticket.errand.height}"
+                size = f"{ticket.payload.width} × {ticket.payload.height}"
                 words = {"source": ticket.inputs.source, "target": ticket.inputs.target}
                 session.notice = sentences.of_error(error, self._link.state, size=size, **words)
             case Cancelled():
                 self._close(job)
                 session.notice = sentences.Notice("info", tr("Cancelled. Nothing was changed."))
 
-    def _arrived(self, job: str, arrival: JobResult) -> None:
+    def _arrived(self, job: str, result: JobResult) -> None:
         ticket = self._tickets.get(job)
         if ticket is not None:
             self._close(job)
-            self.arrived.emit(dataclasses.replace(ticket, inputs=ticket.inputs.without(arrival.left_out)), arrival)
+            self.arrived.emit(dataclasses.replace(ticket, inputs=ticket.inputs.without(result.left_out)), result)
 
     def _update(self, job: str, **values: Any) -> None:
         session = self._tickets[job].session

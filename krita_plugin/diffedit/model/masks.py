@@ -57,22 +57,22 @@ class MaskController(QtCore.QObject):
         self._watch.setInterval(WATCH_MS)
         self._watch.timeout.connect(self._follow)
 
-    def take(self, ticket: Job, arrival: JobResult) -> None:
+    def take(self, ticket: Job, result: JobResult) -> None:
         """Shows the mask of a search."""
-        self.note(ticket, arrival)
+        self.note(ticket, result)
         self._show(ticket.session)
 
-    def note(self, ticket: Job, arrival: JobResult) -> None:
+    def note(self, ticket: Job, result: JobResult) -> None:
         """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
         session = ticket.session
         self.hide(session)
-        if arrival.soft_map is not None:
+        if result.soft_map is not None:
             capture = ticket.capture
             found = FoundMask(
-                capture.place,
+                capture.layer_ref,
                 capture.area,
-                arrival.soft_map,
-                arrival.manifest.threshold,
+                result.soft_map,
+                result.manifest.threshold,
                 capture.fingerprint,
                 capture.selection,
             )
@@ -115,7 +115,7 @@ class MaskController(QtCore.QObject):
             return
         self.hide(session)
         name = tr("{source} (mask)", source=session.inputs.source.strip())
-        steps = keep_mask_steps(session.found.place, name, self._plane(session), session.found.area)
+        steps = keep_mask_steps(session.found.layer_ref, name, self._plane(session), session.found.area)
 
         def kept(_: str) -> None:
             session.notice = sentences.Notice(
@@ -131,11 +131,11 @@ class MaskController(QtCore.QObject):
             return
         self.hide(session)
         try:
-            document, layer = layers.find_again(session.found.place)
+            document, layer = layers.find_again(session.found.layer_ref)
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
             return
-        area = session.found.area.moved(*layers.drift(session.found.place, layer))
+        area = session.found.area.moved(*layers.drift(session.found.layer_ref, layer))
         select(document, self._plane(session), area)
 
     def capture_steps(
@@ -163,7 +163,7 @@ class MaskController(QtCore.QObject):
             self.hide(session)
 
         return LiveMask(
-            found.place,
+            found.layer_ref,
             found.area,
             found.soft_map,
             found.fingerprint,
@@ -199,7 +199,7 @@ class MaskController(QtCore.QObject):
                 self._show(session)
 
     def _tell_outdated(self, session: EditSession) -> sentences.Notice:
-        layer = session.found.place.layer_name
+        layer = session.found.layer_ref.layer_name
         sentence = tr("'{layer}' was changed since its mask was found. Find the mask again, or undo.", layer=layer)
         notice = sentences.Notice("info", sentence)
         if session.activity is None:

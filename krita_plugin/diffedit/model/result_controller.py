@@ -19,7 +19,7 @@ from . import sentences
 from .history import Record, decode, encode
 from .jobs import Job
 from .progress import Activity
-from .results import Variation, crop, place_bounds
+from .results import Variation, crop, bounds_in_image
 from .session import EditSession
 
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ class ResultController(QtCore.QObject):
         self._last: dict[EditSession, Job] = {}
         self.kept: tuple[Record, ...] = ()
 
-    def take(self, ticket: Job, arrival: JobResult) -> None:
+    def take(self, ticket: Job, result: JobResult) -> None:
         """Offers the variations of a finished edit."""
         session = ticket.session
-        fresh = _variations_of(ticket, arrival)
-        request = dataclasses.replace(ticket.errand.request, matting=False)  # this mask has its fine edges
-        errand = dataclasses.replace(ticket.errand, request=request, mask=arrival.mask, selection=None)
-        self._last[session] = dataclasses.replace(ticket, errand=errand)
+        fresh = _variations_of(ticket, result)
+        request = dataclasses.replace(ticket.payload.request, matting=False)  # this mask has its fine edges
+        payload = dataclasses.replace(ticket.payload, request=request, mask=result.mask, selection=None)
+        self._last[session] = dataclasses.replace(ticket, payload=payload)
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        model, layer = arrival.manifest.model, ticket.capture.place.layer_name
+        model, layer = result.manifest.model, ticket.capture.layer_ref.layer_name
         records = tuple(
             Record(ticket.inputs, v.seed, when, layer, model, thumbnails.to_text(v.thumbnail), v) for v in fresh
         )
         self._remember(session, session.history + records)
-        for _, sentence in arrival.manifest.notes:
+        for _, sentence in result.manifest.notes:
             session.notice = sentences.Notice("info", sentence)
         waiting = tuple(v for v in session.variations if v.state != "added")
         session.offer(waiting + fresh, len(waiting))
@@ -72,7 +72,7 @@ class ResultController(QtCore.QObject):
         if session.activity is not None or wanted.state != "waiting":
             return
         if shown < 0:
-            self._run(session, self._apply(wanted.place, wanted), self._set_shown(session, index))
+            self._run(session, self._apply(wanted.layer_ref, wanted), self._set_shown(session, index))
             return
         now = session.variations[shown]
 
@@ -84,7 +84,7 @@ class ResultController(QtCore.QObject):
             session.replace_variation(shown, state="waiting", layer_id="")
             self.show(session, index)
 
-        steps = exchange.exchange_steps(now.place, now.layer_id, now.area, _addition(wanted))
+        steps = exchange.exchange_steps(now.layer_ref, now.layer_id, now.area, _addition(wanted))
         self._run(session, steps, exchanged, gone)
 
     def accept(self, session: EditSession) -> None:
@@ -101,7 +101,7 @@ class ResultController(QtCore.QObject):
             def added(layer_id: str) -> None:
                 session.replace_variation(index, state="added", layer_id=layer_id)
 
-            self._run(session, self._apply(chosen.place, chosen), added)
+            self._run(session, self._apply(chosen.layer_ref, chosen), added)
 
     def discard(self, session: EditSession) -> None:
         """Drops every variation that was not accepted; one that is shown leaves the document."""
@@ -109,7 +109,7 @@ class ResultController(QtCore.QObject):
         if shown >= 0:
             variation = session.variations[shown]
             try:
-                exchange.remove_layer(variation.place, variation.layer_id, variation.name)
+                exchange.remove_layer(variation.layer_ref, variation.layer_id, variation.name)
             except CanvasRefusal as refusal:  # it went by an undo, say: what was wanted is so already
                 session.notice = sentences.Notice("info", refusal.sentence)
         session.offer((), -1)
@@ -132,7 +132,7 @@ class ResultController(QtCore.QObject):
         except CanvasRefusal as refusal:
             session.notice = sentences.of_refusal(refusal.sentence)
             return
-        self._run(session, self._apply(layers.place_of(document, layer), record.kept), lambda layer_id: None)
+        self._run(session, self._apply(layers.layer_ref(document, layer), record.kept), lambda layer_id: None)
 
     def use_again(self, session: EditSession, record: Record) -> None:
         """Sets the words and sliders of an earlier edit."""
@@ -151,8 +151,8 @@ class ResultController(QtCore.QObject):
         """The session ends: the pixels that its last edit sent go."""
         self._last.pop(session, None)
 
-    def _apply(self, place: LayerRef, variation: Variation) -> Generator[None, None, str]:
-        return apply_steps(place, _addition(variation), self._app.settings.result_form)
+    def _apply(self, ref: LayerRef, variation: Variation) -> Generator[None, None, str]:
+        return apply_steps(ref, _addition(variation), self._app.settings.result_form)
 
     def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
         return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)
@@ -200,13 +200,13 @@ class ResultController(QtCore.QObject):
                 annotations.write_history(document, encode(records, 1024 * self._app.settings.history_kib))
 
 
-def _variations_of(ticket: Job, arrival: JobResult) -> tuple[Variation, ...]:
-    manifest = arrival.manifest
-    area = place_bounds(ticket.capture.area, manifest.bounds)
-    mask = crop(arrival.mask, ticket.capture.area.width, manifest.bounds)
+def _variations_of(ticket: Job, result: JobResult) -> tuple[Variation, ...]:
+    manifest = result.manifest
+    area = bounds_in_image(ticket.capture.area, manifest.bounds)
+    mask = crop(result.mask, ticket.capture.area.width, manifest.bounds)
     return tuple(
         Variation(
-            ticket.capture.place,
+            ticket.capture.layer_ref,
             area,
             pixels,
             mask,
@@ -214,7 +214,7 @@ def _variations_of(ticket: Job, arrival: JobResult) -> tuple[Variation, ...]:
             edit.seed,
             ticket.surroundings.with_edit(pixels, area),
         )
-        for edit, pixels in zip(manifest.edits, arrival.edits, strict=True)
+        for edit, pixels in zip(manifest.edits, result.edits, strict=True)
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from diffedit_protocol.messages import Bounds
 
-from ..canvas.area import Area
+from diffedit_protocol.messages import Bounds
 from ..qt import QtGui
 from .inputs import EditInputs, describe
 
@@ -29,8 +29,8 @@ class FoundMask:
     limited the search, a plane of `area`, or None.
     """
 
-    place: LayerRef
-    area: Area
+    ref: LayerRef
+    area: Bounds
     soft_map: bytes
     threshold: float
     fingerprint: Fingerprint
@@ -55,8 +55,8 @@ class Variation:
     `state`: "waiting", "shown" (in the document, not accepted) or "added". `layer_id`: of the layer that shows it.
     """
 
-    place: LayerRef
-    area: Area
+    ref: LayerRef
+    area: Bounds
     pixels: bytes
     mask: bytes
     inputs: EditInputs
@@ -71,9 +71,9 @@ class Variation:
         return describe(self.inputs.source, self.inputs.target, self.seed)
 
 
-def place_bounds(area: Area, bounds: Bounds) -> Area:
+def bounds_in_image(area: Bounds, bounds: Bounds) -> Bounds:
     """Bounds in px of the sent picture, which was `area` of the image, as an area of the image."""
-    return Area(area.x + bounds.x, area.y + bounds.y, bounds.width, bounds.height)
+    return Bounds(area.x + bounds.x, area.y + bounds.y, bounds.width, bounds.height)
 
 
 def crop(plane: bytes, width: int, bounds: Bounds) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from ..canvas.area import Area
+from diffedit_protocol.messages import Bounds
 from ..qt import QtCore, QtGui
 
 BASE_SIDE = 512  # px: the copy of a captured picture that thumbnails are cut from
@@ -35,13 +35,13 @@ def shrunk(image: QtGui.QImage, side: int) -> QtGui.QImage:
 class Surroundings:
     """A small copy of a captured picture, `area` of the image, that shows edits in their place."""
 
-    def __init__(self, pixels: bytes, area: Area, channels: int) -> None:
+    def __init__(self, pixels: bytes, area: Bounds, channels: int) -> None:
         self._area = area
         self._base = shrunk(image_of(pixels, area.width, area.height, channels), BASE_SIDE).convertToFormat(
             QtGui.QImage.Format.Format_ARGB32_Premultiplied
         )
 
-    def with_edit(self, pixels: bytes, area: Area) -> QtGui.QImage:
+    def with_edit(self, pixels: bytes, area: Bounds) -> QtGui.QImage:
         """RGBA `pixels` of `area` of the image over the picture, cut to the edit and a margin; THUMBNAIL_SIDE px."""
         picture = self._base.copy()
         painter = QtGui.QPainter(picture)
@@ -52,7 +52,7 @@ class Surroundings:
         cut = self._on_base(area.grown(margin) & self._area).toAlignedRect()
         return shrunk(picture.copy(cut), THUMBNAIL_SIDE)
 
-    def _on_base(self, area: Area) -> QtCore.QRectF:
+    def _on_base(self, area: Bounds) -> QtCore.QRectF:
         scale = self._base.width() / self._area.width
         x, y = area.x - self._area.x, area.y - self._area.y
         return QtCore.QRectF(x * scale, y * scale, area.width * scale, area.height * scale)

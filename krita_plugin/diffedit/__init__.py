@@ -8,9 +8,9 @@ if "krita" in sys.modules:  # Krita imports its own module before any plugin; wi
     try:
         prepare()
     except MissingPartError as error:
-        from .missing import register
+        from .missing import register_notice
 
-        register(str(error))
+        register_notice(str(error))
     else:
         from .extension import register
 

@@ -8,20 +8,19 @@ from collections.abc import Callable
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.replies import DESCRIBE, SUGGEST
 
+from .backend.client_thread import ClientThread
 from .backend.connection_test import ConnectionTest
-from .backend.link import Link
 from .backend.local_backend import LocalBackend, find_program
-from .backend.payload import LinkState
-from .canvas import documents, layers
-from .canvas.capture import capture_steps
-from .canvas.refusal import CanvasRefusal
+from .canvas.krita_canvas import KritaCanvas
 from .model import prompts, sentences
 from .model.inputs import EditInputs
-from .model.jobs import Job, JobController
+from .model.jobs import Job, JobController, JobOptions, MaskOf
 from .model.masks import MaskController
-from .model.result_controller import ResultController
+from .model.payload import JobResult, LinkState
+from .model.results import ResultController
 from .model.session import EditSession
 from .model.settings import Settings, Store
+from .model.steps import CanvasRefusal
 from .qt import QtCore, Signal
 from .translation import artists_language, tr, use_language
 
@@ -36,19 +35,23 @@ class App(QtCore.QObject):
     diagnostics_wanted = Signal()
 
     def __init__(
-        self, store: Store | None = None, link: Link | None = None, parent: QtCore.QObject | None = None
+        self, store: Store | None = None, link: ClientThread | None = None, parent: QtCore.QObject | None = None
     ) -> None:
         """`store` and `link` are made where none are given; a link that is given has `find_connection` of its own."""
         super().__init__(parent)
         self.store = store or Store()
         use_language(self.settings.language or artists_language())
         self.backend = LocalBackend(self)
-        self.link = link or Link(self.find_connection, self)
+        self.canvas = KritaCanvas()
+        self.link = link or ClientThread(self.find_connection, self)
         self.link.state_changed.connect(self._link_changed)
         self.jobs = JobController(self.link, self)
-        self.masks = MaskController(self)
-        self.results = ResultController(self)
-        self.jobs.arrived.connect(self._arrived)
+        self.masks = MaskController(self.canvas, self.store, self)
+        self.results = ResultController(self.canvas, self.store, self)
+        self.jobs.job_finished.connect(self._job_finished)
+        self.results.adding.connect(self.masks.hide)
+        self.results.more_wanted.connect(self.jobs.again)
+        self.results.document_gone.connect(self._document_gone)
         self.backend.state_changed.connect(self._backend_changed)
         self.store.listen(self._settings_changed)
         self._test: ConnectionTest | None = None
@@ -68,13 +71,13 @@ class App(QtCore.QObject):
 
     def open(self) -> None:
         """Connects, and starts the local backend if the artist wants it with Krita."""
-        self.link.start()
+        self.link.open()
         if self.settings.backend == "local" and self.settings.start_with_krita:
             self.start_backend()
 
     def close(self) -> None:
         """Krita ends: the thread is joined, a backend that was started here is stopped."""
-        self.link.stop()
+        self.link.close()
         if self._test is not None:
             self._test.stop()
         if self.settings.stop_with_krita:
@@ -85,26 +88,29 @@ class App(QtCore.QObject):
     def look(self) -> None:
         """Another document may be active now, or none."""
         try:
-            document = documents.active_document()
+            document_id = self.canvas.active_document()
         except CanvasRefusal:
             self._activate(self._nowhere)
             return
-        document_id = documents.id_of(document)
         if document_id not in self._sessions:
-            session = EditSession(document_id, layers.name_of(document), self._last_inputs())
+            session = EditSession(document_id, self.canvas.document_name(document_id), self._last_inputs())
             self._sessions[document_id] = session
-            self.results.recall(session, document)
+            self.results.recall(session)
         self._activate(self._sessions[document_id])
 
     def forget_closed(self) -> None:
         """Drops the sessions of documents that are closed, unless something still runs for them."""
         self.look()
-        open_ids = {documents.id_of(document) for document in documents.open_documents()}
+        open_ids = self.canvas.open_documents()
         for document_id, session in list(self._sessions.items()):
             if document_id not in open_ids and session.activity is None:
                 self.masks.forget(session)
                 self.results.forget(session)
                 del self._sessions[document_id]
+
+    def _document_gone(self, session: EditSession, notice: sentences.Notice) -> None:
+        self.forget_closed()
+        self.session.notice = notice
 
     def _activate(self, session: EditSession) -> None:
         if session is not self.session:
@@ -222,7 +228,7 @@ class App(QtCore.QObject):
             "diagnostics": self.diagnostics_wanted.emit,
         }[kind]()
 
-    def _begin(self, task: str, *, mask_of: str, keep_seed: bool = False, captions: int = 0) -> None:
+    def _begin(self, task: str, *, mask_of: MaskOf, keep_seed: bool = False, captions: int = 0) -> None:
         self.look()
         session = self.session
         if session.activity is not None:
@@ -236,9 +242,10 @@ class App(QtCore.QObject):
             inputs = inputs.within(info.capabilities)  # the switches of the rest are off, and say why
         complaint = "" if task == "describe" else inputs.complaint()
         try:
-            document, node = layers.active_layer()
+            layer_ref = self.canvas.active_layer()
         except CanvasRefusal as refusal:
-            complaint = refusal.sentence
+            self._say(refusal.sentence, "error")
+            return
         if complaint:
             self._say(complaint, "error")
             return
@@ -253,51 +260,43 @@ class App(QtCore.QObject):
         prompts.remember(self.store, inputs)
         settings = self.settings
         if mask_of == "kept":
-            steps = self.masks.capture_steps(session, document, node, settings.context)
+            steps = self.masks.capture_steps(session, layer_ref, settings.context)
         else:
             if mask_of == "none":
                 self.masks.hide(session)
-            steps = capture_steps(document, node, settings.context)
-        self.jobs.begin(
-            session,
-            task,
-            inputs,
-            steps,
-            model=settings.model,
-            preview=settings.show_preview,
-            mask_of=mask_of,
-            captions=captions,
-        )
+            steps = self.canvas.capture_steps(layer_ref, settings.context)
+        options = JobOptions(settings.model, settings.show_preview, mask_of, captions)
+        self.jobs.begin(session, task, inputs, steps, options)
 
     def _say(self, sentence: str, kind: str = "info") -> None:
         self.session.notice = sentences.Notice(kind, sentence)
 
-    def _arrived(self, ticket: Job, result) -> None:
-        if ticket.task == "mask":
-            self.masks.take(ticket, result)
-        elif ticket.field:
-            self._offer_words(ticket, result.manifest.words)
-        elif ticket.task == "describe":
-            prompts.remember(self.store, ticket.session.inputs)  # what stood there can be had again
-            ticket.session.change_inputs(source=result.manifest.words[0])
+    def _job_finished(self, job: Job, result: JobResult) -> None:
+        if job.task == "mask":
+            self.masks.take(job, result)
+        elif job.field:
+            self._offer_words(job, result.manifest.words)
+        elif job.task == "describe":
+            prompts.remember(self.store, job.session.inputs)  # what stood there can be had again
+            job.session.change_inputs(source=result.manifest.words[0])
         else:
-            self.masks.note(ticket, result)
-            self.results.take(ticket, result)
-            ticket.session.notice = sentences.of_left_out(result.left_out) or ticket.session.notice
+            self.masks.note(job, result)
+            self.results.take(job, result)
+            job.session.notice = sentences.of_left_out(result.left_out) or job.session.notice
 
-    def _offer_words(self, ticket: Job, words: tuple[str, ...]) -> None:
+    def _offer_words(self, job: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))
         if texts:
-            own = getattr(ticket.inputs, ticket.field)
-            averaged = ticket.task == "suggest"
-            ticket.session.suggestions = prompts.Suggestions(ticket.field, texts, own, averaged)
+            own = getattr(job.inputs, job.field)
+            averaged = job.task == "suggest"
+            job.session.suggestions = prompts.Suggestions(job.field, texts, own, averaged)
         else:
-            ticket.session.notice = sentences.Notice("info", tr("No other words came to the model. Try again."))
+            job.session.notice = sentences.Notice("info", tr("No other words came to the model. Try again."))
 
     # -- the backend ------------------------------------------------------------------------------------------------
 
     def find_connection(self) -> Connection:
-        """Where the backend is, by the settings. Called on the courier's thread; raises a DiffEditError if nowhere."""
+        """Where the backend is, by the settings. Called on the client thread; raises a DiffEditError if nowhere."""
         if self.settings.backend == "remote":
             return Connection.from_file(self.store.remote_file)
         return Connection.local_backend()
@@ -317,12 +316,12 @@ class App(QtCore.QObject):
         else:
             self._say(tr("The backend was not started by this Krita, so it is not stopped by it."))
 
-    def test_connection(self, told: Callable[[str, bool], None]) -> None:
-        """Says hello to the backend; `told(sentence, good)` hears how it went. A test that still runs is ended."""
+    def test_connection(self, done: Callable[[str, bool], None]) -> None:
+        """Connects to the backend and calls `done(sentence, good)`. A test that still runs is ended."""
         if self._test is not None:
             self._test.stop()
         self._test = ConnectionTest(self.find_connection, self)
-        self._test.told.connect(told)
+        self._test.done.connect(done)
         self._test.start()
 
     def join(self, line: str) -> None:

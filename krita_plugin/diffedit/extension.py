@@ -107,6 +107,7 @@ _extension: DiffEditExtension | None = None
 
 def extension() -> DiffEditExtension:
     """The one extension; there from `register` on."""
+    assert _extension is not None
     return _extension
 
 

@@ -26,7 +26,7 @@ class MissingPartDocker(DockWidget):
         """Nothing here depends on the canvas."""
 
 
-def register(sentence: str) -> None:
+def register_notice(sentence: str) -> None:
     global _sentence
     _sentence = sentence
     factory = DockWidgetFactory("diffedit_docker", DockWidgetFactoryBase.DockPosition.DockRight, MissingPartDocker)

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 VENDOR = Path(__file__).resolve().parent / "_vendor"
 PROTOCOL = "diffedit_protocol"
@@ -60,7 +61,7 @@ def _import_zmq() -> None:
         )
 
 
-def _import_vendored(name: str, folder: Path):
+def _import_vendored(name: str, folder: Path) -> ModuleType:
     """The system's module `name`, else the one in `folder`, which is on the path during the import only."""
     try:
         return importlib.import_module(name)
@@ -89,6 +90,8 @@ def _import_vendored_package(name: str) -> None:
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
+    if spec is None or spec.loader is None:
+        raise MissingPartError(f"'{folder}' is missing. Install the plugin anew from its zip.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,38 @@ class Bounds:
     @property
     def empty(self) -> bool:
         return self.width <= 0 or self.height <= 0
+
+    @property
+    def right(self) -> int:
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        return self.y + self.height
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.width * self.height
+
+    def __and__(self, other: Bounds) -> Bounds:
+        """What both cover; empty with width and height 0."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        width, height = min(self.right, other.right) - x, min(self.bottom, other.bottom) - y
+        return Bounds(x, y, width, height) if width > 0 and height > 0 else Bounds(x, y, 0, 0)
+
+    def grown(self, px: int) -> Bounds:
+        """With a margin of `px` on every side."""
+        return Bounds(self.x - px, self.y - px, self.width + 2 * px, self.height + 2 * px)
+
+    def moved(self, dx: int, dy: int) -> Bounds:
+        return Bounds(self.x + dx, self.y + dy, self.width, self.height)
+
+    def strips(self, pixels: int) -> Iterator[Bounds]:
+        """This rectangle from top to bottom in strips of full width and about `pixels` px each."""
+        rows = max(1, pixels // max(1, self.width))
+        for y in range(self.y, self.bottom, rows):
+            yield Bounds(self.x, y, self.width, min(rows, self.bottom - y))
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ def round_trip(stage, model, depth, profile):
     """Adds sRGB noise to a document of this kind, reads the added layer as a capture does; -> what differs."""
     import random
 
-    from diffedit.canvas.apply import Addition, apply_steps
+    from diffedit.canvas.apply import apply_steps
     from diffedit.canvas.capture import capture_steps
+    from diffedit.model.ports import Addition
 
     width, height = 67, 45
     document = yield from stage.new(width, height, model, depth, profile)
@@ -120,8 +121,9 @@ def test_a_layer_larger_than_the_canvas_is_captured_and_answered_within_the_canv
     def overhanging(stage):
         import os
 
-        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps
+        from diffedit.model.ports import Addition
 
         document = yield from stage.new(60, 40)
         layer = document.activeNode()
@@ -148,8 +150,9 @@ def test_a_layer_that_is_moved_while_the_job_runs_takes_the_result_with_it(krita
     def moved(stage):
         import os
 
-        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps
+        from diffedit.model.ports import Addition
 
         document = yield from stage.new(100, 80)
         layer = document.createNode("Horse", "paintlayer")
@@ -211,8 +214,9 @@ def test_layers_without_pixels_of_their_own_are_captured_as_they_look(krita: Rem
 
 def test_a_result_goes_into_the_group_of_its_layer_and_above_it(krita: RemoteKrita) -> None:
     def grouped(stage):
-        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps
+        from diffedit.model.ports import Addition
 
         document = yield from stage.new(32, 32)
         group = document.createGroupLayer("Group")

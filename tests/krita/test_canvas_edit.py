@@ -22,9 +22,10 @@ def noise(seed: int, height: int = HEIGHT, width: int = WIDTH, channels: int = 4
 def edit_and_save(stage, source, pixels, mask, folder, area):
     """Paints `source` (BGRA), captures it, adds `pixels` (RGBA) with `mask`, saves; undoes, saves; redoes, saves."""
 
-    from diffedit.canvas.apply import Addition, apply_steps
-    from diffedit_protocol.messages import Bounds
+    from diffedit.canvas.apply import apply_steps
     from diffedit.canvas.capture import capture_steps
+    from diffedit.model.ports import Addition
+    from diffedit_protocol.messages import Bounds
 
     folder = Path(folder)
     document = yield from stage.new(150, 110)

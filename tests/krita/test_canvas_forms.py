@@ -11,9 +11,10 @@ from diffedit_krita_driver.remote import RemoteKrita
 
 
 def add_as_group(stage, folder, opaque):
-    from diffedit.canvas.apply import Addition, apply_steps
-    from diffedit_protocol.messages import Bounds
+    from diffedit.canvas.apply import apply_steps
     from diffedit.canvas.capture import capture_steps
+    from diffedit.model.ports import Addition
+    from diffedit_protocol.messages import Bounds
 
     folder = Path(folder)
     document = yield from stage.new(60, 40)
@@ -58,10 +59,11 @@ def test_a_group_with_a_transparency_mask_looks_like_the_layer_and_is_one_undo_s
 @pytest.mark.parametrize("form", ["layer", "group"])
 def test_variations_take_turns_in_one_layer_and_one_undo_takes_it_away(krita: RemoteKrita, form: str) -> None:
     def turns(stage, form):
-        from diffedit.canvas.apply import Addition, apply_steps
-        from diffedit_protocol.messages import Bounds
+        from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps
         from diffedit.canvas.exchange import exchange_steps, remove_layer
+        from diffedit.model.ports import Addition
+        from diffedit_protocol.messages import Bounds
 
         document = yield from stage.new(60, 40)
         layer = document.activeNode()

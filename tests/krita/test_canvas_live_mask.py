@@ -24,10 +24,10 @@ def soft_map() -> NDArray[np.uint8]:
 
 def shown_planes(stage, soft, settings, folder, form="selection", dragged=False):
     """Shows the map with each of `settings`, writes what Krita then has as its selection; -> the state afterwards."""
-    from diffedit_protocol.messages import Bounds
-    from diffedit.canvas.fingerprint import Fingerprint
     from diffedit.canvas.layers import layer_ref
     from diffedit.canvas.live_mask import LiveMask
+    from diffedit.model.ports import Fingerprint, FoundMask, MaskValues
+    from diffedit_protocol.messages import Bounds
     from krita import Selection
 
     document = yield from stage.new(256, 224)
@@ -37,9 +37,11 @@ def shown_planes(stage, soft, settings, folder, form="selection", dragged=False)
     document.setSelection(before)
     yield from stage.settle()
     area = Bounds(30, 20, 192, 192)
-    live = LiveMask(layer_ref(document, layer), area, Path(soft).read_bytes(), Fingerprint(area, 1, ()), form=form)
+    live = LiveMask(
+        FoundMask(layer_ref(document, layer), area, Path(soft).read_bytes(), 0.5, Fingerprint(area, 1, ())), form=form
+    )
     for i, (threshold, grow, feather) in enumerate(settings):
-        live.show(threshold, grow, feather, dragged=dragged)
+        live.show(MaskValues(threshold, grow, feather), dragged=dragged)
         yield 0.05
         shown = layer.childNodes()[0].selection() if form == "selectionmask" else document.selection()
         (Path(folder) / f"{i}.raw").write_bytes(bytes(shown.pixelData(30, 20, 192, 192)))
@@ -93,17 +95,19 @@ def test_a_long_drag_of_the_threshold_on_2048_px_leaves_nothing_behind(krita: Re
 
 def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
     def limited(stage):
-        from diffedit_protocol.messages import Bounds
-        from diffedit.canvas.fingerprint import Fingerprint
         from diffedit.canvas.layers import layer_ref
         from diffedit.canvas.live_mask import LiveMask
+        from diffedit.model.ports import Fingerprint, FoundMask, MaskValues
+        from diffedit_protocol.messages import Bounds
 
         document = yield from stage.new(40, 30)
         layer = document.activeNode()
         limit = bytes(255 if x < 10 else 100 if x < 20 else 0 for _ in range(30) for x in range(40))
         area = Bounds(0, 0, 40, 30)
-        live = LiveMask(layer_ref(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()), limit)
-        live.show(0.5)
+        live = LiveMask(
+            FoundMask(layer_ref(document, layer), area, b"\xc8" * 1200, 0.5, Fingerprint(area, 1, ()), limit)
+        )
+        live.show(MaskValues(0.5))
         yield 0.1
         shown = bytes(document.selection().pixelData(0, 0, 40, 30)) == limit
         live.hide()
@@ -114,20 +118,20 @@ def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
 
 def test_a_document_that_is_closed_takes_the_live_mask_with_it(krita: RemoteKrita) -> None:
     def closed(stage):
-        from diffedit_protocol.messages import Bounds
-        from diffedit.canvas.fingerprint import Fingerprint
         from diffedit.canvas.layers import layer_ref
         from diffedit.canvas.live_mask import LiveMask
-        from diffedit.canvas.refusal import CanvasRefusal
+        from diffedit.model.ports import Fingerprint, FoundMask, MaskValues
+        from diffedit.model.steps import CanvasRefusal
+        from diffedit_protocol.messages import Bounds
 
         document = yield from stage.new(40, 30)
         layer = document.activeNode()
         area = Bounds(0, 0, 40, 30)
-        live = LiveMask(layer_ref(document, layer), area, b"\xc8" * 1200, Fingerprint(area, 1, ()))
-        live.show(0.5)
+        live = LiveMask(FoundMask(layer_ref(document, layer), area, b"\xc8" * 1200, 0.5, Fingerprint(area, 1, ())))
+        live.show(MaskValues(0.5))
         yield from stage.close_all()
         try:
-            live.show(0.6)
+            live.show(MaskValues(0.6))
         except CanvasRefusal as refusal:
             code = refusal.code
         live.hide()

@@ -27,11 +27,11 @@ VIEWS = [
 
 def photographed(stage, folder, views):
     """A sheet with a blue block, and a mask of just that block; the canvas without and with it in every view."""
-    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.canvas_view import CanvasView
-    from diffedit.canvas.fingerprint import Fingerprint
     from diffedit.canvas.layers import layer_ref
     from diffedit.canvas.live_mask import LiveMask
+    from diffedit.model.ports import Fingerprint, FoundMask, MaskValues
+    from diffedit_protocol.messages import Bounds
 
     document = yield from stage.new(400, 300)
     layer = document.activeNode()
@@ -44,7 +44,7 @@ def photographed(stage, folder, views):
     # Of a part of the layer, so that the mask's own corner is tried as well.
     part = b"".join(soft[y * 400 + 10 : y * 400 + 390] for y in range(20, 300))
     area = Bounds(10, 20, 380, 280)
-    live = LiveMask(layer_ref(document, layer), area, part, Fingerprint(area, 1, ()), form="overlay")
+    live = LiveMask(FoundMask(layer_ref(document, layer), area, part, 0.5, Fingerprint(area, 1, ())), form="overlay")
     canvas = stage.app.activeWindow().activeView().canvas()
     view = CanvasView(document)
     for i, (zoom, (dx, dy), turn, mirrored, _) in enumerate(views):
@@ -59,7 +59,7 @@ def photographed(stage, folder, views):
             bar.setValue(bar.value() + step)
         yield 0.3
         stage.grab(f"{folder}/{i}-bare.png", view.widget)
-        live.show(0.5)
+        live.show(MaskValues(0.5))
         yield 0.1
         stage.grab(f"{folder}/{i}-masked.png", view.widget)
         live.hide()
@@ -67,7 +67,7 @@ def photographed(stage, folder, views):
     canvas.setMirror(False)
     canvas.setRotation(0.0)
     canvas.setZoomLevel(1.0)
-    live.show(0.5)
+    live.show(MaskValues(0.5))
     yield 0.3
     # The view moves while the mask is shown: nobody asks for it to be drawn again.
     canvas.setZoomLevel(2.0)
@@ -76,7 +76,7 @@ def photographed(stage, folder, views):
     live.hide()
     yield 0.1
     stage.grab(f"{folder}/followed-bare.png", view.widget)
-    live.show(0.5)
+    live.show(MaskValues(0.5))
     yield 0.1
     told = {
         "modified": document.modified(),
@@ -165,7 +165,7 @@ def test_the_overlay_lies_on_the_picture_on(options: dict, kind: list, tmp_path:
 
 
 def left_by(stage, way, folder):
-    """Shows an overlay through the plugin's desk, and leaves it in one of the ways that an artist has."""
+    """Shows an overlay through the plugin's opened, and leaves it in one of the ways that an artist has."""
     from types import SimpleNamespace
 
     from diffedit.canvas.canvas_view import CanvasView
@@ -190,7 +190,7 @@ def left_by(stage, way, folder):
     capture = yield from stage.run(capture_steps(document, layer))
     result = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
     app.masks.take(SimpleNamespace(session=session, capture=capture), result)
-    yield 0.5  # longer than the desk waits between two looks: it stays while nothing changes
+    yield 0.5  # longer than the opened waits between two looks: it stays while nothing changes
     canvas = CanvasView(document).widget
     name = "diffedit_mask_overlay"
     drawn = [w for w in canvas.children() if w.objectName() == name]

@@ -9,8 +9,8 @@ from diffedit_krita_driver.remote import RemoteKrita
 def refused(stage, case):
     """Sets `case` up, tries to capture; -> the refusal's code and sentence."""
     from diffedit.canvas.capture import capture_steps
-    from diffedit.canvas.layers import active_layer
-    from diffedit.canvas.refusal import CanvasRefusal
+    from diffedit.canvas.layers import active_node
+    from diffedit.model.steps import CanvasRefusal
     from krita import InfoObject, Selection
 
     if case != "no document":
@@ -66,7 +66,7 @@ def refused(stage, case):
             document.setActiveNode(document.nodeByName(wanted))
             yield lambda: document.activeNode().name() == wanted
     try:
-        yield from stage.run(capture_steps(*active_layer()))
+        yield from stage.run(capture_steps(*active_node()))
     except CanvasRefusal as refusal:
         return [refusal.code, refusal.sentence]
     return ["none", ""]
@@ -99,9 +99,10 @@ def test_what_cannot_be_worked_with_is_refused_with_a_sentence(krita: RemoteKrit
 @pytest.mark.parametrize("gone", ["document", "layer", "layer while it is applied"])
 def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_told(krita: RemoteKrita, gone: str) -> None:
     def late(stage, gone):
-        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps
-        from diffedit.canvas.refusal import CanvasRefusal
+        from diffedit.model.ports import Addition
+        from diffedit.model.steps import CanvasRefusal
 
         other = yield from stage.new(16, 16, name="other")
         document = yield from stage.new(300, 300, name="sketch")
@@ -144,8 +145,9 @@ def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_told(krita: R
 
 def test_a_result_for_a_document_in_the_background_goes_there(krita: RemoteKrita) -> None:
     def background(stage):
-        from diffedit.canvas.apply import Addition, apply_steps
+        from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps
+        from diffedit.model.ports import Addition
 
         document = yield from stage.new(40, 30, name="sketch")
         layer = document.activeNode()
@@ -166,7 +168,7 @@ def test_a_result_for_a_document_in_the_background_goes_there(krita: RemoteKrita
 def test_a_history_that_is_too_large_leaves_the_one_before(krita: RemoteKrita, tmp_path) -> None:
     def history(stage, path):
         from diffedit.canvas.annotations import LIMIT, read_history, write_history
-        from diffedit.canvas.refusal import CanvasRefusal
+        from diffedit.model.steps import CanvasRefusal
 
         document = yield from stage.new(16, 16)
         none = read_history(document) == b""

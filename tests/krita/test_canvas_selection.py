@@ -71,9 +71,9 @@ def test_a_selection_of_everything_counts_as_none(krita: RemoteKrita, how: str) 
 def test_a_selection_mask_on_the_layer_is_captured_as_the_artist_painted_it(krita: RemoteKrita) -> None:
     def painted(stage):
         from diffedit.canvas.apply import keep_mask_steps
-        from diffedit_protocol.messages import Bounds
         from diffedit.canvas.capture import capture_steps
         from diffedit.canvas.layers import layer_ref
+        from diffedit_protocol.messages import Bounds
 
         document = yield from stage.new(50, 40)
         layer = document.activeNode()
@@ -101,8 +101,8 @@ def test_a_selection_mask_on_the_layer_is_captured_as_the_artist_painted_it(krit
 def test_finding_a_mask_touches_neither_pixels_nor_selection(krita: RemoteKrita, tmp_path: Path) -> None:
     def found(stage):
         from diffedit.canvas.apply import keep_mask_steps
-        from diffedit_protocol.messages import Bounds
         from diffedit.canvas.layers import layer_ref
+        from diffedit_protocol.messages import Bounds
         from krita import Selection
 
         document = yield from stage.new(20, 20)

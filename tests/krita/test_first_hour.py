@@ -44,25 +44,25 @@ class OpenDocker:
 
 
 @pytest.fixture(scope="module")
-def desk(start_krita) -> Iterator[OpenDocker]:
+def opened(start_krita) -> Iterator[OpenDocker]:
     """Bright theme, a docker of 260 px."""
     krita = start_krita(theme="Krita bright")
-    desk = OpenDocker(krita, Hands(krita), BackendProcess(krita.profile.diffedit_home))
+    opened = OpenDocker(krita, Hands(krita), BackendProcess(krita.profile.diffedit_home))
     try:
         krita.run(show_docker)
         krita.run(narrow_docker, width=NARROW)
         until(krita, link_is, kind="ready")
-        yield desk
+        yield opened
     finally:
         krita.stop()
-        desk.backend.stop()
+        opened.backend.stop()
 
 
 @pytest.fixture
-def easel(desk: OpenDocker) -> OpenDocker:
+def easel(opened: OpenDocker) -> OpenDocker:
     """The sample picture freshly opened, draft quality, no words, folds shut but Results."""
-    desk.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
-    return desk
+    opened.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
+    return opened
 
 
 def narrow_docker(stage, width):

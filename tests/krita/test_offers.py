@@ -41,7 +41,7 @@ class OpenDocker:
 
 
 @pytest.fixture(scope="module")
-def desk(start_krita) -> Iterator[OpenDocker]:
+def opened(start_krita) -> Iterator[OpenDocker]:
     """A Krita whose backend has a LoRA, the bundled model twice, a model that breaks when it is loaded, one that
     describes pictures and one that suggests words."""
     krita = start_krita()
@@ -61,11 +61,11 @@ def desk(start_krita) -> Iterator[OpenDocker]:
 
 
 @pytest.fixture
-def easel(desk: OpenDocker) -> OpenDocker:
+def easel(opened: OpenDocker) -> OpenDocker:
     """The sample picture freshly opened, its middle selected, words written; LoRA unfolded."""
-    desk.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
-    desk.krita.run(words_and_a_selection, source=SAMPLE.source, target=SAMPLE.target)
-    return desk
+    opened.krita.run(hands_module.fresh_sheet, picture=samples_folder() / SAMPLE.file)
+    opened.krita.run(words_and_a_selection, source=SAMPLE.source, target=SAMPLE.target)
+    return opened
 
 
 def write_lora(file: Path) -> None:
@@ -123,9 +123,9 @@ def offered(stage, name):
     return stage.window().findChild(QDockWidget, DOCKER_ID).panel.adapters.choice.findText(name) >= 0
 
 
-def edited_layer(desk: OpenDocker, file: Path) -> NDArray[np.uint8]:
+def edited_layer(opened: OpenDocker, file: Path) -> NDArray[np.uint8]:
     """*Edit Selection*, and the pixels of the layer that it made; the layer is taken away again."""
-    desk.krita.run(edit_selection, file=file, limit=240)
+    opened.krita.run(edit_selection, file=file, limit=240)
     return Kra(file).pixels(Kra(file).node(EDIT))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import fake_krita
 import numpy as np
 from diffedit.app import App
-from diffedit.backend.payload import JobPayload, JobResult, LinkState
-from diffedit_protocol.messages import Bounds
+from diffedit.model.payload import JobPayload, JobResult, LinkState
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, Signal
 from diffedit_protocol.blobs import pack_picture, pack_plane

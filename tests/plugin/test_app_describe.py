@@ -7,8 +7,8 @@ import dataclasses
 import fake_krita
 import pytest
 from apps import READY, make_app, open_picture
-from diffedit.backend.payload import JobResult
 from diffedit.model import prompts
+from diffedit.model.payload import JobResult
 from diffedit.model.settings import Store
 from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.blobs import pack_plane
@@ -20,7 +20,7 @@ DESCRIBES = dataclasses.replace(READY, info=dataclasses.replace(READY.info, capa
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     panel = EditPanel(app)
     open_picture()
@@ -29,15 +29,15 @@ def desk(store: Store, krita: fake_krita.Krita):
     return app, link, panel
 
 
-def test_the_pen_is_there_only_where_the_backend_has_a_captioning_model(desk) -> None:
-    _, link, panel = desk
+def test_the_pen_is_there_only_where_the_backend_has_a_captioning_model(opened) -> None:
+    _, link, panel = opened
     assert not panel.describe.isHidden()
     link.become(READY)
     assert panel.describe.isHidden()
 
 
-def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(desk, until) -> None:
-    app, link, panel = desk
+def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(opened, until) -> None:
+    app, link, panel = opened
     app.session.change_inputs(source="something", target="a zebra")
     panel.describe.click()
     until(lambda: link.payloads)
@@ -54,15 +54,15 @@ def test_the_answer_becomes_the_first_text_and_the_old_one_can_be_had_again(desk
     assert panel.describe.isEnabled()
 
 
-def test_no_words_are_needed_to_be_given_some(desk, until) -> None:
-    _, link, panel = desk
+def test_no_words_are_needed_to_be_given_some(opened, until) -> None:
+    _, link, panel = opened
     panel.describe.click()
     until(lambda: link.payloads)
     assert (link.last.request.source, link.last.request.mask) == ("", None)
 
 
-def test_a_description_that_fails_leaves_the_words_and_says_why(desk, until) -> None:
-    app, link, panel = desk
+def test_a_description_that_fails_leaves_the_words_and_says_why(opened, until) -> None:
+    app, link, panel = opened
     app.session.change_inputs(source="something")
     panel.describe.click()
     until(lambda: link.payloads)

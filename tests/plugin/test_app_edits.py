@@ -6,7 +6,7 @@ import fake_krita
 import numpy as np
 import pytest
 from apps import layer_names, make_app, open_picture, square
-from diffedit.backend.payload import LinkState
+from diffedit.model.payload import LinkState
 from diffedit.model.settings import Store
 from diffedit_protocol.errors import LinkError, NothingFoundError, OutOfMemoryError, WorkerDiedError
 from diffedit_protocol.messages import Cancelled, Failed, Progress, Queued, Started
@@ -15,7 +15,7 @@ HORSE, ZEBRA = "a horse", "a zebra"
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     return app, link
 
@@ -33,8 +33,8 @@ def at_rest(app):
     return lambda: app.session.activity is None
 
 
-def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(desk, until) -> None:
-    app, link = desk
+def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     before = bytes(document.topLevelNodes()[0].pixelData(0, 0, 64, 48))
     begin(app, until, link, seed=41, seed_locked=True)
@@ -51,8 +51,8 @@ def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(desk
     assert app.session.notice is None
 
 
-def test_what_is_sent_is_the_layer_in_the_wires_order(desk, until) -> None:
-    app, link = desk
+def test_what_is_sent_is_the_layer_in_the_wires_order(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     begin(app, until, link)
     bgra = np.frombuffer(bytes(document.activeNode().pixelData(0, 0, 64, 48)), np.uint8).reshape(-1, 4)
@@ -68,8 +68,8 @@ def test_what_is_sent_is_the_layer_in_the_wires_order(desk, until) -> None:
         ((HORSE, "A Horse "), "Both texts are the same, so there is nothing to change."),
     ],
 )
-def test_words_that_cannot_be_worked_with_are_told_at_once(desk, words, sentence) -> None:
-    app, link = desk
+def test_words_that_cannot_be_worked_with_are_told_at_once(opened, words, sentence) -> None:
+    app, link = opened
     open_picture()
     app.look()
     app.session.change_inputs(source=words[0], target=words[1])
@@ -78,16 +78,16 @@ def test_words_that_cannot_be_worked_with_are_told_at_once(desk, words, sentence
     assert link.payloads == []
 
 
-def test_without_a_document_the_artist_is_told_to_open_one(desk) -> None:
-    app, link = desk
+def test_without_a_document_the_artist_is_told_to_open_one(opened) -> None:
+    app, link = opened
     app.session.change_inputs(source=HORSE, target=ZEBRA)
     app.edit_layer()
     assert app.session.notice.sentence == "Open a picture first."
     assert link.payloads == []
 
 
-def test_an_empty_and_a_locked_layer_are_told_by_name(desk, until) -> None:
-    app, _ = desk
+def test_an_empty_and_a_locked_layer_are_told_by_name(opened, until) -> None:
+    app, _ = opened
     document = open_picture()
     app.look()
     app.session.change_inputs(source=HORSE, target=ZEBRA)
@@ -103,8 +103,8 @@ def test_an_empty_and_a_locked_layer_are_told_by_name(desk, until) -> None:
     assert app.session.activity is None
 
 
-def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(desk, until) -> None:
-    app, link = desk
+def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(opened, until) -> None:
+    app, link = opened
     open_picture()
     begin(app, until, link)
     shares = []
@@ -123,8 +123,8 @@ def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(desk, un
     assert 0.8 < told[-1] <= 1.0
 
 
-def test_a_second_edit_of_the_same_picture_waits_for_the_artist(desk, until) -> None:
-    app, link = desk
+def test_a_second_edit_of_the_same_picture_waits_for_the_artist(opened, until) -> None:
+    app, link = opened
     open_picture()
     begin(app, until, link)
     app.edit_layer()
@@ -132,8 +132,8 @@ def test_a_second_edit_of_the_same_picture_waits_for_the_artist(desk, until) -> 
     assert len(link.payloads) == 1
 
 
-def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
-    app, link = desk
+def test_two_pictures_are_edited_side_by_side(opened, until) -> None:
+    app, link = opened
     first = open_picture("first")
     begin(app, until, link)
     one = link.last
@@ -147,8 +147,8 @@ def test_two_pictures_are_edited_side_by_side(desk, until) -> None:
     until(lambda: len(first.topLevelNodes()) == 2)
 
 
-def test_cancel_changes_nothing_and_says_so(desk, until) -> None:
-    app, link = desk
+def test_cancel_changes_nothing_and_says_so(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     begin(app, until, link)
     app.cancel()
@@ -180,8 +180,8 @@ def test_cancel_changes_nothing_and_says_so(desk, until) -> None:
         ),
     ],
 )
-def test_a_job_that_fails_is_told_with_the_way_out(desk, until, error, sentence, remedies) -> None:
-    app, link = desk
+def test_a_job_that_fails_is_told_with_the_way_out(opened, until, error, sentence, remedies) -> None:
+    app, link = opened
     open_picture()
     begin(app, until, link)
     link.report(Failed(error))
@@ -189,8 +189,8 @@ def test_a_job_that_fails_is_told_with_the_way_out(desk, until, error, sentence,
     assert app.session.activity is None
 
 
-def test_try_again_sends_the_same_edit_with_the_same_seed(desk, until) -> None:
-    app, link = desk
+def test_try_again_sends_the_same_edit_with_the_same_seed(opened, until) -> None:
+    app, link = opened
     open_picture()
     begin(app, until, link)
     first = link.last
@@ -201,8 +201,8 @@ def test_try_again_sends_the_same_edit_with_the_same_seed(desk, until) -> None:
     assert link.last.job != first.job
 
 
-def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one(desk, until) -> None:
-    app, link = desk
+def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     link.become(LinkState("down", "", True, None, LinkError("No backend is running.")))
     begin(app, until, link)
@@ -219,8 +219,8 @@ def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one
     until(lambda: len(document.topLevelNodes()) == 2)
 
 
-def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsewhere(desk, until) -> None:
-    app, link = desk
+def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsewhere(opened, until) -> None:
+    app, link = opened
     document = open_picture("sketch")
     begin(app, until, link, seed=5, seed_locked=True)
     document.close()
@@ -235,8 +235,8 @@ def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsew
     assert layer_names(other)[1] == "a horse → a zebra (5)"
 
 
-def test_a_deleted_layer_is_told_and_its_result_stays_in_history(desk, until) -> None:
-    app, link = desk
+def test_a_deleted_layer_is_told_and_its_result_stays_in_history(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     spare = document.createNode("Spare", "paintlayer")
     document.rootNode().addChildNode(spare, None)
@@ -250,8 +250,8 @@ def test_a_deleted_layer_is_told_and_its_result_stays_in_history(desk, until) ->
     assert app.session.history[-1].kept is not None
 
 
-def test_a_layer_that_was_moved_takes_the_result_along(desk, until) -> None:
-    app, link = desk
+def test_a_layer_that_was_moved_takes_the_result_along(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     begin(app, until, link)
     layer = document.topLevelNodes()[0]
@@ -261,8 +261,8 @@ def test_a_layer_that_was_moved_takes_the_result_along(desk, until) -> None:
     assert document.topLevelNodes()[1].bounds().topLeft() == layer.position() + layer.position().__class__(10, 12)
 
 
-def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(desk, until) -> None:
-    app, link = desk
+def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(opened, until) -> None:
+    app, link = opened
     open_picture()
     seeds = []
     for locked in (False, False, True, True):
@@ -273,8 +273,8 @@ def test_an_unlocked_seed_is_new_for_every_edit_and_a_locked_one_stays(desk, unt
     assert seeds[1] == seeds[2] == seeds[3]
 
 
-def test_repeat_does_the_last_edit_again_with_its_seed(desk, until) -> None:
-    app, link = desk
+def test_repeat_does_the_last_edit_again_with_its_seed(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     begin(app, until, link)
     first = link.last.request
@@ -288,8 +288,8 @@ def test_repeat_does_the_last_edit_again_with_its_seed(desk, until) -> None:
     assert not app.session.inputs.seed_locked
 
 
-def test_new_seed_does_the_same_edit_with_another_seed_even_when_locked(desk, until) -> None:
-    app, link = desk
+def test_new_seed_does_the_same_edit_with_another_seed_even_when_locked(opened, until) -> None:
+    app, link = opened
     open_picture()
     begin(app, until, link, seed=9, seed_locked=True)
     link.report(Cancelled())
@@ -298,15 +298,15 @@ def test_new_seed_does_the_same_edit_with_another_seed_even_when_locked(desk, un
     assert link.last.request.seed != 9
 
 
-def test_swapping_turns_the_direction_round(desk) -> None:
-    app, _ = desk
+def test_swapping_turns_the_direction_round(opened) -> None:
+    app, _ = opened
     app.session.change_inputs(source=HORSE, target=ZEBRA)
     app.swap()
     assert (app.session.inputs.source, app.session.inputs.target) == (ZEBRA, HORSE)
 
 
-def test_a_picture_that_is_closed_while_it_is_read_is_told(desk, until) -> None:
-    app, link = desk
+def test_a_picture_that_is_closed_while_it_is_read_is_told(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     app.look()
     app.session.change_inputs(source=HORSE, target=ZEBRA)

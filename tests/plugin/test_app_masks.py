@@ -11,7 +11,7 @@ from krita import Selection
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     store.change(mask_form="selection")
     return make_app(store)
 
@@ -31,8 +31,8 @@ def selected(document) -> tuple[int, int, int, int]:
     return (selection.x(), selection.y(), selection.width(), selection.height())
 
 
-def test_a_found_mask_is_shown_as_the_selection_and_esc_brings_the_artists_own_back(desk, until) -> None:
-    app, link = desk
+def test_a_found_mask_is_shown_as_the_selection_and_esc_brings_the_artists_own_back(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     own = Selection()
     own.select(2, 2, 50, 40, 255)
@@ -44,8 +44,8 @@ def test_a_found_mask_is_shown_as_the_selection_and_esc_brings_the_artists_own_b
     assert not app.session.mask_shown
 
 
-def test_moving_the_threshold_moves_the_mask_without_a_message_to_the_backend(desk, until) -> None:
-    app, link = desk
+def test_moving_the_threshold_moves_the_mask_without_a_message_to_the_backend(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     sent = len(link.payloads)
@@ -58,8 +58,8 @@ def test_moving_the_threshold_moves_the_mask_without_a_message_to_the_backend(de
     assert len(link.payloads) == sent
 
 
-def test_many_moves_in_one_turn_are_shown_once(desk, until, monkeypatch) -> None:
-    app, link = desk
+def test_many_moves_in_one_turn_are_shown_once(opened, until, monkeypatch) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     shown = []
@@ -71,8 +71,8 @@ def test_many_moves_in_one_turn_are_shown_once(desk, until, monkeypatch) -> None
     assert len(shown) == 1
 
 
-def test_the_share_that_was_found_is_told_for_the_threshold_of_the_moment(desk, until) -> None:
-    app, link = desk
+def test_the_share_that_was_found_is_told_for_the_threshold_of_the_moment(opened, until) -> None:
+    app, link = opened
     open_picture()
     find(app, link, until)
     found = app.session.found
@@ -82,8 +82,8 @@ def test_the_share_that_was_found_is_told_for_the_threshold_of_the_moment(desk, 
     assert found.share(0.95) == 0.0
 
 
-def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend(desk, until) -> None:
-    app, link = desk
+def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     app.session.change_inputs(threshold=0.3)
@@ -99,8 +99,8 @@ def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend
     assert document.selection() is None
 
 
-def test_an_edit_uses_the_mask_as_the_artist_changed_it(desk, until) -> None:
-    app, link = desk
+def test_an_edit_uses_the_mask_as_the_artist_changed_it(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     document.selection().select(40, 30, 10, 10, 255)
@@ -116,11 +116,11 @@ def test_an_edit_uses_the_mask_as_the_artist_changed_it(desk, until) -> None:
     assert document.selection() is None
 
 
-def test_a_painted_mask_outlives_an_edit_that_fails(desk, until) -> None:
+def test_a_painted_mask_outlives_an_edit_that_fails(opened, until) -> None:
     from diffedit_protocol.errors import WorkerDiedError
     from diffedit_protocol.messages import Failed
 
-    app, link = desk
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     document.selection().select(40, 30, 10, 10, 255)
@@ -133,8 +133,8 @@ def test_a_painted_mask_outlives_an_edit_that_fails(desk, until) -> None:
     assert np.frombuffer(link.last.mask, np.uint8).sum() == 255 * (20 * 16 + 100)
 
 
-def test_a_selection_limits_what_is_sent_and_what_is_found(desk, until) -> None:
-    app, link = desk
+def test_a_selection_limits_what_is_sent_and_what_is_found(opened, until) -> None:
+    app, link = opened
     app.store.change(context=4)
     document = open_picture()
     own = Selection()
@@ -151,8 +151,8 @@ def test_a_selection_limits_what_is_sent_and_what_is_found(desk, until) -> None:
     assert selected(document) == (8, 8, 12, 10)
 
 
-def test_edit_selection_uses_the_selection_itself_as_the_mask(desk, until) -> None:
-    app, link = desk
+def test_edit_selection_uses_the_selection_itself_as_the_mask(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     own = Selection()
     own.select(8, 8, 12, 10, 180)
@@ -168,8 +168,8 @@ def test_edit_selection_uses_the_selection_itself_as_the_mask(desk, until) -> No
     assert selected(document) == (8, 8, 12, 10)
 
 
-def test_edit_selection_without_one_asks_to_select(desk, until) -> None:
-    app, link = desk
+def test_edit_selection_without_one_asks_to_select(opened, until) -> None:
+    app, link = opened
     open_picture()
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
@@ -179,8 +179,8 @@ def test_edit_selection_without_one_asks_to_select(desk, until) -> None:
     assert link.payloads == []
 
 
-def test_a_kept_mask_is_a_selection_mask_that_the_next_edit_uses(desk, until) -> None:
-    app, link = desk
+def test_a_kept_mask_is_a_selection_mask_that_the_next_edit_uses(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     app.masks.keep(app.session)
@@ -195,8 +195,8 @@ def test_a_kept_mask_is_a_selection_mask_that_the_next_edit_uses(desk, until) ->
     assert np.frombuffer(link.last.mask, np.uint8).sum() == 255 * (20 * 16 + 25)
 
 
-def test_the_mask_may_be_shown_as_a_selection_mask_instead(desk, until) -> None:
-    app, link = desk
+def test_the_mask_may_be_shown_as_a_selection_mask_instead(opened, until) -> None:
+    app, link = opened
     app.store.change(mask_form="selectionmask")
     document = open_picture()
     find(app, link, until)
@@ -207,8 +207,8 @@ def test_the_mask_may_be_shown_as_a_selection_mask_instead(desk, until) -> None:
     assert layer.childNodes() == []
 
 
-def test_changing_how_the_mask_is_shown_takes_effect_at_once(desk, until) -> None:
-    app, link = desk
+def test_changing_how_the_mask_is_shown_takes_effect_at_once(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     app.store.change(mask_form="selectionmask")
@@ -217,8 +217,8 @@ def test_changing_how_the_mask_is_shown_takes_effect_at_once(desk, until) -> Non
     assert document.selection() is None
 
 
-def test_the_mask_becomes_the_artists_selection_by_an_action(desk, until) -> None:
-    app, link = desk
+def test_the_mask_becomes_the_artists_selection_by_an_action(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     app.mask_to_selection()
@@ -228,8 +228,8 @@ def test_the_mask_becomes_the_artists_selection_by_an_action(desk, until) -> Non
     assert selected(document) == (10, 12, 20, 16)
 
 
-def test_the_mask_of_another_picture_is_not_shown_over_this_one(desk, until) -> None:
-    app, link = desk
+def test_the_mask_of_another_picture_is_not_shown_over_this_one(opened, until) -> None:
+    app, link = opened
     first = open_picture("first")
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
@@ -243,8 +243,8 @@ def test_the_mask_of_another_picture_is_not_shown_over_this_one(desk, until) -> 
     assert (first.selection(), second.selection()) == (None, None)
 
 
-def test_leaving_a_picture_takes_its_mask_off(desk, until) -> None:
-    app, link = desk
+def test_leaving_a_picture_takes_its_mask_off(opened, until) -> None:
+    app, link = opened
     first = open_picture("first")
     find(app, link, until)
     session = app.session
@@ -254,8 +254,8 @@ def test_leaving_a_picture_takes_its_mask_off(desk, until) -> None:
     assert not session.mask_shown
 
 
-def test_a_threshold_moved_after_an_edit_shows_the_mask_again(desk, until) -> None:
-    app, link = desk
+def test_a_threshold_moved_after_an_edit_shows_the_mask_again(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra", grow=0, feather=0)
@@ -270,8 +270,8 @@ def test_a_threshold_moved_after_an_edit_shows_the_mask_again(desk, until) -> No
     assert selected(document) == (7, 9, 26, 22)
 
 
-def test_a_selection_whose_layer_was_painted_on_stays_and_is_said_to_be_out_of_date(desk, until) -> None:
-    app, link = desk
+def test_a_selection_whose_layer_was_painted_on_stays_and_is_said_to_be_out_of_date(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     document.activeNode().setPixelData(bytes(64), 40, 40, 4, 4)

@@ -28,7 +28,7 @@ def window(krita: fake_krita.Krita) -> Iterator[fake_krita.Window]:
 
 
 @pytest.fixture
-def desk(store: Store, window: fake_krita.Window) -> tuple[App, ScriptedLink]:
+def opened(store: Store, window: fake_krita.Window) -> tuple[App, ScriptedLink]:
     return make_app(store)  # an overlay is what a new installation shows
 
 
@@ -51,8 +51,8 @@ def red_at(window: fake_krita.Window, x: int, y: int) -> bool:
     return colour.red() - colour.green() > 80
 
 
-def test_a_found_mask_is_red_over_the_canvas_and_nowhere_in_the_document(desk, window, until) -> None:
-    app, link = desk
+def test_a_found_mask_is_red_over_the_canvas_and_nowhere_in_the_document(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     assert [red_at(window, *at) for at in (INSIDE, RING, OUTSIDE)] == [True, False, False]
@@ -62,8 +62,8 @@ def test_a_found_mask_is_red_over_the_canvas_and_nowhere_in_the_document(desk, w
     assert not document.modified()
 
 
-def test_the_overlay_moves_with_the_threshold(desk, window, until) -> None:
-    app, link = desk
+def test_the_overlay_moves_with_the_threshold(opened, window, until) -> None:
+    app, link = opened
     open_picture()
     find(app, link, until)
     app.session.change_inputs(threshold=0.3)
@@ -82,8 +82,8 @@ def test_the_overlay_moves_with_the_threshold(desk, window, until) -> None:
         (1.0, -90.0, True, (0, 0), (20, 15)),
     ],
 )
-def test_the_overlay_follows_the_view(desk, window, until, zoom, turn, mirrored, scrolled, expected) -> None:
-    app, link = desk
+def test_the_overlay_follows_the_view(opened, window, until, zoom, turn, mirrored, scrolled, expected) -> None:
+    app, link = opened
     open_picture()
     find(app, link, until)
     canvas = window.activeView().canvas()
@@ -101,8 +101,8 @@ def test_the_overlay_follows_the_view(desk, window, until, zoom, turn, mirrored,
         window.controller.verticalScrollBar().setValue(0)
 
 
-def test_a_newer_krita_is_asked_for_the_transform_itself(desk, window, until, monkeypatch) -> None:
-    app, link = desk
+def test_a_newer_krita_is_asked_for_the_transform_itself(opened, window, until, monkeypatch) -> None:
+    app, link = opened
     open_picture()
     view = fake_krita.View
     to_canvas = QtGui.QTransform.fromTranslate(50, 60)
@@ -114,8 +114,8 @@ def test_a_newer_krita_is_asked_for_the_transform_itself(desk, window, until, mo
     assert not red_at(window, *INSIDE)
 
 
-def test_the_artists_selection_limits_the_overlay_and_stays_selected(desk, window, until) -> None:
-    app, link = desk
+def test_the_artists_selection_limits_the_overlay_and_stays_selected(opened, window, until) -> None:
+    app, link = opened
     app.store.change(context=64)
     document = open_picture()
     own = Selection()
@@ -127,8 +127,8 @@ def test_the_artists_selection_limits_the_overlay_and_stays_selected(desk, windo
     assert (document.selection().x(), document.selection().width()) == (0, 14)
 
 
-def test_an_edit_leaves_the_overlay_until_its_result_is_there(desk, window, until) -> None:
-    app, link = desk
+def test_an_edit_leaves_the_overlay_until_its_result_is_there(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     app.edit_layer()
@@ -141,8 +141,8 @@ def test_an_edit_leaves_the_overlay_until_its_result_is_there(desk, window, unti
     assert not app.session.mask_shown
 
 
-def test_accepting_a_result_takes_the_overlay_away(desk, window, until) -> None:
-    app, link = desk
+def test_accepting_a_result_takes_the_overlay_away(opened, window, until) -> None:
+    app, link = opened
     app.store.change(add_single=False)
     open_picture()
     app.look()
@@ -159,8 +159,8 @@ def test_accepting_a_result_takes_the_overlay_away(desk, window, until) -> None:
     assert not app.session.mask_shown
 
 
-def test_esc_on_the_canvas_takes_the_overlay_away(desk, window, until) -> None:
-    app, link = desk
+def test_esc_on_the_canvas_takes_the_overlay_away(opened, window, until) -> None:
+    app, link = opened
     open_picture()
     find(app, link, until)
     none = QtCore.Qt.KeyboardModifier.NoModifier
@@ -170,8 +170,8 @@ def test_esc_on_the_canvas_takes_the_overlay_away(desk, window, until) -> None:
     assert not app.session.mask_shown
 
 
-def test_choosing_another_layer_takes_the_overlay_away(desk, window, until) -> None:
-    app, link = desk
+def test_choosing_another_layer_takes_the_overlay_away(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     other = document.createNode("other", "paintlayer")
     document.rootNode().addChildNode(other, None)
@@ -192,8 +192,8 @@ def repaint(document: fake_krita.Document, value: int) -> bytes:
 OUTDATED = "'Background' was changed since its mask was found. Find the mask again, or undo."
 
 
-def test_painting_on_the_layer_takes_the_overlay_away_and_undoing_it_brings_it_back(desk, window, until) -> None:
-    app, link = desk
+def test_painting_on_the_layer_takes_the_overlay_away_and_undoing_it_brings_it_back(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     before = repaint(document, 77)
@@ -206,8 +206,8 @@ def test_painting_on_the_layer_takes_the_overlay_away_and_undoing_it_brings_it_b
     assert red_at(window, *INSIDE)
 
 
-def test_a_mask_that_is_out_of_date_is_not_drawn_for_a_moved_slider(desk, window, until) -> None:
-    app, link = desk
+def test_a_mask_that_is_out_of_date_is_not_drawn_for_a_moved_slider(opened, window, until) -> None:
+    app, link = opened
     find_and_outdate(app, link, until)
     app.session.notice = None
     app.session.change_inputs(threshold=0.3)
@@ -217,8 +217,8 @@ def test_a_mask_that_is_out_of_date_is_not_drawn_for_a_moved_slider(desk, window
     assert overlays(window) == []
 
 
-def test_an_edit_after_painting_searches_the_layer_as_it_now_is(desk, window, until) -> None:
-    app, link = desk
+def test_an_edit_after_painting_searches_the_layer_as_it_now_is(opened, window, until) -> None:
+    app, link = opened
     find_and_outdate(app, link, until)
     searched = link.last.picture
     app.edit_layer()
@@ -227,8 +227,8 @@ def test_an_edit_after_painting_searches_the_layer_as_it_now_is(desk, window, un
     assert link.last.picture != searched
 
 
-def test_a_mask_that_was_hidden_stays_hidden_when_the_painting_is_undone(desk, window, until) -> None:
-    app, link = desk
+def test_a_mask_that_was_hidden_stays_hidden_when_the_painting_is_undone(opened, window, until) -> None:
+    app, link = opened
     document, before = find_and_outdate(app, link, until)
     app.cancel()
     assert app.session.notice is None
@@ -245,8 +245,8 @@ def find_and_outdate(app: App, link: ScriptedLink, until: Callable[..., None]) -
     return document, before
 
 
-def test_painting_on_another_layer_leaves_the_overlay(desk, window, until) -> None:
-    app, link = desk
+def test_painting_on_another_layer_leaves_the_overlay(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     other = document.createNode("other", "paintlayer")
     document.rootNode().addChildNode(other, None)
@@ -261,8 +261,8 @@ def test_painting_on_another_layer_leaves_the_overlay(desk, window, until) -> No
     assert len(overlays(window)) == 1
 
 
-def test_the_overlay_moves_with_its_layer(desk, window, until) -> None:
-    app, link = desk
+def test_the_overlay_moves_with_its_layer(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     document.activeNode().move(20, 0)
@@ -270,8 +270,8 @@ def test_the_overlay_moves_with_its_layer(desk, window, until) -> None:
     assert not red_at(window, 12, INSIDE[1])
 
 
-def test_the_overlay_is_as_large_as_the_canvas_and_lets_the_mouse_through(desk, window, until) -> None:
-    app, link = desk
+def test_the_overlay_is_as_large_as_the_canvas_and_lets_the_mouse_through(opened, window, until) -> None:
+    app, link = opened
     open_picture()
     find(app, link, until)
     window.qwindow().resize(500, 350)
@@ -281,8 +281,8 @@ def test_the_overlay_is_as_large_as_the_canvas_and_lets_the_mouse_through(desk, 
     assert window.controller.canvas.childAt(middle) is None
 
 
-def test_without_a_canvas_that_is_known_the_artist_is_told_of_another_form(desk, window, until, monkeypatch) -> None:
-    app, link = desk
+def test_without_a_canvas_that_is_known_the_artist_is_told_of_another_form(opened, window, until, monkeypatch) -> None:
+    app, link = opened
     open_picture()
     monkeypatch.setattr("diffedit.canvas.canvas_view.CANVAS_CLASSES", ())
     app.look()
@@ -295,8 +295,8 @@ def test_without_a_canvas_that_is_known_the_artist_is_told_of_another_form(desk,
     assert not app.session.mask_shown
 
 
-def test_changing_the_form_takes_the_overlay_away_and_selects_instead(desk, window, until) -> None:
-    app, link = desk
+def test_changing_the_form_takes_the_overlay_away_and_selects_instead(opened, window, until) -> None:
+    app, link = opened
     document = open_picture()
     find(app, link, until)
     app.store.change(mask_form="selection")

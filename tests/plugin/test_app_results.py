@@ -12,7 +12,7 @@ from diffedit.model.settings import Store
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     return make_app(store)
 
 
@@ -34,8 +34,8 @@ def states(app) -> list[str]:
     return [variation.state for variation in app.session.variations]
 
 
-def test_several_results_wait_and_nothing_is_changed_before_one_is_chosen(desk, until) -> None:
-    app, link = desk
+def test_several_results_wait_and_nothing_is_changed_before_one_is_chosen(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=3)
     assert states(app) == ["waiting"] * 3
@@ -43,8 +43,8 @@ def test_several_results_wait_and_nothing_is_changed_before_one_is_chosen(desk, 
     assert layer_names(document) == ["Background"]
 
 
-def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer(desk, until) -> None:
-    app, link = desk
+def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=3)
     app.results.show(app.session, 1)
@@ -60,8 +60,8 @@ def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer
     assert layer_names(document) == ["Background", "a horse → a zebra (42)"]
 
 
-def test_accept_without_a_look_adds_the_chosen_one(desk, until) -> None:
-    app, link = desk
+def test_accept_without_a_look_adds_the_chosen_one(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     app.results.accept(app.session)
@@ -69,8 +69,8 @@ def test_accept_without_a_look_adds_the_chosen_one(desk, until) -> None:
     assert layer_names(document) == ["Background", "a horse → a zebra (40)"]
 
 
-def test_after_one_was_accepted_another_may_be_added_too(desk, until) -> None:
-    app, link = desk
+def test_after_one_was_accepted_another_may_be_added_too(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     app.results.accept(app.session)
@@ -80,8 +80,8 @@ def test_after_one_was_accepted_another_may_be_added_too(desk, until) -> None:
     assert len(layer_names(document)) == 3
 
 
-def test_discard_takes_the_shown_result_away_and_leaves_what_was_accepted(desk, until) -> None:
-    app, link = desk
+def test_discard_takes_the_shown_result_away_and_leaves_what_was_accepted(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     app.results.accept(app.session)
@@ -93,8 +93,8 @@ def test_discard_takes_the_shown_result_away_and_leaves_what_was_accepted(desk, 
     assert layer_names(document) == ["Background", "a horse → a zebra (40)"]
 
 
-def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(desk, until) -> None:
-    app, link = desk
+def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     app.results.show(app.session, 0)
@@ -105,8 +105,8 @@ def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(desk, unt
     assert layer_names(document) == ["Background", "a horse → a zebra (41)"]
 
 
-def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(desk, until) -> None:
-    app, link = desk
+def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     first = link.last
@@ -122,8 +122,8 @@ def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(desk, until) ->
     assert app.session.selected == 2
 
 
-def test_single_results_wait_too_when_the_artist_wants_to_be_asked(desk, until) -> None:
-    app, link = desk
+def test_single_results_wait_too_when_the_artist_wants_to_be_asked(opened, until) -> None:
+    app, link = opened
     app.store.change(add_single=False)
     document = open_picture()
     edit(app, link, until, document)
@@ -131,8 +131,8 @@ def test_single_results_wait_too_when_the_artist_wants_to_be_asked(desk, until) 
     assert layer_names(document) == ["Background"]
 
 
-def test_thumbnails_show_the_edit_in_its_surroundings(desk, until) -> None:
-    app, link = desk
+def test_thumbnails_show_the_edit_in_its_surroundings(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     for index, variation in enumerate(app.session.variations):
@@ -142,8 +142,8 @@ def test_thumbnails_show_the_edit_in_its_surroundings(desk, until) -> None:
         assert picture.width() > 20
 
 
-def test_what_the_backend_notes_is_told(desk, until) -> None:
-    app, link = desk
+def test_what_the_backend_notes_is_told(opened, until) -> None:
+    app, link = opened
     document = open_picture()
     app.look()
     app.session.change_inputs(source="a horse", target="a zebra")
@@ -154,8 +154,8 @@ def test_what_the_backend_notes_is_told(desk, until) -> None:
     assert app.session.notice.sentence == "97 % was found."
 
 
-def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(desk, until, store) -> None:
-    app, link = desk
+def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(opened, until, store) -> None:
+    app, link = opened
     document = open_picture()
     edit(app, link, until, document, strength=0.65)
     kept = annotations.read_history(document)
@@ -169,8 +169,8 @@ def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(d
     assert (inputs.strength, inputs.seed, inputs.seed_locked) == (0.65, 40, True)
 
 
-def test_a_history_of_another_version_is_told_and_left_as_it_is_until_the_next_edit(desk) -> None:
-    app, _ = desk
+def test_a_history_of_another_version_is_told_and_left_as_it_is_until_the_next_edit(opened) -> None:
+    app, _ = opened
     document = open_picture()
     annotations.write_history(document, b'{"format": 99, "edits": []}')
     app.look()
@@ -179,8 +179,8 @@ def test_a_history_of_another_version_is_told_and_left_as_it_is_until_the_next_e
     assert annotations.read_history(document) == b'{"format": 99, "edits": []}'
 
 
-def test_words_and_sliders_are_there_for_the_next_picture(desk, until) -> None:
-    app, link = desk
+def test_words_and_sliders_are_there_for_the_next_picture(opened, until) -> None:
+    app, link = opened
     document = open_picture("first")
     edit(app, link, until, document, quality="fine", negative="blurry")
     open_picture("second")

@@ -7,8 +7,8 @@ import dataclasses
 import fake_krita
 import pytest
 from apps import READY, make_app, open_picture
-from diffedit.backend.payload import JobResult, LinkState
 from diffedit.model import prompts
+from diffedit.model.payload import JobResult, LinkState
 from diffedit.model.prompts import Suggestions
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
@@ -24,7 +24,7 @@ def able(*capabilities: str) -> LinkState:
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     panel = EditPanel(app)
     panel.resize(260, 700)
@@ -47,8 +47,8 @@ def offered(panel: EditPanel, field: str) -> list[str]:
     return [box.list.item(i).text() for i in range(box.list.count())] if box.isVisible() else []
 
 
-def test_wordings_of_the_text_are_asked_for_without_a_picture_and_one_click_takes_one(desk) -> None:
-    app, link, panel = desk
+def test_wordings_of_the_text_are_asked_for_without_a_picture_and_one_click_takes_one(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
     assert (link.last.request.task, link.last.request.source) == ("suggest", "a zebra")
@@ -67,8 +67,8 @@ def test_wordings_of_the_text_are_asked_for_without_a_picture_and_one_click_take
     assert offered(panel, "target") == []
 
 
-def test_all_of_them_are_taken_as_wordings_behind_the_artists_own(desk) -> None:
-    app, link, panel = desk
+def test_all_of_them_are_taken_as_wordings_behind_the_artists_own(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(source="a horse")
     panel.suggest_source.click()
     answer(link, "a mare", "a stallion")
@@ -83,8 +83,8 @@ def test_more_than_a_text_has_room_for_is_left_out() -> None:
     assert Suggestions("source", (long, "mare"), "a horse", True).together == "a horse | mare"
 
 
-def test_captions_of_the_layer_are_offered_for_an_empty_first_text(desk, until) -> None:
-    app, link, panel = desk
+def test_captions_of_the_layer_are_offered_for_an_empty_first_text(opened, until) -> None:
+    app, link, panel = opened
     panel.suggest_source.click()
     until(lambda: link.payloads)
     assert (link.last.request.task, link.last.request.variations) == ("describe", prompts.MOST_SUGGESTIONS)
@@ -94,8 +94,8 @@ def test_captions_of_the_layer_are_offered_for_an_empty_first_text(desk, until) 
     assert not panel.words["source"].all.isVisible()
 
 
-def test_without_a_language_model_the_first_text_is_offered_captions_and_the_second_a_sentence(desk, until) -> None:
-    app, link, panel = desk
+def test_without_a_language_model_the_first_text_is_offered_captions_and_the_second_a_sentence(opened, until) -> None:
+    app, link, panel = opened
     link.become(able(DESCRIBE))
     app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
@@ -106,23 +106,23 @@ def test_without_a_language_model_the_first_text_is_offered_captions_and_the_sec
     assert link.last.request.task == "describe"
 
 
-def test_an_empty_second_text_is_said(desk) -> None:
-    app, link, panel = desk
+def test_an_empty_second_text_is_said(opened) -> None:
+    app, link, panel = opened
     panel.suggest_target.click()
     assert app.session.notice.sentence.startswith("Write a word or two first")
     assert not link.payloads
 
 
-def test_without_a_backend_it_says_so(desk) -> None:
-    app, link, panel = desk
+def test_without_a_backend_it_says_so(opened) -> None:
+    app, link, panel = opened
     link.become(LinkState("down", "", True, None, LinkError("x")))
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     assert app.session.notice.sentence.startswith("No backend is running.")
 
 
-def test_weights_that_are_gone_and_no_words_at_all_are_told(desk) -> None:
-    app, link, panel = desk
+def test_weights_that_are_gone_and_no_words_at_all_are_told(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     link.report(Failed(ModelError("The language model 'x' is incomplete or damaged. Download it again.")))
@@ -134,8 +134,8 @@ def test_weights_that_are_gone_and_no_words_at_all_are_told(desk) -> None:
     assert app.session.inputs.target == "a zebra"
 
 
-def test_try_again_asks_for_words_again_and_not_for_an_edit(desk) -> None:
-    app, link, panel = desk
+def test_try_again_asks_for_words_again_and_not_for_an_edit(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(source="a horse", target="a zebra")
     panel.suggest_target.click()
     link.report(Failed(WorkerDiedError("The worker ended.")))
@@ -143,8 +143,8 @@ def test_try_again_asks_for_words_again_and_not_for_an_edit(desk) -> None:
     assert [payload.request.task for payload in link.payloads] == ["suggest", "suggest"]
 
 
-def test_escape_puts_the_words_away(desk) -> None:
-    app, link, panel = desk
+def test_escape_puts_the_words_away(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     answer(link, "the zebra")
@@ -152,8 +152,8 @@ def test_escape_puts_the_words_away(desk) -> None:
     assert offered(panel, "target") == []
 
 
-def test_ctrl_space_asks_and_tab_goes_from_the_text_into_the_list(desk) -> None:
-    app, link, panel = desk
+def test_ctrl_space_asks_and_tab_goes_from_the_text_into_the_list(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     key, control = QtCore.Qt.Key.Key_Space, QtCore.Qt.KeyboardModifier.ControlModifier
     QtWidgets.QApplication.sendEvent(panel.target.edit, QtGui.QKeyEvent(QtCore.QEvent.Type.KeyPress, key, control, " "))
@@ -169,8 +169,8 @@ def test_ctrl_space_asks_and_tab_goes_from_the_text_into_the_list(desk) -> None:
     assert places == sorted(places)
 
 
-def test_words_for_one_picture_are_not_shown_beside_another(desk) -> None:
-    app, link, panel = desk
+def test_words_for_one_picture_are_not_shown_beside_another(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     open_picture("second")
@@ -179,8 +179,8 @@ def test_words_for_one_picture_are_not_shown_beside_another(desk) -> None:
     assert offered(panel, "target") == []
 
 
-def test_the_list_fits_into_260_px(desk) -> None:
-    app, link, panel = desk
+def test_the_list_fits_into_260_px(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
     answer(link, "a zebra that is standing alone on a wide meadow of yellow grass in the evening", "the zebra")

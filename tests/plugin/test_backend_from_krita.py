@@ -14,9 +14,8 @@ from apps import make_app, open_picture
 from diffedit.app import App
 from diffedit.backend.connection_test import ConnectionTest
 from diffedit.backend.local_backend import LocalBackend, find_program
-from diffedit.model.diagnostics import report
 from diffedit.model.settings import Store
-from diffedit.ui.dialogs.diagnostics import DiagnosticsDialog
+from diffedit.ui.dialogs.diagnostics import DiagnosticsDialog, report
 from diffedit.ui.dialogs.settings_dialog import SettingsDialog
 from diffedit_protocol.connection import Connection, KeyPair
 

@@ -1,4 +1,4 @@
-"""The courier's thread against the real server process, with a worker that follows a script instead of a model."""
+"""The client thread against the real server process, with a worker that follows a script instead of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from time import monotonic
 
 import pytest
 from diffedit.backend.client_thread import ClientThread
-from diffedit.backend.payload import JobPayload
+from diffedit.model.payload import JobPayload
 from diffedit_protocol.connection import Connection, KeyPair
 from diffedit_protocol.messages import Cancelled, EditRequest, Failed, Preview, Progress, Started
 from diffedit_protocol.requests import new_job_id
@@ -101,7 +101,7 @@ def payload(script: str, **fields: object) -> JobPayload:
     return JobPayload(new_job_id(), EditRequest(script, "a zebra", **fields), WIDTH, HEIGHT, 3, PICTURE)
 
 
-def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_link, until) -> None:
+def test_a_payload_runs_and_its_result_arrives_with_its_pixels(backend, make_link, until) -> None:
     link, listener = make_link()
     until(lambda: link.state.kind == "ready")
     assert link.state.info.models[0].name == "script"
@@ -117,7 +117,7 @@ def test_an_errand_runs_and_its_result_arrives_with_its_pixels(backend, make_lin
     assert [e.step for e in listener.events[sent.job] if isinstance(e, Progress) and e.stage == "editing"] == [1, 2, 3]
 
 
-def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_arrival_says_so(backend, make_link, until) -> None:
+def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_result_says_so(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = payload("asked", detail=True, matting=True)
     link.submit(sent)
@@ -127,7 +127,7 @@ def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_arrival_says_so(ba
     assert result.left_out == ("matting",)
 
 
-def test_an_errand_that_was_given_before_there_is_a_backend_runs_when_one_starts(home, make_link, until) -> None:
+def test_a_payload_that_was_given_before_there_is_a_backend_runs_when_one_starts(home, make_link, until) -> None:
     link, listener = make_link()
     until(lambda: link.state.kind == "down")
     sent = payload("steps=1")
@@ -148,7 +148,7 @@ def test_a_backend_that_stays_away_is_told_of_once(home, make_link, until) -> No
     assert listener.states == ["down"]
 
 
-def test_cancel_ends_a_running_errand_at_its_next_step(backend, make_link, until) -> None:
+def test_cancel_ends_a_running_job_at_its_next_step(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = payload("steps=500 pause=0.02")
     link.submit(sent)
@@ -169,7 +169,7 @@ def test_cancel_without_a_backend_is_told_at_once(home, make_link, until) -> Non
     until(lambda: isinstance(listener.last(sent.job), Cancelled), seconds=2)
 
 
-def test_two_errands_are_carried_side_by_side(home, make_link, until) -> None:
+def test_two_payloads_are_carried_side_by_side(home, make_link, until) -> None:
     backend = Backend(workers=2)
     try:
         link, listener = make_link()
@@ -186,7 +186,7 @@ def test_two_errands_are_carried_side_by_side(home, make_link, until) -> None:
         backend.stop()
 
 
-def test_a_worker_that_dies_is_told_and_the_next_errand_works(backend, make_link, until) -> None:
+def test_a_worker_that_dies_is_reported_and_the_next_job_works(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = payload("die=1")
     link.submit(sent)
@@ -254,7 +254,7 @@ def test_reconnect_takes_new_settings_at_once(home, make_link, until) -> None:
         backend.stop()
 
 
-def test_stopping_in_the_middle_of_an_errand_takes_less_than_a_second(backend, make_link, until) -> None:
+def test_stopping_in_the_middle_of_a_job_takes_less_than_a_second(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = payload("steps=500 pause=0.02")
     link.submit(sent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fake_krita
 import pytest
 from apps import READY, layer_names, make_app, open_picture, square
-from diffedit.backend.payload import LinkState
+from diffedit.model.payload import LinkState
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
 from diffedit.translation import LANGUAGES, use_language
@@ -20,7 +20,7 @@ SHIFT = QtCore.Qt.KeyboardModifier.ShiftModifier
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     panel = EditPanel(app)
     panel.resize(NARROW, 700)
@@ -45,14 +45,14 @@ def words(panel: EditPanel) -> None:
     write(panel.target.edit, "a zebra")
 
 
-def test_what_is_typed_is_what_is_asked_for(desk) -> None:
-    app, _, panel = desk
+def test_what_is_typed_is_what_is_asked_for(opened) -> None:
+    app, _, panel = opened
     words(panel)
     assert (app.session.inputs.source, app.session.inputs.target) == ("a horse", "a zebra")
 
 
-def test_enter_edits_and_shift_enter_finds_the_mask(desk, until) -> None:
-    app, link, panel = desk
+def test_enter_edits_and_shift_enter_finds_the_mask(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -66,8 +66,8 @@ def test_enter_edits_and_shift_enter_finds_the_mask(desk, until) -> None:
     assert "\n" not in panel.source.edit.toPlainText()
 
 
-def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(desk, until) -> None:
-    app, link, panel = desk
+def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -87,8 +87,8 @@ def test_edit_becomes_cancel_with_a_bar_a_preview_and_words(desk, until) -> None
     assert not panel.run.cancel.isEnabled()
 
 
-def test_escape_in_the_docker_cancels(desk, until) -> None:
-    app, link, panel = desk
+def test_escape_in_the_docker_cancels(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -102,8 +102,8 @@ def test_escape_in_the_docker_cancels(desk, until) -> None:
     assert link.cancelled == [link.last.job]
 
 
-def test_a_long_text_grows_to_four_lines_and_then_scrolls(desk) -> None:
-    _, _, panel = desk
+def test_a_long_text_grows_to_four_lines_and_then_scrolls(opened) -> None:
+    _, _, panel = opened
     edit = panel.source.edit
     one = edit.height()
     edit.setPlainText("a bay horse with a white star that runs")
@@ -112,24 +112,24 @@ def test_a_long_text_grows_to_four_lines_and_then_scrolls(desk) -> None:
     assert one < few < edit.height() <= 4 * edit.fontMetrics().lineSpacing() + 20
 
 
-def test_pasted_lines_become_one(desk) -> None:
-    app, _, panel = desk
+def test_pasted_lines_become_one(opened) -> None:
+    app, _, panel = opened
     data = QtCore.QMimeData()
     data.setText("a horse\n  on grass\n")
     panel.source.edit.insertFromMimeData(data)
     assert app.session.inputs.source == "a horse on grass"
 
 
-def test_the_swap_button_turns_the_words_round(desk) -> None:
-    _, _, panel = desk
+def test_the_swap_button_turns_the_words_round(opened) -> None:
+    _, _, panel = opened
     words(panel)
     button = next(b for b in panel.findChildren(QtWidgets.QToolButton) if b.toolTip() == "Swap the two texts")
     button.click()
     assert (panel.source.edit.toPlainText(), panel.target.edit.toPlainText()) == ("a zebra", "a horse")
 
 
-def test_sliders_and_boxes_move_together_and_tell_the_session(desk) -> None:
-    app, _, panel = desk
+def test_sliders_and_boxes_move_together_and_tell_the_session(opened) -> None:
+    app, _, panel = opened
     panel.edit.strength.slider.setValue(10)
     assert panel.edit.strength.box.value() == pytest.approx(0.5)
     assert app.session.inputs.strength == pytest.approx(0.5)
@@ -138,8 +138,8 @@ def test_sliders_and_boxes_move_together_and_tell_the_session(desk) -> None:
     assert app.session.inputs.grow == -12
 
 
-def test_the_automatic_threshold_is_shown_and_comes_back(desk, until) -> None:
-    app, link, panel = desk
+def test_the_automatic_threshold_is_shown_and_comes_back(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -155,8 +155,8 @@ def test_the_automatic_threshold_is_shown_and_comes_back(desk, until) -> None:
     assert panel.mask.threshold.value == pytest.approx(0.42)
 
 
-def test_the_headings_tell_what_is_folded_away(desk, until) -> None:
-    app, link, panel = desk
+def test_the_headings_tell_what_is_folded_away(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -168,16 +168,16 @@ def test_the_headings_tell_what_is_folded_away(desk, until) -> None:
     assert panel.parts["edit"].fold.note.toolTip() == "Fine · 3×"
 
 
-def test_seeds_up_to_the_largest_are_shown_as_they_are(desk) -> None:
-    app, _, panel = desk
+def test_seeds_up_to_the_largest_are_shown_as_they_are(opened) -> None:
+    app, _, panel = opened
     app.session.change_inputs(seed=4294967295)
     assert panel.edit.seed.text() == "4294967295"
     panel.edit.seed.setValue(3000000000)
     assert app.session.inputs.seed == 3000000000
 
 
-def test_folds_are_remembered(desk, store: Store) -> None:
-    _, _, panel = desk
+def test_folds_are_remembered(opened, store: Store) -> None:
+    _, _, panel = opened
     fold = panel.parts["mask"].fold
     fold.heading.click()
     assert "mask" in Store().settings.unfolded
@@ -185,8 +185,8 @@ def test_folds_are_remembered(desk, store: Store) -> None:
     assert "mask" not in Store().settings.unfolded
 
 
-def test_presets_keep_words_and_sliders_and_are_used_and_deleted(desk) -> None:
-    app, _, panel = desk
+def test_presets_keep_words_and_sliders_and_are_used_and_deleted(opened) -> None:
+    app, _, panel = opened
     words(panel)
     app.session.change_inputs(strength=0.35, seed=7)
     panel.edit.presets.setEditText("stripes")
@@ -201,8 +201,8 @@ def test_presets_keep_words_and_sliders_and_are_used_and_deleted(desk) -> None:
     assert panel.edit.presets.count() == 0
 
 
-def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
-    app, link, panel = desk
+def test_tiles_show_accept_and_ask_for_more(opened, until) -> None:
+    app, link, panel = opened
     document = open_picture()
     app.look()
     words(panel)
@@ -225,8 +225,8 @@ def test_tiles_show_accept_and_ask_for_more(desk, until) -> None:
     until(lambda: len(link.payloads) == 2)
 
 
-def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until) -> None:
-    app, link, panel = desk
+def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -241,8 +241,8 @@ def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(desk, until
     assert chosen.pixelColor(1, middle) == panel.palette().color(QtGui.QPalette.ColorRole.Highlight)
 
 
-def test_the_history_offers_its_settings_again(desk, until) -> None:
-    app, link, panel = desk
+def test_the_history_offers_its_settings_again(opened, until) -> None:
+    app, link, panel = opened
     document = open_picture()
     app.look()
     words(panel)
@@ -258,8 +258,8 @@ def test_the_history_offers_its_settings_again(desk, until) -> None:
     assert panel.source.edit.toPlainText() == "a horse"
 
 
-def test_earlier_texts_are_offered(desk, until) -> None:
-    app, link, panel = desk
+def test_earlier_texts_are_offered(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -272,8 +272,8 @@ def test_earlier_texts_are_offered(desk, until) -> None:
     assert app.session.inputs.source == "a horse"
 
 
-def test_a_notice_offers_its_ways_out_and_can_be_dismissed(desk) -> None:
-    app, link, panel = desk
+def test_a_notice_offers_its_ways_out_and_can_be_dismissed(opened) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     link.become(LinkState("down", "", True, None, LinkError("No backend is running.")))
@@ -289,8 +289,8 @@ def test_a_notice_offers_its_ways_out_and_can_be_dismissed(desk) -> None:
     assert not panel.notice.isVisible()
 
 
-def test_the_menu_of_the_status_line_chooses_the_model(desk) -> None:
-    app, _, panel = desk
+def test_the_menu_of_the_status_line_chooses_the_model(opened) -> None:
+    app, _, panel = opened
     menu = panel.status.menu()
     next(action for action in menu.actions() if action.text() == "bundled").trigger()
     assert app.settings.model == "bundled"
@@ -299,8 +299,8 @@ def test_the_menu_of_the_status_line_chooses_the_model(desk) -> None:
     assert texts[-2:] == ["Settings…", "Diagnostics…"]
 
 
-def test_another_picture_shows_its_own_edit(desk, until) -> None:
-    app, link, panel = desk
+def test_another_picture_shows_its_own_edit(opened, until) -> None:
+    app, link, panel = opened
     first = open_picture("first")
     app.look()
     words(panel)
@@ -342,8 +342,8 @@ def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, lang
     panel.close()
 
 
-def test_tab_walks_from_the_words_down(desk) -> None:
-    _, _, panel = desk
+def test_tab_walks_from_the_words_down(opened) -> None:
+    _, _, panel = opened
     for part in panel.parts.values():
         part.fold.unfold()
     order, widget = [], panel.source.edit
@@ -355,8 +355,8 @@ def test_tab_walks_from_the_words_down(desk) -> None:
     assert places == sorted(places)
 
 
-def test_everything_that_can_be_used_says_what_it_is_for(desk) -> None:
-    _, _, panel = desk
+def test_everything_that_can_be_used_says_what_it_is_for(opened) -> None:
+    _, _, panel = opened
     kinds = (QtWidgets.QAbstractButton, QtWidgets.QSlider, QtWidgets.QAbstractSpinBox, QtWidgets.QPlainTextEdit)
     silent = []
     for kind in kinds:
@@ -368,7 +368,7 @@ def test_everything_that_can_be_used_says_what_it_is_for(desk) -> None:
 
 
 @pytest.mark.parametrize(("window", "text"), [("#2d2d2d", "#dddddd"), ("#f0f0f0", "#202020")], ids=["dark", "bright"])
-def test_icons_are_drawn_in_the_themes_own_colour(desk, window: str, text: str, application) -> None:
+def test_icons_are_drawn_in_the_themes_own_colour(opened, window: str, text: str, application) -> None:
     from diffedit.ui.docker.icons import icon
 
     before = application.palette()
@@ -384,8 +384,8 @@ def test_icons_are_drawn_in_the_themes_own_colour(desk, window: str, text: str, 
         application.setPalette(before)
 
 
-def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(desk, until) -> None:
-    app, link, panel = desk
+def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)
@@ -403,8 +403,8 @@ def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(
     assert panel.history.list.height() < 3 * panel.history.list.sizeHintForRow(0)
 
 
-def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(desk, until) -> None:
-    app, link, panel = desk
+def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(opened, until) -> None:
+    app, link, panel = opened
     open_picture()
     app.look()
     words(panel)

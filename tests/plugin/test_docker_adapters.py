@@ -8,10 +8,10 @@ import json
 import fake_krita
 import pytest
 from apps import READY, make_app, open_picture, square
-from diffedit.backend.payload import LinkState
 from diffedit.model import prompts
 from diffedit.model.history import decode, encode
 from diffedit.model.inputs import EditInputs
+from diffedit.model.payload import LinkState
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
 from diffedit.ui.docker.panel import EditPanel
@@ -29,7 +29,7 @@ def backend(*adapters: AdapterInfo, host: str = "") -> LinkState:
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     panel = EditPanel(app)
     panel.resize(260, 900)
@@ -60,8 +60,8 @@ def listed(panel: EditPanel) -> dict[str, bool]:
     return {choice.itemText(i): choice.model().item(i).isEnabled() for i in range(choice.count())}
 
 
-def test_a_part_of_a_name_and_enter_add_it_and_an_edit_asks_for_it_with_its_weight(desk, until) -> None:
-    app, link, panel = desk
+def test_a_part_of_a_name_and_enter_add_it_and_an_edit_asks_for_it_with_its_weight(opened, until) -> None:
+    app, link, panel = opened
     add(panel, "IN")
     (line,) = panel.adapters.rows
     assert app.session.inputs.adapters == (Adapter("ink", 1.0),)
@@ -74,8 +74,8 @@ def test_a_part_of_a_name_and_enter_add_it_and_an_edit_asks_for_it_with_its_weig
     assert link.last.request.adapters == (Adapter("ink", 0.7),)
 
 
-def test_a_search_and_one_more_variation_wear_them_too_and_a_description_does_not(desk, until) -> None:
-    app, link, _ = desk
+def test_a_search_and_one_more_variation_wear_them_too_and_a_description_does_not(opened, until) -> None:
+    app, link, _ = opened
     app.session.change_inputs(adapters=(Adapter("ink", 0.5),), variations=2)
     app.find_mask()
     until(lambda: len(link.payloads) == 1)
@@ -95,8 +95,8 @@ def test_a_search_and_one_more_variation_wear_them_too_and_a_description_does_no
     assert link.last.request.adapters == ()
 
 
-def test_only_what_fits_the_model_can_be_chosen_and_another_model_changes_that(desk) -> None:
-    app, _, panel = desk
+def test_only_what_fits_the_model_can_be_chosen_and_another_model_changes_that(opened) -> None:
+    app, _, panel = opened
     assert listed(panel) == {"ink": True, "toy": True, "wide": False, "broken": False}
     add(panel, "wide")
     assert app.session.inputs.adapters == ()
@@ -105,8 +105,8 @@ def test_only_what_fits_the_model_can_be_chosen_and_another_model_changes_that(d
     assert listed(panel) == {"ink": False, "toy": False, "wide": True, "broken": False}
 
 
-def test_one_that_was_chosen_leaves_the_list_and_comes_back_when_it_is_removed(desk) -> None:
-    app, _, panel = desk
+def test_one_that_was_chosen_leaves_the_list_and_comes_back_when_it_is_removed(opened) -> None:
+    app, _, panel = opened
     add(panel, "toy")
     assert "toy" not in listed(panel)
     panel.adapters.rows[0].remove.click()
@@ -115,8 +115,8 @@ def test_one_that_was_chosen_leaves_the_list_and_comes_back_when_it_is_removed(d
     assert panel.adapters.rows == []
 
 
-def test_several_names_with_the_typed_letters_are_shown_instead_of_guessed(desk) -> None:
-    app, link, panel = desk
+def test_several_names_with_the_typed_letters_are_shown_instead_of_guessed(opened) -> None:
+    app, link, panel = opened
     link.become(backend(INK, dataclasses.replace(INK, name="pink")))
     add(panel, "nk")
     assert app.session.inputs.adapters == ()
@@ -124,8 +124,8 @@ def test_several_names_with_the_typed_letters_are_shown_instead_of_guessed(desk)
     assert app.session.inputs.adapters == (Adapter("ink"),)
 
 
-def test_the_row_of_a_learned_word_says_it_until_a_text_has_it(desk) -> None:
-    app, _, panel = desk
+def test_the_row_of_a_learned_word_says_it_until_a_text_has_it(opened) -> None:
+    app, _, panel = opened
     add(panel, "toy")
     (line,) = panel.adapters.rows
     assert line.remark.text() == "Write <toy> in a text: only then it counts."
@@ -133,8 +133,8 @@ def test_the_row_of_a_learned_word_says_it_until_a_text_has_it(desk) -> None:
     assert line.remark.isHidden()
 
 
-def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_the_list(desk, until) -> None:
-    app, link, panel = desk
+def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_the_list(opened, until) -> None:
+    app, link, panel = opened
     app.session.change_inputs(adapters=(Adapter("ink", 0.7), Adapter("wash")))
     panel.run.edit.click()
     assert app.session.notice.sentence == (
@@ -161,22 +161,22 @@ def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_th
         ("broken", "The file of 'broken' is damaged."),
     ],
 )
-def test_what_cannot_be_used_is_told_with_the_way_out(desk, name: str, sentence: str) -> None:
-    app, link, panel = desk
+def test_what_cannot_be_used_is_told_with_the_way_out(opened, name: str, sentence: str) -> None:
+    app, link, panel = opened
     app.session.change_inputs(adapters=(Adapter(name),))
     panel.run.edit.click()
     assert app.session.notice.sentence.startswith(sentence)
     assert not link.payloads
 
 
-def test_an_older_backend_tells_names_alone_and_they_can_be_chosen(desk) -> None:
-    _, link, panel = desk
+def test_an_older_backend_tells_names_alone_and_they_can_be_chosen(opened) -> None:
+    _, link, panel = opened
     link.become(dataclasses.replace(READY, info=dataclasses.replace(READY.info, adapters=("ink", "toy"))))
     assert listed(panel) == {"ink": True, "toy": True}
 
 
-def test_nothing_there_is_told_with_what_to_do(desk) -> None:
-    _, link, panel = desk
+def test_nothing_there_is_told_with_what_to_do(opened) -> None:
+    _, link, panel = opened
     link.become(backend())
     assert panel.adapters.hint.text().endswith("put .safetensors files into the folder, then look again.")
     assert panel.adapters.folder.isVisible()
@@ -188,16 +188,16 @@ def test_nothing_there_is_told_with_what_to_do(desk) -> None:
     assert link.reconnects == 1
 
 
-def test_the_folder_is_made_and_opened(desk, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
-    monkeypatch.setattr(QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
-    desk[2].adapters.folder.click()
-    assert opened == [str(store.folder / "adapters")]
+def test_the_folder_is_made_and_opened(opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = []
+    monkeypatch.setattr(QtGui.QDesktopServices, "openUrl", lambda url: urls.append(url.toLocalFile()))
+    opened[2].adapters.folder.click()
+    assert urls == [str(store.folder / "adapters")]
     assert (store.folder / "adapters").is_dir()
 
 
-def test_history_presets_and_the_last_edit_keep_them(desk, store: Store, until) -> None:
-    app, link, panel = desk
+def test_history_presets_and_the_last_edit_keep_them(opened, store: Store, until) -> None:
+    app, link, panel = opened
     worn = (Adapter("ink", 0.7), Adapter("toy", -0.5))
     app.session.change_inputs(adapters=worn)
     prompts.save_preset(store, "inked", app.session.inputs)
@@ -228,8 +228,8 @@ def test_a_history_with_a_bad_adapter_is_refused_as_such(adapters: list[dict]) -
         decode(json.dumps({"format": 1, "edits": [values]}).encode())
 
 
-def test_tab_reaches_every_row_before_the_list(desk) -> None:
-    app, _, panel = desk
+def test_tab_reaches_every_row_before_the_list(opened) -> None:
+    app, _, panel = opened
     app.session.change_inputs(adapters=(Adapter("ink"), Adapter("toy")))
     order, widget = [], panel.parts["adapters"].fold.heading
     while widget not in order:
@@ -241,8 +241,8 @@ def test_tab_reaches_every_row_before_the_list(desk) -> None:
     assert order.index(panel.parts["history"].fold.heading) > places[-1]
 
 
-def test_an_arrow_key_shows_the_list_and_the_wheel_chooses_nothing(desk) -> None:
-    app, _, panel = desk
+def test_an_arrow_key_shows_the_list_and_the_wheel_chooses_nothing(opened) -> None:
+    app, _, panel = opened
     choice = panel.adapters.choice
     press(choice, QtCore.Qt.Key.Key_Down)
     assert choice.view().isVisible()
@@ -268,8 +268,8 @@ def turn(widget: QtWidgets.QWidget) -> QtGui.QWheelEvent:
     return event
 
 
-def test_the_wheel_scrolls_past_sliders_boxes_and_presets_unless_one_has_the_focus(desk, store: Store) -> None:
-    app, _, panel = desk
+def test_the_wheel_scrolls_past_sliders_boxes_and_presets_unless_one_has_the_focus(opened, store: Store) -> None:
+    app, _, panel = opened
     prompts.save_preset(store, "one", dataclasses.replace(app.session.inputs, strength=0.3))
     panel.edit._list_presets("")
     panel.parts["edit"].fold.unfold()

@@ -21,7 +21,7 @@ STATE = dataclasses.replace(READY, info=dataclasses.replace(READY.info, models=M
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     panel = EditPanel(app)
     open_picture()
@@ -37,8 +37,8 @@ def entries(panel: EditPanel) -> list[tuple[str, bool, bool]]:
     return [(a.text(), a.isChecked(), a.isEnabled()) for a in menu.actions() if a.isCheckable()]
 
 
-def test_the_menu_tells_kind_and_memory_and_greys_what_cannot_be_loaded(desk) -> None:
-    assert entries(desk[2]) == [
+def test_the_menu_tells_kind_and_memory_and_greys_what_cannot_be_loaded(opened) -> None:
+    assert entries(opened[2]) == [
         ("bundled\t51 MB", True, True),
         ("paint && ink\tSD 1 · 2.1 GB", False, True),
         ("broken\tcannot be loaded", False, False),
@@ -46,8 +46,8 @@ def test_the_menu_tells_kind_and_memory_and_greys_what_cannot_be_loaded(desk) ->
     ]
 
 
-def test_what_is_chosen_is_asked_for_and_remembered(desk, until) -> None:
-    _app, link, panel = desk
+def test_what_is_chosen_is_asked_for_and_remembered(opened, until) -> None:
+    _app, link, panel = opened
     next(a for a in panel.status.menu().actions() if a.text().startswith("paint")).trigger()
     assert panel.status.text.text_whole == "Ready · paint & ink · this machine"
     panel.run.edit.click()
@@ -56,8 +56,8 @@ def test_what_is_chosen_is_asked_for_and_remembered(desk, until) -> None:
     assert Store().settings.model == "paint & ink"
 
 
-def test_a_backend_without_the_chosen_model_says_so_and_edits_with_no_other_one(desk, until) -> None:
-    app, link, panel = desk
+def test_a_backend_without_the_chosen_model_says_so_and_edits_with_no_other_one(opened, until) -> None:
+    app, link, panel = opened
     app.choose("model:paint & ink")
     link.become(READY)
     assert panel.status.text.text_whole == "Ready · without the model 'paint & ink' · this machine"

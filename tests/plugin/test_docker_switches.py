@@ -7,9 +7,9 @@ import dataclasses
 import fake_krita
 import pytest
 from apps import READY, make_app, open_picture, square
-from diffedit.backend.payload import LinkState
 from diffedit.model import history, prompts
 from diffedit.model.inputs import EditInputs
+from diffedit.model.payload import LinkState
 from diffedit.model.progress import fraction
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
@@ -26,7 +26,7 @@ def able(*capabilities: str) -> LinkState:
 
 
 @pytest.fixture
-def desk(store: Store, krita: fake_krita.Krita):
+def opened(store: Store, krita: fake_krita.Krita):
     app, link = make_app(store)
     link.become(able(*OPTIONAL_FIELDS))
     open_picture()
@@ -49,8 +49,8 @@ def ask(app, link, until, begin) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("name", OPTIONAL_FIELDS)
-def test_a_click_asks_for_it_and_another_does_not(desk, name: str, until) -> None:
-    app, link, panel = desk
+def test_a_click_asks_for_it_and_another_does_not(opened, name: str, until) -> None:
+    app, link, panel = opened
     switch = panel.edit.switches[name]
     assert not switch.isChecked()
     switch.click()
@@ -62,8 +62,8 @@ def test_a_click_asks_for_it_and_another_does_not(desk, name: str, until) -> Non
     assert ask(app, link, until, app.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, False)
 
 
-def test_the_keyboard_reaches_the_switches_after_the_quality_and_space_turns_them(desk) -> None:
-    app, _, panel = desk
+def test_the_keyboard_reaches_the_switches_after_the_quality_and_space_turns_them(opened) -> None:
+    app, _, panel = opened
     order, widget = [], panel.source.edit
     while widget not in order:
         order.append(widget)
@@ -77,8 +77,8 @@ def test_the_keyboard_reaches_the_switches_after_the_quality_and_space_turns_the
     assert app.session.inputs.detail
 
 
-def test_a_search_is_without_them_and_one_more_takes_the_edges_that_are_there(desk, until) -> None:
-    app, link, _ = desk
+def test_a_search_is_without_them_and_one_more_takes_the_edges_that_are_there(opened, until) -> None:
+    app, link, _ = opened
     app.session.change_inputs(detail=True, matting=True, variations=2)
     assert ask(app, link, until, app.find_mask) == dict.fromkeys(OPTIONAL_FIELDS, False)
     link.finish(square())
@@ -94,8 +94,8 @@ def test_a_search_is_without_them_and_one_more_takes_the_edges_that_are_there(de
     [((), {DETAIL: "too old", MATTING: "too old"}), ((DETAIL,), {MATTING: "krita-diffedit[matting]"})],
     ids=["older", "without-pymatting"],
 )
-def test_what_the_backend_cannot_do_is_grey_says_why_and_is_not_asked_for(desk, capabilities, why, until) -> None:
-    app, link, panel = desk
+def test_what_the_backend_cannot_do_is_grey_says_why_and_is_not_asked_for(opened, capabilities, why, until) -> None:
+    app, link, panel = opened
     app.session.change_inputs(detail=True, matting=True)
     link.become(able(*capabilities))
     for name, switch in panel.edit.switches.items():
@@ -111,8 +111,8 @@ def test_what_the_backend_cannot_do_is_grey_says_why_and_is_not_asked_for(desk, 
     assert all(switch.isEnabled() and switch.isChecked() for switch in panel.edit.switches.values())
 
 
-def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(desk, until) -> None:
-    app, link, panel = desk
+def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(opened, until) -> None:
+    app, link, panel = opened
     app.session.change_inputs(detail=True, matting=True)
     link.become(AWAY)
     assert all(switch.isEnabled() and switch.isChecked() for switch in panel.edit.switches.values())
@@ -125,16 +125,16 @@ def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(des
     assert app.session.inputs.matting
 
 
-def test_the_heading_tells_which_are_on(desk) -> None:
-    app, link, panel = desk
+def test_the_heading_tells_which_are_on(opened) -> None:
+    app, link, panel = opened
     app.session.change_inputs(detail=True, matting=True)
     assert panel.parts["edit"].fold.note.toolTip() == "Normal · Full detail · Fine edges"
     link.become(able(DETAIL))
     assert panel.parts["edit"].fold.note.toolTip() == "Normal · Full detail"
 
 
-def test_history_presets_and_the_last_edit_keep_them_and_older_ones_are_read(desk, store: Store, until) -> None:
-    app, link, _ = desk
+def test_history_presets_and_the_last_edit_keep_them_and_older_ones_are_read(opened, store: Store, until) -> None:
+    app, link, _ = opened
     app.session.change_inputs(detail=True, matting=True)
     ask(app, link, until, app.edit_layer)
     link.finish(square())

@@ -12,10 +12,11 @@ def edit_large(stage, side, model, depth, profile):
     import time
 
     from diffedit.canvas import apply
-    from diffedit_protocol.messages import Bounds
     from diffedit.canvas.capture import capture_steps
     from diffedit.canvas.colour import DIRECT_STRIP
+    from diffedit.model.ports import Addition
     from diffedit_driver.stage import Heartbeat
+    from diffedit_protocol.messages import Bounds
 
     document = yield from stage.new(side, side, model, depth, profile)
     layer = document.activeNode()
@@ -52,7 +53,7 @@ def edit_large(stage, side, model, depth, profile):
     pixels, mask = os.urandom(side * 4) * side, b"\xff" * side * side
     original, apply.add = apply.add, timed_add
     try:
-        addition = apply.Addition("result", area, pixels, mask, area)
+        addition = Addition("result", area, pixels, mask, area)
         _, apply_step, apply_beat, apply_turns = yield from run(apply.apply_steps(captured.layer_ref, addition))
     finally:
         apply.add = original
@@ -78,13 +79,13 @@ def drag_threshold(stage, side, feather, form):
     """
     import time
 
-    from diffedit_protocol.messages import Bounds
-    from diffedit.canvas.fingerprint import Fingerprint
     from diffedit.canvas.layers import layer_ref
     from diffedit.canvas.live_mask import LiveMask
     from diffedit.canvas.mask_shape import plane_of
+    from diffedit.model.ports import Fingerprint, FoundMask, MaskValues
     from diffedit_driver.qt import QImage, Qt
     from diffedit_driver.stage import Heartbeat
+    from diffedit_protocol.messages import Bounds
 
     document = yield from stage.new(side, side)
     layer = document.activeNode()
@@ -93,14 +94,14 @@ def drag_threshold(stage, side, feather, form):
     any_aspect, smooth = Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
     soft = plane_of(small.scaled(side, side, any_aspect, smooth))
     area = Bounds(0, 0, side, side)
-    live = LiveMask(layer_ref(document, layer), area, soft, Fingerprint(area, 1, ()), form=form)
-    live.show(0.5, 0, feather)
+    live = LiveMask(FoundMask(layer_ref(document, layer), area, soft, 0.5, Fingerprint(area, 1, ())), form=form)
+    live.show(MaskValues(0.5, 0, feather))
     yield 0.5
     beat, updates, shows = Heartbeat(), 40, []
     start, own = time.perf_counter(), time.thread_time()
     for i in range(updates):
         begun = time.perf_counter()
-        live.show(0.3 + i / 100, 0, feather, dragged=True)
+        live.show(MaskValues(0.3 + i / 100, 0, feather), dragged=True)
         shows.append(1000 * (time.perf_counter() - begun))
         yield 0  # Krita draws, and reads the pen
     wall, own = time.perf_counter() - start, time.thread_time() - own

@@ -28,8 +28,8 @@ from diffedit_protocol.errors import (
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
+from ..model.payload import JobPayload, JobResult, LinkKind, LinkState
 from ..qt import QtCore, Signal
-from .payload import JobPayload, JobResult, LinkKind, LinkState
 
 Order = tuple[str, Any]
 
@@ -155,7 +155,7 @@ class ClientThread(QtCore.QThread):
         return was_up
 
     def _work(self, client: Client) -> None:
-        self._runs = {job: self._carry(client, payload) for job, payload in self._errands.items()}
+        self._runs = {job: self._carry(client, payload) for job, payload in self._payloads.items()}
         last_ping = time.monotonic()
         while True:
             if not self._runs:
@@ -188,7 +188,12 @@ class ClientThread(QtCore.QThread):
             raise client.trouble
         now = time.monotonic()
         self._down_since = self._down_since or now
-        if self._connection.local and now - self._down_since > MOVED_SECONDS and self._find() != self._connection:
+        if (
+            self._connection is not None
+            and self._connection.local
+            and now - self._down_since > MOVED_SECONDS
+            and self._find() != self._connection
+        ):
             raise _Reconnect
 
     # -- one job ------------------------------------------------------------------------------------------------------
@@ -199,7 +204,8 @@ class ClientThread(QtCore.QThread):
             request, blobs = _packed(payload)
             able = client.hello.capabilities
             left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
-            request = dataclasses.replace(request, **dict.fromkeys(left_out, False))
+            off: dict[str, Any] = dict.fromkeys(left_out, False)
+            request = dataclasses.replace(request, **off)
             yield
             client.submit(request, blobs, payload.job, on_upload=lambda sent, total: self._upload(payload, sent, total))
             for event in client.events(payload.job, poll=POLL_SECONDS / max(1, len(self._runs))):
@@ -238,7 +244,7 @@ class ClientThread(QtCore.QThread):
         return JobResult(manifest, client.fetch(manifest.mask), soft_map, edits)
 
     def _end(self, job: str) -> None:
-        self._errands.pop(job, None)
+        self._payloads.pop(job, None)
         self._cancelled.discard(job)
 
     # -- orders -----------------------------------------------------------------------------------------------------
@@ -257,10 +263,10 @@ class ClientThread(QtCore.QThread):
         if kind == "reconnect":
             raise _Reconnect
         if kind == "submit":
-            self._errands[value.job] = value
+            self._payloads[value.job] = value
             if self._client is not None:
                 self._runs[value.job] = self._carry(self._client, value)
-        elif kind == "cancel" and value in self._errands:
+        elif kind == "cancel" and value in self._payloads:
             self._cancel(value)
         return True
 
@@ -317,7 +323,7 @@ def _packed(payload: JobPayload) -> tuple[EditRequest, dict[str, bytes]]:
     width, height = payload.width, payload.height
     picture, data = pack_picture(payload.picture, width, height, payload.channels)
     blobs = {picture.blob: data}
-    planes = {}
+    planes: dict[str, Any] = {}
     for name in ("selection", "mask"):
         plane = getattr(payload, name)
         if plane is not None:

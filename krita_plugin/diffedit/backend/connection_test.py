@@ -1,4 +1,4 @@
-"""*Test connection*: says hello to a backend on a thread of its own and tells in one sentence how it went."""
+"""*Test connection*: connects to a backend on a thread of its own and reports in one sentence how it went."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import CancelledError, DiffEditError
 
 from ..model import sentences
+from ..model.payload import LinkState
 from ..qt import QtCore, Signal
 from ..translation import tr
-from .payload import LinkState
 
 MILLISECONDS = 1000
 
 
 class ConnectionTest(QtCore.QThread):
-    """`told(sentence, good)` once, on the thread that made it."""
+    """`done(sentence, good)` once, on the thread that made it."""
 
-    told = Signal(str, bool)
+    done = Signal(str, bool)
 
     def __init__(self, find_connection: Callable[[], Connection], parent: QtCore.QObject) -> None:
         super().__init__(parent)
@@ -28,7 +28,7 @@ class ConnectionTest(QtCore.QThread):
         self._leave = threading.Event()
 
     def stop(self) -> None:
-        """Ends the test, if it still runs; nothing is told then."""
+        """Ends the test, if it still runs; no signal then."""
         self._leave.set()
         self.wait()
 
@@ -46,9 +46,9 @@ class ConnectionTest(QtCore.QThread):
         except CancelledError:
             return
         except DiffEditError as error:
-            self.told.emit(_complaint(error, connection), False)
+            self.done.emit(_complaint(error, connection), False)
             return
-        self.told.emit(
+        self.done.emit(
             tr(
                 "It works: DiffEdit {version} on {device}, answers in {milliseconds} ms.",
                 version=info.version,
@@ -60,6 +60,6 @@ class ConnectionTest(QtCore.QThread):
 
 
 def _complaint(error: DiffEditError, connection: Connection | None) -> str:
-    local = connection is None or connection.own
-    notice = sentences.of_link(LinkState("down", connection.host if connection else "", local, None, error))
-    return notice.sentence if connection is not None else error.sentence
+    if connection is None:
+        return error.sentence
+    return sentences.of_link_error(LinkState("down", connection.host, connection.own, None, error), error).sentence

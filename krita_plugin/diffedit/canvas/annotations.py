@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from krita import Document
 
+from ..model.steps import CanvasRefusal
 from ..qt import QtCore
 from ..translation import tr
-from .refusal import CanvasRefusal
 
 KEY = "diffedit/history"
 DESCRIPTION = "Edits made with DiffEdit"

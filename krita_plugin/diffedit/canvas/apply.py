@@ -7,47 +7,21 @@ real one as a whole. It is in the document's own colour space, as if it had been
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
 
+from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
+from ..model.ports import Addition, LayerRef, ResultForm
+from ..model.steps import CanvasRefusal
 from ..translation import tr
-from diffedit_protocol.messages import Bounds
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
-from .layers import LayerRef, drift, find_again, idle, slot_above
+from .layers import drift, find_again, idle, slot_above
 from .outline import outdate_outline, prepared
 from .pixels import rgba_to_bgra, rows
-from .refusal import CanvasRefusal
 from .transparency import opened, transparency_mask
 
 
-@dataclass(frozen=True)
-class Addition:
-    """A layer to add, with the selection mask that goes under it.
-
-    `pixels` are those of `area`: 8-bit sRGB, RGBA with straight alpha. `mask` is a plane of `mask_area`, 0..255.
-    """
-
-    name: str
-    area: Bounds
-    pixels: bytes
-    mask: bytes
-    mask_area: Bounds
-
-    def moved(self, dx: int, dy: int) -> Addition:
-        return replace(self, area=self.area.moved(dx, dy), mask_area=self.mask_area.moved(dx, dy))
-
-    def mask_of_area(self) -> bytes:
-        """The part of the mask that lies over the pixels."""
-        left, top = self.area.x - self.mask_area.x, self.area.y - self.mask_area.y
-        starts = (y * self.mask_area.width + left for y in range(top, top + self.area.height))
-        return b"".join(self.mask[start : start + self.area.width] for start in starts)
-
-
-FORMS = ("layer", "group")
-
-
-def apply_steps(ref: LayerRef, addition: Addition, form: str = "layer") -> Generator[None, None, str]:
+def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -> Generator[None, None, str]:
     """Adds `addition` above the layer of `ref`, moved with it if it was moved; returns the id of what was added.
 
     `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from krita import Document, Krita, View
 
+from ..model.steps import CanvasRefusal
 from ..qt import QtCore, QtGui, QtWidgets
 from ..translation import tr
-from .refusal import CanvasRefusal
 
 CANVAS_CLASSES = ("KisOpenGLCanvas2", "KisQPainterCanvas")
 CONTROLLER_CLASS = "KisCanvasController"
@@ -23,13 +23,14 @@ class CanvasView:
         self._document = document
         window = Krita.instance().activeWindow()
         self._view: View = window.activeView()
-        self._controller = _controller(window.qwindow())
-        widget = None if self._controller is None else _canvas(self._controller)
-        if widget is None or self._view is None:
+        controller = _controller(window.qwindow())
+        widget = None if controller is None else _canvas(controller)
+        if controller is None or widget is None or self._view is None:
             raise CanvasRefusal(
                 "NO_CANVAS",
                 tr("The canvas was not found, so nothing can be drawn over it. Choose another form under 'Show as'."),
             )
+        self._controller: QtWidgets.QAbstractScrollArea = controller
         self.widget: QtWidgets.QWidget = widget
 
     def image_to_widget(self) -> QtGui.QTransform:

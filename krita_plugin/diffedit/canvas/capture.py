@@ -8,46 +8,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator
-from dataclasses import dataclass
 
+from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
+from ..model.ports import Capture, Fingerprint
+from ..model.steps import CanvasRefusal
 from ..translation import tr
-from diffedit_protocol.messages import Bounds
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
-from .fingerprint import Fingerprint, reader
+from .fingerprint import reader
 from .layers import (
-    LayerRef,
     bounds_of,
     canvas_area,
     check_workable,
     children,
     idle,
     layer_of,
-    node_with_id,
     layer_ref,
+    node_with_id,
 )
 from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
-from .refusal import CanvasRefusal
-
-
-@dataclass(frozen=True)
-class Capture:
-    """What is sent. `pixels`: 8-bit sRGB, RGB when `channels` is 3 (opaque) or RGBA with straight alpha, row by row.
-
-    `area` is where they lie in the image. `selection` and `mask` are planes of `area`, 0..255, or None: no selection
-    (or one of everything), no selection mask on the layer. `mask_name` is that mask's name. `fingerprint` is the
-    layer's, to notice later that it was painted on.
-    """
-
-    ref: LayerRef
-    area: Bounds
-    channels: int
-    pixels: bytes
-    selection: bytes | None
-    mask: bytes | None
-    mask_name: str
-    fingerprint: Fingerprint
 
 
 def capture_steps(document: Document, node: Node, context: int = 0) -> Generator[None, None, Capture]:

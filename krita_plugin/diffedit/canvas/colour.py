@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import TracebackType
 
+from diffedit_protocol.messages import Bounds
 from krita import Document, Node
 
-from diffedit_protocol.messages import Bounds
 from .layers import children
 
 # Converting costs some 100 ms per megapixel; an 8-bit sRGB copy 2 ms. A strip should cost a frame or so.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from krita import Document, Krita
 
+from ..model.steps import CanvasRefusal
 from ..translation import tr
-from .refusal import CanvasRefusal
+
+_open: list[tuple[Document, str]] = []
+_count = 0
 
 
 def active_document() -> Document:
@@ -22,8 +25,19 @@ def open_documents() -> list[Document]:
 
 
 def id_of(document: Document) -> str:
-    """The id of its root: the same while it is open and after it was saved and opened again."""
-    return str(document.rootNode().uniqueId().toString())
+    """An id of an open document, the same as long as it is open and given to no other one.
+
+    The id of its root would not do: *Create Copy from Current Image* makes a document with the same one, *Flatten
+    Image* gives the same document another.
+    """
+    global _count
+    _open[:] = [(known, key) for known, key in _open if known.rootNode() is not None]
+    for known, key in _open:
+        if known == document:
+            return key
+    _count += 1
+    _open.append((document, f"document-{_count}"))
+    return _open[-1][1]
 
 
 def krita_version() -> str:

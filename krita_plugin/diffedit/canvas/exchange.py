@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from diffedit_protocol.messages import Bounds
 from krita import Document, Node
 
+from ..model.ports import Addition, LayerRef
+from ..model.steps import CanvasRefusal
 from ..translation import tr
-from .apply import Addition, paint_steps
-from diffedit_protocol.messages import Bounds
-from .layers import LayerRef, children, find_document, idle, node_with_id
-from .refusal import CanvasRefusal
+from .apply import paint_steps
+from .layers import children, find_document, idle, node_with_id
 from .transparency import opened
 
 

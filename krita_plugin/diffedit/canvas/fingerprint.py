@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from krita import Node
 
+from ..model.ports import Fingerprint
 from ..qt import QtCore
-from diffedit_protocol.messages import Bounds
 
 OWN_PIXELS = ("paintlayer",)  # of all others Krita gives what they show
 
@@ -21,15 +20,6 @@ OWN_PIXELS = ("paintlayer",)  # of all others Krita gives what they show
 def reader(layer: Node) -> Callable[[int, int, int, int], QtCore.QByteArray]:
     """What reads the pixels of `layer`: (x, y, width, height) of the image -> bytes in its own colour space."""
     return layer.pixelData if layer.type() in OWN_PIXELS else layer.projectionPixelData
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The checksums of a layer's pixels in `area`, cut into strips of about `strip_pixels` px."""
-
-    area: Bounds
-    strip_pixels: int
-    sums: tuple[int, ...]
 
 
 class ChangeWatch:

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from diffedit_protocol.messages import Bounds
 from krita import Document, Node
 
+from ..model.ports import LayerRef
+from ..model.steps import CanvasRefusal
 from ..qt import QtCore, sip
 from ..translation import tr
-from diffedit_protocol.messages import Bounds
 from .documents import active_document, id_of, open_documents
 from .fingerprint import OWN_PIXELS
-from .refusal import CanvasRefusal
 
 # Read by what they show: Krita gives no pixels of their own for them.
 PROJECTED = ("grouplayer", "vectorlayer", "clonelayer", "filelayer")
 
 
-@dataclass(frozen=True)
-class LayerRef:
-    """A layer of a document, by the ids that stay the same while the document is open, and by the names to tell of it.
-
-    `position` is the layer's offset in px when this was noted, so that a result follows a layer that is moved
-    meanwhile.
-    """
-
-    document_id: str
-    layer_id: str
-    document_name: str
-    layer_name: str
-    position: tuple[int, int]
-
-
-def active_layer() -> tuple[Document, Node]:
-    """The active document and the layer that an edit would work on: of a mask, the layer that it belongs to.
+def active_node() -> tuple[Document, Node]:
+    """The active document and what is active in its stack, a layer or a mask.
 
     CanvasRefusal NO_DOCUMENT or NO_LAYER when there is none.
     """
@@ -45,7 +30,7 @@ def active_layer() -> tuple[Document, Node]:
         raise CanvasRefusal(
             "NO_LAYER", tr("Choose a paint layer: none is active in '{document}'.", document=name_of(document))
         )
-    return document, layer_of(node)
+    return document, node
 
 
 def layer_of(node: Node) -> Node:
@@ -89,15 +74,18 @@ def name_of(document: Document) -> str:
     return os.path.basename(document.fileName()) or document.name() or "Unnamed"
 
 
-def layer_ref(document: Document, layer: Node) -> LayerRef:
-    """Notes where `layer` is, for `find_again`."""
+def layer_ref(document: Document, node: Node) -> LayerRef:
+    """Notes where the layer of `node` is, a layer or one of its masks, for `find_again`."""
+    layer = layer_of(node)
     position = layer.position()
+    mask_id = node.uniqueId().toString() if node.type() == "selectionmask" and node != layer else ""
     return LayerRef(
         id_of(document),
         layer.uniqueId().toString(),
         name_of(document),
         layer.name(),
         (position.x(), position.y()),
+        mask_id,
     )
 
 

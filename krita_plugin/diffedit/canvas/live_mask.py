@@ -6,52 +6,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
+from ..model.ports import FoundMask, MaskForm, MaskValues
+from ..model.steps import CanvasRefusal
 from ..qt import QtGui, sip
-from diffedit_protocol.messages import Bounds
 from .documents import active_document, id_of
-from .fingerprint import ChangeWatch, Fingerprint
-from .layers import LayerRef, drift, find_again, is_busy, layer_of, node_with_id
+from .fingerprint import ChangeWatch
+from .layers import drift, find_again, is_busy, layer_of, node_with_id
 from .mask_shape import INVERTED, enlarged, feathered, grey_image, halved, threshold_table
 from .outline import outdate_outline
 from .overlay import MaskOverlay
-from .refusal import CanvasRefusal
 
 LOOK_PIXELS = 1 << 20  # of the layer, read and summed at every look: some 5 ms
 HALF_FROM = 6  # px of feather: half the px then shows the same
 
 
 class LiveMask:
-    """Shows `soft_map`, a plane of `area`, cut at a threshold, as often as it is asked to.
+    """Shows a found mask, cut at a threshold, as often as it is asked to.
 
-    `selection`, a plane of `area` or None, limits it; the lesser of both counts, where the backend multiplies them.
+    The selection that limited the search limits it; the lesser of both counts, where the backend multiplies them.
     `form`: "overlay" draws it over the canvas and changes nothing; `leave` is called when the artist wants it away.
-    "selection" makes it the artist's selection; `hide` brings his own back. "selectionmask" makes it a selection mask
-    of the layer, one undo step when it first comes. `fingerprint` is the layer's as it was searched.
+    "selection" makes it the artist's selection; `hide` brings their own back. "selectionmask" makes it a selection mask
+    of the layer, one undo step when it first comes.
     """
 
     def __init__(
-        self,
-        ref: LayerRef,
-        area: Bounds,
-        soft_map: bytes,
-        fingerprint: Fingerprint,
-        selection: bytes | None = None,
-        form: str = "selection",
-        leave: Callable[[], None] = lambda: None,
+        self, found: FoundMask, form: MaskForm = "selection", leave: Callable[[], None] = lambda: None
     ) -> None:
-        self._ref = place
-        self._area = area
-        self._soft_map = soft_map
-        self._watch = ChangeWatch(fingerprint)
-        self._selection = selection
+        self._ref, self._area, self._soft_map, self._selection = (
+            found.layer_ref,
+            found.area,
+            found.soft_map,
+            found.selection,
+        )
+        self._watch = ChangeWatch(found.fingerprint)
         self._as_mask = form == "selectionmask"
         self._leave = leave
         self._overlay: MaskOverlay | None = None
         self._active_layer = ""  # when the overlay was last drawn
         self.in_document = form != "overlay"
-        self._grown = (0, soft_map)
+        self._grown = (0, found.soft_map)
         self._half: tuple[int, tuple[bytes, int, int]] | None = None
         self._before: Selection | None = None
         self._shown = False
@@ -63,16 +59,16 @@ class LiveMask:
         """The id of the selection mask that shows it; "" as long as there is none."""
         return self._mask_id
 
-    def plane(self, threshold: float, grow: int = 0, feather: int = 0) -> bytes:
+    def plane(self, values: MaskValues) -> bytes:
         """The mask as it looks with these values, before the selection limits it."""
-        return self._plane_of(self._shaped(threshold, grow, feather, dragged=False))
+        return self._plane_of(self._shaped(values, dragged=False))
 
-    def show(self, threshold: float, grow: int = 0, feather: int = 0, *, dragged: bool = False) -> None:
+    def show(self, values: MaskValues, *, dragged: bool = False) -> None:
         """Shows it with these values. `dragged`: others follow at once, so that a wide feather may be made from half
         the px. CanvasRefusal when document or layer are gone."""
         document, layer = find_again(self._ref)
         area = self._area.moved(*drift(self._ref, layer))
-        image = self._shaped(threshold, grow, feather, dragged)
+        image = self._shaped(values, dragged)
         if not self.in_document:
             self._draw(document, image if self._selection is None else self._limited(self._plane_of(image)), area)
             return
@@ -94,7 +90,7 @@ class LiveMask:
             now = None if mask is None else mask.selection()
         else:
             now = document.selection()
-        if now is None:
+        if now is None or self._shape is None:
             return None
         area = area_around(now, self._shape)
         read = [bytes(selection.pixelData(*area)) for selection in (now, self._shape)]
@@ -172,9 +168,10 @@ class LiveMask:
             return self._watch.known
         return self._watch.look(layer, *drift(self._ref, layer), LOOK_PIXELS)
 
-    def _shaped(self, threshold: float, grow: int, feather: int, dragged: bool) -> QtGui.QImage:
+    def _shaped(self, values: MaskValues, dragged: bool) -> QtGui.QImage:
         """The mask with these values as a grey image, which a feather leaves smaller than the area."""
-        table, width, height = threshold_table(threshold), self._area.width, self._area.height
+        grow, feather = values.grow, values.feather
+        table, width, height = threshold_table(values.threshold), self._area.width, self._area.height
         if dragged and feather >= HALF_FROM:
             if self._half is None or self._half[0] != grow:
                 self._half = (grow, halved(self._grow(grow), width, height))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from diffedit_protocol.messages import Bounds
 from krita import Document
 
 from ..qt import QtCore, QtGui, QtWidgets
-from diffedit_protocol.messages import Bounds
 from .canvas_view import CanvasView
 from .layers import is_busy
 

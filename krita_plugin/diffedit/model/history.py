@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .inputs import EditInputs, describe
-from .results import Variation
+from .variations import Variation
 
 FORMAT = 1
 MAX_RECORDS = 200

@@ -56,7 +56,8 @@ class EditInputs:
 
     def without(self, names: Collection[str]) -> EditInputs:
         """With the switches of these names off."""
-        return dataclasses.replace(self, **dict.fromkeys(names, False))
+        off: dict[str, Any] = dict.fromkeys(names, False)
+        return dataclasses.replace(self, **off)
 
     def complaint(self) -> str:
         """What keeps these words from being worked with, as a sentence; empty when nothing does."""

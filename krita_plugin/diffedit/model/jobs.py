@@ -1,4 +1,4 @@
-"""One edit on its way: capture, payload, events, result. Every session has at most one job; none waits for another's."""
+"""One edit on its way: capture, payload, events, result. Every session has at most one job; none waits for another."""
 
 from __future__ import annotations
 
@@ -6,30 +6,53 @@ import dataclasses
 import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 from diffedit_protocol.messages import Cancelled, EditRequest, Event, Failed, Preview, Progress, Queued, Started
 from diffedit_protocol.requests import new_job_id
 
-from ..backend.link import Link
-from ..backend.payload import JobPayload, JobResult
-from ..canvas.refusal import CanvasRefusal
-from ..canvas.steps import StepRunner
 from ..qt import QtCore, Signal
 from ..translation import tr
-from ..ui.thumbnails import Surroundings, image_of
 from . import progress, sentences
 from .inputs import MAX_SEED, EditInputs
+from .payload import JobPayload, JobResult, LinkState
+from .ports import Capture
 from .progress import Activity
 from .session import EditSession
+from .steps import CanvasRefusal, StepRunner
+from .thumbnails import Surroundings, image_of
 
-if TYPE_CHECKING:
-    from ..canvas.capture import Capture
+MaskOf = Literal["none", "kept", "selection"]
+
+
+class JobClient(Protocol):
+    """What carries jobs to the backend, with the signals of `ClientThread`."""
+
+    state: LinkState
+    state_changed: Any
+    uploaded: Any
+    job_event: Any
+    job_finished: Any
+
+    def submit(self, payload: JobPayload) -> None: ...
+    def cancel(self, job: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How a job is begun. `mask_of`: "kept" uses a mask that the capture found on the layer, "selection" uses the
+    selection as the mask, "none" lets the backend search. `captions`: of a description, how many to choose from; 0 for
+    one that becomes the first text."""
+
+    model: str = ""
+    preview: bool = True
+    mask_of: MaskOf = "kept"
+    captions: int = 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that was handed to the link, with what its result needs. `own_mask`: its mask is the artist's.
+    """A job that was handed to the client, with what its result needs. `own_mask`: its mask is the artist's.
 
     `capture` and `surroundings` are None for a job on words alone. `field`: of the inputs, that its words are for.
     """
@@ -53,22 +76,22 @@ class Job:
 
 
 class JobController(QtCore.QObject):
-    """Signals: `arrived(Job, JobResult)` when a result is here. Everything else is written into the session."""
+    """Signals: `job_finished(Job, JobResult)` when a result is here. Everything else is written into the session."""
 
-    arrived = Signal(object, object)
+    job_finished = Signal(object, object)
 
-    def __init__(self, link: Link, parent: QtCore.QObject | None = None) -> None:
+    def __init__(self, client: JobClient, parent: QtCore.QObject | None = None) -> None:
         super().__init__(parent)
-        self._link = link
-        self._tickets: dict[str, Job] = {}
+        self._client = client
+        self._jobs: dict[str, Job] = {}
         self._captures: dict[EditSession, StepRunner] = {}
-        link.uploaded.connect(self._uploaded)
-        link.told.connect(self._told)
-        link.arrived.connect(self._arrived)
-        link.state_changed.connect(lambda state: self._link_changed())
+        client.uploaded.connect(self._uploaded)
+        client.job_event.connect(self._follow)
+        client.job_finished.connect(self._finish)
+        client.state_changed.connect(lambda state: self._link_changed())
 
     def busy(self) -> bool:
-        return bool(self._tickets or self._captures)
+        return bool(self._jobs or self._captures)
 
     def begin(
         self,
@@ -76,28 +99,22 @@ class JobController(QtCore.QObject):
         task: str,
         inputs: EditInputs,
         capture_steps: Generator[None, None, Capture],
-        *,
-        model: str = "",
-        preview: bool = True,
-        mask_of: str = "kept",
-        captions: int = 0,
+        options: JobOptions,
     ) -> None:
-        """Captures and submits. `mask_of`: "kept" uses a mask that the capture found on the layer, "selection" uses the
-        selection as the mask, "none" lets the backend search. `captions`: of a description, how many to choose from; 0
-        for one that becomes the first text."""
+        """Captures and submits."""
         session.notice = None
         session.activity = Activity(task, "reading")
 
         def captured(capture: Capture) -> None:
             self._captures.pop(session, None)
-            mask = {"kept": capture.mask, "selection": capture.selection, "none": None}[mask_of]
-            if mask_of == "selection" and mask is None:
+            mask = {"kept": capture.mask, "selection": capture.selection, "none": None}[options.mask_of]
+            if options.mask_of == "selection" and mask is None:
                 sentence = tr("Select something first: Edit Selection repaints exactly what is selected.")
                 refused(CanvasRefusal("NO_SELECTION", sentence))
                 return
-            request = inputs.request(task, model=model, preview=preview)
-            if captions:
-                request = dataclasses.replace(request, variations=captions)
+            request = inputs.request(task, model=options.model, preview=options.preview)
+            if options.captions:
+                request = dataclasses.replace(request, variations=options.captions)
             payload = JobPayload(
                 new_job_id(),
                 request,
@@ -105,12 +122,12 @@ class JobController(QtCore.QObject):
                 capture.area.height,
                 capture.channels,
                 capture.pixels,
-                None if mask_of == "selection" else capture.selection,
+                None if options.mask_of == "selection" else capture.selection,
                 mask,
             )
             base = Surroundings(capture.pixels, capture.area, capture.channels)
-            own_mask = mask_of == "kept" and mask is not None
-            self._submit(Job(session, inputs, capture, payload, base, own_mask, "source" if captions else ""))
+            own_mask = options.mask_of == "kept" and mask is not None
+            self._submit(Job(session, inputs, capture, payload, base, own_mask, "source" if options.captions else ""))
 
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
@@ -126,12 +143,12 @@ class JobController(QtCore.QObject):
         request = EditRequest(text, "", "suggest", seed=secrets.randbelow(MAX_SEED), variations=count)
         self._submit(Job(session, inputs, None, JobPayload(new_job_id(), request), None, field=field))
 
-    def again(self, ticket: Job, inputs: EditInputs) -> None:
-        """Submits the pixels and the mask of `ticket` with another seed: the backend has all but the edit itself."""
-        request = dataclasses.replace(ticket.payload.request, seed=inputs.seed, variations=inputs.variations)
-        payload = dataclasses.replace(ticket.payload, job=new_job_id(), request=request)
-        ticket.session.notice = None
-        self._submit(dataclasses.replace(ticket, inputs=inputs, payload=payload))
+    def again(self, job: Job, inputs: EditInputs) -> None:
+        """Submits the pixels and the mask of `job` with another seed: the backend has all but the edit itself."""
+        request = dataclasses.replace(job.payload.request, seed=inputs.seed, variations=inputs.variations)
+        payload = dataclasses.replace(job.payload, job=new_job_id(), request=request)
+        job.session.notice = None
+        self._submit(dataclasses.replace(job, inputs=inputs, payload=payload))
 
     def cancel(self, session: EditSession) -> None:
         """Ends what runs for `session`, at its next step."""
@@ -139,67 +156,69 @@ class JobController(QtCore.QObject):
         if runner is not None:
             runner.stop()
             session.activity = None
-        for job, ticket in self._tickets.items():
-            if ticket.session is session:
-                session.activity = Activity(ticket.task, "cancelling", job)
-                self._link.cancel(job)
+        for job_id, job in self._jobs.items():
+            if job.session is session:
+                session.activity = Activity(job.task, "cancelling", job_id)
+                self._client.cancel(job_id)
 
-    def _submit(self, ticket: Job) -> None:
-        self._tickets[ticket.payload.job] = ticket
-        ticket.session.activity = Activity(ticket.task, "sending", ticket.payload.job, own_mask=ticket.own_mask)
-        self._link.submit(ticket.payload)
+    def _submit(self, job: Job) -> None:
+        self._jobs[job.payload.job] = job
+        job.session.activity = Activity(job.task, "sending", job.payload.job, own_mask=job.own_mask)
+        self._client.submit(job.payload)
         self._link_changed()
 
     def _link_changed(self) -> None:
-        """Tells every session that waits for its job that the link is not up, and when it is up again."""
-        notice = sentences.of_link(self._link.state)
-        before, after = ("linking", "sending") if self._link.state.kind == "ready" else ("sending", "linking")
-        for job, ticket in self._tickets.items():
-            ticket.session.notice = notice
-            if ticket.session.activity.phase == before:
-                self._update(job, phase=after)
+        """Shows every session that waits for its job that the link is not up, and when it is up again."""
+        notice = sentences.of_link(self._client.state)
+        before, after = ("linking", "sending") if self._client.state.kind == "ready" else ("sending", "linking")
+        for job_id, job in self._jobs.items():
+            job.session.notice = notice
+            activity = job.session.activity
+            if activity is not None and activity.phase == before:
+                self._update(job_id, phase=after)
 
-    def _uploaded(self, job: str, sent: int, total: int) -> None:
-        if job in self._tickets:
-            self._update(job, phase="sending", fraction=0.02 * sent / max(1, total))
+    def _uploaded(self, job_id: str, sent: int, total: int) -> None:
+        if job_id in self._jobs:
+            self._update(job_id, phase="sending", fraction=0.02 * sent / max(1, total))
 
-    def _told(self, job: str, event: Event) -> None:
-        ticket = self._tickets.get(job)
-        if ticket is None:
+    def _follow(self, job_id: str, event: Event) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
             return
-        session = ticket.session
+        session = job.session
         match event:
             case Queued(position):
-                self._update(job, phase="waiting", ahead=position)
+                self._update(job_id, phase="waiting", ahead=position)
             case Started():
-                self._update(job, phase="working", ahead=0)
+                self._update(job_id, phase="working", ahead=0)
             case Progress(stage, step, total, seconds_left):
-                share = max(progress.fraction(ticket.kind, event), session.activity.fraction or 0.0)
+                before = 0.0 if session.activity is None else session.activity.fraction or 0.0
+                share = max(progress.fraction(job.kind, event), before)
                 values = {"stage": stage, "step": step, "total": total, "seconds_left": seconds_left}
-                self._update(job, phase="working", fraction=share, **values)
+                self._update(job_id, phase="working", fraction=share, **values)
             case Preview(width, height, rgb):
                 session.preview = image_of(rgb, width, height, 3)
             case Failed(error):
-                self._close(job)
-                size = f"{ticket.payload.width} × {ticket.payload.height}"
-                words = {"source": ticket.inputs.source, "target": ticket.inputs.target}
-                session.notice = sentences.of_error(error, self._link.state, size=size, **words)
+                self._close(job_id)
+                size = f"{job.payload.width} × {job.payload.height}"
+                words = {"source": job.inputs.source, "target": job.inputs.target}
+                session.notice = sentences.of_error(error, self._client.state, size=size, **words)
             case Cancelled():
-                self._close(job)
+                self._close(job_id)
                 session.notice = sentences.Notice("info", tr("Cancelled. Nothing was changed."))
 
-    def _arrived(self, job: str, result: JobResult) -> None:
-        ticket = self._tickets.get(job)
-        if ticket is not None:
-            self._close(job)
-            self.arrived.emit(dataclasses.replace(ticket, inputs=ticket.inputs.without(result.left_out)), result)
+    def _finish(self, job_id: str, result: JobResult) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            self._close(job_id)
+            self.job_finished.emit(dataclasses.replace(job, inputs=job.inputs.without(result.left_out)), result)
 
-    def _update(self, job: str, **values: Any) -> None:
-        session = self._tickets[job].session
+    def _update(self, job_id: str, **values: Any) -> None:
+        session = self._jobs[job_id].session
         if session.activity is not None and session.activity.phase != "cancelling":
             session.activity = dataclasses.replace(session.activity, **values)
 
-    def _close(self, job: str) -> None:
-        ticket = self._tickets.pop(job)
-        ticket.session.activity = None
-        ticket.session.notice = None
+    def _close(self, job_id: str) -> None:
+        job = self._jobs.pop(job_id)
+        job.session.activity = None
+        job.session.notice = None

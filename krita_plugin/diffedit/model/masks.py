@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
 
-from ..backend.payload import JobResult
-from ..canvas import documents, layers
-from ..canvas.apply import keep_mask_steps
-from ..canvas.capture import Capture, capture_steps, read_plane
-from ..canvas.live_mask import LiveMask, select
-from ..canvas.refusal import CanvasRefusal
-from ..canvas.steps import StepRunner
 from ..qt import QtCore
 from ..translation import tr
 from . import sentences
 from .jobs import Job
-from .results import FoundMask
+from .payload import JobResult
+from .ports import Canvas, Capture, FoundMask, LayerRef, LiveMask, MaskValues
 from .session import EditSession
-from .settings import Settings
-
-if TYPE_CHECKING:
-    from krita import Document, Node
-
-    from ..app import App
+from .settings import Settings, Store
+from .steps import CanvasRefusal, StepRunner
 
 WATCH_MS = 150  # Krita has no signal for another active layer, a moved or a painted one
 SETTLE_MS = 150  # after the last move of a slider the mask is made from all px
@@ -37,37 +26,38 @@ class MaskController(QtCore.QObject):
     painting is undone; a selection or a selection mask, which may be the artist's by now, stays.
     """
 
-    def __init__(self, app: App) -> None:
-        super().__init__(app)
-        self._app = app
+    def __init__(self, canvas: Canvas, store: Store, parent: QtCore.QObject | None = None) -> None:
+        super().__init__(parent)
+        self._canvas = canvas
+        self._store = store
         self._live: dict[EditSession, LiveMask] = {}
-        self._form = app.settings.mask_form
-        app.store.listen(self._settings_changed)
+        self._form = store.settings.mask_form
+        store.listen(self._settings_changed)
         self._due: EditSession | None = None
-        # A slider tells of every px that it moves; once per turn of the event loop is as often as it can be seen.
+        # A slider signals every px that it moves; once per turn of the event loop is as often as it can be seen.
         self._timer = QtCore.QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._show_due)
         self._settle = QtCore.QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
-        self._settle.timeout.connect(lambda: self._show(self._due))
+        self._settle.timeout.connect(lambda: self._show_due(dragged=False))
         self._outdated: dict[EditSession, sentences.Notice] = {}
         self._watch = QtCore.QTimer(self)  # runs while a mask is shown, or waits for an undo
         self._watch.setInterval(WATCH_MS)
         self._watch.timeout.connect(self._follow)
 
-    def take(self, ticket: Job, result: JobResult) -> None:
+    def take(self, job: Job, result: JobResult) -> None:
         """Shows the mask of a search."""
-        self.note(ticket, result)
-        self._show(ticket.session)
+        self.note(job, result)
+        self._show(job.session)
 
-    def note(self, ticket: Job, result: JobResult) -> None:
+    def note(self, job: Job, result: JobResult) -> None:
         """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
-        session = ticket.session
+        session = job.session
         self.hide(session)
-        if result.soft_map is not None:
-            capture = ticket.capture
+        capture = job.capture
+        if result.soft_map is not None and capture is not None:
             found = FoundMask(
                 capture.layer_ref,
                 capture.area,
@@ -110,12 +100,13 @@ class MaskController(QtCore.QObject):
     def keep(self, session: EditSession) -> None:
         """Adds the mask to its layer as a selection mask, for the artist to paint on."""
         live = self._live.get(session)
-        if live is None:
-            self._tell_missing(session)
+        found = session.found
+        if live is None or found is None:
+            self._say_missing(session)
             return
         self.hide(session)
         name = tr("{source} (mask)", source=session.inputs.source.strip())
-        steps = keep_mask_steps(session.found.layer_ref, name, self._plane(session), session.found.area)
+        steps = self._canvas.keep_mask_steps(found.layer_ref, name, live.plane(_values(session, found)), found.area)
 
         def kept(_: str) -> None:
             session.notice = sentences.Notice(
@@ -126,34 +117,31 @@ class MaskController(QtCore.QObject):
 
     def to_selection(self, session: EditSession) -> None:
         """Makes the mask the artist's selection."""
-        if session.found is None:
-            self._tell_missing(session)
+        live, found = self._live.get(session), session.found
+        if live is None or found is None:
+            self._say_missing(session)
             return
         self.hide(session)
         try:
-            document, layer = layers.find_again(session.found.layer_ref)
+            self._canvas.select(found.layer_ref, live.plane(_values(session, found)), found.area)
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
-            return
-        area = session.found.area.moved(*layers.drift(session.found.layer_ref, layer))
-        select(document, self._plane(session), area)
 
-    def capture_steps(
-        self, session: EditSession, document: Document, node: Node, context: int
-    ) -> Generator[None, None, Capture]:
+    def capture_steps(self, session: EditSession, layer_ref: LayerRef, context: int) -> Generator[None, None, Capture]:
         """Captures for an edit. A mask that is shown and was painted on becomes the capture's mask; one that is shown
         as it was found is left to the backend, which makes it from the same values."""
         live = self._live.get(session)
-        if live is None or not session.mask_shown or not live.in_document:
-            return (yield from capture_steps(document, node, context))
+        found = session.found
+        if live is None or found is None or not session.mask_shown or not live.in_document:
+            return (yield from self._canvas.capture_steps(layer_ref, context))
         painted = live.painted()
         self.hide(session)  # else it would be captured as the artist's selection
-        capture = yield from capture_steps(document, node, context)
+        capture = yield from self._canvas.capture_steps(layer_ref, context)
         if painted is None:
-            live.show(*self._values(session))
+            live.show(_values(session, found))
             mask, selection = None, capture.selection
         else:
-            mask, selection = (yield from read_plane(painted, capture.area)), None
+            mask, selection = (yield from self._canvas.read_plane(painted, capture.area)), None
             live.show_painted(painted)
         self._is_shown(session)
         return dataclasses.replace(capture, mask=mask, selection=selection)
@@ -162,15 +150,7 @@ class MaskController(QtCore.QObject):
         def leave() -> None:
             self.hide(session)
 
-        return LiveMask(
-            found.layer_ref,
-            found.area,
-            found.soft_map,
-            found.fingerprint,
-            found.selection,
-            self._app.settings.mask_form,
-            leave,
-        )
+        return self._canvas.live_mask(found, self._store.settings.mask_form, leave)
 
     def _follow(self) -> None:
         watched = [s for s in self._live if s.mask_shown or s in self._outdated]
@@ -190,7 +170,7 @@ class MaskController(QtCore.QObject):
             self.hide(session)  # its document or its layer is gone
             return
         if changed and session not in self._outdated:
-            self._outdated[session] = self._tell_outdated(session)
+            self._outdated[session] = self._say_outdated(session)
             if not live.in_document:
                 self._take_off(session)
         elif not changed and session in self._outdated:
@@ -198,8 +178,8 @@ class MaskController(QtCore.QObject):
             if not session.mask_shown and live.belongs():
                 self._show(session)
 
-    def _tell_outdated(self, session: EditSession) -> sentences.Notice:
-        layer = session.found.layer_ref.layer_name
+    def _say_outdated(self, session: EditSession) -> sentences.Notice:
+        layer = "" if session.found is None else session.found.layer_ref.layer_name
         sentence = tr("'{layer}' was changed since its mask was found. Find the mask again, or undo.", layer=layer)
         notice = sentences.Notice("info", sentence)
         if session.activity is None:
@@ -218,11 +198,13 @@ class MaskController(QtCore.QObject):
             return
         self._form = settings.mask_form
         for session, live in list(self._live.items()):
-            shown = session.mask_shown
+            shown, found = session.mask_shown, session.found
+            if found is None:
+                continue
             try:
                 painted = live.painted() if shown else None
                 self.hide(session)
-                self._live[session] = self._live_mask(session, session.found)
+                self._live[session] = self._live_mask(session, found)
                 if painted is not None:
                     self._live[session].show_painted(painted)
                     self._is_shown(session)
@@ -231,25 +213,23 @@ class MaskController(QtCore.QObject):
             except CanvasRefusal as refusal:
                 self._refused(session)(refusal)
 
-    def _plane(self, session: EditSession) -> bytes:
-        return self._live[session].plane(*self._values(session))
-
-    def _values(self, session: EditSession) -> tuple[float, int, int]:
-        return session.threshold, session.inputs.grow, session.inputs.feather
-
-    def _show_due(self) -> None:
-        self._show(self._due, dragged=True)
-        self._settle.start()
+    def _show_due(self, *, dragged: bool = True) -> None:
+        if self._due is not None:
+            self._show(self._due, dragged=dragged)
+        if dragged:
+            self._settle.start()
 
     def _show(self, session: EditSession, *, dragged: bool = False) -> None:
-        live = self._live.get(session)
+        live, found = self._live.get(session), session.found
+        if live is None or found is None:
+            return
         if session in self._outdated and not live.in_document:
-            self._tell_outdated(session)
+            self._say_outdated(session)
             return
         try:
-            if live is None or documents.id_of(documents.active_document()) != session.document_id:
+            if self._canvas.active_document() != session.document_id:
                 return  # the artist looks at another picture; its own selection is not touched
-            live.show(*self._values(session), dragged=dragged)
+            live.show(_values(session, found), dragged=dragged)
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
             return
@@ -260,10 +240,15 @@ class MaskController(QtCore.QObject):
         self._watch.start()
 
     def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
-        def tell(refusal: CanvasRefusal) -> None:
+        def say(refusal: CanvasRefusal) -> None:
             session.notice = sentences.of_refusal(refusal.sentence)
 
-        return tell
+        return say
 
-    def _tell_missing(self, session: EditSession) -> None:
+    def _say_missing(self, session: EditSession) -> None:
         session.notice = sentences.Notice("info", tr("There is no mask yet. Find one first."))
+
+
+def _values(session: EditSession, found: FoundMask) -> MaskValues:
+    threshold = session.inputs.threshold
+    return MaskValues(found.threshold if threshold is None else threshold, session.inputs.grow, session.inputs.feather)

@@ -1,82 +1,217 @@
-"""What edits resulted in: a mask whose threshold can still be moved, and variations that wait to be chosen."""
+"""Results of edits: offered as variations, shown in place, added to the document, kept in its history."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+import dataclasses
+import datetime
+from collections.abc import Callable, Generator
+from typing import Any
 
-from diffedit_protocol.messages import Bounds
+from ..qt import QtCore, Signal
+from ..translation import tr
+from . import sentences, thumbnails
+from .history import Record, decode, encode
+from .jobs import Job
+from .payload import JobResult
+from .ports import Addition, Canvas, Capture, LayerRef
+from .progress import Activity
+from .session import EditSession
+from .settings import Store
+from .steps import CanvasRefusal, StepRunner
+from .thumbnails import Surroundings
+from .variations import Variation, VariationState, bounds_in_image, crop
 
-from diffedit_protocol.messages import Bounds
-from ..qt import QtGui
-from .inputs import EditInputs, describe
 
-if TYPE_CHECKING:
-    from ..canvas.fingerprint import Fingerprint
-    from ..canvas.layers import LayerRef
+class ResultController(QtCore.QObject):
+    """Takes what jobs bring. A single result becomes a layer at once (a setting); several wait to be chosen.
 
-SAMPLES = 1 << 16  # of a soft map: the share that a threshold selects is then known to a fraction of a percent
+    The first variation that is shown becomes a layer, one undo step; showing another exchanges its pixels. `kept` are
+    results of documents that were closed meanwhile; `kept_changed()` is for new ones.
 
-
-@dataclass(frozen=True)
-class FoundMask:
-    """A mask that was found from the words, as a soft map of `area` of the image.
-
-    `soft_map`: 0..255, one byte per px, row by row; a pixel is in the mask from `round(threshold × 255)` on.
-    `threshold`: what the backend chose or was told. `fingerprint`: of the layer as it was searched. `selection`: what
-    limited the search, a plane of `area`, or None.
+    Signals beside it: `adding(EditSession)` before a result becomes a layer; `more_wanted(Job, EditInputs)`: the job
+    once more with another seed; `document_gone(EditSession, Notice)`: its results are kept now.
     """
 
-    ref: LayerRef
-    area: Bounds
-    soft_map: bytes
-    threshold: float
-    fingerprint: Fingerprint
-    selection: bytes | None = None
+    kept_changed = Signal()
+    adding = Signal(object)
+    more_wanted = Signal(object, object)
+    document_gone = Signal(object, object)
 
-    @cached_property
-    def _counts(self) -> Counter[int]:
-        """How often each value stands among evenly spread samples."""
-        stride = max(1, len(self.soft_map) // SAMPLES) | 1  # odd: no column of a power of two is preferred
-        return Counter(self.soft_map[::stride])
+    def __init__(self, canvas: Canvas, store: Store, parent: QtCore.QObject | None = None) -> None:
+        super().__init__(parent)
+        self._canvas = canvas
+        self._store = store
+        self._last: dict[EditSession, Job] = {}
+        self.kept: tuple[Record, ...] = ()
 
-    def share(self, threshold: float) -> float:
-        """How much of the area is in the mask at `threshold`, 0 to 1."""
-        level = round(threshold * 255)
-        return sum(n for value, n in self._counts.items() if value >= level) / max(1, self._counts.total())
+    def take(self, job: Job, result: JobResult) -> None:
+        """Offers the variations of a finished edit."""
+        session, capture, surroundings = job.session, job.capture, job.surroundings
+        if capture is None or surroundings is None:
+            return  # a job on words alone has no picture
+        fresh = _variations_of(job, capture, surroundings, result)
+        request = dataclasses.replace(job.payload.request, matting=False)  # this mask has its fine edges
+        payload = dataclasses.replace(job.payload, request=request, mask=result.mask, selection=None)
+        self._last[session] = dataclasses.replace(job, payload=payload)
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        model, layer = result.manifest.model, capture.layer_ref.layer_name
+        records = tuple(
+            Record(job.inputs, v.seed, when, layer, model, thumbnails.to_text(v.thumbnail), v) for v in fresh
+        )
+        self._record(session, session.history + records)
+        for _, sentence in result.manifest.notes:
+            session.notice = sentences.Notice("info", sentence)
+        waiting = tuple(v for v in session.variations if v.state != "added")
+        session.offer(waiting + fresh, len(waiting))
+        if len(fresh) == 1 and not waiting and self._store.settings.add_single:
+            self.accept(session)
+
+    def show(self, session: EditSession, index: int) -> None:
+        """Chooses a variation and shows it in the document."""
+        session.offer(session.variations, index)
+        wanted = session.variations[index]
+        shown = _index_of(session, "shown")
+        if session.activity is not None or wanted.state != "waiting":
+            return
+        if shown < 0:
+            self._run(session, self._apply(wanted.layer_ref, wanted), self._set_shown(session, index))
+            return
+        now = session.variations[shown]
+
+        def exchanged(_: None) -> None:
+            session.replace_variation(shown, state="waiting", layer_id="")
+            session.replace_variation(index, state="shown", layer_id=now.layer_id)
+
+        def gone(_: CanvasRefusal) -> None:  # an undo took the layer away: then this one is shown in a new layer
+            session.replace_variation(shown, state="waiting", layer_id="")
+            self.show(session, index)
+
+        steps = self._canvas.exchange_steps(now.layer_ref, now.layer_id, now.area, _addition(wanted))
+        self._run(session, steps, exchanged, gone)
+
+    def accept(self, session: EditSession) -> None:
+        """The chosen variation stays in the document as a layer."""
+        index = session.selected
+        if index < 0 or session.activity is not None:
+            return
+        chosen = session.variations[index]
+        self.adding.emit(session)
+        if chosen.state == "shown":
+            session.replace_variation(index, state="added")
+        elif chosen.state == "waiting" and _index_of(session, "shown") < 0:
+
+            def added(layer_id: str) -> None:
+                session.replace_variation(index, state="added", layer_id=layer_id)
+
+            self._run(session, self._apply(chosen.layer_ref, chosen), added)
+
+    def discard(self, session: EditSession) -> None:
+        """Drops every variation that was not accepted; one that is shown leaves the document."""
+        shown = _index_of(session, "shown")
+        if shown >= 0:
+            variation = session.variations[shown]
+            try:
+                self._canvas.remove_layer(variation.layer_ref, variation.layer_id, variation.name)
+            except CanvasRefusal as refusal:  # it went by an undo, say: what was wanted is so already
+                session.notice = sentences.Notice("info", refusal.sentence)
+        session.offer((), -1)
+
+    def more(self, session: EditSession) -> None:
+        """One more variation of the last edit, with a new seed: same pixels, same mask."""
+        job = self._last.get(session)
+        if job is None or session.activity is not None:
+            return
+        session.inputs = session.inputs.with_new_seed()
+        inputs = dataclasses.replace(job.inputs, seed=session.inputs.seed, variations=1)
+        self.more_wanted.emit(job, inputs)
+
+    def put(self, session: EditSession, record: Record | None) -> None:
+        """Adds a result of the history above the active layer, where it was."""
+        if record is None or record.kept is None or session.activity is not None:
+            return
+        try:
+            layer_ref = self._canvas.active_layer()
+        except CanvasRefusal as refusal:
+            session.notice = sentences.of_refusal(refusal.sentence)
+            return
+        self._run(session, self._apply(layer_ref, record.kept), lambda layer_id: None)
+
+    def use_again(self, session: EditSession, record: Record) -> None:
+        """Sets the words and sliders of an earlier edit."""
+        session.inputs = record.again()
+
+    def recall(self, session: EditSession) -> None:
+        """Reads the history that the document carries."""
+        try:
+            session.history = decode(self._canvas.read_history(session.document_id))
+        except ValueError as error:
+            session.notice = sentences.Notice(
+                "info", tr("The history in this file could not be read; a new one begins."), str(error)
+            )
+
+    def forget(self, session: EditSession) -> None:
+        """The session ends: the pixels that its last edit sent go."""
+        self._last.pop(session, None)
+
+    def _apply(self, layer_ref: LayerRef, variation: Variation) -> Generator[None, None, str]:
+        return self._canvas.apply_steps(layer_ref, _addition(variation), self._store.settings.result_form)
+
+    def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
+        return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)
+
+    def _run(
+        self,
+        session: EditSession,
+        steps: Generator[None, None, Any],
+        done: Callable[[Any], None],
+        gone: Callable[[CanvasRefusal], None] | None = None,
+    ) -> None:
+        """Runs canvas steps with the session marked as busy. A refusal keeps the result; `gone` is called instead when
+        it is the shown layer that is not there any more."""
+
+        def finished(value: Any) -> None:
+            session.activity = None
+            done(value)
+
+        def refused(refusal: CanvasRefusal) -> None:
+            session.activity = None
+            if gone is not None and refusal.code == "LAYER_GONE":
+                gone(refusal)
+            else:
+                self._keep(session, refusal)
+
+        session.activity = Activity("edit", "adding")
+        StepRunner(steps, finished, refused, self)
+
+    def _keep(self, session: EditSession, refusal: CanvasRefusal) -> None:
+        notice = sentences.of_refusal(refusal.sentence)
+        session.notice = notice
+        if refusal.code == "DOCUMENT_GONE":
+            waiting = [record for record in session.history if record.kept in session.variations]
+            self.kept += tuple(waiting)
+            session.offer((), -1)
+            self.document_gone.emit(session, notice)
+            self.kept_changed.emit()
+
+    def _record(self, session: EditSession, records: tuple[Record, ...]) -> None:
+        """Sets the history of a session and writes it into its document, if that is still open."""
+        session.history = records
+        self._canvas.write_history(session.document_id, encode(records, 1024 * self._store.settings.history_kib))
 
 
-@dataclass(frozen=True)
-class Variation:
-    """One result: `pixels` are RGBA, 8-bit sRGB, straight alpha, of `area` of the image; `mask` is a plane of `area`.
-
-    `state`: "waiting", "shown" (in the document, not accepted) or "added". `layer_id`: of the layer that shows it.
-    """
-
-    ref: LayerRef
-    area: Bounds
-    pixels: bytes
-    mask: bytes
-    inputs: EditInputs
-    seed: int
-    thumbnail: QtGui.QImage
-    state: str = "waiting"
-    layer_id: str = ""
-
-    @property
-    def name(self) -> str:
-        """What its layer is called."""
-        return describe(self.inputs.source, self.inputs.target, self.seed)
+def _variations_of(job: Job, capture: Capture, surroundings: Surroundings, result: JobResult) -> tuple[Variation, ...]:
+    bounds = result.manifest.bounds
+    area = bounds_in_image(capture.area, bounds)
+    mask = crop(result.mask, capture.area.width, bounds)
+    return tuple(
+        Variation(capture.layer_ref, area, pixels, mask, job.inputs, edit.seed, surroundings.with_edit(pixels, area))
+        for edit, pixels in zip(result.manifest.edits, result.edits, strict=True)
+    )
 
 
-def bounds_in_image(area: Bounds, bounds: Bounds) -> Bounds:
-    """Bounds in px of the sent picture, which was `area` of the image, as an area of the image."""
-    return Bounds(area.x + bounds.x, area.y + bounds.y, bounds.width, bounds.height)
+def _addition(variation: Variation) -> Addition:
+    return Addition(variation.name, variation.area, variation.pixels, variation.mask, variation.area)
 
 
-def crop(plane: bytes, width: int, bounds: Bounds) -> bytes:
-    """The part `bounds` of a plane that is `width` px wide."""
-    first = bounds.y * width + bounds.x
-    return b"".join(plane[start : start + bounds.width] for start in range(first, first + bounds.height * width, width))
+def _index_of(session: EditSession, state: VariationState) -> int:
+    return next((i for i, variation in enumerate(session.variations) if variation.state == state), -1)

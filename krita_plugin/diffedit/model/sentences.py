@@ -1,4 +1,4 @@
-"""What went wrong, said to the artist in his language: a sentence that names the thing, then the way out."""
+"""What went wrong, for the artist: a sentence that names the thing, then the way out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from diffedit_protocol.errors import DiffEditError
 
-from ..backend.payload import LinkState
 from ..translation import tr
+from .payload import LinkState
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target:
                 "error", tr("The backend has too much to do at the moment. Try again soon."), detail, ("retry",)
             )
         case "LINK" | "AUTH" | "VERSION":
-            return of_link(LinkState("refused" if error.code != "LINK" else "down", link.host, link.local, None, error))
+            state = LinkState("refused" if error.code != "LINK" else "down", link.host, link.local, None, error)
+            return of_link_error(state, error)
         case _:
             return Notice("error", error.sentence, error.detail, ("retry",) if error.retryable else ())
 
@@ -63,9 +64,14 @@ def of_link(state: LinkState) -> Notice | None:
     """The notice for a link that is not up; None for one that is, or is being made."""
     if state.kind in ("ready", "connecting") or state.error is None:
         return None
-    detail = "\n".join(part for part in (state.error.sentence, state.error.detail) if part)
-    if state.error.code in ("AUTH", "VERSION", "BAD_INPUT"):
-        return Notice("error", state.error.sentence, state.error.detail, ("settings",))
+    return of_link_error(state, state.error)
+
+
+def of_link_error(state: LinkState, error: DiffEditError) -> Notice:
+    """The notice for a link that `error` keeps down."""
+    detail = "\n".join(part for part in (error.sentence, error.detail) if part)
+    if error.code in ("AUTH", "VERSION", "BAD_INPUT"):
+        return Notice("error", error.sentence, error.detail, ("settings",))
     if state.kind == "lost":
         if state.local:
             sentence = tr("The link to the backend was lost. It is tried again; nothing of your work is lost.")

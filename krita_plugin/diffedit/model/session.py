@@ -8,10 +8,11 @@ from typing import Any
 from ..qt import QtCore, QtGui, Signal
 from .history import Record
 from .inputs import EditInputs
+from .ports import FoundMask
 from .progress import Activity
 from .prompts import Suggestions
-from .results import FoundMask, Variation
 from .sentences import Notice
+from .variations import Variation
 
 
 class EditSession(QtCore.QObject):
@@ -39,13 +40,13 @@ class EditSession(QtCore.QObject):
     def inputs(self) -> EditInputs:
         return self._inputs
 
-    def change_inputs(self, **values: Any) -> None:
-        """Replaces some of the inputs."""
-        self._set("inputs", dataclasses.replace(self._inputs, **values))
-
     @inputs.setter
     def inputs(self, inputs: EditInputs) -> None:
         self._set("inputs", inputs)
+
+    def change_inputs(self, **values: Any) -> None:
+        """Replaces some of the inputs."""
+        self._set("inputs", dataclasses.replace(self._inputs, **values))
 
     @property
     def activity(self) -> Activity | None:

@@ -8,15 +8,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from diffedit_protocol.private_files import data_folder, read_private, write_private
 
+from .ports import MaskForm, ResultForm
+
 SETTINGS_FILE = "plugin.json"
 REMOTE_FILE = "remote.json"  # the pasted connection: a secret, so a private file of its own
-MASK_FORMS = ("overlay", "selection", "selectionmask")
-RESULT_FORMS = ("layer", "group")
-BACKENDS = ("local", "remote")
+BackendPlace = Literal["local", "remote"]
+MASK_FORMS, RESULT_FORMS, BACKENDS = (get_args(kind) for kind in (MaskForm, ResultForm, BackendPlace))
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Settings:
     result becomes a layer at once. `context`: px around a selection that the model sees too. `model`: empty for the
     backend's own choice. `language`: empty for Krita's. `unfolded`: which parts of the docker stand open."""
 
-    backend: str = "local"
+    backend: BackendPlace = "local"
     program: str = ""
     start_with_krita: bool = False
     stop_with_krita: bool = True
     model: str = ""
-    mask_form: str = "overlay"
-    result_form: str = "layer"
+    mask_form: MaskForm = "overlay"
+    result_form: ResultForm = "layer"
     add_single: bool = True
     context: int = 64
     show_preview: bool = True
@@ -103,7 +104,9 @@ class Store:
     def _parse(self, values: dict[str, Any]) -> Settings:
         """The settings of this version: names of another version are left out, a bad value is told of."""
         known = {field.name for field in dataclasses.fields(Settings)}
-        kept = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+        kept: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
+        }
         try:
             return Settings(**kept)
         except (ValueError, TypeError) as error:

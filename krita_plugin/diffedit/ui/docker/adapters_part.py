@@ -8,8 +8,8 @@ from diffedit_protocol.messages import Adapter
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
 from ...app import App
-from ...backend.payload import LinkState
 from ...model.inputs import EditInputs
+from ...model.payload import LinkState
 from ...model.session import EditSession
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
@@ -202,8 +202,10 @@ class AdaptersPart(QtWidgets.QWidget):
         inputs = self._app.session.inputs
         self.choice.setCurrentIndex(-1)
         self.choice.setEditText("")
-        fits = name in self._offered and self._offered[name].fits(self._model)  # Qt tells of disabled ones too
-        if fits and name not in (adapter.name for adapter in inputs.adapters):
+        fits = (
+            name is not None and name in self._offered and self._offered[name].fits(self._model)
+        )  # Qt reports disabled ones too
+        if name is not None and fits and name not in (adapter.name for adapter in inputs.adapters):
             self._app.session.change_inputs(adapters=(*inputs.adapters, Adapter(name)))
 
     def _add_typed(self) -> None:

@@ -6,7 +6,7 @@ from diffedit_protocol.replies import DETAIL, MATTING, ServerInfo
 
 from ...app import App
 from ...model import prompts
-from ...model.inputs import MAX_SEED
+from ...model.inputs import MAX_SEED, EditInputs
 from ...model.session import EditSession
 from ...qt import QtCore, QtWidgets
 from ...translation import tr
@@ -132,7 +132,7 @@ class EditPart(QtWidgets.QWidget):
 
     def _obstacle(self, name: str) -> str:
         """Why the backend cannot do what a switch asks for, and the way out."""
-        if name == MATTING and DETAIL in self._backend.capabilities:
+        if name == MATTING and self._backend is not None and DETAIL in self._backend.capabilities:
             return tr(
                 "This backend cannot trace fine edges. Install what it lacks, where it runs, and start it anew: "
                 "pip install 'krita-diffedit[matting]'"
@@ -150,7 +150,7 @@ class EditPart(QtWidgets.QWidget):
             buddy.setAccessibleName(text)
         return label
 
-    def _set(self, inputs: object) -> None:
+    def _set(self, inputs: EditInputs) -> None:
         self._app.session.inputs = inputs
 
     def _list_presets(self, current: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 
 from ...app import App
+from ...model import thumbnails
 from ...model.history import Record
 from ...model.inputs import describe
 from ...model.session import EditSession
 from ...qt import QtCore, QtGui, QtWidgets
 from ...translation import tr
-from .. import thumbnails
 from .pieces import SPACING, quiet, row
 
 ICON = 36  # px
@@ -55,8 +55,8 @@ class HistoryPart(QtWidgets.QWidget):
             when = time[:5] if day == today else day
             about = " · ".join((tr("seed {seed}", seed=record.seed), when))
             item = QtWidgets.QListWidgetItem(f"{words}\n{about}")
-            worn = [f"{adapter.name} {adapter.weight:g}" for adapter in record.inputs.adapters]
-            made_with = " · ".join(part for part in (record.model, *worn) if part)
+            adapters = [f"{adapter.name} {adapter.weight:g}" for adapter in record.inputs.adapters]
+            made_with = " · ".join(part for part in (record.model, *adapters) if part)
             item.setToolTip(f"{record.name}\n{record.layer} · {day} {time[:5]}\n{made_with}".strip())
             if record.thumbnail:
                 item.setIcon(QtGui.QIcon(QtGui.QPixmap.fromImage(thumbnails.from_text(record.thumbnail))))

@@ -72,7 +72,8 @@ class MaskPart(QtWidgets.QWidget):
         """What the heading says: how much was found, in words where a number would mislead."""
         if session.found is None:
             return ""
-        share = session.found.share(session.threshold)
+        threshold = session.threshold
+        share = session.found.share(session.found.threshold if threshold is None else threshold)
         if share < NEXT_TO_NOTHING:
             return tr("nothing at this threshold")
         if share > NEARLY_ALL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from diffedit_protocol.replies import DESCRIBE
 
@@ -48,14 +49,14 @@ class EditPanel(QtWidgets.QScrollArea):
     def __init__(self, app: App) -> None:
         super().__init__()
         self._app = app
-        self._session: EditSession | None = None
+        self._session = app.session
         self.status = StatusLine()
         swap = tool_button("swap", tr("Swap the two texts"), app.swap)
         swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), app.describe)
         self.describe.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.suggest_source, self.suggest_target = (
-            tool_button("words", tr("Suggest words for this text (Ctrl+Space)"), lambda field=field: app.suggest(field))
+            tool_button("words", tr("Suggest words for this text (Ctrl+Space)"), partial(app.suggest, field))
             for field in ("source", "target")
         )
         for button in (self.suggest_source, self.suggest_target):
@@ -91,6 +92,7 @@ class EditPanel(QtWidgets.QScrollArea):
         }
         self._arrange()
         self._connect()
+        self._session.changed.connect(self._refresh)
         self.show_session(app.session)
         self._show_link()
 
@@ -101,8 +103,7 @@ class EditPanel(QtWidgets.QScrollArea):
 
     def show_session(self, session: EditSession) -> None:
         """Shows another document's edits from now on."""
-        if self._session is not None:
-            self._session.changed.disconnect(self._refresh)
+        self._session.changed.disconnect(self._refresh)
         self._session = session
         session.changed.connect(self._refresh)
         for aspect in ("inputs", "activity", "preview", "notice", "suggestions", "found", "variations", "history"):

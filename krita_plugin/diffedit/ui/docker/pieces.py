@@ -242,8 +242,8 @@ class SliderRow(QtWidgets.QWidget):
 
 
 class ChoiceButton(QtWidgets.QToolButton):
-    """Wears the theme's highlight while it is chosen: Krita's style hardly tells a pressed button from the others. No
-    style sheet does it, since one would take away the dockers' smaller font."""
+    """Highlighted while selected: in Krita's style a pressed button hardly differs from the others. Painted, since a
+    style sheet would take away the dockers' smaller font."""
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         option = QtWidgets.QStyleOptionToolButton()

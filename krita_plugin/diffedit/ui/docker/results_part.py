@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...app import App
-from ...model.results import Variation
 from ...model.session import EditSession
+from ...model.variations import Variation
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
 from .icons import icon
@@ -52,7 +52,7 @@ class Tile(QtWidgets.QAbstractButton):
             spot.moveCenter(self.rect().center())
             icon("plus").paint(painter, spot)
         else:
-            self._paint_picture(painter)
+            self._paint_picture(painter, self._variation)
         if self._selected or self.hasFocus() or self.underMouse():
             strong = self._selected or self.hasFocus()
             pen = QtGui.QPen(palette.color(QtGui.QPalette.ColorRole.Highlight), 2 if strong else 1)
@@ -61,13 +61,13 @@ class Tile(QtWidgets.QAbstractButton):
             painter.drawRect(QtCore.QRectF(self.rect()).adjusted(1, 1, -1, -1))
         painter.end()
 
-    def _paint_picture(self, painter: QtGui.QPainter) -> None:
-        picture = self._variation.thumbnail
+    def _paint_picture(self, painter: QtGui.QPainter, variation: Variation) -> None:
+        picture = variation.thumbnail
         size = picture.size().scaled(self.size(), QtCore.Qt.AspectRatioMode.KeepAspectRatio)
         target = QtCore.QRect(QtCore.QPoint(0, 0), size)
         target.moveCenter(self.rect().center())
         painter.drawImage(target, picture)
-        badge = {"waiting": str(self._number), "shown": "●", "added": "✓"}[self._variation.state]
+        badge = {"waiting": str(self._number), "shown": "●", "added": "✓"}[variation.state]
         corner = QtCore.QRectF(2, 2, 15, 15)
         painter.setPen(QtCore.Qt.PenStyle.NoPen)
         painter.setBrush(QtGui.QColor(0, 0, 0, 150))

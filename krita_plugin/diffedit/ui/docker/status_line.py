@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffedit_protocol.replies import ModelInfo
 
-from ...backend.payload import LinkState
+from ...model.payload import LinkState
 from ...model.sentences import status_line
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr

@@ -19,7 +19,7 @@ class WordChoice(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._suggestions: Suggestions | None = None
+        self._suggestions = Suggestions("", ())
         self.list = QtWidgets.QListWidget()
         self.list.setTextElideMode(QtCore.Qt.TextElideMode.ElideRight)
         self.list.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -46,11 +46,11 @@ class WordChoice(QtWidgets.QWidget):
 
     def show_suggestions(self, suggestions: Suggestions | None) -> None:
         had_focus = self.list.hasFocus()
-        self._suggestions = suggestions
         self.setVisible(suggestions is not None)
         self.list.clear()
         if suggestions is None:
             return
+        self._suggestions = suggestions
         for text in suggestions.texts:
             item = QtWidgets.QListWidgetItem(text)
             item.setToolTip(text)

@@ -1,4 +1,4 @@
-"""Runs a generator of steps, one per turn of the event loop."""
+"""What may take long on the canvas is a generator of short steps; one runs per turn of the event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..qt import QtCore
-from .refusal import CanvasRefusal
+
+
+class CanvasRefusal(Exception):
+    """`sentence` is for the artist, in their language; `code` for programs:
+
+    NO_DOCUMENT, NO_LAYER: nothing is open or no layer active · LAYER_KIND, LOCKED, HIDDEN, EMPTY: the layer cannot be
+    worked with · NOTHING_SELECTED: it has nothing inside the selection · DOCUMENT_GONE, LAYER_GONE: closed or deleted
+    meanwhile · NOT_ADDED: Krita did not add the layer · HISTORY_TOO_LARGE: not kept in the file ·
+    NO_CANVAS: the active view shows none that is known.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
 
 
 class StepRunner(QtCore.QObject):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 from diffedit_protocol.messages import Bounds
+
 from ..qt import QtCore, QtGui
 
 BASE_SIDE = 512  # px: the copy of a captured picture that thumbnails are cut from

@@ -1,0 +1,48 @@
+"""The results of an edit that wait to be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diffedit_protocol.messages import Bounds
+
+from ..qt import QtGui
+from .inputs import EditInputs, describe
+from .ports import LayerRef
+
+VariationState = Literal["waiting", "shown", "added"]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One result: `pixels` are RGBA, 8-bit sRGB, straight alpha, of `area` of the image; `mask` is a plane of `area`.
+
+    `state`: "waiting", "shown" (in the document, not accepted) or "added". `layer_id`: of the layer that shows it.
+    """
+
+    layer_ref: LayerRef
+    area: Bounds
+    pixels: bytes
+    mask: bytes
+    inputs: EditInputs
+    seed: int
+    thumbnail: QtGui.QImage
+    state: VariationState = "waiting"
+    layer_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its layer is called."""
+        return describe(self.inputs.source, self.inputs.target, self.seed)
+
+
+def bounds_in_image(area: Bounds, bounds: Bounds) -> Bounds:
+    """Bounds in px of the sent picture, which was `area` of the image, as an area of the image."""
+    return Bounds(area.x + bounds.x, area.y + bounds.y, bounds.width, bounds.height)
+
+
+def crop(plane: bytes, width: int, bounds: Bounds) -> bytes:
+    """The part `bounds` of a plane that is `width` px wide."""
+    first = bounds.y * width + bounds.x
+    return b"".join(plane[start : start + bounds.width] for start in range(first, first + bounds.height * width, width))

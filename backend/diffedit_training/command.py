@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="unet: begin with the weights of this exported model, for example the one that ships with the package",
     )
+    parser.add_argument(
+        "--prediction",
+        choices=("v_prediction", "flow"),
+        default="v_prediction",
+        help="unet: what the network learns to predict; flow is rectified flow, which today's large models use "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--learning-rate", type=float, help="peak learning rate of the unet stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -100,7 +107,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.stage == "unet":
         batch = args.batch or (6 if args.device == "cpu" else 256)
         rate = args.learning_rate or unet.PEAK_LEARNING_RATE
-        settings = unet.Settings(args.seed, batch, args.fresh, rate, args.start_from)
+        settings = unet.Settings(args.seed, batch, args.fresh, rate, args.start_from, args.prediction)
         launch(unet.train, workers, args.device, args.folder, budget, settings, args.resume)
         return
     batch = args.batch or (8 if args.device == "cpu" else 128)

@@ -1,4 +1,4 @@
-"""Stage 2: UNet and text encoder, v-prediction on whitened latents of fresh scenes.
+"""Stage 2: UNet and text encoder, v-prediction or rectified flow on whitened latents of fresh scenes.
 
 Each step takes pairs of scenes (`examples`), stratified timesteps with more of the middle, and weights the squared
 error by 1 + 3 x the share of a latent that a thing covers; the last part is unweighted. Scenes have one thing
@@ -8,15 +8,16 @@ cross-attention where which thing is (after the idea of REPA, Yu et al. 2024); i
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -25,7 +26,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
 from .examples import CELL, LABELS, Batch, ExampleStore
+<<<<<<< HEAD
 from .record import Journal, note_stage, take_over
+=======
+from .flow import FlowTeacher, flow_scheduler, refit_time_embedding
+from .journal import Journal
+from .record import note_stage, take_over
+>>>>>>> e2cdb22 (Train the bundled model as a rectified flow too)
 from .scenes.scenes import SIZE
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
@@ -41,12 +48,15 @@ SINGLE_UNTIL, WEIGHTED_UNTIL, HOLD = 0.2, 0.8, 0.55  # shares of the budget
 PEAK_LEARNING_RATE = 8e-4
 EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourth step
 
+Prediction = Literal["v_prediction", "flow"]
+
 
 @dataclass(frozen=True)
 class Settings:
     """One run. batch: pairs per step and worker; fresh: new ones among them, on average; learning_rate: the peak.
 
     start: a diffusers folder whose weights the run starts from, with a new optimiser and no phase of single things.
+    prediction: what the UNet learns to predict; "flow" is rectified flow's velocity (arXiv 2209.03003).
     """
 
     seed: int
@@ -54,6 +64,7 @@ class Settings:
     fresh: float
     learning_rate: float = PEAK_LEARNING_RATE
     start: Path | None = None
+    prediction: Prediction = "v_prediction"
 
 
 class Model(nn.Module):
@@ -97,7 +108,9 @@ class Model(nn.Module):
         self.unet.up_blocks[0].register_forward_hook(self._keep_features)
 
     def start_from(self, folder: Path) -> None:
-        """Take the weights of an exported model; the auxiliary head, which is never exported, starts anew."""
+        """Take the weights of an exported model of either prediction; the auxiliary head, which is never exported,
+        starts anew.
+        """
         self.unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
         self.text_encoder.load_state_dict(load_file(folder / "text_encoder" / "model.safetensors"))
 
@@ -112,8 +125,10 @@ class Model(nn.Module):
         return velocity, self.class_map(self._features)
 
 
-def new_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule, v-prediction."""
+def new_scheduler(prediction: Prediction = "v_prediction") -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """Stable Diffusion's noise schedule for v-prediction; rectified flow's without a shift."""
+    if prediction == "flow":
+        return flow_scheduler()
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -136,6 +151,7 @@ class Run:
     step: int = 0
     single_steps: int = 0
     samples: int = 0
+    prediction: Prediction = "v_prediction"
 
     def state(self, seconds: float) -> dict[str, Any]:
         return {
@@ -145,10 +161,15 @@ class Run:
             "step": self.step,
             "single_steps": self.single_steps,
             "samples": self.samples,
+            "prediction": self.prediction,
             "seconds": seconds,
         }
 
     def load(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for the checkpoint of a run with another prediction."""
+        kept = state.get("prediction", "v_prediction")
+        if kept != self.prediction:
+            raise ValueError(f"The checkpoint is of a run with prediction {kept!r}, not {self.prediction!r}.")
         self.model.load_state_dict(state["model"])
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
@@ -174,19 +195,24 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
     vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(group.device)
     torch.manual_seed(settings.seed)
     model = Model(tokenizer).to(group.device)
+    teacher = None
     if settings.start is not None:
         model.start_from(settings.start)
+        if settings.prediction == "flow" and not trained_as_flow(settings.start):
+            teacher = FlowTeacher(model.unet, model.text_encoder, new_scheduler().alphas_cumprod)
+            refit_time_embedding(model.unet, teacher)
     if group.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # at this size 10 % faster there than the fused kernel
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     run, path = Run(model, [p.detach().clone() for p in parameters], optimiser), folder / "unet.pt"
+    run.prediction = settings.prediction
     if resume:
         state = load_checkpoint(path)
         run.load(state)
         budget.resume_at(state["seconds"])
     store = ExampleStore(vae, tokenizer, group)
-    alphas = new_scheduler().alphas_cumprod.to(group.device)
+    levels = NoiseLevels.of(settings.prediction).to(group.device)
     journal = Journal(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
     while (progress := group.agree(budget.progress(run.step))) < 1:
         rng = group.seed_step(settings.seed, STAGE, run.step)
@@ -196,9 +222,11 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
         single = settings.start is None and progress < SINGLE_UNTIL
         run.single_steps += single
         batch = store.batch(scene_numbers(run, settings, group, single, rng), single, rng, UNCAPTIONED)
-        losses = step_losses(group, model, batch, alphas, rng, weighted=progress < WEIGHTED_UNTIL)
+        losses = step_losses(group, model, batch, levels, rng, weighted=progress < WEIGHTED_UNTIL, teacher=teacher)
         optimiser.zero_grad()
-        (losses["velocity"] + CLASS_MAP_WEIGHT * losses["class_map"]).backward()
+        # A taught network has learned its features; a head that begins at random would only disturb them.
+        class_map_weight = CLASS_MAP_WEIGHT if teacher is None else 0.0
+        (losses["velocity"] + class_map_weight * losses["class_map"]).backward()
         group.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
@@ -229,24 +257,73 @@ def scene_numbers(
     return numbers * group.size + group.rank  # each worker has scenes of its own
 
 
+@dataclass(frozen=True)
+class NoiseLevels:
+    """`alpha` and `sigma`, (1000,) float32: x_t = alpha x0 + sigma n at training time t; `prediction` is what the UNet
+    learns there: alpha n - sigma x0 (v-prediction, arXiv 2202.00512) or n - x0 (rectified flow).
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+    prediction: Prediction
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> NoiseLevels:
+        """Flow's level t is sigma = (t + 1) / 1000, which the UNet is given as the time t + 1."""
+        if prediction == "flow":
+            sigma = torch.arange(1, 1001) / 1000
+            return cls(1 - sigma, sigma, prediction)
+        alphas = new_scheduler().alphas_cumprod
+        return cls(alphas.sqrt(), (1 - alphas).sqrt(), prediction)
+
+    def to(self, device: torch.device) -> NoiseLevels:
+        return replace(self, alpha=self.alpha.to(device), sigma=self.sigma.to(device))
+
+    def times(self, timesteps: Tensor) -> Tensor:
+        """What the UNet is given as the time of each of the timesteps, 0 to 999."""
+        return timesteps + 1 if self.prediction == "flow" else timesteps
+
+    def velocity(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return noise - clean if self.prediction == "flow" else alpha * noise - sigma * clean
+
+
 def step_losses(
-    group: DistributedGroup, model: Model, batch: Batch, alphas: Tensor, rng: np.random.Generator, weighted: bool
+    group: DistributedGroup,
+    model: Model,
+    batch: Batch,
+    levels: NoiseLevels,
+    rng: np.random.Generator,
+    weighted: bool,
+    teacher: FlowTeacher | None = None,
 ) -> dict[str, Tensor]:
-    """The losses of a batch: scalars "velocity" and "class_map"; to log "quarters" (2, n): timestep // 250, error."""
+    """The losses of a batch: scalars "velocity" and "class_map"; to log "quarters" (2, n): timestep // 250, error.
+
+    teacher: gives the velocity to learn where it knows it, in place of the one noise that was drawn.
+    """
     device, pairs = group.device, len(batch.latents) // 2
     clean, coverage, labels = batch.latents.to(device), batch.coverage.to(device), batch.labels.to(device)
+    token_ids = batch.token_ids.to(device)
     strata = (np.arange(pairs) + rng.random(pairs)) / pairs
     in_middle = rng.random(pairs) < MIDDLE_SHARE
     spread = np.where(in_middle, MIDDLE[0] + strata * (MIDDLE[1] - MIDDLE[0]), strata * 1000).astype(np.int64)
     timesteps = torch.from_numpy(spread.clip(0, 999)).repeat(2).to(device)
     noise = torch.randn(clean[:pairs].shape).repeat(2, 1, 1, 1).to(device)
-    signal, sigma = alphas[timesteps].sqrt().view(-1, 1, 1, 1), (1 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1)
+    alpha, sigma = levels.alpha[timesteps].view(-1, 1, 1, 1), levels.sigma[timesteps].view(-1, 1, 1, 1)
+    noisy, wanted = alpha * clean + sigma * noise, levels.velocity(clean, noise, alpha, sigma)
     with group.autocast():
-        velocity, logits = model(signal * clean + sigma * noise, timesteps, batch.token_ids.to(device))
-    error = (velocity.float() - (signal * noise - sigma * clean)).square()
+        if teacher is not None:
+            wanted = teacher.corrected(wanted, noisy, sigma, token_ids)
+        velocity, logits = model(noisy, levels.times(timesteps), token_ids)
+    error = (velocity.float() - wanted).square()
     weight = 1 + FOREGROUND_WEIGHT * coverage if weighted else torch.ones_like(coverage)
     return {
         "velocity": (error * weight).mean() / weight.mean(),
         "class_map": F.cross_entropy(logits.float(), labels),
         "quarters": torch.stack((timesteps // 250, error.detach().mean((1, 2, 3)))),
     }
+
+
+def trained_as_flow(folder: Path) -> bool:
+    """Whether an exported model is one of rectified flow, by its scheduler."""
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    return bool(config["_class_name"] == FlowMatchEulerDiscreteScheduler.__name__)

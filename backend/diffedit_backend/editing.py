@@ -64,6 +64,10 @@ def edit_picture(
     if request.attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
         raise BadInputError("The attention is that of the words of one text, but a text here has several wordings.")
     try:
+        if request.attention and not engine.model.family.attention:
+            raise BadInputError(
+                f"{engine.model.family.name} models tell nothing of where they look for a word. Leave attention out."
+            )
         engine = engine.with_adapters(with_adapters(engine.model, request.adapters))
         return _Job(engine, request, picture, selection, mask, on_step, inversion).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:

@@ -26,13 +26,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
 from .examples import CELL, LABELS, Batch, ExampleStore
-<<<<<<< HEAD
-from .record import Journal, note_stage, take_over
-=======
 from .flow import FlowTeacher, flow_scheduler, refit_time_embedding
-from .journal import Journal
-from .record import note_stage, take_over
->>>>>>> e2cdb22 (Train the bundled model as a rectified flow too)
+from .record import Journal, note_stage, take_over
 from .scenes.scenes import SIZE
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS

@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-<<<<<<< HEAD
-from torch.multiprocessing.spawn import start_processes
-=======
-import torch.multiprocessing as mp
 from diffedit_backend.models.device import computes_bf16
->>>>>>> e2cdb22 (Train the bundled model as a rectified flow too)
+from torch.multiprocessing.spawn import start_processes
 
 
 @dataclass(frozen=True)
@@ -69,9 +65,7 @@ class DistributedGroup:
         """bfloat16 where it pays: on CPUs with AVX-512 BF16 and on GPUs. On others a step would take fifty times as
         long, since every number is converted.
         """
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.device.type != "cpu" or computes_bf16()
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu" or computes_bf16())
 
 
 def launch(work: Callable[..., None], workers: int, device: str, *args: Any) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.method.text import encode_text, token_ids, words_beyond
+from diffedit_backend.method.stable_diffusion import token_ids
+from diffedit_backend.method.text import encode_text, words_beyond
 from diffedit_backend.method.weighting import weights_in
 from diffedit_backend.models import LoadedModel, load_model, with_adapters
 from diffedit_protocol.errors import BadInputError, ModelError

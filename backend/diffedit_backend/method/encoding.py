@@ -19,29 +19,27 @@ Pixels = NDArray[np.uint8]
 
 @torch.inference_mode()
 def encode_picture(model: LoadedModel, pixels: Pixels) -> Tensor:
-    """Latents (1, C, H/f, W/f) float32 of a picture (H, W, 3) uint8: the posterior's mode, scaled for the UNet.
+    """Latents (1, C, H/f, W/f) float32 of a picture (H, W, 3) uint8: the posterior's mode, scaled for the network.
 
     In tiles where the memory is small. Raises OutOfMemory.
     """
     picture = torch.from_numpy(pixels.copy()).to(model.device).permute(2, 0, 1)[None]
-    picture = (picture.to(model.vae.dtype) / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    picture = picture.to(model.vae.dtype) / 127.5 - 1
     height, width = pixels.shape[:2]
 
     def encoded() -> Tensor:
-        return model.vae.encode(picture).latent_dist.mode()
+        return model.family.encode(model, picture)
 
-    latents = in_tiles_that_fit(model.vae, model.device, height, width, encoded, model.vae_tiles) * model.scaling_factor
-    return latents.float()
+    return in_tiles_that_fit(model.vae, model.device, height, width, encoded, model.vae_tiles).float()
 
 
 @torch.inference_mode()
 def decode_latents(model: LoadedModel, latents: Tensor) -> Pixels:
     """The picture (H, W, 3) uint8 of latents (1, C, h, w); in tiles where the memory is small. Raises OutOfMemory."""
-    scaled = (latents / model.scaling_factor).to(model.vae.dtype).contiguous(memory_format=torch.channels_last)
     height, width = (side * model.factor for side in latents.shape[-2:])
 
     def decoded() -> Tensor:
-        return model.vae.decode(scaled).sample[0]
+        return model.family.decode(model, latents.to(model.vae.dtype))[0]
 
     picture = in_tiles_that_fit(model.vae, model.device, height, width, decoded, model.vae_tiles)
     levels = (picture * 127.5 + 127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
-from .denoise import guide, masked_denoise, strength_masks
+from .denoise import masked_denoise, strength_masks
 from .difference import prediction_difference
 from .encoding import Pixels, Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
@@ -26,8 +26,10 @@ from .network import Network
 from .schedule import Level
 from .settings import Settings
 from .solvers import Solver, Stochastic, seeded_noise
+from .stable_diffusion import token_ids
 from .steps import OnStep, Step, ignore
-from .text import TextCondition, between, encode_text, token_ids
+from .text import encode_text
+from .text_condition import Condition, between
 from .windows import in_windows, windows_over
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class DiffEditEngine:
         """Samples that went through the UNet since the engine was made."""
         return self.network.evaluations
 
-    def text(self, text: str) -> TextCondition:
+    def text(self, text: str) -> Condition:
         """The embedding of a text."""
         return self.cache.get(("text", self.model.key, text), lambda: encode_text(self.model, text))
 
@@ -279,7 +281,7 @@ class DiffEditEngine:
         def predict(x: Tensor, level: Level) -> Tensor:
             texts = [against] * len(x) + [condition] * len(x)
             unconditional, conditional = self.network.predict(torch.cat((x, x)), level, texts).chunk(2)
-            return guide(unconditional, conditional, scale)
+            return self.model.family.guide(unconditional, conditional, scale)
 
         return predict
 

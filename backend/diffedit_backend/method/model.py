@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .family import ModelFamily
 from .memory import Footprint, footprint_of
 from .schedule import NoiseSchedule
+from .stable_diffusion import StableDiffusion
 from .words import LearnedWords
 
 DEFAULT_GUIDANCE = 7.5  # the paper's setting for Stable Diffusion
@@ -39,6 +41,8 @@ class LoadedModel:
     words: those of textual inversions. safety: None where the model has no checker or its owner switched it off.
     offload: "none", "model" or "sequential". `device` is where the networks compute, not where they wait.
     vae_tiles: into how many tiles the VAE cuts a picture's longer side, None for as many as the free memory asks for.
+    unet: the network that predicts; a transformer in the families of flow models.
+    distilled: made for a few steps without guidance, which inverts badly: it is edited without inversion.
     remark: what an artist should know of this model, "" when nothing.
     """
 
@@ -59,6 +63,8 @@ class LoadedModel:
     offload: Offload = "none"
     vae_tiles: int | None = None
     remark: str = ""
+    family: ModelFamily = field(default_factory=StableDiffusion)
+    distilled: bool = False
 
     @property
     def networks(self) -> list[Any]:
@@ -82,25 +88,21 @@ class LoadedModel:
     @property
     def factor(self) -> int:
         """Picture px per latent cell."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+        return self.family.factor(self)
 
     @property
     def multiple(self) -> int:
-        """Picture sides must be multiples of this many px, so that every level of the UNet halves evenly; of a compiled
-        one, so that its shapes are few.
-        """
-        evenly = int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
-        return -(-self.native_size // 8 // evenly) * evenly if self.compiled else evenly
+        """Picture sides must be multiples of this many px."""
+        return self.family.multiple(self)
 
     @property
     def native_size(self) -> int:
         """The side in px of the square pictures that the model was trained on."""
-        sample_size = self.unet.config.sample_size
-        return int(self.factor * (sample_size if isinstance(sample_size, int) else max(sample_size)))
+        return self.family.native_size(self)
 
     @property
     def latent_channels(self) -> int:
-        return int(self.vae.config.latent_channels)
+        return self.family.latent_channels(self)
 
     @property
     def scaling_factor(self) -> float:

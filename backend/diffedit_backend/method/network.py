@@ -12,7 +12,7 @@ from torch import Tensor
 from .attention_map import AttentionRecord, listening
 from .memory import FREE_SHARE, OutOfMemory, free_bytes, give_back
 from .schedule import Level
-from .text import TextCondition
+from .text_condition import Condition, MixedCondition, TextCondition
 
 if TYPE_CHECKING:
     from .model import LoadedModel
@@ -58,15 +58,26 @@ class Network:
             self._plain_unet = None
 
     @torch.inference_mode()
-    def predict(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
-        """The UNet's output (B, C, h, w) float32, in the model's own unit, for B latents under B texts.
+    def predict(self, x: Tensor, level: Level, texts: Sequence[Condition]) -> Tensor:
+        """The network's output (B, C, h, w) float32, in the model's own unit, for B latents under B texts.
 
         Solvers work in float32 whatever the network's precision: half precision would add up over the levels.
 
         Raises OutOfMemory when half of a batch does not fit either.
         """
-        parts = [self._retried(x[rows], level, texts[rows]) for rows in self.batches(x, len(x))]
+        plain = [text for text in texts if isinstance(text, TextCondition)]
+        if len(plain) < len(texts):
+            return self._mixed(x, level, texts)
+        parts = [self._retried(x[rows], level, plain[rows]) for rows in self.batches(x, len(x))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _mixed(self, x: Tensor, level: Level, texts: Sequence[Condition]) -> Tensor:
+        """The predictions under texts of which some are mixed: one row for each of their parts, averaged."""
+        parts = [text.parts if isinstance(text, MixedCondition) else ((1.0, text),) for text in texts]
+        rows = [row for row, own in enumerate(parts) for _ in own]
+        shares = torch.tensor([share for own in parts for share, _ in own], device=x.device).view(-1, 1, 1, 1)
+        outputs = self.predict(x[rows], level, [text for own in parts for _, text in own])
+        return torch.zeros_like(x).index_add(0, torch.tensor(rows, device=x.device), shares * outputs)
 
     def _retried(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:
         try:
@@ -89,33 +100,17 @@ class Network:
             before = torch.cuda.memory_allocated(self.model.device)
         padded = _next_power_of_two(rows) if self.model.compiled else rows  # few shapes, so few compilations
         index = torch.arange(padded).clamp(max=rows - 1).tolist()
-        tokens = torch.stack([texts[i].tokens for i in index])
-        time: float | Tensor = level.t
         if self.model.compiled:
-            time = torch.tensor(level.t, device=x.device)  # a number would be compiled in: once for every level
             torch.compiler.cudagraph_mark_step_begin()
-        output: Tensor = (self._plain_unet or self.model.unet)(
-            x[index].to(self.model.dtype).contiguous(memory_format=torch.channels_last),
-            time,
-            encoder_hidden_states=tokens,
-            added_cond_kwargs=self._added(x, [texts[i] for i in index]),
-            return_dict=False,
-        )[0][:rows]
+        network = self._plain_unet or self.model.unet
+        chosen = [texts[i] for i in index]
+        output = self.model.family.forward(self.model, network, x[index].to(self.model.dtype), level, chosen)[:rows]
         self.evaluations += rows
         if measuring:
             peak = torch.cuda.max_memory_allocated(self.model.device) - before
             self._bytes_per_cell = max(1.0, peak / (padded * cells))
         # A compiled network writes its next output into the same memory, so it must not leave as it is.
         return output.clone().float() if self.model.compiled else output.float()
-
-    def _added(self, x: Tensor, texts: Sequence[TextCondition]) -> dict[str, Tensor] | None:
-        """SDXL's pooled texts and time ids: original size, crop and target size, all those of the picture at hand."""
-        if not self.model.is_xl:
-            return None
-        height, width = x.shape[-2] * self.model.factor, x.shape[-1] * self.model.factor
-        ids = torch.tensor([height, width, 0, 0, height, width], device=x.device, dtype=self.model.dtype)
-        pooled = torch.stack([text.pooled for text in texts if text.pooled is not None])
-        return {"text_embeds": pooled, "time_ids": ids.expand(len(texts), -1)}
 
 
 def _next_power_of_two(n: int) -> int:

@@ -19,7 +19,10 @@ _MOST_HALVINGS = 3  # tiles of an eighth: below, a tile sees too little of its p
 
 def halvings_for(vae: Any, height: int, width: int, free: int) -> int:
     """How often the sides of height x width px are halved, 0 to 3, for a tile to fit `free` bytes."""
-    needed = _PLANES * vae.config.block_out_channels[0] * height * width * vae.dtype.itemsize
+    widths = getattr(vae.config, "block_out_channels", None)
+    if widths is None:  # a video's autoencoder, which tiles in another way: whole
+        return 0
+    needed = _PLANES * widths[0] * height * width * vae.dtype.itemsize
     halvings = 0
     while needed > free * FREE_SHARE and halvings < _MOST_HALVINGS:
         needed, halvings = needed // 4, halvings + 1

@@ -29,13 +29,12 @@ class FlowTeacher:
     """
 
     def __init__(self, unet: Any, text_encoder: nn.Module, alphas_cumprod: Tensor) -> None:
-        self.unet, self.text_encoder = (
-            copy.deepcopy(part).eval().requires_grad_(False) for part in (unet, text_encoder)
-        )
+        self.unet: Any = copy.deepcopy(unet).eval().requires_grad_(False)
+        self.text_encoder: Any = copy.deepcopy(text_encoder).eval().requires_grad_(False)
         for module in self.unet.modules():
             module._forward_hooks.clear()  # those of the student collect its features
         alpha, sigma = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
-        self.sigmas = sigma / (alpha + sigma)  # the flow's level of each training time, ascending
+        self.sigmas: Tensor = sigma / (alpha + sigma)  # the flow's level of each training time, ascending
         self._scale, self._slope = alpha + sigma, sigma - alpha
 
     def time(self, sigma: Tensor) -> Tensor:
@@ -60,7 +59,7 @@ class FlowTeacher:
 def _between(values: Tensor, at: Tensor) -> Tensor:
     """`values` (N,) at fractional indices, linearly interpolated."""
     low = at.long().clamp(max=len(values) - 2)
-    return torch.lerp(values[low], values[low + 1], at - low)
+    return values[low] + (at - low) * (values[low + 1] - values[low])
 
 
 def refit_time_embedding(unet: Any, teacher: FlowTeacher) -> None:

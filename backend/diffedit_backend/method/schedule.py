@@ -104,6 +104,15 @@ class VariancePreservingSchedule(NoiseSchedule):
         return last - 1 if self.prediction_type == "epsilon" and self.alphas_cumprod[last] == 0 else last
 
 
+def variance_preserving(schedule: NoiseSchedule) -> VariancePreservingSchedule:
+    """The schedule as one with a table of alphas. Raises ValueError for that of a flow model."""
+    if not isinstance(schedule, VariancePreservingSchedule):
+        raise ValueError(
+            "This is a flow model, whose levels are no table of alphas: the library's DiffEdit has no such."
+        )
+    return schedule
+
+
 @dataclass(frozen=True)
 class FlowSchedule(NoiseSchedule):
     """Rectified flow: x_s = (1 - s) * x0 + s * noise for s in [0, 1], the network's output being noise - x0.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from diffedit_backend.method.schedule import variance_preserving
 from diffedit_protocol.errors import BadInputError
 from PIL import Image
 
@@ -89,7 +90,7 @@ def _sized(image: Image.Image, width: int, height: int, filter: Image.Resampling
 def _pipeline(model: LoadedModel) -> Any:
     from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline
 
-    alphas_cumprod = np.array(model.schedule.alphas_cumprod)
+    alphas_cumprod = np.array(variance_preserving(model.schedule).alphas_cumprod)
     betas = 1 - alphas_cumprod / np.concatenate([[1.0], alphas_cumprod[:-1]])
     scheduler = DDIMScheduler(
         num_train_timesteps=len(betas),

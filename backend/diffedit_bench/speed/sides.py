@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.method.schedule import VariancePreservingSchedule
+from diffedit_backend.method.schedule import VariancePreservingSchedule, variance_preserving
 from diffedit_backend.models import LoadedModel, ModelOptions, load_model, use_threads
 from diffedit_backend.models.compiling import compiled_unet
 from diffedit_backend.models.device import choose_device, choose_dtype
@@ -75,7 +75,7 @@ class Subject:
         """DDIM and its inverse on the model's noise schedule, as the library's guide for DiffEdit sets them up."""
         from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-        alphas_cumprod = np.array(self.model.schedule.alphas_cumprod)
+        alphas_cumprod = np.array(variance_preserving(self.model.schedule).alphas_cumprod)
         scheduler = DDIMScheduler(
             num_train_timesteps=len(alphas_cumprod),
             trained_betas=1 - alphas_cumprod / np.concatenate([[1.0], alphas_cumprod[:-1]]),

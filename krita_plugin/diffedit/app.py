@@ -8,9 +8,10 @@ from collections.abc import Callable
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.replies import DESCRIBE, SUGGEST
 
+from .backend.backend_setup import BackendSetup
 from .backend.client_thread import ClientThread
 from .backend.connection_test import ConnectionTest
-from .backend.local_backend import LocalBackend, find_program
+from .backend.local_backend import LocalBackend
 from .canvas.krita_canvas import KritaCanvas
 from .model import prompts, sentences
 from .model.inputs import EditInputs
@@ -27,12 +28,13 @@ from .translation import artists_language, tr, use_language
 
 class App(QtCore.QObject):
     """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
-    `settings_wanted()`, `diagnostics_wanted()`: an action or a button asks for the dialog."""
+    `settings_wanted()`, `diagnostics_wanted()`, `install_wanted()`: an action or a button asks for the dialog."""
 
     session_changed = Signal(object)
     link_changed = Signal(object)
     settings_wanted = Signal()
     diagnostics_wanted = Signal()
+    install_wanted = Signal()
 
     def __init__(
         self, store: Store | None = None, link: ClientThread | None = None, parent: QtCore.QObject | None = None
@@ -42,6 +44,8 @@ class App(QtCore.QObject):
         self.store = store or Store()
         use_language(self.settings.language or artists_language())
         self.backend = LocalBackend(self)
+        self.setup = BackendSetup(self.store, self.backend, self)
+        self.setup.noticed.connect(self._show_notice)
         self.canvas = KritaCanvas()
         self.link = link or ClientThread(self.find_connection, self)
         self.link.state_changed.connect(self._link_changed)
@@ -80,6 +84,7 @@ class App(QtCore.QObject):
         self.link.close()
         if self._test is not None:
             self._test.stop()
+        self.setup.close()
         if self.settings.stop_with_krita:
             self.backend.stop(wait=True)
 
@@ -200,10 +205,13 @@ class App(QtCore.QObject):
         self.masks.to_selection(self.session)
 
     def remedy(self, name: str) -> None:
-        """A button of a notice: "start", "settings", "retry", "log" or "look"."""
+        """A button of a notice, by the name of a remedy (`sentences.Notice`)."""
         {
             "start": self.start_backend,
             "settings": self.settings_wanted.emit,
+            "install": self.install_wanted.emit,
+            "join": self.settings_wanted.emit,
+            "choose": self.settings_wanted.emit,
             "log": self.settings_wanted.emit,
             "retry": self._do_again,
             "look": self.look_again,
@@ -225,6 +233,7 @@ class App(QtCore.QObject):
             "start": self.start_backend,
             "stop": self.stop_backend,
             "settings": self.settings_wanted.emit,
+            "install": self.install_wanted.emit,
             "diagnostics": self.diagnostics_wanted.emit,
         }[kind]()
 
@@ -268,6 +277,9 @@ class App(QtCore.QObject):
         options = JobOptions(settings.model, settings.show_preview, mask_of, captions)
         self.jobs.begin(session, task, inputs, steps, options)
 
+    def _show_notice(self, notice: sentences.Notice) -> None:
+        self.session.notice = notice
+
     def _say(self, sentence: str, kind: str = "info") -> None:
         self.session.notice = sentences.Notice(kind, sentence)
 
@@ -302,13 +314,8 @@ class App(QtCore.QObject):
         return Connection.local_backend()
 
     def start_backend(self) -> None:
-        """Starts the local backend, or asks for the settings when it is not found."""
-        program = find_program(self.settings.program)
-        if not program:
-            self._say(tr("The program 'diffedit' was not found. Say in Settings where it is."), "error")
-            self.settings_wanted.emit()
-            return
-        self.backend.start(program)
+        """Starts the local backend, or says which ways there are to one."""
+        self.setup.start()
 
     def stop_backend(self) -> None:
         if self.backend.started_here:
@@ -342,6 +349,7 @@ class App(QtCore.QObject):
         if state.kind == "ready" and self.session.notice is not None and self.session.notice.remedies[:1] == ("start",):
             self.session.notice = None
         self.link_changed.emit(state)
+        self.setup.watch(state)
 
     def _backend_changed(self) -> None:
         if self.backend.state == "running":

@@ -8,6 +8,7 @@ from .actions import MENU, Action, actions
 from .app import App
 from .qt import QAction, QtCore, QtWidgets, sip
 from .ui.dialogs.diagnostics import DiagnosticsDialog
+from .ui.dialogs.install_dialog import InstallDialog
 from .ui.dialogs.settings_dialog import SettingsDialog
 from .ui.docker.panel import EditPanel
 
@@ -23,6 +24,7 @@ class DiffEditExtension(Extension):
         self._dialogs: list[QtWidgets.QDialog] = []
         self._menus: list[tuple[QtWidgets.QMenu, list[tuple[QAction, bool]]]] = []
         self.app.settings_wanted.connect(lambda: self._open(SettingsDialog))
+        self.app.install_wanted.connect(lambda: self._open(InstallDialog))
         self.app.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
 
     def setup(self) -> None:

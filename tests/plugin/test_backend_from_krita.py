@@ -101,16 +101,19 @@ def test_krita_stops_what_it_started_unless_the_artist_wants_it_to_go_on(home, p
         app.backend.stop(wait=True)
 
 
-def test_without_the_program_start_leads_to_the_settings(store, krita, monkeypatch) -> None:
+def test_without_a_program_start_offers_the_three_ways_to_one(store, krita, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.delenv("DIFFEDIT_PROGRAM", raising=False)
     app, _ = make_app(store)
-    wanted = []
-    app.settings_wanted.connect(lambda: wanted.append(1))
     app.start_backend()
-    assert wanted == [1]
-    assert "was not found" in app.session.notice.sentence
+    assert app.session.notice.remedies == ("install", "join", "choose")
+    wanted = []
+    app.settings_wanted.connect(lambda: wanted.append("settings"))
+    app.install_wanted.connect(lambda: wanted.append("install"))
+    for way in app.session.notice.remedies:
+        app.remedy(way)
+    assert wanted == ["install", "settings", "settings"]
 
 
 def test_a_backend_of_somebody_else_is_not_stopped(store, krita) -> None:

@@ -118,17 +118,21 @@ class LocalBackend(QtCore.QObject):
         self.state_changed.emit()
 
 
-def find_program(chosen: str = "") -> str:
-    """The path of `diffedit`: what the artist chose, else where it is usually installed; "" when it is nowhere."""
-    return next((str(path) for path in _candidates(chosen) if os.access(path, os.X_OK) and path.is_file()), "")
+def find_program(chosen: str = "", installed: Path | None = None) -> str:
+    """The path of `diffedit`: what the artist chose, what the plugin installed, or one that is found; else ""."""
+    return next(
+        (str(path) for path in _candidates(chosen, installed) if os.access(path, os.X_OK) and path.is_file()), ""
+    )
 
 
-def _candidates(chosen: str) -> Iterator[Path]:
+def _candidates(chosen: str, installed: Path | None) -> Iterator[Path]:
     if chosen:
         yield Path(chosen).expanduser()
         return
     if "DIFFEDIT_PROGRAM" in os.environ:
         yield Path(os.environ["DIFFEDIT_PROGRAM"])
+    if installed is not None:
+        yield installed
     noted = data_folder() / "program"  # `diffedit install-plugin` notes there where it is itself
     if noted.is_file():
         yield Path(noted.read_text(encoding="utf-8").strip())

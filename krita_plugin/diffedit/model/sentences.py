@@ -14,7 +14,7 @@ from .payload import LinkState
 @dataclass(frozen=True)
 class Notice:
     """`kind`: "info" or "error". `detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
-    "settings", "retry", "log", "look"."""
+    "settings", "install", "join", "choose", "retry", "log", "look"."""
 
     kind: str
     sentence: str
@@ -84,6 +84,28 @@ def of_link_error(state: LinkState, error: DiffEditError) -> Notice:
         sentence = tr("No backend is running. Start it here, or paste a connection line in Settings.")
         return Notice("error", sentence, detail, ("start", "settings"))
     return Notice("error", tr("{host} does not answer. It is tried again.", host=state.host), detail, ("settings",))
+
+
+def of_no_backend() -> Notice:
+    """The notice for a machine without a backend, with the three ways to one."""
+    sentence = tr("No backend yet: the program that edits pictures. There are three ways to one.")
+    return Notice("info", sentence, "", ("install", "join", "choose"))
+
+
+def of_other_version(state: LinkState, backend: str, plugin: str, can_update: bool) -> Notice:
+    """The notice for a backend of another version. `can_update`: the plugin can put its own in place."""
+    if can_update:
+        sentence = tr("The backend is version {backend}, the plugin brings {plugin}.", backend=backend, plugin=plugin)
+        return Notice("info", sentence, "", ("install",))
+    where = tr("this machine") if state.local else state.host
+    sentence = tr(
+        "The backend on {where} is version {backend}, this plugin {plugin}. It works; update the older of the two when "
+        "something is missing.",
+        where=where,
+        backend=backend,
+        plugin=plugin,
+    )
+    return Notice("info", sentence)
 
 
 def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | None:

@@ -25,7 +25,9 @@ class Settings:
     """`backend`: where edits run. `program`: path of `diffedit`, empty to look for it. `mask_form`: how a found mask is
     shown. `result_form`: a layer with a selection mask, or a group with a transparency mask. `add_single`: a single
     result becomes a layer at once. `context`: px around a selection that the model sees too. `model`: empty for the
-    backend's own choice. `language`: empty for Krita's. `unfolded`: which parts of the docker stand open."""
+    backend's own choice. `language`: empty for Krita's. `unfolded`: which parts of the docker stand open.
+    `backend_folder`: where the plugin installs the backend, empty for the data folder. `index_url`, `torch_index_url`:
+    mirrors of the Python package index and of torch's, empty for the public ones."""
 
     backend: BackendPlace = "local"
     program: str = ""
@@ -39,6 +41,9 @@ class Settings:
     show_preview: bool = True
     language: str = ""
     history_kib: int = 256
+    backend_folder: str = ""
+    index_url: str = ""
+    torch_index_url: str = ""
     unfolded: tuple[str, ...] = ("results",)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import BadInputError, DiffEditError
 
 from ...app import App
-from ...backend.local_backend import find_program
+from ...backend.install_errors import gigabytes
 from ...qt import QtCore, QtWidgets
 from ...translation import LANGUAGES, tr
 from ..docker.pieces import row
@@ -36,7 +36,12 @@ class SettingsDialog(QtWidgets.QDialog):
         self.resize(520, 520)
         app.backend.state_changed.connect(self._show_backend)
         app.link_changed.connect(lambda _: self._show_backend())
+        installer = app.setup.installer
+        installer.measured.connect(self._show_size)
+        installer.removed.connect(self._removed)
+        installer.finished.connect(lambda _: self._show_installed())
         self._show_backend()
+        self._show_installed()
 
     # -- the backend ------------------------------------------------------------------------------------------------
 
@@ -63,12 +68,18 @@ class SettingsDialog(QtWidgets.QDialog):
     def _local_box(self) -> QtWidgets.QWidget:
         settings = self._app.settings
         self.program = QtWidgets.QLineEdit(settings.program)
-        found = find_program()
+        found = self._app.setup.program() if not settings.program else ""
         self.program.setPlaceholderText(found or tr("not found: say where 'diffedit' is"))
         self.program.setToolTip(tr("The program 'diffedit'; empty to use the one that is found"))
         self.program.editingFinished.connect(lambda: self._change(program=self.program.text().strip()))
         choose = QtWidgets.QPushButton(tr("Choose…"))
         choose.clicked.connect(self._choose_program)
+        self.installed = QtWidgets.QLabel()
+        self.installed.setWordWrap(True)
+        self.install = QtWidgets.QPushButton(tr("Install…"))
+        self.install.clicked.connect(lambda: self._app.install_wanted.emit())
+        self.remove = QtWidgets.QPushButton(tr("Remove…"))
+        self.remove.clicked.connect(self._ask_to_remove)
         self.start = QtWidgets.QPushButton(tr("Start"))
         self.start.clicked.connect(self._start)
         self.stop = QtWidgets.QPushButton(tr("Stop"))
@@ -82,6 +93,7 @@ class SettingsDialog(QtWidgets.QDialog):
         layout = QtWidgets.QVBoxLayout(box)
         layout.setContentsMargins(20, 0, 0, 8)
         layout.addLayout(row(QtWidgets.QLabel(tr("Program")), self.program, 1, choose))
+        layout.addLayout(row(self.installed, 1, self.install, self.remove))
         layout.addLayout(row(self.start, self.stop, self.state, 1))
         layout.addWidget(with_krita)
         layout.addWidget(end_with_krita)
@@ -134,10 +146,45 @@ class SettingsDialog(QtWidgets.QDialog):
         self._change(program=path)
 
     def _start(self) -> None:
-        if find_program(self._app.settings.program):
-            self._app.start_backend()
+        if not self._app.setup.start():
+            self.state.setText(tr("The program 'diffedit' was not found. Choose it above, or install it."))
+
+    def _show_installed(self) -> None:
+        """Which backend the plugin has installed, with the size on the disk, measured on a thread of its own."""
+        installation = self._app.setup.installation
+        version = installation.version()
+        self.remove.setEnabled(bool(version) and not self._app.setup.installer.running)
+        self.install.setText(tr("Update or repair…") if version else tr("Install…"))
+        if version:
+            self.installed.setText(tr("Installed by this plugin: version {version}", version=version))
+            self._app.setup.installer.measure(installation)
         else:
-            self.state.setText(tr("The program 'diffedit' was not found. Choose it above."))
+            self.installed.setText(tr("The plugin can install the backend by itself."))
+
+    def _show_size(self, size: int) -> None:
+        version = self._app.setup.installation.version()
+        if version:
+            self.installed.setText(
+                tr("Installed by this plugin: version {version}, {size}", version=version, size=gigabytes(size))
+            )
+
+    def _ask_to_remove(self) -> None:
+        question = QtWidgets.QMessageBox(self)
+        question.setText(
+            tr(
+                "Delete the backend in '{folder}'? Models, settings and keys stay.",
+                folder=self._app.setup.installation.folder,
+            )
+        )
+        buttons = QtWidgets.QMessageBox.StandardButton
+        question.setStandardButtons(buttons.Yes | buttons.No)
+        question.button(buttons.Yes).clicked.connect(self._app.setup.remove)
+        question.open()
+
+    def _removed(self, sentence: str) -> None:
+        self._show_installed()
+        if sentence:
+            self.installed.setText(sentence)
 
     def _show_backend(self) -> None:
         backend = self._app.backend

@@ -12,7 +12,7 @@ ERROR, INFO = QtGui.QColor(0xD0, 0x50, 0x40), QtGui.QColor(0x40, 0x80, 0xC0)
 
 
 class NoticeBox(QtWidgets.QWidget):
-    """`remedy_wanted(name)`: "start", "settings", "retry", "log" or "look"; `dismissed()`."""
+    """`remedy_wanted(name)`: one of a notice's remedies; `dismissed()`."""
 
     remedy_wanted = Signal(str)
     dismissed = Signal()
@@ -29,8 +29,13 @@ class NoticeBox(QtWidgets.QWidget):
             "log": tr("Show log"),
             "look": tr("Look again"),
         }
+        ways = {
+            "install": tr("Install it here…"),
+            "join": tr("Join another machine…"),
+            "choose": tr("I have one…"),
+        }
         self.buttons: dict[str, QtWidgets.QToolButton] = {}
-        for name, text in names.items():
+        for name, text in (names | ways).items():
             button = QtWidgets.QToolButton()  # narrower than a push button: three fit side by side
             button.setText(text)
             button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
@@ -43,7 +48,9 @@ class NoticeBox(QtWidgets.QWidget):
         head = row(self.sentence, 1, close)
         head.setAlignment(close, QtCore.Qt.AlignmentFlag.AlignTop)
         layout.addLayout(head)
-        layout.addLayout(row(*self.buttons.values(), None))
+        layout.addLayout(row(*(self.buttons[name] for name in names), None))
+        for name in ways:  # one below the other: their words are long
+            layout.addWidget(self.buttons[name], 0, QtCore.Qt.AlignmentFlag.AlignLeft)
         self._colour = INFO
         self.show_notice(None)
 

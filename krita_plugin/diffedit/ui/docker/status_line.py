@@ -54,7 +54,8 @@ class Dot(QtWidgets.QWidget):
 
 
 class StatusLine(QtWidgets.QWidget):
-    """`chosen(name)`: "model:NAME", "reconnect", "start", "stop", "settings" or "diagnostics" of its menu."""
+    """`chosen(name)`: "model:NAME", "reconnect", "start", "stop", "install", "settings" or
+    "diagnostics" of its menu."""
 
     chosen = Signal(str)
 
@@ -104,6 +105,8 @@ class StatusLine(QtWidgets.QWidget):
             entries.append(("stop", tr("Stop the local backend")))
         elif self._state.kind != "ready":
             entries.append(("start", tr("Start the local backend")))
+        if self._state.local:
+            entries.append(("install", tr("Install the backend…")))
         entries += [("settings", tr("Settings…")), ("diagnostics", tr("Diagnostics…"))]
         for name, text in entries:
             menu.addAction(text).triggered.connect(lambda _=False, name=name: self.chosen.emit(name))

@@ -1,7 +1,7 @@
 """Wheels of the packages that are installed in this environment, packed again, for an index on loopback.
 
-So the whole way of an installation is gone with the real torch, and nothing is downloaded. What is packed is stored, not
-compressed: an installer reads it faster so.
+So an installation is tried with the real torch, and nothing is downloaded. What is packed is stored, not compressed: an
+installer reads it faster so.
 """
 
 from __future__ import annotations

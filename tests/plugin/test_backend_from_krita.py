@@ -182,7 +182,7 @@ def test_testing_a_connection_to_a_machine_that_does_not_answer_says_so(until) -
     nobody = Connection("tcp://127.0.0.1:9", keys.public, keys.secret, keys.public)
     owner, told = QtCore.QObject(), []
     test = ConnectionTest(lambda: nobody, owner)
-    test.told.connect(lambda sentence, good: told.append((sentence, good)))
+    test.done.connect(lambda sentence, good: told.append((sentence, good)))
     test.start()
     until(lambda: bool(told))
     assert told[0][1] is False

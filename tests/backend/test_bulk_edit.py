@@ -14,9 +14,11 @@ import pytest
 import torch
 from diffedit_backend.cli.pictures.bulk import made_with
 from diffedit_backend.cli.pictures.editor import Editor
-from diffedit_backend.cli.pictures.record import read_record, write_record
+from diffedit_backend.cli.pictures.outputs import write_result
+from diffedit_backend.cli.pictures.record import is_untouched, read_record
 from diffedit_backend.cli.program import main
-from diffedit_protocol.errors import BadInputError
+from diffedit_backend.imaging.files import read_picture
+from diffedit_backend.imaging.results import format_for
 from model_files import parts, write_folder
 from PIL import Image
 
@@ -168,7 +170,7 @@ def test_a_glob_takes_the_pictures_that_it_matches(edit: Any, folder: Path) -> N
 
 def test_several_rows_for_one_picture_get_results_of_their_own(edit: Any, folder: Path, tmp_path: Path) -> None:
     edit("--csv", table(folder, "file,source,target\none.png,a horse,a zebra\none.png,a horse,a dog\n"))
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one-1.png", "one-2.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one-row2.png", "one.png"]
 
 
 def test_a_table_without_files_applies_to_every_picture(edit: Any, folder: Path) -> None:
@@ -181,20 +183,34 @@ def test_a_table_without_files_applies_to_every_picture(edit: Any, folder: Path)
     [
         ("file,word\none.png,x\n", "unknown column 'word'"),
         ("", "is empty. Its first line names the columns"),
-        (HEADER + "four.png,a,b,,\n", "Line 2 of 'prompts.csv' names 'four.png', which is not among the pictures"),
-        (HEADER + "one.png,a,b,x,\n", "Line 2 of 'prompts.csv': seed must be a number, not 'x'"),
-        (HEADER + "one.png,a,b,,2\n", "threshold must be between 0 and 1"),
-        (HEADER + "one.png,a,,,\n", "Line 2 of 'prompts.csv' says no target for 'one.png'"),
-        (HEADER + "one.png,a,b,,,c\n", "more cells than columns. Put texts with commas into quotes"),
     ],
 )
-def test_a_fault_in_the_table_is_named_by_line_before_anything_is_edited(
+def test_a_table_that_cannot_be_read_is_refused_before_anything_is_edited(
     rows: str, sentence: str, folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["edit", str(folder), str(tmp_path / "out"), "--model", str(model), "--csv", table(folder, rows)]
     assert main(command) == 1
     assert sentence in capsys.readouterr().err
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("four.png,a,b,,\n", "Line 2 of 'prompts.csv' names 'four.png', which is not among the pictures"),
+        ("one.png,a,b,x,\n", "Line 2 of 'prompts.csv': seed must be a number, not 'x'"),
+        ("one.png,a,b,,2\n", "threshold must be between 0 and 1"),
+        ("one.png,a,,,\n", "Line 2 of 'prompts.csv' gives no target for 'one.png'"),
+        ("one.png,a,b,,,c\n", "more cells than columns. Put texts with commas into quotes"),
+    ],
+)
+def test_a_faulty_row_is_named_by_line_at_once_and_the_others_are_edited(
+    row: str, sentence: str, edit: Any, folder: Path, tmp_path: Path
+) -> None:
+    code, told = edit("--csv", table(folder, HEADER + row + "two.png,a horse,a zebra,,\n"))
+    assert (code, [t["state"] for t in told]) == (1, ["failed", "done"])
+    assert sentence in told[0]["sentence"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["two.png"]
 
 
 def test_an_empty_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,19 +250,22 @@ def test_a_record_comes_back_and_leaves_the_pixels_alone(tmp_path: Path) -> None
     path = tmp_path / "a.png"
     pixels = np.random.default_rng(0).integers(0, 255, (8, 9, 4), np.uint8)
     Image.fromarray(pixels).save(path)
-    write_record(path, {"words": "früher – später", "seed": 3})
-    assert read_record(path) == {"words": "früher – später", "seed": 3}
+    file = read_picture(path)
+    write_result(path, format_for(path, file), file, file.samples, {"words": "früher – später", "seed": 3})
+    record = read_record(path)
+    assert record is not None
+    assert (record["words"], record["seed"]) == ("früher – später", 3)
     assert np.array_equal(np.asarray(Image.open(path)), pixels)
+    assert is_untouched(path)
 
 
-def test_a_record_is_for_png_only(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    Image.new("RGB", (8, 8)).save(path)
-    assert read_record(path) is None
-    with pytest.raises(BadInputError, match=r"Name it 'a\.png'"):
-        write_record(path, {})
+@pytest.mark.parametrize("content", [b"", b"a text", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_has_no_record(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    assert read_record(tmp_path / "a.png") is None
+    assert not is_untouched(tmp_path / "a.png")
 
 
 def test_a_connection_line_is_not_written_into_results() -> None:
-    told = made_with(Namespace(connect="diffedit://secret-key@box:7860", model="bundled"))
+    told = made_with(Namespace(connect="diffedit://secret-key@box:7860", model=None))
     assert "secret" not in json.dumps(told)

@@ -93,7 +93,7 @@ def test_a_command_that_needs_a_backend_tells_in_a_terminals_words_that_none_run
     assert answer.returncode == 1
     assert answer.stderr == (
         "diffedit: No backend is running on this machine. Start one with 'diffedit serve', "
-        "or name another by --connect LINE.\n"
+        "or name another by --connect FILE.\n"
     )
 
 

@@ -24,6 +24,7 @@ from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_bench.wire.command import measure
 from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Preview, Progress, Started
 from model_files import parts, write_folder
 from PIL import Image
@@ -205,11 +206,13 @@ def test_an_invited_line_works_for_the_command_line_and_revoking_ends_it(
     request, _ = sample_edit(SIDE)
     picture = np.random.default_rng(4).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     mask = np.full((SIDE, SIDE), 255, np.uint8)
-    outcome = edit_over_link(line, request, picture, mask=mask)
+    outcome = edit_over_link(Connection.from_line(line), request, picture, mask=mask)
     assert isinstance(outcome, EditOutcome)
     assert outcome.edits[0].pixels.shape == (SIDE, SIDE, 4)
     assert diffedit(backend, "revoke", "anna").returncode == 0
-    refused = diffedit(backend, "status", "--connect", line)
+    (tmp_path / "line").touch(0o600)
+    (tmp_path / "line").write_text(f"{line}\n")
+    refused = diffedit(backend, "status", "--connect", str(tmp_path / "line"))
     assert refused.returncode == 1
     assert "does not know this Krita" in refused.stderr
 

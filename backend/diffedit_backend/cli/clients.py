@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .arguments import add_state_argument
 
 HELP = "list the invited clients"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--state", type=Path, help="the server's folder (default: in your data folder)")
+    add_state_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from diffedit_protocol.private_files import check_private
 from .. import __version__
 from ..server.allow_list import AllowList
 from ..server.state_folder import StateFolder
+from .arguments import add_connect_argument, connection_of
 from .self_test import round_trip, sample_edit
 
 HELP = "check the installation; runs one small edit and reports the times"
@@ -40,7 +41,7 @@ if device.type == "cuda":
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--connect", metavar="LINE", help="test the backend of this connection line")
+    add_connect_argument(parser, "test a running backend")
     parser.add_argument(
         "--model", default="bundled", help="what a backend started for the test loads (default: bundled)"
     )
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     _print_section("Keys and ports", _keys())
     if args.no_test:
         return 0
-    if args.connect or local_file().exists():
-        connection = Connection.from_line(args.connect) if args.connect else Connection.local_backend()
+    if args.connect is not None or local_file().exists():
+        connection = connection_of(args.connect or "")
         _print_section(f"An edit on the backend at {connection.host}", _times(connection))
         return 0
     print("\nNo backend is running; one is started for the test.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from .arguments import add_state_argument
 
 HELP = "let a client on another machine in; prints the line that it pastes"
 
@@ -12,7 +13,7 @@ HELP = "let a client on another machine in; prints the line that it pastes"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="what to call the client, e.g. anna")
     parser.add_argument("--host", required=True, metavar="HOST:PORT", help="how the client reaches this machine")
-    parser.add_argument("--state", type=Path, help="the server's folder (default: in your data folder)")
+    add_state_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

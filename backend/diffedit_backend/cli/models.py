@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
+
+from .terminal import print_json
 
 HELP = "list the models and adapters that can be loaded, and the memory that they need"
 # Per parameter: half precision on a GPU, single on a CPU (bf16, where it computes that, takes half of it).
@@ -23,39 +24,37 @@ def run(args: argparse.Namespace) -> int:
 
     entries, additions, for_words = models(), adapters(), word_models()
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "models": [
-                        {
-                            "name": entry.name,
-                            "family": entry.family,
-                            "place": str(entry.place),
-                            "parameters": entry.parameters,
-                            "size": entry.size,
-                            "gpu_bytes": entry.bytes_in_memory(_GPU_BYTES),
-                            "cpu_bytes": entry.bytes_in_memory(_CPU_BYTES),
-                            "fault": entry.fault,
-                        }
-                        for entry in entries
-                    ],
-                    "adapters": [
-                        {"name": a.name, "kind": a.kind, "family": a.family, "word": a.word, "file": str(a.file)}
-                        for a in additions
-                    ],
-                    "words": [
-                        {
-                            "purpose": w.purpose,
-                            "name": w.name,
-                            "place": str(w.place or ""),
-                            "bytes": w.nbytes,
-                            "fault": w.fault,
-                        }
-                        for w in for_words
-                    ],
-                },
-                indent=2,
-            )
+        print_json(
+            {
+                "models": [
+                    {
+                        "name": entry.name,
+                        "family": entry.family,
+                        "place": str(entry.place),
+                        "parameters": entry.parameters,
+                        "size": entry.size,
+                        "gpu_bytes": entry.bytes_in_memory(_GPU_BYTES),
+                        "cpu_bytes": entry.bytes_in_memory(_CPU_BYTES),
+                        "fault": entry.fault,
+                    }
+                    for entry in entries
+                ],
+                "adapters": [
+                    {"name": a.name, "kind": a.kind, "family": a.family, "word": a.word, "file": str(a.file)}
+                    for a in additions
+                ],
+                "words": [
+                    {
+                        "purpose": w.purpose,
+                        "name": w.name,
+                        "place": str(w.place or ""),
+                        "bytes": w.nbytes,
+                        "fault": w.fault,
+                    }
+                    for w in for_words
+                ],
+            },
+            indent=2,
         )
         return 0
     width = max(len(entry.name) for entry in entries)

@@ -8,16 +8,19 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
+import argcomplete
 from diffedit_protocol.connection import NO_BACKEND
-from diffedit_protocol.errors import DiffEditError
+from diffedit_protocol.errors import BadInputError, DiffEditError
 
 from .. import __version__
+from .terminal import abandon_output, prepare_streams, print_json, remark
 
-EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 0, 1, 2, 130, 141
 
 COMMANDS = (
     "build-plugin",
     "clients",
+    "completion",
     "describe",
     "doctor",
     "edit",
@@ -49,7 +52,7 @@ EXTRAS = {
 }
 # NO_BACKEND is for Krita, which has a button that starts one.
 _NO_BACKEND_HERE = (
-    "No backend is running on this machine. Start one with 'diffedit serve', or name another by --connect LINE."
+    "No backend is running on this machine. Start one with 'diffedit serve', or name another by --connect FILE."
 )
 
 
@@ -78,13 +81,18 @@ def _is_installed(module: str) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand. Exit codes: 0 done, 1 failed with a sentence on stderr, 2 wrong usage, 130 interrupted."""
-    args = build_parser().parse_args(argv)
+    """Run one subcommand. Exit codes: 0 done, 1 failed with a sentence on stderr, 2 wrong usage, 130 interrupted, 141
+    nobody reads the output any more (as the shell has it of a program that a broken pipe ended)."""
+    prepare_streams()
+    parser = build_parser()
+    argcomplete.autocomplete(parser)  # ends the program where a shell asks for completions
+    args = parser.parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except DiffEditError as error:
-        print(f"diffedit: {_NO_BACKEND_HERE if error.sentence == NO_BACKEND else error.sentence}", file=sys.stderr)
-        return EXIT_ERROR
+        return _failed(args, _NO_BACKEND_HERE if error.sentence == NO_BACKEND else error.sentence, error.code)
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS:
@@ -92,8 +100,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = f"pip install 'krita-diffedit[{EXTRAS[module]}]'"
         if hasattr(args, "connect"):
             remedy += ", or let a running backend do it: --connect"
-        print(f"diffedit: This needs {module}, which is not installed here: {remedy}", file=sys.stderr)
-        return EXIT_ERROR
+        return _failed(args, f"This needs {module}, which is not installed here: {remedy}", "NOT_INSTALLED")
+    except BrokenPipeError:
+        abandon_output()
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        named = f"'{error.filename}': " if error.filename is not None else ""
+        return _failed(args, f"{named}{error.strerror}.", BadInputError.code)
     except KeyboardInterrupt:
-        print("diffedit: interrupted", file=sys.stderr)
+        remark("interrupted")
         return EXIT_INTERRUPTED
+
+
+def _failed(args: argparse.Namespace, sentence: str, code: str) -> int:
+    """Print why a command failed: for people and, where it was asked for, as JSON."""
+    # An edit's JSON is that of its picture, printed where the edit failed.
+    if getattr(args, "json", False) and args.command not in ("edit", "mask"):
+        print_json({"state": "failed", "sentence": sentence, "code": code})
+    remark(sentence)
+    return EXIT_ERROR

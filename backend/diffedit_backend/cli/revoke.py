@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .arguments import add_state_argument
 
 HELP = "take a client's key back; its links are cut within a second"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the client, as `diffedit clients` lists it")
-    parser.add_argument("--state", type=Path, help="the server's folder (default: in your data folder)")
+    add_state_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

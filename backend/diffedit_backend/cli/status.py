@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
+
+from .arguments import add_connect_argument, connection_of
+from .terminal import print_json
 
 HELP = "show a running backend's workers, queue, clients and memory"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--connect", default="", metavar="LINE", help="a connection line (default: this machine's backend)"
-    )
+    add_connect_argument(parser, "another backend than this machine's")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.client import Client
 
-    from .pictures.remote import connection_of
-
-    with Client(connection_of(args.connect), software="diffedit status") as client:
+    with Client(connection_of(args.connect or ""), software="diffedit status") as client:
         report = client.status()
-    print(json.dumps(report, indent=2) if args.json else "\n".join(lines(report)))
+    if args.json:
+        print_json(report, indent=2)
+    else:
+        print("\n".join(lines(report)))
     return 0
 
 
 def lines(report: dict[str, Any]) -> list[str]:
     """The report as lines for people."""
     queue, memory = report["queue"], report["memory"]
-    told = [
+    printed = [
         f"diffedit {report['version']}, process {report['pid']}, up {_duration(report['uptime_seconds'])}"
         + (", stopping" if report["stopping"] else ""),
         f"models   {', '.join(report['models'])}",
     ]
     for worker in report["workers"]:
         device_memory = f", {_size(worker['device_memory'])} on the device" if worker["device_memory"] else ""
-        told.append(
+        printed.append(
             f"{worker['name']} {worker['state']} on {worker['device'] or '?'}, process {worker['pid']}, "
             f"{_size(worker['memory'])}{device_memory}, restarted {worker['restarts']} times"
         )
-    told += [
+    printed += [
         f"queue    {queue['running']} running, {queue['waiting']} of {queue['most_waiting']} waiting, "
         f"{queue['kept_results']} results kept, {queue['finished']} jobs ended",
         f"memory   {_size(memory['process'])}; uploads {_size(memory['uploads'])}, results {_size(memory['results'])}, "
@@ -49,13 +50,13 @@ def lines(report: dict[str, Any]) -> list[str]:
     ]
     if "clients" in report:
         gate = report["gate"]
-        told += [
+        printed += [
             f"listens  {', '.join(report['endpoints'])}",
             f"gate     {gate['admitted']} admitted, {gate['refused']} refused, {gate['failed_handshakes']} failed "
             f"handshakes, {gate['floods_cut']} floods cut",
         ]
-        told += [f"client   {client['name']}, {client['links']} links" for client in report["clients"]]
-    return told
+        printed += [f"client   {client['name']}, {client['links']} links" for client in report["clients"]]
+    return printed
 
 
 def _size(count: int) -> str:

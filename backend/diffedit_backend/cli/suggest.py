@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
+from .arguments import whole_number
+from .terminal import print_json
+
 HELP = "suggest further wordings of a text, by a language model (FLAN-T5)"
 
 
@@ -17,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suggester", metavar="NAME", help="a T5 or FLAN-T5 folder, or a hub id (default: see docs)")
     parser.add_argument(
         "--count",
-        type=int,
+        type=whole_number(1),
         default=DEFAULT_SUGGESTIONS,
         metavar="N",
         help=f"ask for this many; equal ones are written once (default: {DEFAULT_SUGGESTIONS})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="(default: 0)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--line", action="store_true", help="write one line, ready for --source or --target")
@@ -30,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
     from ..method.wordings import wordings
 
     (text,) = suggested_texts((args.text,), args.count, args.suggester, args.seed, args.device)
     if args.line:
         print(text)
+    elif args.json:
+        print_json(wordings(text))
     else:
-        print(json.dumps(wordings(text), ensure_ascii=False) if args.json else "\n".join(wordings(text)))
+        print("\n".join(wordings(text)))
     return 0
 
 

@@ -1,88 +1,143 @@
-"""Picture files of any kind in and out, so that what an edit leaves alone keeps its samples bit for bit.
+"""Picture files of any kind, read so that what an edit leaves alone keeps its samples bit for bit.
 
-A file is read twice over: `samples` as the file holds them (8 or 16 bits, grey or colour, its own profile), and
-`pixels` as the engine wants them (8 bits, sRGB). An edit is laid into the samples.
+A file is held twice over: `samples` as the file holds them (8 or 16 bits, grey or colour, its own profile), and
+`pixels` as the engine wants them (8 bits, sRGB). An edit is laid into the samples; `results.py` writes them.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from .png16 import UnreadablePng, is_png16, read_png16, write_png16
+from .deep import has_deep_colours, read_deep
+from .metadata import Metadata, orientation_of
+from .profiles import Profile, lab_to_srgb
+from .types import Pixels, Plane
 
-Samples = NDArray[Any]  # uint8 or uint16
+Samples = NDArray[Any]  # (H, W, 1 to 4) uint8 or uint16: grey, grey and alpha, RGB, RGBA
 
-_ORIENTATION = 0x0112
-_ALPHA_MODES = ("LA", "RGBA")
-_LOSSY = (".jpg", ".jpeg")
 # ITU-R BT.601 luma, as Pillow converts colour to grey.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_DEEP_GREYS = ("I;16", "I;16B", "I;16L", "I;16N")
+_PLAIN_MODES = ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa", "P", "PA")
 
 
 @dataclass(frozen=True, eq=False)
 class PictureFile:
-    """A picture as read. samples: (H, W, 1 to 4) uint8 or uint16, upright; pixels: (H, W, 3 or 4) uint8, sRGB, straight
-    alpha.
+    """A picture as read, upright.
 
-    profile: the ICC profile of the samples. remark: what could not be kept, "" when all was.
+    profile: of the samples, None for sRGB. remarks: sentences on what could not be kept or was not looked at.
     """
 
     samples: Samples
-    pixels: NDArray[np.uint8]
-    profile: bytes | None = None
-    remark: str = ""
+    pixels: Pixels
+    profile: Profile | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_grey(self) -> bool:
         return self.samples.shape[2] < 3
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width, height in px."""
+        return self.samples.shape[1], self.samples.shape[0]
+
 
 def read_picture(path: Path) -> PictureFile:
     """Read any picture that Pillow reads. Raises BadInputError with a sentence for what is none."""
-    if not path.is_file():
+    if not path.exists():
         raise BadInputError(f"There is no file '{path}'.")
-    if path.stat().st_size == 0:
-        raise BadInputError(f"'{path.name}' is empty (0 bytes).")
+    if not path.is_file():
+        raise BadInputError(f"'{path}' is no file.")
     try:
-        with Image.open(path) as image:
-            return _read(path, image)
+        return decode_picture(path.read_bytes(), path.name)
+    except OSError as error:
+        raise BadInputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+
+
+def decode_picture(data: bytes, name: str) -> PictureFile:
+    """The picture in the content of a file; `name` is for sentences. Raises BadInputError."""
+    if not data:
+        raise BadInputError(f"'{name}' is empty (0 bytes).")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on large pictures and odd EXIF, which stop nothing here
+            with Image.open(io.BytesIO(data)) as image:
+                return _read(name, image, lambda: Image.open(io.BytesIO(data)))
     except UnidentifiedImageError as error:
-        raise BadInputError(f"'{path.name}' is no picture that can be read. Save it as PNG.") from error
+        raise BadInputError(f"'{name}' is no picture that can be read. Save it as PNG.") from error
     except Image.DecompressionBombError as error:
-        raise BadInputError(f"'{path.name}' is too large to be opened safely: {error}") from error
-    except (OSError, SyntaxError, UnreadablePng) as error:
-        raise BadInputError(f"'{path.name}' is damaged: {error}. Save it again as PNG.") from error
+        raise BadInputError(f"'{name}' is too large to be opened safely: {error}") from error
+    except BadInputError:
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error, ...: Pillow raises many kinds for damaged files
+        raise BadInputError(f"'{name}' is damaged: {error}. Save it again as PNG.") from error
 
 
-def _read(path: Path, image: Image.Image) -> PictureFile:
-    profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, 1)
-    remark = ""
-    if is_png16(path):
-        samples: Samples = read_png16(path)
-    elif image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
-        samples = np.asarray(image).astype(np.uint16)[..., None]
-    elif "16" in str(image.tile[0][3] if image.tile else ""):
-        raise BadInputError(
-            f"'{path.name}' has 16-bit colours in a format that is not read here. Save it as 16-bit PNG."
-        )
+def _read(name: str, image: Image.Image, reopened: Callable[[], Image.Image]) -> PictureFile:
+    remarks = list(_remarks_on_frames(name, image))
+    profile, sentence = _profile(name, image.info.get("icc_profile"))
+    remarks += sentence
+    if image.mode in _DEEP_GREYS or (image.mode == "I" and image.format == "PPM"):
+        samples: Samples = np.asarray(image).astype(np.uint16)[..., None]
+        samples = _with_transparency(samples, image.info.get("transparency"))
+    elif has_deep_colours(image):
+        with reopened() as again:
+            deep = read_deep(image, again)
+        if deep is None:
+            raise BadInputError(f"'{name}' has 16-bit colours in a format that is not read here. Save it as PNG.")
+        samples = _with_transparency(deep, image.info.get("transparency"))
     elif image.mode in ("I", "F"):
-        raise BadInputError(f"'{path.name}' has 32-bit samples. Save it with 8 or 16 bits per channel.")
+        raise BadInputError(f"'{name}' has 32-bit samples. Save it with 8 or 16 bits per channel.")
     else:
-        converted = image.convert(_plain_mode(image))
-        if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "P", "PA"):
-            remark, profile = f"The {image.mode} picture was converted to sRGB.", None
+        if image.mode in _PLAIN_MODES:
+            converted = image.convert(_plain_mode(image))
+        else:
+            converted, profile = _in_srgb(image, profile), None
+            remarks.append(f"The {image.mode} picture was converted to sRGB.")
         samples = np.asarray(converted)
         samples = samples[..., None] if samples.ndim == 2 else samples
-    samples = np.ascontiguousarray(_upright(samples, int(orientation)))
-    return PictureFile(samples, _pixels(samples, profile), profile, remark)
+    samples = np.ascontiguousarray(_upright(samples, orientation_of(image)))
+    return PictureFile(samples, _pixels(samples, profile), profile, Metadata.of(image), tuple(remarks))
+
+
+def _remarks_on_frames(name: str, image: Image.Image) -> list[str]:
+    """What a result will not hold of a file with several pictures."""
+    count = int(getattr(image, "n_frames", 1))
+    if count <= 1:
+        return []
+    if image.format == "PSD":  # Pillow counts its layers, and gives the merged picture
+        return [f"'{name}' has layers; the merged picture is edited, and the result has no layers."]
+    return [f"'{name}' holds {count} pictures (frames or pages); the first is edited, the result holds no other."]
+
+
+def _profile(name: str, data: bytes | None) -> tuple[Profile | None, list[str]]:
+    """The profile of a file and, where it cannot be used, a remark."""
+    if not data:
+        return None, []
+    try:
+        return Profile.of(data), []
+    except ValueError:
+        return None, [f"The colour profile of '{name}' is damaged; its colours are taken for sRGB."]
+
+
+def _with_transparency(samples: Samples, transparent: object) -> Samples:
+    """16-bit samples with an alpha channel where the file names one colour as transparent (PNG's chunk tRNS)."""
+    if not isinstance(transparent, (int, tuple)):
+        return samples
+    clear = (samples == np.array(transparent, np.uint16)).all(axis=2, keepdims=True)
+    return np.concatenate((samples, np.where(clear, np.uint16(0), np.uint16(65535))), axis=2)
 
 
 def _plain_mode(image: Image.Image) -> str:
@@ -92,6 +147,13 @@ def _plain_mode(image: Image.Image) -> str:
     if image.mode in ("LA", "La"):
         return "LA"
     return "RGBA" if image.mode in ("RGBA", "RGBa", "PA") or "transparency" in image.info else "RGB"
+
+
+def _in_srgb(image: Image.Image, profile: Profile | None) -> Image.Image:
+    """An image of a mode that has no place here (CMYK, LAB, YCbCr, HSV) as RGB, by its profile where it has one."""
+    if profile is not None and profile.space == image.mode == "CMYK":
+        return profile.to_srgb(image)
+    return lab_to_srgb(image) if image.mode == "LAB" else image.convert("RGB")
 
 
 def _upright(samples: Samples, orientation: int) -> Samples:
@@ -105,38 +167,30 @@ def _upright(samples: Samples, orientation: int) -> Samples:
     return samples
 
 
-def _pixels(samples: Samples, profile: bytes | None) -> NDArray[np.uint8]:
+def _pixels(samples: Samples, profile: Profile | None) -> Pixels:
     pixels = samples if samples.dtype == np.uint8 else np.rint(samples / 257).astype(np.uint8)
-    channels = pixels.shape[2]
-    if channels <= 2:
-        return np.concatenate((np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1:]), axis=2)
-    pixels = pixels.copy()
-    if profile is not None:
-        pixels[..., :3] = _converted(pixels[..., :3], profile, to_srgb=True)
-    return pixels
+    colours = 1 if pixels.shape[2] <= 2 else 3
+    own, alpha = pixels[..., :colours], pixels[..., colours:]
+    if profile is not None and profile.fits(colours):
+        image = Image.fromarray(np.ascontiguousarray(own[..., 0] if colours == 1 else own))
+        own = np.asarray(profile.to_srgb(image))
+    elif colours == 1:
+        own = np.repeat(own, 3, axis=2)
+    return np.concatenate((own, alpha), axis=2)
 
 
-def _converted(colours: NDArray[np.uint8], profile: bytes, *, to_srgb: bool) -> NDArray[np.uint8]:
-    """Colours (H, W, 3) between a file's profile and sRGB; unchanged where the profile is not one of RGB colours."""
-    own, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-    if own.profile.xcolor_space.strip() != "RGB":
-        return colours
-    source, target = (own, srgb) if to_srgb else (srgb, own)
-    image = Image.fromarray(np.ascontiguousarray(colours))
-    return np.asarray(ImageCms.profileToProfile(image, source, target, outputMode="RGB"))
-
-
-def lay_in(file: PictureFile, edited: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Samples:
+def lay_in(file: PictureFile, edited: Pixels, mask: Plane) -> Samples:
     """The file's samples with the colours of `edited` (H, W, 3 or 4) where `mask` (H, W) is; equal elsewhere."""
     colours = np.ascontiguousarray(edited[..., :3])
-    if file.is_grey:
+    count = 1 if file.is_grey else 3
+    if file.profile is not None and file.profile.fits(count):
+        values: NDArray[Any] = file.profile.from_srgb(colours)
+    elif file.is_grey:
         values = np.rint(colours @ _LUMA)[..., None]
-    elif file.profile is not None:
-        values = _converted(colours, file.profile, to_srgb=False)
     else:
         values = colours
     result = file.samples.copy()
-    own = result[..., : 1 if file.is_grey else 3]
+    own = result[..., :count]
     full = 257 if result.dtype == np.uint16 else 1
     share = mask[..., None].astype(np.float32) / 255
     blended = np.rint(own + share * (values.astype(np.float32) * full - own)).astype(result.dtype)
@@ -144,44 +198,15 @@ def lay_in(file: PictureFile, edited: NDArray[np.uint8], mask: NDArray[np.uint8]
     return result
 
 
-def write_picture(path: Path, file: PictureFile, samples: Samples) -> None:
-    """Write samples with the profile of the file that they come from; the format follows the name's ending.
-
-    Raises BadInputError where the format cannot hold them.
-    """
-    channels, deep = samples.shape[2], samples.dtype == np.uint16
-    ending = path.suffix.lower()
-    if ending in _LOSSY and (channels in (2, 4) or deep):
-        raise BadInputError(f"JPEG holds neither transparency nor 16 bits. Name the result '{path.stem}.png'.")
-    if deep and ending not in (".png", *((".tif", ".tiff") if channels == 1 else ())):
-        raise BadInputError(f"A result with 16 bits per channel is written as PNG. Name it '{path.stem}.png'.")
-    if deep and channels > 1:
-        write_png16(path, samples, file.profile)
-        return
-    options: dict[str, Any] = {"icc_profile": file.profile} if file.profile is not None else {}
-    if ending == ".webp":
-        options["lossless"] = True
-    elif ending in _LOSSY:
-        options["quality"] = 95
-    try:
-        Image.fromarray(samples[..., 0] if channels == 1 else samples).save(path, **options)
-    except (ValueError, KeyError) as error:
+def plane_of(file: PictureFile, name: str, width: int, height: int) -> Plane:
+    """A selection or mask: the luminance of a picture of exactly that size; `name` is for sentences."""
+    if file.size != (width, height):
         raise BadInputError(
-            f"'{path.name}' does not end in a picture format that can be written, like .png."
-        ) from error
-
-
-def is_lossy(path: Path) -> bool:
-    """Whether the format changes pixels by itself, outside of a mask too."""
-    return path.suffix.lower() in _LOSSY
-
-
-def read_plane(path: Path, width: int, height: int) -> NDArray[np.uint8]:
-    """A selection or mask: the luminance of a picture file of exactly that size."""
-    file = read_picture(path)
-    if file.pixels.shape[:2] != (height, width):
-        raise BadInputError(
-            f"'{path.name}' is {file.pixels.shape[1]} × {file.pixels.shape[0]} px; it must be {width} × {height} px "
-            "like the picture."
+            f"'{name}' is {file.size[0]} × {file.size[1]} px; it must be {width} × {height} px like the picture."
         )
     return np.rint(file.pixels[..., :3] @ _LUMA).astype(np.uint8)
+
+
+def read_plane(path: Path, width: int, height: int) -> Plane:
+    """The selection or mask in a file. Raises BadInputError."""
+    return plane_of(read_picture(path), path.name, width, height)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 
+from diffedit_backend.cli.arguments import add_connect_argument, connection_of
 from diffedit_protocol import requests
 from diffedit_protocol.client_session import ClientSession
 from diffedit_protocol.frames import decode
@@ -74,15 +75,15 @@ def fuzz_client(seed: int, count: int) -> Counter[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=1_000_000, help="how many messages (default: 1000000)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same messages (default: 0)")
-    parser.add_argument("--connect", metavar="LINE", help="fuzz the backend behind this diffedit:// line instead")
+    add_connect_argument(parser, "fuzz a running backend instead")
 
 
 def run(args: argparse.Namespace) -> int:
     begin = time.monotonic()
-    if args.connect:
+    if args.connect is not None:
         from .link import fuzz_backend
 
-        print(f"backend: {fuzz_backend(args.connect, args.seed, args.frames)}")
+        print(f"backend: {fuzz_backend(connection_of(args.connect).to_line(), args.seed, args.frames)}")
     else:
         print(f"server session: {dict(fuzz_server(args.seed, args.frames).most_common())}")
         print(f"client session: {dict(fuzz_client(args.seed, args.frames).most_common())}")

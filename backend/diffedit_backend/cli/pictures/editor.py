@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
-import numpy as np
+from diffedit_protocol.connection import Connection
 from diffedit_protocol.messages import EditRequest
-from numpy.typing import NDArray
 
+from ...imaging.types import Pixels, Plane
 from ...method.steps import OnStep, ignore
 from ...outcome import EditOutcome
-from ..arguments import model_options
-
-Pixels = NDArray[np.uint8]
+from ..arguments import connection_of, model_options
 
 
 class Editor:
     """Edits pictures as `editing.edit_picture` does; the model is loaded at the first edit and kept."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """`args` as `picture_arguments` defines them: connect, or model, device, precision, offload, tiles, safety."""
+        """`args` as `add_picture_arguments` defines them: model; connect, or device, precision and so on."""
         self._args = args
         self._engine: Any = None
+        self._connection: Connection | None = None
+
+    def prepare(self) -> None:
+        """Loads the model, or reads where the backend is, unless that was done. Raises DiffEditError."""
+        if self._args.connect is not None:
+            self._connection = self._connection or connection_of(self._args.connect)
+        elif self._engine is None:
+            self._engine = self._loaded()
 
     def edit(
         self,
         request: EditRequest,
         pixels: Pixels,
         *,
-        selection: Pixels | None = None,
-        mask: Pixels | None = None,
+        selection: Plane | None = None,
+        mask: Plane | None = None,
         inversion: str | None = None,
         on_step: OnStep = ignore,
     ) -> EditOutcome:
         """`inversion`: not for a running backend. Raises every DiffEditError that an edit may end in."""
-        if self._args.connect is not None:
+        self.prepare()
+        if self._connection is not None:
             from .remote import edit_over_link
 
-            return edit_over_link(self._args.connect, request, pixels, selection=selection, mask=mask, on_step=on_step)
+            request = dataclasses.replace(request, model=self._args.model or "")
+            return edit_over_link(self._connection, request, pixels, selection=selection, mask=mask, on_step=on_step)
         from ...editing import edit_picture
 
-        if self._engine is None:
-            self._engine = self._loaded()
         return edit_picture(
             self._engine, request, pixels, selection=selection, mask=mask, inversion=inversion, on_step=on_step
         )
@@ -50,7 +57,8 @@ class Editor:
     def _loaded(self) -> Any:
         from ...method.engine import DiffEditEngine
         from ...models import load_model, use_threads
+        from ...models.catalogue.folders import BUNDLED
 
-        model = load_model(self._args.model, model_options(self._args))
+        model = load_model(self._args.model or BUNDLED, model_options(self._args))
         use_threads(model)
         return DiffEditEngine(model)

@@ -1,42 +1,44 @@
-"""What made a picture, written into it: an iTXt chunk "DiffEdit" that holds JSON (PNG specification, 11.3.4.5)."""
+"""What made a result, written into it: a text "DiffEdit" of JSON in a PNG, with a hash of the samples.
+
+The record makes a result ours: a run may skip it, or replace it as long as nobody has painted on it.
+"""
 
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 from diffedit_protocol.errors import BadInputError
+from PIL import Image, UnidentifiedImageError
 
-KEYWORD = b"DiffEdit"
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER_END = 33  # signature, and the chunk IHDR that always comes first
-# Keyword, then: not compressed, method 0, no language, no translated keyword.
-_BEGIN = KEYWORD + b"\0\0\0\0\0"
+from ...imaging.files import read_picture
+from ...imaging.results import RECORD_KEYWORD, fingerprint
 
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Put `record` into the PNG file at `path`; its pixels stay as they are. Raises BadInputError for no PNG."""
-    data = path.read_bytes()
-    if not data.startswith(_SIGNATURE):
-        raise BadInputError(f"'{path.name}' is no PNG, so it cannot carry its parameters. Name it '{path.stem}.png'.")
-    body = _BEGIN + json.dumps(record, ensure_ascii=False, sort_keys=True).encode()
-    chunk = struct.pack(">I", len(body)) + b"iTXt" + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
-    path.write_bytes(data[:_HEADER_END] + chunk + data[_HEADER_END:])
+Record = dict[str, Any]
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def record_text(record: Record) -> str:
+    """The text of a record, for `imaging.results.encode_picture`."""
+    return json.dumps(record, ensure_ascii=False, sort_keys=True)
+
+
+def read_record(path: Path) -> Record | None:
     """The record in a picture; None where there is no such file, or none in it."""
-    if not path.is_file():
-        return None
-    data = path.read_bytes()
-    length, kind = struct.unpack(">I4s", data[_HEADER_END : _HEADER_END + 8].ljust(8, b"\0"))
-    body = data[_HEADER_END + 8 : _HEADER_END + 8 + length]
-    if not data.startswith(_SIGNATURE) or kind != b"iTXt" or not body.startswith(_BEGIN):
-        return None
     try:
-        return dict(json.loads(body[len(_BEGIN) :]))
-    except ValueError:
+        with Image.open(path) as image:
+            text = image.info.get(RECORD_KEYWORD)
+        return None if text is None else dict(json.loads(text))
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
+
+
+def is_untouched(path: Path) -> bool:
+    """Whether the picture is a result of this program that has the samples that it was written with."""
+    record = read_record(path)
+    if record is None:
+        return False
+    try:
+        return bool(record.get("samples") == fingerprint(read_picture(path).samples))
+    except BadInputError:
+        return False

@@ -20,57 +20,47 @@ from diffedit_protocol.messages import (
     Preview,
     Progress,
 )
-from numpy.typing import NDArray
 
+from ...imaging.types import Pixels, Plane
 from ...method.steps import OnStep, Step, ignore
 from ...outcome import Edit, EditOutcome, EditWarning
 
-Pixels = NDArray[np.uint8]
-
-
-def connection_of(line: str) -> Connection:
-    """The backend of a connection line; the one that runs on this machine when the line is empty.
-
-    Raises BadInputError for a line that is none, LinkError when no backend runs here.
-    """
-    return Connection.from_line(line) if line else Connection.local_backend()
-
 
 def edit_over_link(
-    line: str,
+    connection: Connection,
     request: EditRequest,
     picture: Pixels,
     *,
-    selection: Pixels | None = None,
-    mask: Pixels | None = None,
+    selection: Plane | None = None,
+    mask: Plane | None = None,
     on_step: OnStep = ignore,
 ) -> EditOutcome:
-    """As `editing.edit_picture`, on the backend of `line`. Raises every DiffEditError that the backend may answer with.
+    """As `editing.edit_picture`, on a running backend. Raises every DiffEditError that the backend may answer with.
 
     What `on_step` raises, and Ctrl-C, cancel the job there.
     """
     request, blobs = _packed(request, picture, selection, mask)
-    with Client(connection_of(line), software="diffedit command line") as client:
+    with Client(connection, software="diffedit command line") as client:
         job = client.submit(request, blobs)
         try:
-            manifest = _watch(client, job, on_step)
+            manifest = watch(client, job, on_step)
         except BaseException:
             client.cancel(job)
             raise
-        outcome = _fetch(client, manifest)
+        outcome = fetch_outcome(client, manifest)
         client.ack(job)
     return outcome
 
 
 def _packed(
-    request: EditRequest, picture: Pixels, selection: Pixels | None, mask: Pixels | None
+    request: EditRequest, picture: Pixels, selection: Plane | None, mask: Plane | None
 ) -> tuple[EditRequest, dict[str, bytes]]:
     """The request with its references to pixels, and the pixels as blobs."""
     height, width, channels = picture.shape
     ref, raw = pack_picture(np.ascontiguousarray(picture).tobytes(), width, height, channels)
     blobs = {ref.blob: raw}
 
-    def packed(plane: Pixels | None) -> PlaneRef | None:
+    def packed(plane: Plane | None) -> PlaneRef | None:
         if plane is None:
             return None
         plane_ref, blob = pack_plane(np.ascontiguousarray(plane).tobytes(), plane.shape[1], plane.shape[0])
@@ -80,7 +70,7 @@ def _packed(
     return dataclasses.replace(request, picture=ref, selection=packed(selection), mask=packed(mask)), blobs
 
 
-def _watch(client: Client, job: str, on_step: OnStep) -> Manifest:
+def watch(client: Client, job: str, on_step: OnStep) -> Manifest:
     """The manifest of the job when it is done."""
     preview = None
     for event in client.events(job):
@@ -98,8 +88,8 @@ def _watch(client: Client, job: str, on_step: OnStep) -> Manifest:
     raise AssertionError("A job's events end with its last one.")
 
 
-def _fetch(client: Client, manifest: Manifest) -> EditOutcome:
-    def plane(ref: PlaneRef) -> Pixels:
+def fetch_outcome(client: Client, manifest: Manifest) -> EditOutcome:
+    def plane(ref: PlaneRef) -> Plane:
         return np.frombuffer(client.fetch(ref), np.uint8).reshape(ref.height, ref.width)
 
     def picture(ref: PictureRef) -> Pixels:

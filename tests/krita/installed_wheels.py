@@ -9,33 +9,40 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import zipfile
+from collections.abc import Iterable
+from email.parser import Parser
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def needed(requirement: str) -> dict[str, importlib.metadata.Distribution]:
-    """Every installed distribution that `requirement` ("name[extra]") asks for, itself left out, by canonical name."""
+def needed(wheel: Path, extra: str) -> dict[str, importlib.metadata.Distribution]:
+    """Every installed distribution that `wheel` with its extra asks for, by canonical name."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        asked_of_wheel = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
     found: dict[str, importlib.metadata.Distribution] = {}
-    waiting = [Requirement(requirement)]
-    first = canonicalize_name(waiting[0].name)
+    waiting = _applicable(asked_of_wheel, ("", extra))
     seen: set[tuple[str, str]] = set()
     while waiting:
         asked = waiting.pop()
         name = canonicalize_name(asked.name)
-        distribution = importlib.metadata.distribution(asked.name)
-        if name != first:
-            found[name] = distribution
-        for extra in ("", *asked.extras):
-            if (name, extra) in seen:
-                continue
-            seen.add((name, extra))
-            for line in distribution.requires or ():
-                further = Requirement(line)
-                if further.marker is None or further.marker.evaluate({"extra": extra}):
-                    waiting.append(further)
+        found[name] = importlib.metadata.distribution(asked.name)
+        extras = [extra for extra in ("", *asked.extras) if (name, extra) not in seen]
+        seen |= {(name, extra) for extra in extras}
+        waiting += _applicable(found[name].requires or [], extras)
     return found
+
+
+def _applicable(lines: Iterable[str], extras: Iterable[str]) -> list[Requirement]:
+    extras = tuple(extras)
+    requirements = [Requirement(line) for line in lines]
+    return [
+        asked
+        for asked in requirements
+        if any(asked.marker is None or asked.marker.evaluate({"extra": extra}) for extra in extras)
+    ]
 
 
 def pack(distribution: importlib.metadata.Distribution, folder: Path) -> Path:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -61,6 +64,22 @@ def write_libraries(folder: Path) -> None:
         write_wheel(folder, name, "9.0", {f"{name}/__init__.py": '__version__ = "9.0"\n'})
 
 
+def fetch_uv(folder: Path, version: str) -> Path:
+    """The real wheel of uv for this machine, from the package index that pip is set up for."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), f"uv=={version}"]
+    subprocess.run(command, check=True, timeout=240)
+    return next(folder.glob("uv-*.whl"))
+
+
+@functools.cache
+def _sha256(path: Path, changed: int) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 class SmallIndex:
     """`wheels`: the files served. `cut_after`: breaks off every file after so many bytes. `asked`: the paths."""
 
@@ -113,12 +132,12 @@ class SmallIndex:
                     return
                 links = ""
                 for path in wheels:
-                    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+                    sha256 = _sha256(path, path.stat().st_mtime_ns)
                     links += f'<a href="/files/{path.name}#sha256={sha256}">{path.name}</a>\n'
                 self._send(f"<!DOCTYPE html><html><body>{links}</body></html>".encode(), "text/html")
 
             def _file(self, path: Path) -> None:
-                data = path.read_bytes()
+                size = path.stat().st_size
                 index.waiting.set()
                 index.gate.wait(30)
                 begin = 0
@@ -127,12 +146,16 @@ class SmallIndex:
                     begin = int(asked[6:-1])
                 self.send_response(206 if begin else 200)
                 self.send_header("Content-Type", "application/octet-stream")
-                self.send_header("Content-Length", str(len(data) - begin))
+                self.send_header("Content-Length", str(size - begin))
                 if begin:
-                    self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+                    self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
                 self.end_headers()
-                end = len(data) if index.cut_after is None else min(len(data), begin + index.cut_after)
-                self.wfile.write(data[begin:end])
+                left = size - begin if index.cut_after is None else min(size - begin, index.cut_after)
+                with path.open("rb") as file:
+                    file.seek(begin)
+                    while left and (chunk := file.read(min(left, 1 << 20))):
+                        self.wfile.write(chunk)
+                        left -= len(chunk)
 
             def _send(self, body: bytes, kind: str) -> None:
                 self.send_response(200)

@@ -29,18 +29,13 @@ from diffedit.backend.installer import (
     torch_build,
 )
 from diffedit.backend.package_index import IndexFile, IndexUnreachableError, WrongHashError, download, files_of
-from small_index import SmallIndex, write_backend, write_libraries
-
-UV = f"uv=={installing.UV_VERSION}"
+from small_index import SmallIndex, fetch_uv, write_backend, write_libraries
 
 
 @pytest.fixture(scope="session")
 def uv_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real wheel of uv for this machine, from the package index that pip is set up for."""
-    folder = tmp_path_factory.mktemp("uv")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), UV]
-    subprocess.run(command, check=True, timeout=240)
-    return next(folder.glob("uv-*.whl"))
+    return fetch_uv(tmp_path_factory.mktemp("uv"), installing.UV_VERSION)
 
 
 @pytest.fixture

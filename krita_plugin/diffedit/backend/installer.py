@@ -47,8 +47,8 @@ UV_WHEELS = {
     ("darwin", "arm64"): ("macosx_11_0_arm64", "66c512266d633bef48384a1f53003f41f2a8e7b36fe6e7fbfd3e0fd52d96fa63"),
     ("darwin", "x86_64"): ("macosx_10_12_x86_64", "c16ed11e013557536b3e60065f1b912f6407bd6518e041b961e23ef9e6b4fbf5"),
 }
-PYTHON_VERSION = "3.12"  # what uv fetches where the machine has no Python that fits
 OLDEST_PYTHON, FIRST_UNTRIED_PYTHON = (3, 10), (3, 14)
+PYTHON_RANGE = ">=3.10,<3.14"  # uv takes one of the machine, else fetches one
 # Where torch's wheels for an accelerator lie. Source: pytorch.org, "Get started". CUDA is chosen by the driver.
 TORCH_INDEX = "https://download.pytorch.org/whl"
 _CUDA_BUILDS = ((13, 0, "cu130"), (12, 8, "cu128"), (12, 6, "cu126"))
@@ -207,24 +207,23 @@ class Installer:
 
     def _make(self, environment: Path) -> None:
         uv = self._uv()
-        python = self._plan.python or find_python()
+        python = self._plan.python or ("" if uv is not None else find_python())
         if uv is None and not python:
             raise InstallError(
                 tr(
-                    "There is no installer for this system (uv) and no Python 3.10 to 3.13 with "
-                    "venv. Install Python from python.org, then try again."
+                    "There is no installer for this system (uv) and no Python 3.10 to 3.13 with venv. Install Python "
+                    "from python.org, then try again."
                 )
             )
         environment.mkdir(parents=True, exist_ok=True)
         (environment / "unfinished").touch()
         if not (python_in(environment).exists() and (environment / "pyvenv.cfg").exists()):
             self._report(InstallProgress(tr("Making an environment for the backend…")))
-            if uv is not None:
-                self._command(
-                    [str(uv), "venv", "--python", python or PYTHON_VERSION, "--allow-existing", str(environment)]
-                )
-            else:
+            if uv is None:
                 self._command([python, "-m", "venv", str(environment)])
+            else:
+                wanted = python or os.environ.get("UV_PYTHON", PYTHON_RANGE)
+                self._command([str(uv), "venv", "--python", wanted, "--allow-existing", str(environment)])
         if uv is not None:
             self._with_uv(uv, environment)
         else:

@@ -93,7 +93,7 @@ class InstallDialog(QtWidgets.QDialog):
         layout.addWidget(self.bar)
         layout.addWidget(self.state)
         layout.addWidget(self.log, 1)
-        layout.addLayout(row(self.show_log, 1, self.install, self.cancel, self.done))
+        layout.addLayout(row(self.show_log, None, self.install, self.cancel, self.done))
         for button in self.findChildren(QtWidgets.QPushButton):
             button.setAutoDefault(False)
         app.setup.installer.progressed.connect(self._show_progress)

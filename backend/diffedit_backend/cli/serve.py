@@ -138,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.local import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Timeouts
+    from ..krita.krita_installation import sandboxed_data_folders
     from ..models.catalogue.folders import BUNDLED, kept_captioner, kept_models, kept_suggester
     from ..server.process import Server
     from ..server.serving import serve
@@ -149,6 +150,8 @@ def run(args: argparse.Namespace) -> int:
     settings = ServerSettings(
         state=args.state or StateFolder.default().root,
         listen=tuple(args.listen or ["local"]),
+        # A backend in a folder of its own is not the one that this user's Kritas look for.
+        sandboxes=() if args.state is not None or "DIFFEDIT_HOME" in os.environ else sandboxed_data_folders(),
         models=tuple(_info(name, place, _bytes_per_parameter(args)) for name, place in models.items()),
         adapters=_adapters,
         describes=captioner is not None,

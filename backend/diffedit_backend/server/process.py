@@ -80,6 +80,8 @@ class Server:
                     self.listener.open_tcp(
                         Address("127.0.0.1", 0) if address == LOCAL_SOCKET else Address.parse(address)
                     )
+            if settings.sandboxes and not self._loopback():
+                self.listener.open_tcp(Address("127.0.0.1", 0))
             self.results = ResultStore(folder.results, settings.result_bytes, settings.disk_bytes, self._wake)
         except BaseException:
             self._close_sockets()
@@ -114,6 +116,18 @@ class Server:
         endpoint = self.endpoints[0]
         if endpoint.startswith("ipc://"):
             return Connection(endpoint, "", "", "", OWN_NAME)
+        return self._own_connection(endpoint)
+
+    def sandbox_connection(self) -> Connection:
+        """How this user's own sandboxed Kritas reach the server: over loopback, with the keys of local clients."""
+        return self._own_connection(self._loopback())
+
+    def _loopback(self) -> str:
+        """An endpoint that can be reached over loopback, "" where there is none."""
+        reachable = ("tcp://127.0.0.1:", "tcp://0.0.0.0:", "tcp://*:")
+        return next((endpoint for endpoint in self.endpoints if endpoint.startswith(reachable)), "")
+
+    def _own_connection(self, endpoint: str) -> Connection:
         for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//*:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
             endpoint = endpoint.replace(anywhere, here)
         own = self._local_keys

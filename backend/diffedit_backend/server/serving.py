@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from diffedit_protocol.connection import local_file
+from diffedit_protocol.connection import LOCAL_FILE, Connection, local_file
 from diffedit_protocol.errors import BadInputError
 
 from .. import __version__
@@ -49,6 +49,7 @@ def serve(
                 f"{f' ({error.filename})' if error.filename else ''}."
             ) from error
         file = local_file()
+        sandboxed = [folder / LOCAL_FILE for folder in settings.sandboxes]
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             server.stop()
@@ -58,7 +59,9 @@ def serve(
             if other:
                 log.warning("not this user's local backend", extra={"fields": {"file": str(file), "process": other}})
             else:
-                _save(server, file)
+                _save(server.local_connection(), file)
+                for sandbox in sandboxed:
+                    _save(server.sandbox_connection(), sandbox)
             log.info("ready", extra={"fields": {"endpoints": list(server.endpoints), "device": server.info().device}})
             announce(server)
 
@@ -66,7 +69,8 @@ def serve(
         try:
             server.serve(on_ready)
         finally:
-            _remove_own(file)
+            for written in (file, *sandboxed):
+                _remove_own(written)
             server.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -93,9 +97,9 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _save(server: Server, file: Path) -> None:
+def _save(connection: Connection, file: Path) -> None:
     try:
-        server.local_connection().save(file, pid=os.getpid(), version=__version__)
+        connection.save(file, pid=os.getpid(), version=__version__)
     except OSError as error:
         reason = {"file": str(file), "reason": str(error)}
         logging.getLogger("diffedit.server").error("local clients cannot find it", extra={"fields": reason})

@@ -20,10 +20,12 @@ class ServerSettings:
     its running jobs. `models`: what a request may name, the first is the default; `adapters` looks what lies in the
     adapters folder whenever a client says hello; `describes`: workers have a captioning model; `suggests`: they have
     one that writes wordings. `mattes`: workers are taken to have pymatting, until one of them says what it has.
+    `sandboxes`: data folders of this user's sandboxed Kritas, which see no socket file and get a loopback address.
     """
 
     state: Path
     listen: tuple[str, ...] = ("local",)
+    sandboxes: tuple[Path, ...] = ()
     models: tuple[ModelInfo, ...] = (ModelInfo("bundled"),)
     adapters: Callable[[], Sequence[AdapterInfo]] = tuple
     describes: bool = False

@@ -9,7 +9,7 @@ import argparse
 import importlib
 from types import ModuleType
 
-BENCHMARKS = ("fuzz", "krita", "load", "processor", "quality", "speed", "wire")
+BENCHMARKS = ("endure", "fuzz", "krita", "load", "processor", "quality", "speed", "wire")
 HELP = "measure speed, quality, the wire or the server: NAME chooses"
 
 

@@ -12,6 +12,7 @@ A thin shell: the ClientSession knows the protocol, the Transport the socket. Al
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from . import __version__
 from .blobs import unpack_picture, unpack_plane
 from .client_session import ClientSession
 from .connection import Connection
-from .errors import DiffEditError, LinkError, SchemaError, TooLargeError
+from .errors import DiffEditError, LinkError, SchemaError, TooLargeError, UnknownJobError
 from .job_run import JobRun
 from .messages import EditRequest, Event, PictureRef, PlaneRef
 from .operations import Call, Download, Operation
@@ -210,8 +211,12 @@ class Client:
             self._call(CancelRequest(job), Okay)
 
     def ack(self, job: str) -> None:
-        """Tells that the result was fetched: the server may forget the job."""
-        self._call(Ack(job), Okay)
+        """Tells that the result was fetched: the server may forget the job.
+
+        One that it has forgotten is no error: the answer to an ack may be lost with the link, and it is then repeated.
+        """
+        with contextlib.suppress(UnknownJobError):
+            self._call(Ack(job), Okay)
 
     def ping(self) -> float:
         """Seconds that the application took to answer."""

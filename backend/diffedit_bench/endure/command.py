@@ -1,0 +1,179 @@
+"""`diffedit bench endure`: a server under attack for as long as is asked, and what its honest clients noticed of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from diffedit_backend.server.allow_list import AllowList
+from diffedit_backend.server.private_backend import PrivateBackend
+from diffedit_backend.server.state_folder import StateFolder
+from diffedit_backend.server.status import resident_bytes
+
+from .attacks import ATTACKS, Target
+from .clients import Artist, Relay, Witness
+
+HELP = "attack a server of its own for a while, and see what honest clients notice"
+ARTISTS = 2
+QUIET_SECONDS = 20.0  # before the attacks and between some of them: what the witness measures on this machine by itself
+WARM_SHARE, END_SHARE = 0.15, 0.15  # of the run: memory is compared between these parts
+MIB = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long (default: 60)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed chooses the same attacks (default: 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report and the server")
+
+
+def run(args: argparse.Namespace) -> int:
+    args.out.mkdir(parents=True, exist_ok=True)
+    command = (sys.executable, "-m", "diffedit_bench.endure.backend")
+    packages = os.pathsep.join(str(Path(module).parents[1]) for module in (__file__, _protocol()))
+    environment = {"PYTHONPATH": os.pathsep.join((packages, str(Path(__file__).parents[2])))}
+    with PrivateBackend(args.out / "home", command=command, environment=environment) as backend:
+        report = endure(backend, args.minutes * 60, args.seed, args.out / "endure.json")
+    print(summary(report))
+    return 0 if report["stood"] else 1
+
+
+def endure(backend: PrivateBackend, seconds: float, seed: int, file: Path) -> dict[str, Any]:
+    """Attack `backend` for `seconds`. The report is written to `file` now and then, so that none is lost."""
+    folder = StateFolder(backend.state)
+    endpoint = next(word for word in backend.ready_line.split() if word.startswith("tcp://"))
+    invited = [
+        AllowList(folder.allow_list).invite(name, endpoint, folder.server_keys().public)
+        for name in ("witness", *(f"artist-{number}" for number in range(ARTISTS)))
+    ]
+    witness = Witness(invited[0])
+    artists = [Artist(Relay(connection)) for connection in invited[1:]]
+    chance = random.Random(seed)
+    target = Target(endpoint, folder, tuple(artist.relay for artist in artists), backend.connection, chance)
+    threads: tuple[Artist | Witness, ...] = (witness, *artists)
+    for thread in threads:
+        thread.start()
+    begun = time.monotonic()
+    memory: list[tuple[float, int]] = []
+    pieces: Counter[str] = Counter()
+    failures: list[str] = []
+    attacked: list[tuple[float, float, str]] = []
+    report: dict[str, Any] = {}
+    _rest(QUIET_SECONDS)
+    while time.monotonic() - begun < seconds and backend.process is not None and backend.process.poll() is None:
+        attack = chance.choice(ATTACKS)
+        since = time.monotonic()
+        try:
+            attack(target)
+        except Exception:  # an attacker that was thrown out is no fault of the server
+            failures.append(f"{attack.__name__}: {traceback.format_exc(limit=1).splitlines()[-1][:200]}")
+        pieces[attack.__name__] += 1
+        attacked.append((since, time.monotonic(), attack.__name__))
+        memory.append((time.monotonic() - begun, resident_bytes(backend.pid)))
+        if sum(pieces.values()) % 12 == 0:
+            _rest(QUIET_SECONDS / 2)
+            report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)
+            file.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    for thread in threads:
+        thread.stop.set()
+    for thread in threads:
+        thread.join(150.0)
+    report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)
+    file.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    for artist in artists:
+        artist.relay.close()
+    return report
+
+
+def _report(
+    backend: PrivateBackend,
+    begun: float,
+    witness: Witness,
+    artists: list[Artist],
+    memory: list[tuple[float, int]],
+    pieces: Counter[str],
+    attacked: list[tuple[float, float, str]],
+    failures: list[str],
+) -> dict[str, Any]:
+    seconds = time.monotonic() - begun
+    alive = backend.process is not None and backend.process.poll() is None
+    under: list[float] = []
+    quiet: list[float] = []
+    for when, wait in list(witness.waits):
+        (under if any(since <= when <= until + 0.2 for since, until, _ in attacked) else quiet).append(wait)
+    warm = [size for when, size in memory if seconds * WARM_SHARE <= when <= seconds * 2 * WARM_SHARE]
+    end = [size for when, size in memory if when >= seconds * (1 - END_SHARE)]
+    first, last = (statistics.median(sizes) / MIB if sizes else 0.0 for sizes in (warm, end))
+    tallies = [artist.tally for artist in artists]
+    lost, mixed = sum(tally.lost for tally in tallies), sum(tally.mixed for tally in tallies)
+    return {
+        "minutes": round(seconds / 60, 1),
+        "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
+        "pid": backend.pid,
+        "stood": alive and not lost and not mixed,
+        "attacks": dict(pieces.most_common()),
+        "attacks_thrown_out": len(failures),
+        "thrown_out": failures[-20:],
+        "edits_done": sum(tally.done for tally in tallies),
+        "edits_again": sum(tally.retried for tally in tallies),
+        "edits_lost": lost,
+        "pictures_mixed": mixed,
+        "errors_seen": dict(sum((Counter(tally.errors) for tally in tallies), Counter())),
+        "ping_failures": witness.failures,
+        "ping_ms_quiet": _percentiles(quiet),
+        "ping_ms_attacked": _percentiles(under),
+        "memory_mib_warm": round(first, 1),
+        "memory_mib_end": round(last, 1),
+        "memory_growth_percent": round(100 * (last / first - 1), 1) if first else 0.0,
+        "memory_mib_most": round(max((size for _, size in memory), default=0) / MIB, 1),
+    }
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report in one sentence per question."""
+    quiet, attacked = report["ping_ms_quiet"], report["ping_ms_attacked"]
+    return "\n".join(
+        (
+            f"{report['minutes']} minutes, {sum(report['attacks'].values())} attacks: "
+            f"{'the same process stood' if report['stood'] else 'IT DID NOT STAND'} (process {report['pid']})",
+            f"edits: {report['edits_done']} done, {report['edits_again']} submitted again after their worker had died, "
+            f"{report['edits_lost']} lost, {report['pictures_mixed']} with another's pixels",
+            f"another client's ping, ms: quiet p50 {quiet['p50']}, p99 {quiet['p99']}; "
+            f"attacked p50 {attacked['p50']}, p99 {attacked['p99']}, longest {attacked['longest']}",
+            f"memory: {report['memory_mib_warm']} MiB warm, {report['memory_mib_end']} MiB at the end "
+            f"({report['memory_growth_percent']:+.1f} %)",
+        )
+    )
+
+
+def _percentiles(waits: list[float]) -> dict[str, float]:
+    if not waits:
+        return {"count": 0, "p50": 0.0, "p99": 0.0, "longest": 0.0}
+    ordered = sorted(waits)
+    p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99))
+    return {
+        "count": len(ordered),
+        "p50": round(p50 * 1000, 1),
+        "p99": round(p99 * 1000, 1),
+        "longest": round(ordered[-1] * 1000, 1),
+    }
+
+
+def _rest(seconds: float) -> None:
+    """Nothing is attacked for a while."""
+    time.sleep(seconds)
+
+
+def _protocol() -> str:
+    import diffedit_protocol
+
+    return str(diffedit_protocol.__file__)

@@ -12,7 +12,9 @@ import base64
 import binascii
 import ipaddress
 import json
+import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -26,7 +28,8 @@ from .private_files import check_private, data_folder, read_private, write_priva
 
 SCHEME = "diffedit"
 KEY_BYTES = 32
-IPC_PATH_LIMIT = 107  # characters: sun_path of a Unix socket, less its final zero
+# Bytes: sun_path of a Unix socket, less its final zero.
+IPC_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 LOCAL_FILE = "local.json"
 OWN_NAME = "local"  # of a user's own programs on the machine of the backend
 NO_BACKEND = "No backend is running. Start it here, or paste a connection line in Settings."
@@ -65,13 +68,18 @@ class Connection:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"tcp://[^/?#]+:\d{1,5}|ipc://.+", self.endpoint):
-            raise BadInputError(f"A backend's address is tcp://HOST:PORT or ipc://PATH, not {self.endpoint!r:.200}.")
+        if not re.fullmatch(r"tcp://(\[[0-9A-Fa-f:.%]+\]|[^\[\]\s/?#@:]+):\d{1,5}|ipc://.+", self.endpoint):
+            raise BadInputError(
+                f"A backend's address is tcp://HOST:PORT (an IPv6 address in brackets) or ipc://PATH, "
+                f"not {self.endpoint!r:.200}."
+            )
+        if self.endpoint.startswith("tcp://") and not 1 <= int(self.endpoint.rpartition(":")[2]) <= 65_535:
+            raise BadInputError(f"The port of {self.endpoint} must be 1 to 65535: the one that the backend listens on.")
         if self.endpoint.startswith("tcp://") and not self.server_key:
             raise AuthError(f"The address {self.endpoint} comes without the backend's key. Ask for an invitation.")
-        if self.endpoint.startswith("ipc://") and len(self.endpoint) - len("ipc://") > IPC_PATH_LIMIT:
+        if self.endpoint.startswith("ipc://") and len(os.fsencode(self.endpoint)) - len("ipc://") > IPC_PATH_LIMIT:
             raise BadInputError(
-                f"The path of {self.endpoint} is too long for a socket: at most {IPC_PATH_LIMIT} characters."
+                f"The path of {self.endpoint} is too long for a socket: at most {IPC_PATH_LIMIT} bytes."
             )
 
     @property

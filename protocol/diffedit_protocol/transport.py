@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import math
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,7 +142,7 @@ class Transport:
         self._explained = True  # what became of the present connection was told
         self._failed = False  # the last handshake failed, which says more than that it is tried again
         self._closed_pipes = 0  # handshakes in a row that ended so
-        self._socket.connect(self._connection.endpoint)
+        self._socket.connect(_reachable(self._connection))
 
     def _close_sockets(self) -> None:
         self._socket.disable_monitor()
@@ -189,16 +190,38 @@ class Transport:
         return Refused(AuthError(_stranger(self._connection, mechanism)))
 
 
-def send(socket: zmq.Socket[bytes], frames: Sequence[Buffer]) -> None:
-    """Hand a message to `socket` without waiting. Raises zmq.Again when it can take none now."""
+def send(link: zmq.Socket[bytes], frames: Sequence[Buffer]) -> None:
+    """Hand a message to `link` without waiting. Raises zmq.Again when it can take none now."""
     for frame in frames[:-1]:
-        socket.send(frame, NOW_WITH_MORE)
-    socket.send(frames[-1], NOW, copy=len(frames[-1]) <= COPIED_BYTES)
+        link.send(frame, NOW_WITH_MORE)
+    link.send(frames[-1], NOW, copy=len(frames[-1]) <= COPIED_BYTES)
 
 
-def _readable(socket: zmq.Socket[bytes]) -> bool:
+def _reachable(connection: Connection) -> str:
+    """The endpoint to connect to. Of a name with several addresses the first that answers: libzmq would take the first
+    one only, which is IPv6 where the backend may listen on IPv4 alone. Blocks for about PROBE_SECONDS at most.
+    """
+    if connection.endpoint.startswith("ipc://"):
+        return connection.endpoint
+    host, port = connection.address
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return connection.endpoint  # libzmq reports that nobody is there, and looks again
+    if len(found) == 1:
+        return connection.endpoint
+    for address in dict.fromkeys(str(place[0]) for *_, place in found):
+        try:
+            with socket.create_connection((address, port), PROBE_SECONDS / len(found)):
+                return f"tcp://{f'[{address}]' if ':' in address else address}:{port}"
+        except OSError:
+            continue
+    return connection.endpoint
+
+
+def _readable(link: zmq.Socket[bytes]) -> bool:
     """Whether a message waits."""
-    return bool(int(socket.get(zmq.EVENTS)) & READABLE)
+    return bool(int(link.get(zmq.EVENTS)) & READABLE)
 
 
 def _address(connection: Connection) -> str:

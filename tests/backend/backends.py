@@ -42,7 +42,12 @@ def scripted_edit(script: str = "", side: int = 16, shade: int = 100, **fields: 
 def invited(backend: PrivateBackend, name: str) -> Connection:
     """A fresh client's connection to the backend's TCP address."""
     endpoint = next(word for word in backend.ready_line.split() if word.startswith("tcp://"))
-    folder = StateFolder(backend.state)
+    return invited_to(endpoint, backend.state, name)
+
+
+def invited_to(endpoint: str, state: Path, name: str) -> Connection:
+    """A fresh client's connection to the server whose folder is `state`."""
+    folder = StateFolder(state)
     return AllowList(folder.allow_list).invite(name, endpoint, folder.server_keys().public)
 
 

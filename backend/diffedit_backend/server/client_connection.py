@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from diffedit_protocol.errors import DiffEditError, InternalError
-from diffedit_protocol.frames import Frames
+from diffedit_protocol.frames import Buffer, Frames
 from diffedit_protocol.messages import Event, Failed, Preview
 from diffedit_protocol.server_session import ServerSession
 
@@ -32,7 +32,10 @@ EventsOf = Callable[[Key], Sequence[Event]]
 
 @dataclass
 class ClientConnection:
-    """One link. `sent`: the number of the last event sent, by job. `unsent`: replies that wait for room."""
+    """One link. `sent`: the number of the last event sent, by job. `unsent`: replies that wait for room.
+
+    `busy`: a thread works on one of its messages; those that came after it wait in `inbox`, so that their order stays.
+    """
 
     id: LinkId
     owner: str
@@ -43,6 +46,8 @@ class ClientConnection:
     unsent: deque[Frames] = field(default_factory=deque)
     last_message: float = field(default_factory=time.monotonic)
     gone_since: float | None = None
+    busy: bool = False
+    inbox: deque[Sequence[Buffer]] = field(default_factory=deque)
 
     @property
     def stalled(self) -> bool:

@@ -26,10 +26,12 @@ from .addresses import LOCAL_SOCKET, Address, has_local_socket
 from .allow_list import AllowList
 from .authenticator import Authenticator
 from .client_connection import ClientConnections
+from .dispatcher import Dispatcher
 from .faults import FaultLog
-from .hello_info import hello_info
+from .hello_info import AdapterFolder, hello_info
 from .job_table import JobTable, owner_prefix
 from .listener import Incoming, Listener
+from .offload import Offload
 from .results import Key, ResultStore
 from .service import Service
 from .settings import ServerSettings
@@ -58,6 +60,7 @@ class Server:
         self.boot_id = secrets.token_hex(8)
         self.started = time.monotonic()
         self.allowed = AllowList(folder.allow_list)
+        self._offload = Offload(self._wake)
         self.uploads = Uploads(settings.limits.blob_bytes, settings.limits.stored_bytes, settings.upload_bytes)
         self._server_keys = folder.server_keys()
         self._local_keys = folder.local_keys()
@@ -96,7 +99,9 @@ class Server:
             limits=settings.limits,
             local_owner=self._local_keys.public,
         )
-        self._service = Service(self.links, self.uploads, self.results, self.jobs, settings, self.status)
+        self._adapters = AdapterFolder(settings.adapters)
+        service = Service(self.links, self.uploads, self.results, self.jobs, settings, self.status)
+        self._dispatcher = Dispatcher(service, self.links, self._offload)
         self.jobs.restore()
 
     @property
@@ -109,7 +114,7 @@ class Server:
 
     def info(self) -> ServerInfo:
         """What hello answers."""
-        return hello_info(self.boot_id, self.settings, self.executor.workers())
+        return hello_info(self.boot_id, self.settings, self.executor.workers(), self._adapters.now())
 
     def local_connection(self) -> Connection:
         """How this user's own clients on this machine reach the server."""
@@ -212,6 +217,8 @@ class Server:
             self.links.flush()
         self.executor.close(0.0 if self._stop_requests > 1 else WORKERS_SECONDS)
         self.results.close()
+        self._offload.close()
+        self._adapters.close()
         self._close_sockets()
         log.info("stopped")
 
@@ -233,6 +240,8 @@ class Server:
                 while self._wake_reader.recv(4096):
                     pass
             guard("results", self._tidy_results)
+            for step in self._offload.finish():
+                guard("offloaded", step)
         guard("sending", self.links.flush)
 
     def _watch(self, number: int) -> None:
@@ -241,7 +250,7 @@ class Server:
 
     def _handle(self, incoming: Incoming) -> None:
         link = self.links.of(incoming)
-        self._service.handle(link, link.session.receive(incoming.frames))
+        self._dispatcher.receive(link, incoming.frames)
 
     def _poll_workers(self) -> None:
         self.jobs.on_reports(self.executor.poll())

@@ -57,25 +57,28 @@ class Service:
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
-    def handle(self, link: ClientConnection, asked: Received) -> None:
-        """Answer one message of a link."""
+    def handle(self, link: ClientConnection, asked: Received) -> Chunk | None:
+        """Answer one message of a link. A chunk is returned instead: sending it may take long."""
         for frames in asked.replies:
             self._links.reply(link, frames)
         if asked.request is None:
-            return
+            return None
         try:
             reply = self.answer(link.owner, asked.request)
+            if isinstance(reply, Chunk):
+                return reply
             frames = link.session.reply(asked, reply)
         except DiffEditError as error:
             shown = error if link.owner == self._jobs.local_owner else redacted(error)
             self._links.reply(link, link.session.refuse(asked, shown))
-            return
+            return None
         except Exception as error:  # a fault of ours: the client learns of it, the log has the rest
             self._links.reply(link, link.session.refuse(asked, InternalError(FAULT, detail=repr(error)[:500])))
             raise
         self._links.reply(link, frames)
         if isinstance(asked.request, Subscribe):
             self._links.subscribe(link, asked.request.job, asked.request.since)
+        return None
 
     def answer(self, owner: str, request: Request) -> Reply:
         """The reply to a request of the client with the key `owner`. Raises DiffEditError."""

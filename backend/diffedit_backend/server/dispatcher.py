@@ -1,0 +1,75 @@
+"""Takes the messages of each link in their order; threads do what keeps the processor busy for long.
+
+Packing or unpacking a chunk of pixels takes some ten milliseconds: with eight links that do so, the pings of all others
+waited for a third of a second. Raw chunks, and everything else, take less time than a thread needs to wake up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
+
+from diffedit_protocol.frames import Buffer, Frames
+from diffedit_protocol.replies import Chunk
+from diffedit_protocol.requests import Get
+from diffedit_protocol.server_session import Received
+
+from .client_connection import ClientConnection, ClientConnections
+from .offload import Offload
+from .service import Service
+
+T = TypeVar("T")
+MAX_WAITING = 1024  # messages of a link behind one that a thread works on
+SMALL_BYTES = 32 * 1024  # of a payload that is unpacked at once
+RAW = b"\xa8encoding\xa3raw"  # as msgpack writes a put's field "encoding" of the value "raw"
+
+
+class Dispatcher:
+    """Between the listener and the service."""
+
+    def __init__(self, service: Service, links: ClientConnections, offload: Offload) -> None:
+        self._service = service
+        self._links = links
+        self._offload = offload
+
+    def receive(self, link: ClientConnection, frames: Sequence[Buffer]) -> None:
+        """Handle one message of a link, after those that came before it."""
+        if not link.busy:
+            self._take(link, frames)
+            return
+        link.inbox.append(frames)
+        if len(link.inbox) > MAX_WAITING:
+            self._links.cut(link)
+
+    def _take(self, link: ClientConnection, frames: Sequence[Buffer]) -> None:
+        if len(frames) == 2 and len(frames[1]) > SMALL_BYTES and RAW not in bytes(frames[0][:1024]):
+            self._run(link, partial(link.session.receive, frames), partial(self._answer, link))
+        else:
+            self._answer(link, link.session.receive(frames))
+
+    def _answer(self, link: ClientConnection, received: Received) -> None:
+        chunk = self._service.handle(link, received)
+        if chunk is None:
+            return
+        if isinstance(received.request, Get) and received.request.encoding != "raw":
+            self._run(link, partial(_packed, link, received, chunk), partial(self._links.reply, link))
+        else:
+            self._links.reply(link, link.session.reply(received, chunk))
+
+    def _run(self, link: ClientConnection, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        link.busy = True
+        self._offload.run(work, partial(self._go_on, link, then))
+
+    def _go_on(self, link: ClientConnection, then: Callable[[T], None], outcome: Future[T]) -> None:
+        link.busy = False
+        try:
+            then(outcome.result())
+        finally:
+            while link.inbox and not link.busy:
+                self._take(link, link.inbox.popleft())
+
+
+def _packed(link: ClientConnection, received: Received, chunk: Chunk) -> Frames:
+    return link.session.reply(received, chunk)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import math
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 15000
 HIGH_WATER_MARK = 16  # messages
 PROBE_SECONDS = 1.0
 CLOSED_PIPES = 2  # in a row before they are taken for a refusal: a server that stops closes one too
+REFUSED_SECONDS = 1.5  # within which a server closes that refuses; one that is busy lets the handshake time out
 OPTIONS = (
     (zmq.LINGER, 0),
     (zmq.IMMEDIATE, 1),
@@ -142,6 +144,7 @@ class Transport:
         self._explained = True  # what became of the present connection was told
         self._failed = False  # the last handshake failed, which says more than that it is tried again
         self._closed_pipes = 0  # handshakes in a row that ended so
+        self._connected = 0.0  # when the present connection was made
         self._socket.connect(_reachable(self._connection))
 
     def _close_sockets(self) -> None:
@@ -152,7 +155,7 @@ class Transport:
     def _read(self, event: int, value: int) -> LinkChange | None:
         """What a monitor event means (libzmq's zmq_socket_monitor(3)); None when it adds nothing."""
         if event == zmq.EVENT_CONNECTED:
-            self._explained = False
+            self._explained, self._connected = False, time.monotonic()
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._shaken, self._failed, self._closed_pipes = True, False, 0
             return Up()
@@ -163,7 +166,8 @@ class Transport:
             return self._look()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self._explained = self._failed = True
-            if value not in (errno.EPIPE, errno.ECONNRESET):
+            late = time.monotonic() - self._connected > REFUSED_SECONDS
+            if late or value not in (errno.EPIPE, errno.ECONNRESET):
                 return Down(LinkError(f"{_address(self._connection)} accepts the link but does not answer."))
             self._closed_pipes += 1
             return self._look() if self._closed_pipes >= CLOSED_PIPES else None

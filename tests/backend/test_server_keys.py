@@ -53,7 +53,7 @@ def test_keys_and_allow_list_are_private_and_the_keys_stay_the_same(folder: Stat
     keys, local = folder.server_keys(), folder.local_keys()
     allowed.invite("anna", ENDPOINT, keys.public)
     assert {file.name: oct(mode(file)) for file in folder.root.iterdir()} == dict.fromkeys(
-        ("server.key", "local.key", "clients"), "0o600"
+        ("server.key", "local.key", "clients", "clients.lock"), "0o600"
     )
     assert mode(folder.root) == 0o700
     assert (folder.server_keys(), folder.local_keys()) == (keys, local)

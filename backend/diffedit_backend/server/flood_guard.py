@@ -6,8 +6,8 @@ received (bytes_received of TCP_INFO, as in RFC 4898; Linux); what arrived beyon
 debt, and a link with too much of it is shut down. Links of the local socket are not counted: they belong to this user.
 Where the system has no such counter, the process's memory limit is what remains.
 
-A connection costs a file descriptor from the moment that it is accepted. Those that have not proved a key are limited
-in number, the oldest goes first; those that have, and then send nothing, are cut after a while.
+A connection costs a file descriptor from the moment that it is accepted. Those from which no message came yet are
+limited in number, the oldest goes first, and in time: an honest client says hello at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ log = logging.getLogger("diffedit.flood_guard")
 DEBT_LIMIT = 48 << 20  # bytes: a window of chunks in libzmq's queues and the kernel's buffers, several times over
 TOTAL_DEBT_LIMIT = 512 << 20  # bytes of all connections together
 OVERHEAD = 256  # bytes that a frame costs on the wire beside its content, generously: ZMTP, CURVE
-STRANGERS = 128  # connections that have proved no key yet
-SILENT_SECONDS = 20.0  # after the handshake: an honest client says hello at once
+STRANGERS = 128  # connections from which no message came yet
+SILENT_SECONDS = 20.0  # that a connection may take to its first message
 _INFO_BYTES, _BYTES_RECEIVED = 256, 128  # struct tcp_info: length asked for, offset of tcpi_bytes_received (Linux 4.1)
 
 
@@ -61,7 +61,6 @@ class _Account:
     received: int | None
     delivered: int = 0
     debt: int = 0
-    admitted: float | None = None  # when it had proved its key
     spoke: bool = False
     opened: float = field(default_factory=time.monotonic)
 
@@ -74,6 +73,7 @@ class FloodGuard:
         self._total = total
         self.strangers = strangers
         self._accounts: dict[int, _Account] = {}
+        self._early: set[int] = set()  # descriptors whose first message was read before their opening was reported
         self.cuts = 0
         self.silent_cuts = 0
 
@@ -83,24 +83,23 @@ class FloodGuard:
     def opened(self, descriptor: int, *, counted: bool = True) -> None:
         """A connection was accepted. `counted`: over TCP, from anyone; others are this user's own."""
         self._accounts.pop(descriptor, None)
-        self._accounts[descriptor] = _Account(bytes_received(descriptor) if counted else None)
-        strangers = [other for other, account in self._accounts.items() if account.admitted is None]
+        account = _Account(bytes_received(descriptor) if counted else None, spoke=descriptor in self._early)
+        self._early.discard(descriptor)
+        self._accounts[descriptor] = account
+        strangers = [other for other, account in self._accounts.items() if not account.spoke]
         for other in strangers[: max(0, len(strangers) - self.strangers)]:
             self._cut_silent(other)
 
-    def admitted(self, descriptor: int) -> None:
-        """The connection's handshake is done."""
-        account = self._accounts.get(descriptor)
-        if account is not None:
-            account.admitted = time.monotonic()
-
     def closed(self, descriptor: int) -> None:
         self._accounts.pop(descriptor, None)
+        self._early.discard(descriptor)
 
     def delivered(self, descriptor: int, size: int, frames: int) -> None:
         """A whole message of `size` bytes came out of the connection."""
         account = self._accounts.get(descriptor)
-        if account is not None:
+        if account is None:
+            self._early.add(descriptor)
+        else:
             account.spoke = True
             account.delivered += size + frames * OVERHEAD
 
@@ -108,7 +107,7 @@ class FloodGuard:
         """Cut every connection whose debt is over the limit, and the silent ones. Called every tenth of a second."""
         now = time.monotonic()
         for descriptor, account in list(self._accounts.items()):
-            if not account.spoke and account.admitted is not None and now - account.admitted > SILENT_SECONDS:
+            if not account.spoke and now - account.opened > SILENT_SECONDS:
                 self._cut_silent(descriptor)
                 continue
             if account.received is None:

@@ -38,7 +38,6 @@ MAX_PARTS = 4  # of a message: routing id, header, payload, and one more that te
 WATCHED_EVENTS = (
     zmq.EVENT_ACCEPTED
     | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -164,8 +163,6 @@ class Listener:
             descriptor = int(event["value"])
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self.flood_guard.opened(descriptor, counted=bound.encrypted)
-            elif event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.flood_guard.admitted(descriptor)
             elif event["event"] == zmq.EVENT_DISCONNECTED:
                 self.flood_guard.closed(descriptor)
                 yield descriptor

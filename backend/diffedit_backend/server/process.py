@@ -228,8 +228,7 @@ class Server:
         if self.authenticator.socket in ready:
             guard("authentication", self.authenticator.answer)
         for number, bound in enumerate(self.listener.sockets):
-            if bound.monitor in ready:
-                guard("connections", self._watch, number)
+            guard("connections", self._watch, number)  # before its messages: descriptors are used again
             if bound.socket in ready:
                 for incoming in self.listener.receive(number):
                     guard("message", self._handle, incoming)

@@ -25,9 +25,10 @@ from diffedit_backend.worker.pipe import claim_standard_streams
 from diffedit_protocol.blobs import pack_plane, unpack_picture
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.messages import Bounds, EditRequest, EditResult, Manifest, Preview, Progress
-from diffedit_protocol.replies import ModelInfo
+from diffedit_protocol.replies import Limits, ModelInfo
 
 PREVIEW_SIDE = 64
+CACHE_BYTES = 32 << 20  # of pictures: filled within minutes, so that what grows afterwards is a leak
 
 
 class Echo:
@@ -68,7 +69,13 @@ def main(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return work(claim_standard_streams(), Echo)
     settings = ServerSettings(
-        state=StateFolder.default().root, listen=("local", "tcp://127.0.0.1:0"), models=(ModelInfo("echo"),), queue=256
+        state=StateFolder.default().root,
+        listen=("local", "tcp://127.0.0.1:0"),
+        models=(ModelInfo("echo"),),
+        limits=Limits(stored_bytes=CACHE_BYTES // 2, blob_bytes=CACHE_BYTES // 4),
+        queue=256,
+        upload_bytes=CACHE_BYTES,
+        result_bytes=CACHE_BYTES,
     )
     command = (sys.executable, "-m", "diffedit_bench.endure.backend", "worker")
     pool = LocalPool(WorkerSetup(command=command), ["none", "none"], Timeouts(back_off=0.2, back_off_most=2.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from diffedit_backend.method.network import Network
 from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
 from diffedit_backend.method.steps import Cancelled
 from diffedit_backend.method.text import encode_text, words_beyond
+from diffedit_protocol.errors import ModelError
 from tiny_models import NATIVE, tiny_model, with_unet
 
 QUICK = replace(FAST, steps=5, maps=2)
@@ -314,3 +316,40 @@ def test_a_finer_quality_takes_more_steps_and_maps(method):
     draft, normal, fine = (settings_for(method, quality) for quality in ("draft", "normal", "fine"))
     assert draft.steps < normal.steps < fine.steps
     assert draft.maps < normal.maps < fine.maps
+
+
+def damaged(network):
+    """A copy of a network, all of whose weights are no numbers."""
+    network = copy.deepcopy(network)
+    for parameter in network.parameters():
+        parameter.data.fill_(float("nan"))
+    return network
+
+
+@pytest.mark.parametrize(("part", "stage"), [("vae", "the encoded picture"), ("unet", "the difference map")])
+def test_weights_that_are_no_numbers_are_told_and_not_painted_black(sd1, subject, part, stage):
+    engine = DiffEditEngine(replace(sd1, **{part: damaged(getattr(sd1, part))}))
+    with pytest.raises(ModelError, match=f"values that are no numbers for {stage} in float32"):
+        engine.difference(subject, "a horse", "a zebra", QUICK)
+
+
+@pytest.mark.parametrize("stage", ["the inversion", "the edit", "the decoded picture"])
+def test_every_stage_after_the_map_tells_of_values_that_are_no_numbers(sd1, subject, stage):
+    sound = DiffEditEngine(sd1)
+    trajectory = sound.trajectory(subject, "a horse", 0.8, QUICK)
+    engine = DiffEditEngine(replace(sd1, unet=damaged(sd1.unet), vae=damaged(sd1.vae)))
+    engine.cache = sound.cache  # the latents are known
+    run = {
+        "the inversion": lambda: engine.trajectory(subject, "", 0.8, QUICK),
+        "the edit": lambda: engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK),
+        "the decoded picture": lambda: engine.decode(trajectory[0]),
+    }[stage]
+    with pytest.raises(ModelError, match=f"values that are no numbers for {stage}"):
+        run()
+
+
+def test_paper_is_the_paper():
+    paper = settings_for("paper", "normal")
+    assert (paper.steps, paper.order, paper.maps, paper.map_ratio) == (50, 1, 10, 0.5)
+    assert (paper.map_rule, paper.smoothing, paper.refine, paper.fixed_threshold) == ("peak", 0.0, False, 0.5)
+    assert (paper.inversion_text, paper.away, paper.eta, paper.soft_strength) == ("empty", 0.0, 0.0, False)

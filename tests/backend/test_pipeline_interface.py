@@ -9,7 +9,24 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend import DiffEditPipeline
-from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMInverseScheduler,
+    DDIMParallelScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepInverseScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    SASolverScheduler,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    TCDScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from PIL import Image
 from safetensors.torch import save_file
@@ -226,6 +243,84 @@ def test_pictures_come_in_any_form(make_ours, picture, kind):
     assert torch.allclose(levels[:1], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("image", ["uint8 tensor", "int64 array"])
+def test_integers_are_read_as_0_to_255(make_ours, picture, image):
+    pipeline = make_ours()
+    rgb = np.asarray(picture)
+    form = torch.tensor(rgb).permute(2, 0, 1) if image == "uint8 tensor" else rgb.astype(np.int64)
+    expected, levels = (pipeline.invert(SOURCE, each, num_inference_steps=5).latents for each in (picture, form))
+    assert torch.allclose(levels, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda half: (half * 255).to(torch.uint8),
+        lambda half: half.to(torch.uint8),
+        lambda half: half.to(torch.int64),
+        lambda half: half.bool(),
+        lambda half: (half.numpy() * 255).astype(np.uint8),
+        lambda half: half.numpy().astype(bool),
+        lambda half: half.numpy()[None, ..., None],
+        lambda half: half.half(),
+        lambda half: Image.fromarray((half.numpy() * 255).astype(np.uint8)),
+    ],
+    ids=["uint8 of 255", "uint8 of 1", "int64", "bool", "8-bit array", "bool array", "B H W 1", "half", "PIL"],
+)
+def test_a_mask_says_the_same_in_any_form(make_ours, trajectory, form):
+    half = torch.zeros(16, 16)
+    half[:, :8] = 1
+    pipeline = make_ours()
+    expected, edited = (
+        pipeline(TARGET, mask, trajectory, num_inference_steps=5, output_type="np").images
+        for mask in (half, form(half))
+    )
+    assert np.array_equal(edited, expected)
+
+
+@pytest.mark.parametrize("form", ["PIL", "list", "array", "tensor"])
+def test_a_picture_where_trajectories_are_expected_is_inverted_first(make_ours, picture, form):
+    pipeline = make_ours()
+    rgb = np.asarray(picture)
+    given = {
+        "PIL": picture,
+        "list": [picture],
+        "array": rgb,
+        "tensor": torch.tensor(rgb / np.float32(255)).permute(2, 0, 1),
+    }[form]
+    arguments = {"num_inference_steps": 5, "output_type": "np"}
+    trajectory = pipeline.invert(image=picture, num_inference_steps=5).latents
+    expected = pipeline(TARGET, FULL, trajectory, **arguments).images
+    assert np.allclose(pipeline(TARGET, FULL, given, **arguments).images, expected, atol=1e-4)
+    assert len(pipeline([TARGET, SOURCE], FULL, given, **arguments).images) == 2
+
+
+def test_a_mask_in_its_default_form_goes_into_the_library_s_inpainting_pipeline(make_ours, picture, seed):
+    pipeline = make_ours()
+    mask = pipeline.generate_mask(picture, **TEXTS, num_maps_per_mask=2, generator=seed(0))
+    parts = {name: part for name, part in pipeline.components.items() if name != "inverse_scheduler"}
+    inpainting = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
+    inpainting.set_progress_bar_config(disable=True)
+    result = inpainting(
+        TARGET, picture, mask, height=32, width=32, num_inference_steps=2, output_type="np", generator=seed(0)
+    )
+    assert result.images.shape == (1, 32, 32, 3)
+    assert np.isfinite(result.images).all()
+
+
+def test_the_page_s_spelling_of_clip_skip_is_understood(make_ours, trajectory):
+    pipeline = make_ours()
+    arguments = {"num_inference_steps": 5, "output_type": "np"}
+    plain = pipeline(TARGET, FULL, trajectory, **arguments).images
+    skipped, spelled = (
+        pipeline(TARGET, FULL, trajectory, **arguments, **{n: 1}).images for n in ("clip_skip", "clip_ckip")
+    )
+    assert np.array_equal(skipped, spelled)
+    assert not np.array_equal(skipped, plain)
+    with pytest.raises(ValueError, match="`clip_skip` is 1 and `clip_ckip` 2"):
+        pipeline(TARGET, FULL, trajectory, clip_skip=1, clip_ckip=2)
+
+
 def test_one_picture_serves_several_prompts_and_one_source_several_targets(make_ours, picture, seed):
     pipeline = make_ours()
     masks = pipeline.generate_mask(
@@ -331,8 +426,87 @@ def test_a_list_of_prompts_wants_a_list_of_negatives(make_ours):
         make_ours().encode_prompt([SOURCE] * 2, "cpu", 1, True, ["x"])
 
 
-def test_a_scheduler_that_cannot_retrace_an_inversion_is_refused(make_ours, trajectory):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        EulerDiscreteScheduler,
+        PNDMScheduler,
+        DDPMScheduler,
+        LCMScheduler,
+        SASolverScheduler,
+        TCDScheduler,
+        HeunDiscreteScheduler,
+    ],
+)
+def test_a_scheduler_that_cannot_retrace_an_inversion_is_refused_before_any_work(make_ours, trajectory, picture, kind):
     pipeline = make_ours()
-    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
-    with pytest.raises(ValueError, match="EulerDiscreteScheduler cannot retrace"):
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+    evaluations = []
+    pipeline.unet.register_forward_pre_hook(lambda *_: evaluations.append(1))
+    with pytest.raises(ValueError, match=rf"{kind.__name__} cannot retrace .* DDIMScheduler.from_config"):
         edit(pipeline, trajectory)
+    with pytest.raises(ValueError, match=f"{kind.__name__} cannot retrace"):
+        pipeline.invert(SOURCE, picture, num_inference_steps=5)
+    assert evaluations == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (UniPCMultistepScheduler, {}),
+        (DEISMultistepScheduler, {}),
+        (DPMSolverSinglestepScheduler, {}),
+        (DPMSolverMultistepScheduler, {}),
+        (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+        (DDIMParallelScheduler, {}),
+    ],
+    ids=["UniPC", "DEIS", "DPM single-step", "DPM", "DPM SDE", "DDIM parallel"],
+)
+def test_the_inverse_that_is_made_climbs_the_levels_that_the_scheduler_descends(make_ours, latents, kind, options):
+    pipeline = make_ours(torch.float64, inverse_scheduler=None)
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
+    pipeline.scheduler.set_timesteps(20)
+    steps = 40
+    trajectory = pipeline.invert("", latents, steps, guidance_scale=1.0).latents
+    inverse = pipeline.inverse_scheduler
+    assert torch.isfinite(trajectory).all()
+    assert not inverse.config.get("clip_sample")
+    down = pipeline.scheduler.timesteps[-trajectory.shape[1] :].tolist()
+    climbed = inverse.timesteps.tolist()
+    arrived = climbed[: len(down)] if isinstance(inverse, DDIMInverseScheduler) else climbed[1 : len(down) + 1]
+    assert arrived == down[::-1]
+    if options:
+        return  # it draws noise on the way down
+    back = pipeline("", FULL, trajectory, guidance_scale=1.0, output_type="latent").images
+    assert (back - latents).square().mean().sqrt() < 0.2
+
+
+def test_an_inverse_scheduler_that_draws_noise_is_refused(make_ours, latents):
+    pipeline = make_ours(torch.float64, "dpm")
+    pipeline.inverse_scheduler.register_to_config(algorithm_type="sde-dpmsolver++")
+    with pytest.raises(ValueError, match="'sde-dpmsolver\\+\\+' draws noise"):
+        pipeline.invert(SOURCE, latents, num_inference_steps=5)
+
+
+def test_another_scheduler_gets_another_inverse_where_none_was_given(make_ours, latents):
+    pipeline = make_ours(torch.float64, inverse_scheduler=None)
+    pipeline.invert(SOURCE, latents, num_inference_steps=5)
+    assert isinstance(pipeline.inverse_scheduler, DDIMInverseScheduler)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.invert(SOURCE, latents, num_inference_steps=5)
+    assert isinstance(pipeline.inverse_scheduler, DPMSolverMultistepInverseScheduler)
+
+
+def test_a_model_of_flow_prediction_is_refused_by_its_name(make_ours, latents):
+    pipeline = make_ours()
+    pipeline.scheduler = UniPCMultistepScheduler.from_config(
+        pipeline.scheduler.config, prediction_type="flow_prediction", use_flow_sigmas=True
+    )
+    with pytest.raises(ValueError, match="flow_prediction"):
+        pipeline.invert(SOURCE, latents.float(), num_inference_steps=5)
+
+
+def test_a_result_that_is_no_number_is_an_error_and_no_black_picture(make_ours, trajectory):
+    pipeline = make_ours()
+    with pytest.raises(ValueError, match="values that are no numbers"):
+        edit(pipeline, torch.full_like(trajectory, float("nan")))

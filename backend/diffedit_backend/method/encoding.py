@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .network import require_finite
 from .tiling import in_tiles_that_fit
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def decode_latents(model: LoadedModel, latents: Tensor) -> Pixels:
         return model.family.decode(model, latents.to(model.vae.dtype))[0]
 
     picture = in_tiles_that_fit(model.vae, model.device, height, width, decoded, model.vae_tiles)
+    require_finite(picture, model, "the decoded picture")
     levels = (picture * 127.5 + 127.5).round_().clamp_(0, 255).to(torch.uint8)
     pixels: Pixels = levels.permute(1, 2, 0).cpu().numpy()
     return pixels

@@ -22,7 +22,7 @@ from .denoise import masked_denoise, strength_masks
 from .difference import prediction_difference
 from .encoding import Pixels, Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
-from .network import Network
+from .network import Network, require_finite
 from .schedule import Level
 from .settings import Settings
 from .solvers import Solver, Stochastic, seeded_noise
@@ -102,7 +102,7 @@ class DiffEditEngine:
         """Latents (1, C, h, w) float32 of the picture."""
 
         def compute() -> Tensor:
-            latents = encode_picture(self.model, subject.pixels)
+            latents = require_finite(encode_picture(self.model, subject.pixels), self.model, "the encoded picture")
             on_step(Step("encoding", 1, 1))
             return latents
 
@@ -164,7 +164,8 @@ class DiffEditEngine:
                     output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
                 parts.append(self.model.schedule.data_and_noise(output, x[rows], level)[1])
                 batch_done()
-            return Predictions(torch.cat(parts), None if record is None else record.maps)
+            noises = require_finite(torch.cat(parts), self.model, "the difference map")
+            return Predictions(noises, None if record is None else record.maps)
 
         return self.cache.get(self._predictions_key(subject, text, settings), compute)
 
@@ -185,7 +186,10 @@ class DiffEditEngine:
             solver = Solver(self.model.schedule, levels, settings.inversion_order, settings.inversion_rule)
             predict = solver.evaluated(self._predictor(text, "", scale))
             total = len(levels) - 1
-            return invert(x0, levels[:-1], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total)))
+            trajectory = invert(
+                x0, levels[:-1], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total))
+            )
+            return require_finite(trajectory, self.model, "the inversion")
 
         for count in range(len(levels), settings.steps + 1):
             higher = self._levels(x0, settings, count / settings.steps)
@@ -258,7 +262,8 @@ class DiffEditEngine:
         if windowed:
             predict = in_windows(predict, windows_over(mask, self.model.native_size // self.model.factor))
         predict = solver.evaluated(predict)
-        return masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
+        edited = masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
+        return require_finite(edited, self.model, "the edit")
 
     def decode(self, latents: Tensor, on_step: OnStep = ignore) -> list[Pixels]:
         """The pictures (H, W, 3) uint8 of latents (B, C, h, w), one after the other."""

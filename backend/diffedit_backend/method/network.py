@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffedit_protocol.errors import ModelError
 from torch import Tensor
 
 from .attention_map import AttentionRecord, listening
@@ -111,6 +112,20 @@ class Network:
             self._bytes_per_cell = max(1.0, peak / (padded * cells))
         # A compiled network writes its next output into the same memory, so it must not leave as it is.
         return output.clone().float() if self.model.compiled else output.float()
+
+
+def require_finite(values: Tensor, model: LoadedModel, stage: str) -> Tensor:
+    """`values` as they are. Raises ModelError where one is infinite or no number: damaged weights, or an overflow.
+
+    stage: what was computed, for the sentence.
+    """
+    if not torch.isfinite(values).all():
+        precision = str(model.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"The model '{model.name}' gave values that are no numbers for {stage} in {precision}. Its weights are "
+            "damaged, or too large for this precision: try --dtype fp32, or download the model again."
+        )
+    return values
 
 
 def _next_power_of_two(n: int) -> int:

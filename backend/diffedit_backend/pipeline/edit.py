@@ -9,7 +9,7 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from torch import Tensor
 
 from ..method.denoise import blend, masked_denoise
-from .inputs import check_count, check_texts, read_mask, read_pictures, read_trajectory, resize_mask
+from .inputs import check_count, check_texts, is_picture, read_mask, read_pictures, read_trajectory, resize_mask
 from .parts import Callback, Generators, PipelineParts
 from .text import Prompt, PromptEncoding, Texts, batch_size_of
 from .trajectory import (
@@ -53,17 +53,21 @@ class EditStage(PipelineParts, PromptEncoding):
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
         image: Any = None,
+        clip_ckip: int | None = None,
     ) -> Any:
         """Denoise inverted pictures under the prompt; outside the mask the encoded pictures are held in place.
 
         Args:
             prompt: what should be there, one text or a list of B.
             mask_image: what `generate_mask` gives, or masks of any other size in [0, 1], 1 where to edit.
-            image_latents: the trajectories (B, T, C, h, w) of `invert`, or a list of them.
+            image_latents: the trajectories (B, T, C, h, w) of `invert`, or a list of them. Pictures, in any form but
+                latents, are inverted first, under no prompt.
             inpaint_strength, num_inference_steps: of the trajectory; left out, they are known from its `invert`.
             num_images_per_prompt: variations of every picture; they differ where `eta` or the scheduler draws noise.
             latents: (B, C, h, w), what to start from inside the mask instead of the most noised level.
             output_type: "pil", "np" (B, H, W, 3) in [0, 1], "pt" (B, 3, H, W) in [0, 1] or "latent".
+            clip_skip, clip_ckip: how many of CLIP's last layers are left out; the second spelling is that of the
+                library's page.
             image: the pictures of `image_latents`, needed only when these do not come from `invert` of this process.
 
         Where the pictures are known they come back outside the mask, bit for bit and in their own size.
@@ -76,8 +80,20 @@ class EditStage(PipelineParts, PromptEncoding):
             raise ValueError("`image_latents` is undefined. `invert()` makes them from a picture.")
         if output_type not in EDIT_OUTPUTS:
             raise ValueError(f"`output_type` must be one of {', '.join(EDIT_OUTPUTS)}, but is {output_type!r}.")
+        if None not in (clip_skip, clip_ckip) and clip_skip != clip_ckip:
+            raise ValueError(f"`clip_skip` is {clip_skip} and `clip_ckip` {clip_ckip}: pass one of them.")
+        clip_skip = clip_ckip if clip_skip is None else clip_skip
+        check_retraceable(self.scheduler)
         every = check_count("callback_steps", callback_steps)
         copies = check_count("num_images_per_prompt", num_images_per_prompt)
+        if is_picture(image_latents, self.vae.config.latent_channels):
+            image_latents = self.invert(
+                [""] * batch_size_of(prompt, prompt_embeds),
+                image_latents,
+                num_inference_steps,
+                inpaint_strength,
+                guidance_scale=1.0,
+            ).latents
         steps, strength = schedule_for(image_latents, num_inference_steps, inpaint_strength)
         device = self._execution_device
         batch_size = batch_size_of(prompt, prompt_embeds)
@@ -96,7 +112,6 @@ class EditStage(PipelineParts, PromptEncoding):
         origin = self._origin(image_latents, image, steps, strength, batch_size, copies)
         scheduler = self.scheduler if origin is None or self.config.reference else retracing(self.scheduler, origin)
         scheduler.set_timesteps(steps, device=device)
-        check_retraceable(scheduler)
         timesteps = last_timesteps(scheduler, steps, strength)
         levels = read_trajectory(image_latents, batch_size, len(timesteps), self.vae.config.latent_channels)
         levels = levels.to(device, embeds.dtype).repeat_interleave(copies, dim=1)  # (T, N, C, h, w), N = B * copies

@@ -112,18 +112,22 @@ def read_pictures(image: Any, processor: VaeImageProcessor, latent_channels: int
 
 
 def _as_batch(image: Any) -> Tensor:
-    """(B, C, H, W) of one array (H, W, C) or (B, H, W, C), 8-bit or in [0, 1], or one tensor (C, H, W) or (B, C, H,
-    W)."""
+    """(B, C, H, W) float of one array (H, W, C) or (B, H, W, C) or one tensor (C, H, W) or (B, C, H, W).
+
+    Integers are 0 to 255 and become [0, 1].
+    """
     if isinstance(image, np.ndarray):
-        image = image / np.float32(255) if image.dtype == np.uint8 else image
         image = torch.from_numpy(image).movedim(-1, -3)
+    if not image.is_floating_point():
+        image = image.float() / 255
     return image if image.ndim == 4 else image[None]
 
 
 def read_mask(mask: Any, batch_size: int) -> Tensor:
-    """A binary mask (B, 1, H, W), float32, of a PIL image, an array or tensor in [0, 1], or a list of them; a copy.
+    """A binary mask (B, 1, H, W), float32, of a PIL image, an array or tensor, or a list of them; a copy.
 
-    One mask serves the whole batch. Raises ValueError for another count, several channels or values out of [0, 1].
+    Values are in [0, 1], or 0 to 255 where a mask of integers goes above 1. One mask serves the whole batch. Raises
+    ValueError for another count, several channels or other values.
     """
     masks = mask if isinstance(mask, list) else [mask]
     planes = []
@@ -131,6 +135,10 @@ def read_mask(mask: Any, batch_size: int) -> Tensor:
         if isinstance(each, PIL.Image.Image):
             each = np.asarray(each.convert("L"), dtype=np.float32) / 255
         plane = torch.as_tensor(each)
+        if isinstance(each, np.ndarray) and plane.ndim == 4 and plane.shape[-1] == 1:
+            plane = plane.movedim(-1, 1)  # (B, H, W, 1), as the library has masks in arrays
+        if not plane.is_floating_point():
+            plane = plane.float() / (255 if plane.max() > 1 else 1)
         planes.append(plane[None, None] if plane.ndim == 2 else plane[:, None] if plane.ndim == 3 else plane)
     stacked = torch.cat(planes)
     if stacked.shape[1] != 1:
@@ -139,7 +147,7 @@ def read_mask(mask: Any, batch_size: int) -> Tensor:
         raise ValueError(
             f"`mask_image` holds {len(stacked)} masks for {batch_size} prompts. Pass one, or one for each."
         )
-    if stacked.min() < 0 or stacked.max() > 1:
+    if not (stacked.min() >= 0 and stacked.max() <= 1):
         raise ValueError(
             f"`mask_image` must be in [0, 1], but goes from {stacked.min().item()} to {stacked.max().item()}."
         )
@@ -151,6 +159,14 @@ def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
     if mask.shape[-2] >= height and mask.shape[-1] >= width:
         return adaptive_max_pool2d(mask, (height, width))
     return interpolate(mask, size=(height, width), mode="nearest-exact")
+
+
+def is_picture(image_latents: Any, latent_channels: int) -> bool:
+    """Whether pictures were passed where trajectories are expected: PIL images, arrays, or tensors of 3 channels."""
+    first = image_latents[0] if isinstance(image_latents, list) and image_latents else image_latents
+    if isinstance(first, (PIL.Image.Image, np.ndarray)):
+        return True
+    return isinstance(first, Tensor) and first.ndim in (3, 4) and first.shape[-3] == 3 != latent_channels
 
 
 def read_trajectory(image_latents: Any, batch_size: int, count: int, latent_channels: int) -> Tensor:

@@ -15,7 +15,7 @@ from .inputs import check_count, check_fraction, check_texts, read_pictures
 from .parts import Callback, Generators, PipelineParts
 from .regularisation import Regularisation, regularise
 from .text import Prompt, PromptEncoding, Texts
-from .trajectory import Origin, inverse_of, offset_of, remember
+from .trajectory import Origin, check_retraceable, inverse_of, offset_of, remember
 
 
 @dataclass
@@ -32,6 +32,8 @@ class DiffEditInversionPipelineOutput(BaseOutput):
 
 class InversionStage(PipelineParts, PromptEncoding):
     """Gives `DiffEditPipeline` its `invert`."""
+
+    _inverse_made_from: Any = None  # the scheduler, where the inverse scheduler was made from it
 
     @torch.no_grad()
     def invert(
@@ -74,6 +76,7 @@ class InversionStage(PipelineParts, PromptEncoding):
         check_texts("prompt", texts, needed=False)
         strength = check_fraction("inpaint_strength", inpaint_strength)
         every = check_count("callback_steps", callback_steps)
+        check_retraceable(self.scheduler)
         pictures = read_pictures(image, self.image_processor, self.vae.config.latent_channels)
         device = self._execution_device
         conditional = prompt is not None or prompt_embeds is not None
@@ -90,7 +93,7 @@ class InversionStage(PipelineParts, PromptEncoding):
             negative_prompt_embeds,
             (cross_attention_kwargs or {}).get("scale"),
         )
-        self.inverse_scheduler = inverse = inverse_of(self.scheduler, self.inverse_scheduler)
+        inverse = self._inverse()
         inverse.set_timesteps(num_inference_steps, device=device)
         timesteps, count = self.get_inverse_timesteps(num_inference_steps, strength, device)
         guess = self._predictor(
@@ -117,3 +120,13 @@ class InversionStage(PipelineParts, PromptEncoding):
             images = self.image_processor.numpy_to_pil(images)
         self.maybe_free_model_hooks()
         return DiffEditInversionPipelineOutput(latents=latents, images=images) if return_dict else (latents, images)
+
+    def _inverse(self) -> Any:
+        """The inverse scheduler: the caller's, or one that is made anew whenever the scheduler is another one."""
+        if self._inverse_made_from is not None and self._inverse_made_from is not self.scheduler:
+            self.inverse_scheduler = None
+        made = self.inverse_scheduler is None
+        self.inverse_scheduler = inverse_of(self.scheduler, self.inverse_scheduler)
+        if made:
+            self._inverse_made_from = self.scheduler
+        return self.inverse_scheduler

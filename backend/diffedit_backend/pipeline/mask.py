@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -82,7 +81,8 @@ class MaskStage(PipelineParts, PromptEncoding):
             num_maps_per_mask: over how many noises the difference is averaged.
             mask_encode_strength: how much noise, in [0, 1] of `num_inference_steps`; at least their lowest level.
             mask_thresholding_ratio: the map is clamped at this many times its mean; half of that is the threshold.
-            output_type: "np" for an integer array (B, h, w) of 0 and 1 at the size of the latents, "pt" for a tensor,
+            output_type: "np" for a float32 array (B, h, w) of 0 and 1 at the size of the latents, as the library's
+                inpainting pipelines take it, "pt" for a tensor,
                 "pil" for a list of images of 0 and 255, "soft" for the map itself, float32 (B, H, W) in [0, 1] at the
                 picture's size: `> 0.5` gives a mask with finer edges.
 
@@ -128,8 +128,8 @@ class MaskStage(PipelineParts, PromptEncoding):
         if output_type == "soft":
             size = pictures.size(self.vae_scale_factor)
             return interpolate(soft[:, None].float(), size=size, mode="bilinear")[:, 0].cpu().numpy()
-        mask = (soft > MASKED).long()
+        mask = (soft > MASKED).float()
         if output_type == "pt":
             return mask
         array = mask.cpu().numpy()
-        return array if output_type == "np" else self.image_processor.numpy_to_pil(array[..., None].astype(np.float32))
+        return array if output_type == "np" else self.image_processor.numpy_to_pil(array[..., None])

@@ -188,6 +188,11 @@ class PipelineParts:
         """Pictures (N, 3, H, W) in [0, 1] of latents: the originals outside the mask, black where the checker
         objects."""
         shown = self.image_processor.denormalize(self._decode(latents))
+        if not torch.isfinite(shown).all():
+            raise ValueError(
+                f"The result holds values that are no numbers, computed in {self.unet.dtype}: the weights are damaged or"
+                " too large for this precision. Load the pipeline in torch.float32."
+            )
         if picture is not None and not self.config.reference:
             shown = paste(shown, picture.to(shown.device), mask)
         _, flagged = self.run_safety_checker(shown * 2 - 1, shown.device, dtype)

@@ -13,7 +13,16 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diffusers import DDIMInverseScheduler, DPMSolverMultistepInverseScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMInverseScheduler,
+    DDIMParallelScheduler,
+    DDIMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepInverseScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -24,6 +33,14 @@ logger = logging.getLogger(__name__)
 
 # A count that is whole but for the rounding of the product, such as 50 * 0.58 = 28.999999999999996.
 ROUNDING = 1e-9
+# Schedulers whose steps lead back over an inversion, by the inverse scheduler that climbs their levels.
+_LIKE_DDIM = (DDIMScheduler, DDIMParallelScheduler)
+_LIKE_DPM_SOLVER = (
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    UniPCMultistepScheduler,
+    DEISMultistepScheduler,
+)
 # What must agree for the levels of an inversion to be the levels that the edit passes.
 LEVEL_SETTINGS = (
     "num_train_timesteps",
@@ -111,11 +128,21 @@ def schedule_for(trajectory: Any, steps: int, strength: float | None) -> tuple[i
 
 
 def check_retraceable(scheduler: Any) -> None:
-    """Raises ValueError for a scheduler whose latents or time steps are not those of an inversion."""
-    if scheduler.order != 1 or float(scheduler.init_noise_sigma) != 1.0:
+    """Raises ValueError for a scheduler that cannot retrace an inversion.
+
+    Its steps must be one evaluation each and draw no noise of their own, and its latents those of the model.
+    """
+    name = type(scheduler).__name__
+    if not isinstance(scheduler, (*_LIKE_DDIM, *_LIKE_DPM_SOLVER)):
         raise ValueError(
-            f"{type(scheduler).__name__} cannot retrace an inversion: its latents or steps are of another kind. Use"
-            " DDIMScheduler or DPMSolverMultistepScheduler."
+            f"{name} cannot retrace an inversion: its latents or steps are of another kind, or it draws noise. Use"
+            " DDIMScheduler or DPMSolverMultistepScheduler, for instance: pipe.scheduler ="
+            " DDIMScheduler.from_config(pipe.scheduler.config)."
+        )
+    if scheduler.config.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
+        raise ValueError(
+            f"{name} has the prediction_type {scheduler.config.get('prediction_type')!r}; `DiffEditPipeline` edits with"
+            " models of epsilon, v_prediction or sample."
         )
 
 
@@ -146,14 +173,20 @@ def inverse_of(scheduler: Any, inverse: Any | None) -> Any:
     """A scheduler that climbs the levels which `scheduler` descends: `inverse`, or a new one where that is None.
 
     Differences that make them pass other levels are told in the log, but for `steps_offset`: see `retracing`.
+    Raises ValueError for an `inverse` that draws noise: no inversion does.
     """
     if inverse is None:
-        kind = (
-            DPMSolverMultistepInverseScheduler
-            if isinstance(scheduler, DPMSolverMultistepScheduler)
-            else DDIMInverseScheduler
+        if isinstance(scheduler, _LIKE_DPM_SOLVER):
+            algorithm = str(scheduler.config.get("algorithm_type", "dpmsolver++")).removeprefix("sde-")
+            return DPMSolverMultistepInverseScheduler.from_config(scheduler.config, algorithm_type=algorithm)
+        # A scheduler without the setting does not clip; the inverse scheduler would.
+        clips = bool(scheduler.config.get("clip_sample", False))
+        return DDIMInverseScheduler.from_config(scheduler.config, clip_sample=clips)
+    if str(inverse.config.get("algorithm_type", "")).startswith("sde-"):
+        raise ValueError(
+            f"The inverse scheduler's algorithm_type {inverse.config.algorithm_type!r} draws noise, which no inversion"
+            " does. Leave `inverse_scheduler` out: the one that fits is made from `scheduler`."
         )
-        return kind.from_config(scheduler.config)
     differing = [
         f"{name}: {scheduler.config[name]!r} and {inverse.config[name]!r}"
         for name in LEVEL_SETTINGS

@@ -340,7 +340,7 @@ def test_every_stage_after_the_map_tells_of_values_that_are_no_numbers(sd1, subj
     engine = DiffEditEngine(replace(sd1, unet=damaged(sd1.unet), vae=damaged(sd1.vae)))
     engine.cache = sound.cache  # the latents are known
     run = {
-        "the inversion": lambda: engine.trajectory(subject, "", 0.8, QUICK),
+        "the inversion": lambda: engine.trajectory(subject, "", 0.5, QUICK),
         "the edit": lambda: engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK),
         "the decoded picture": lambda: engine.decode(trajectory[0]),
     }[stage]

@@ -271,10 +271,8 @@ def test_a_mask_says_the_same_in_any_form(make_ours, trajectory, form):
     half = torch.zeros(16, 16)
     half[:, :8] = 1
     pipeline = make_ours()
-    expected, edited = (
-        pipeline(TARGET, mask, trajectory, num_inference_steps=5, output_type="np").images
-        for mask in (half, form(half))
-    )
+    arguments = {"num_inference_steps": 5, "output_type": "np"}
+    expected, edited = (pipeline(TARGET, mask, trajectory, **arguments).images for mask in (half, form(half)))
     assert np.array_equal(edited, expected)
 
 
@@ -312,9 +310,8 @@ def test_the_page_s_spelling_of_clip_skip_is_understood(make_ours, trajectory):
     pipeline = make_ours()
     arguments = {"num_inference_steps": 5, "output_type": "np"}
     plain = pipeline(TARGET, FULL, trajectory, **arguments).images
-    skipped, spelled = (
-        pipeline(TARGET, FULL, trajectory, **arguments, **{n: 1}).images for n in ("clip_skip", "clip_ckip")
-    )
+    skipped = pipeline(TARGET, FULL, trajectory, clip_skip=1, **arguments).images
+    spelled = pipeline(TARGET, FULL, trajectory, clip_ckip=1, **arguments).images
     assert np.array_equal(skipped, spelled)
     assert not np.array_equal(skipped, plain)
     with pytest.raises(ValueError, match="`clip_skip` is 1 and `clip_ckip` 2"):
@@ -465,12 +462,11 @@ def test_a_scheduler_that_cannot_retrace_an_inversion_is_refused_before_any_work
 def test_the_inverse_that_is_made_climbs_the_levels_that_the_scheduler_descends(make_ours, latents, kind, options):
     pipeline = make_ours(torch.float64, inverse_scheduler=None)
     pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
-    pipeline.scheduler.set_timesteps(20)
-    steps = 40
-    trajectory = pipeline.invert("", latents, steps, guidance_scale=1.0).latents
+    trajectory = pipeline.invert("", latents, 40, guidance_scale=1.0).latents
     inverse = pipeline.inverse_scheduler
     assert torch.isfinite(trajectory).all()
     assert not inverse.config.get("clip_sample")
+    pipeline.scheduler.set_timesteps(40)
     down = pipeline.scheduler.timesteps[-trajectory.shape[1] :].tolist()
     climbed = inverse.timesteps.tolist()
     arrived = climbed[: len(down)] if isinstance(inverse, DDIMInverseScheduler) else climbed[1 : len(down) + 1]

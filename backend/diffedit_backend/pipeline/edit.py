@@ -9,7 +9,16 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from torch import Tensor
 
 from ..method.denoise import blend, masked_denoise
-from .inputs import check_count, check_texts, is_picture, read_mask, read_pictures, read_trajectory, resize_mask
+from .inputs import (
+    check_count,
+    check_numbers,
+    check_texts,
+    is_picture,
+    read_mask,
+    read_pictures,
+    read_trajectory,
+    resize_mask,
+)
 from .parts import Callback, Generators, PipelineParts
 from .text import Prompt, PromptEncoding, Texts, batch_size_of
 from .trajectory import (
@@ -142,6 +151,7 @@ class EditStage(PipelineParts, PromptEncoding):
                     masks,
                     listen,
                 )
+        check_numbers(x)
         images: Any = x
         flagged = None
         if output_type != "latent":

@@ -33,6 +33,15 @@ def check_count(name: str, value: Any) -> int:
     return value
 
 
+def check_numbers(result: Tensor) -> None:
+    """Raises ValueError for a result that holds infinite values or none at all, which would be shown as black."""
+    if not torch.isfinite(result).all():
+        raise ValueError(
+            f"The result holds values that are no numbers, computed in {result.dtype}: the weights are damaged, or too"
+            " large for this precision. Load the pipeline in torch.float32."
+        )
+
+
 def check_texts(name: str, texts: Texts, needed: bool = True) -> None:
     """Raises ValueError unless a text and its negative are each given once at most, as text or as embeddings.
 
@@ -117,7 +126,7 @@ def _as_batch(image: Any) -> Tensor:
     Integers are 0 to 255 and become [0, 1].
     """
     if isinstance(image, np.ndarray):
-        image = torch.from_numpy(image).movedim(-1, -3)
+        image = torch.tensor(image).movedim(-1, -3)
     if not image.is_floating_point():
         image = image.float() / 255
     return image if image.ndim == 4 else image[None]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..method.denoise import guide
 from ..method.inversion import OnLevel, Predict
 from ..method.schedule import VariancePreservingSchedule
-from .inputs import check_count, check_fraction, check_texts, paste
+from .inputs import check_count, check_fraction, check_numbers, check_texts, paste
 from .text import Texts
 from .trajectory import encoding_steps, last_timesteps
 
@@ -188,11 +188,7 @@ class PipelineParts:
         """Pictures (N, 3, H, W) in [0, 1] of latents: the originals outside the mask, black where the checker
         objects."""
         shown = self.image_processor.denormalize(self._decode(latents))
-        if not torch.isfinite(shown).all():
-            raise ValueError(
-                f"The result holds values that are no numbers, computed in {self.unet.dtype}: the weights are damaged or"
-                " too large for this precision. Load the pipeline in torch.float32."
-            )
+        check_numbers(shown)
         if picture is not None and not self.config.reference:
             shown = paste(shown, picture.to(shown.device), mask)
         _, flagged = self.run_safety_checker(shown * 2 - 1, shown.device, dtype)

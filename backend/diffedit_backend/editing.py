@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .detail import Detail
 from .imaging.alpha import composite_on_white, uncomposite
 from .imaging.area import Thumbnail, WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
+from .imaging.blend import filled, matched
 from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, Subject, content_id
@@ -25,7 +26,7 @@ from .method.memory import OutOfMemory
 from .method.settings import Settings, settings_for
 from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
-from .method.wordings import wordings
+from .method.wordings import leaves_things_out, wordings
 from .models import with_adapters
 from .outcome import Edit, EditOutcome, EditWarning, paste
 from .stopwatch import Stopwatch
@@ -38,6 +39,8 @@ __all__ = ["Edit", "EditOutcome", "EditWarning", "edit_picture", "paste"]
 SMALLEST_SIDE = 8  # px: below, a picture shows nothing that words could name
 HALF = 0.5  # told as the threshold of a mask that was given
 _LEAST_BAND = 4  # px to either side of an edge that matting looks at
+_FILL_MARGIN = 0.25  # latent cells around a mask that are filled with it: the edge of a thing that the mask missed
+_BLEND_REACH = 0.5  # latent cells over which the match of colours fades: farther in it would tint the new thing
 _NEARLY_ALL = 0.9  # share of the searched place
 
 
@@ -215,6 +218,10 @@ class _Job:
             told = settings if self.inversion is None else replace(settings, inversion_text="source")
             text = request.source if self.inversion is None else self.inversion
             trajectory = engine.trajectory(self.subject, text, request.strength, told, self.on_step)
+            cells = torch.from_numpy(to_cells(mask, self.area, engine.model.factor))
+            if settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0]):
+                around = Subject.of(to_work(filled(self.colours, mask, self._px(_FILL_MARGIN)), self.area))
+                trajectory = engine.refilled(trajectory, around, cells, request.strength, settings, request.seed)
         # A method without fresh noise gives one result whatever the seed.
         count = request.variations if settings.eta > 0 else 1
         seeds = tuple((request.seed + i) % 2**32 for i in range(count))
@@ -223,7 +230,7 @@ class _Job:
                 self.subject,
                 trajectory,
                 request.target,
-                torch.from_numpy(to_cells(mask, self.area, engine.model.factor)),
+                cells,
                 request.strength,
                 settings.guidance_for(request.guidance, engine.model.guidance),
                 settings,
@@ -253,8 +260,15 @@ class _Job:
             self.on_step(Step("decoding", done, total))
             if self.request.detail:
                 picture = detail.drawn(picture, seed, _shifted(self.on_step, done, total))
+            if self.request.blend:
+                crop = self.area.crop
+                picture = matched(picture, cut(self.colours, crop), cut(mask, crop), self._px(_BLEND_REACH))
             pictures[seed] = picture
         return pictures
+
+    def _px(self, cells: float) -> int:
+        """A length in latent cells as px of the picture, at least 1."""
+        return max(1, round(cells * self.engine.model.factor / self.area.scale))
 
     def _shown(self, pictures: Mapping[int, Pixels]) -> list[int]:
         """The seeds of the pictures that the model's safety checker lets pass. Raises ModelError when it lets none."""

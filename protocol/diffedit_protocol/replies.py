@@ -16,6 +16,7 @@ DESCRIBE = "describe"
 SUGGEST = "suggest"
 DETAIL = "detail"
 MATTING = "matting"
+BLEND = "blend"
 OPTIONAL_FIELDS = (DETAIL, MATTING)
 
 

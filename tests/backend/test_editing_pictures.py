@@ -262,3 +262,39 @@ def test_the_reference_takes_the_librarys_guidance_for_edit_and_inversion_and_a_
         edit_picture(engine, replace(REQUEST, **asked), picture_of(32, 32), mask=square(32, 32, (8, 8, 24, 24)))
     assert seen == [7.5, 2.0, 3.0]
     assert settings_for("reference", "normal").inversion_guidance == 7.5
+
+
+def test_an_edit_that_leaves_a_thing_out_knows_nothing_of_what_stood_in_the_mask(engine):
+    request = replace(REQUEST, source="a cat and a dog on sand", target="a dog on sand")
+    mask = square(64, 64, (20, 20, 44, 44))
+    one = picture_of(64, 64)
+    other = one.copy()
+    other[22:42, 22:42] = picture_of(20, 20, seed=5)
+    swapped = replace(request, target="a cat and a horse on sand")
+
+    def differs(asked: EditRequest) -> float:
+        pictures = [edit_picture(engine, asked, picture, mask=mask).edits[0].pixels for picture in (one, other)]
+        return float(np.abs(pictures[0].astype(int) - pictures[1]).mean())
+
+    assert differs(request) < 0.5 * differs(swapped)
+
+
+def test_an_edit_that_leaves_a_thing_out_costs_no_evaluation_more(engine):
+    picture, mask = picture_of(32, 32), square(32, 32, (8, 8, 24, 24))
+    request = replace(REQUEST, source="a cat and a dog", target="a cat and a horse")
+    counted = []
+    for target in ("a cat and a horse", "a cat"):
+        engine.cache.clear()
+        counted.append(edit_picture(engine, replace(request, target=target), picture, mask=mask).evaluations)
+    assert counted[0] == counted[1]
+
+
+def test_blend_changes_the_edit_near_the_border_of_the_mask_alone(engine):
+    picture, mask = picture_of(64, 64), square(64, 64, (8, 8, 56, 56))
+    plain, blended = (
+        edit_picture(engine, replace(REQUEST, blend=blend), picture, mask=mask).edits[0].pixels[..., :3].astype(int)
+        for blend in (False, True)
+    )
+    changed = np.abs(plain - blended).max(-1)
+    assert changed[:2].any()
+    assert not changed[20:28, 20:28].any()

@@ -10,7 +10,7 @@ import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.text import encode_text, words_beyond
-from diffedit_backend.method.wordings import joined, wordings
+from diffedit_backend.method.wordings import joined, leaves_things_out, wordings
 from diffedit_protocol.errors import BadInputError, NothingFoundError
 from diffedit_protocol.messages import EditRequest
 from tiny_models import tiny_model
@@ -76,3 +76,38 @@ def test_a_target_of_blank_wordings_and_attention_to_several_are_refused() -> No
         edit_picture(engine, replace(REQUEST, target=" | "), PIXELS)
     with pytest.raises(BadInputError, match="a text here has several wordings"):
         edit_picture(engine, replace(REQUEST, attention=0.5), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("a cat and a dog on sand", "a dog on sand"),
+        ("a cat and a dog on sand", "a cat on sand"),
+        ("a cat, a dog and a horse on grass", "a cat and a horse on grass"),
+        ("a photo of a red car on sand", "a photo of nothing on sand"),
+        ("A man wearing a hat in a park", "a man in a park"),
+        ("a man with a hat", "a man"),
+        ("a cat on grass", "on grass"),
+        ("a cat", "nothing"),
+    ],
+)
+def test_a_target_that_is_the_source_without_a_thing_leaves_things_out(source: str, target: str) -> None:
+    assert leaves_things_out(source, target)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("a red car on sand", "a car on sand"),
+        ("a car on sand", "a bus on sand"),
+        ("a zebra and a horse on grass", "a horse and a zebra on grass"),
+        ("a cat on grass", "a cat"),
+        ("a cat on grass", "an empty meadow"),
+        ("a cat", "a big cat"),
+        ("a cat", "a cat"),
+        ("", "a cat"),
+        ("", ""),
+    ],
+)
+def test_a_target_that_describes_less_or_says_something_else_leaves_nothing_out(source: str, target: str) -> None:
+    assert not leaves_things_out(source, target)

@@ -215,6 +215,20 @@ class DiffEditEngine:
         levels = self._levels(x0, settings, ratio)
         return torch.stack([x0, *(level.alpha * x0 + level.sigma * noise for level in levels[1:])])
 
+    def refilled(
+        self, trajectory: Tensor, filled: Subject, mask: Tensor, ratio: float, settings: Settings, seed: int
+    ) -> Tensor:
+        """A trajectory (T + 1, 1, C, h, w) whose start, inside of `mask` (h, w), is another picture under noise.
+
+        An edit from it holds what is outside as ever, and inside knows nothing of what the picture shows there. It
+        costs no evaluation.
+        """
+        level = self._levels(trajectory, settings, ratio)[-1]
+        clean = self.encode(filled)
+        start = level.alpha * clean + level.sigma * seeded_noise(clean.shape, seed, clean)
+        inside = (mask > 0).to(trajectory.device)[None, None]
+        return torch.cat((trajectory[:-1], torch.where(inside, start, trajectory[-1])[None]))
+
     def edit(
         self,
         subject: Subject,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgpack
-from diffedit_protocol.replies import DESCRIBE, DETAIL, MATTING, SUGGEST, AdapterInfo, ModelInfo, ServerInfo
+from diffedit_protocol.replies import BLEND, DESCRIBE, DETAIL, MATTING, SUGGEST, AdapterInfo, ModelInfo, ServerInfo
 from diffedit_protocol.schema import to_map
 
 from .. import __version__
@@ -20,7 +20,7 @@ from .settings import ServerSettings
 log = logging.getLogger("diffedit.hello")
 # Bytes of a header of 64 KiB: what all fields together, the models, and the adapters may take of it.
 TOTAL_BYTES, MODEL_BYTES, ADAPTER_BYTES = 60 * 1024, 24 * 1024, 48 * 1024
-CAPABILITIES = ("previews", "replay", "kept-results", DETAIL)
+CAPABILITIES = ("previews", "replay", "kept-results", DETAIL, BLEND)
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 30.0, 0.015
 
 

@@ -153,6 +153,9 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw an edit that is larger than the model's pictures at the picture's own resolution, in windows; slow",
     )
     parser.add_argument(
+        "--blend", action="store_true", help="match the edit's colours to the picture at the border of the mask"
+    )
+    parser.add_argument(
         "--inversion",
         metavar="TEXT",
         help="invert the picture under this text, such as its caption by `diffedit describe`; not with --connect",

@@ -25,7 +25,7 @@ from .table import BulkEdit, FaultyRow, edits_of, parameters_of, pictures_of, va
 
 _FIELDS = ("source", "target", "negative", "threshold", "grow", "feather", "strength", "guidance", "quality", "method")
 _COUNTS = ("seed", "variations")
-_SWITCHES = ("detail", "matting", "attention")
+_SWITCHES = ("detail", "matting", "attention", "blend")
 
 
 def run_bulk(args: argparse.Namespace) -> int:

@@ -61,6 +61,7 @@ def _run_edit(args: argparse.Namespace) -> None:
             seed=args.seed,
             variations=args.variations,
             detail=args.detail,
+            blend=args.blend,
         )
         outcome = _outcome(args, editor, request, file, mask)
         _keep(args, request, file, format_, outcome, result)

@@ -218,6 +218,13 @@ class Client:
         with contextlib.suppress(UnknownJobError):
             self._call(Ack(job), Okay)
 
+    def idle(self, seconds: float) -> None:
+        """Takes what comes for `seconds`: for a caller who has nothing to ask and will be back."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._turn(min(left, POLL_SECONDS))
+            self._raise_refusal()
+
     def ping(self) -> float:
         """Seconds that the application took to answer."""
         begin = time.monotonic()

@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from diffedit.backend import client_thread
 from diffedit.backend.client_thread import ClientThread
 from diffedit.model.payload import JobPayload
 from diffedit_protocol.connection import Connection, KeyPair
@@ -262,3 +264,28 @@ def test_stopping_in_the_middle_of_a_job_takes_less_than_a_second(backend, make_
     begun = monotonic()
     assert link.close()
     assert monotonic() - begun < 1.0
+
+
+def test_while_a_layer_is_packed_the_other_job_goes_on_and_the_link_is_read(
+    backend, make_link, until, monkeypatch
+) -> None:
+    """A thread that reads nothing for seconds fills its queues, and another job's artist sees nothing move."""
+    packing, go_on = threading.Event(), threading.Event()
+    real = client_thread.pack_picture
+
+    def slow(pixels: bytes, width: int, height: int, channels: int):
+        if pixels[:1] == b"\xff":
+            packing.set()
+            assert go_on.wait(60)
+        return real(pixels, width, height, channels)
+
+    monkeypatch.setattr(client_thread, "pack_picture", slow)
+    link, listener = make_link()
+    large, small = payload("steps=1"), payload("steps=1")
+    link.submit(dataclasses.replace(large, picture=b"\xff" * len(PICTURE)))
+    until(packing.is_set)
+    link.submit(small)
+    until(lambda: small.job in listener.results)
+    assert large.job not in listener.results
+    go_on.set()
+    until(lambda: large.job in listener.results)

@@ -201,7 +201,11 @@ class ClientThread(QtCore.QThread):
     def _carry(self, client: Client, payload: JobPayload) -> Iterator[None]:
         """Submits and follows one job to its end; yields whenever there is nothing to do for a moment."""
         try:
-            request, blobs = _packed(payload)
+            packing = _Packing(payload)
+            while packing.is_alive():
+                client.idle(POLL_SECONDS)  # other jobs' events are read, and a lost link is noticed
+                yield
+            request, blobs = packing.result()
             able = client.hello.capabilities
             left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
             off: dict[str, Any] = dict.fromkeys(left_out, False)
@@ -314,6 +318,29 @@ class ClientThread(QtCore.QThread):
         if self._last_state is None or not state.reads_like(self._last_state):
             self._last_state = state
             self.state_changed.emit(state)
+
+
+class _Packing(threading.Thread):
+    """Packs a payload: seconds for a layer of 8192 px, in which the link goes on."""
+
+    def __init__(self, payload: JobPayload) -> None:
+        super().__init__(name="packing", daemon=True)
+        self._payload = payload
+        self._packed: tuple[EditRequest, dict[str, bytes]] | None = None
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._packed = _packed(self._payload)
+        except Exception as error:
+            self._error = error
+
+    def result(self) -> tuple[EditRequest, dict[str, bytes]]:
+        """Raises what packing failed with: SchemaError, MemoryError."""
+        if self._error is not None or self._packed is None:
+            raise self._error or RuntimeError("packing has not ended")
+        return self._packed
 
 
 def _packed(payload: JobPayload) -> tuple[EditRequest, dict[str, bytes]]:

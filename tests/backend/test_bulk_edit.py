@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.cli.pictures.bulk import made_with
 from diffedit_backend.cli.pictures.editor import Editor
 from diffedit_backend.cli.pictures.outputs import write_result
-from diffedit_backend.cli.pictures.record import is_untouched, read_record
+from diffedit_backend.cli.pictures.record import is_untouched, made_with, read_record
 from diffedit_backend.cli.program import main
 from diffedit_backend.imaging.files import read_picture
 from diffedit_backend.imaging.results import format_for

@@ -381,6 +381,33 @@ def test_a_bad_number_is_wrong_usage_with_exit_code_2(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("serve", "--workers", "0"),
+        ("serve", "--threads", "-1"),
+        ("serve", "--queue", "0"),
+        ("serve", "--keep", "0"),
+        ("serve", "--disk", "nan"),
+        ("serve", "--grace", "-1"),
+        ("serve", "--cache", "x"),
+        ("serve", "--models-memory", "0"),
+        ("serve", "--step-timeout", "inf"),
+        ("serve", "--ray-patience", "-1"),
+        ("describe", "--count", "0", "a.png"),
+        ("describe", "--seed", "-1", "a.png"),
+        ("suggest", "--count", "0", "a horse"),
+        ("suggest", "--seed", "1.5", "a horse"),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_number_is_wrong_usage_of_every_command(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    wrong_usage(*arguments)
+    assert f"argument {arguments[1]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("--mask", "b.png", "--soft-map-out", "s.png"), "--soft-map-out is for a mask that is searched, but --mask"),

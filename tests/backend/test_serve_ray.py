@@ -57,14 +57,7 @@ def test_ray_is_told_to_demand_the_token_and_to_send_no_statistics() -> None:
     assert ENVIRONMENT["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--ray-address", "ray://10.0.0.1:10001"), "--ray-address is 'ray://10.0.0.1:10001'; give HOST:PORT"),
-        (("--workers", "0"), "--workers is 0; there must be at least one"),
-    ],
-)
-def test_what_no_cluster_can_be_asked_is_refused(pool_of: Make, words: tuple[str, ...], sentence: str) -> None:
+def test_what_no_cluster_can_be_asked_is_refused(pool_of: Make) -> None:
     with pytest.raises(BadInputError) as refused:
-        pool_of(*words)
-    assert refused.value.sentence.startswith(sentence)
+        pool_of("--ray-address", "ray://10.0.0.1:10001")
+    assert refused.value.sentence.startswith("--ray-address is 'ray://10.0.0.1:10001'; give HOST:PORT")

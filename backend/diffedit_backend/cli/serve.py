@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.replies import AdapterInfo, ModelInfo
 
-from .arguments import add_memory_arguments, model_options
+from .arguments import add_memory_arguments, add_state_argument, model_options, number, whole_number
 
 if TYPE_CHECKING:
     from ..executors.ray_pool import RayPool
@@ -31,104 +31,129 @@ HELP = "run the backend that Krita and other machines talk to"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="ADDRESS",
+        help="local (a socket only you can reach; the default) or tcp://HOST:PORT; may be given again",
+    )
+    add_state_argument(parser)
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    _add_model_arguments(parser.add_argument_group("models"))
+    _add_worker_arguments(parser.add_argument_group("workers"))
+    _add_limit_arguments(parser.add_argument_group("limits"))
+
+
+def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--model",
         action="append",
         metavar="NAME",
         help="bundled, a diffusers folder, a .safetensors file or a hub id; again for more, the first is the default "
         "(default: bundled and everything in the models folder, see `diffedit models`)",
     )
-    parser.add_argument(
-        "--listen",
-        action="append",
-        metavar="ADDRESS",
-        help="local (a socket only you can reach; the default) or tcp://HOST:PORT; may be given again",
-    )
-    parser.add_argument(
-        "--device", action="append", help="cuda:0, mps, cpu, ...; again for one more worker (default: every GPU)"
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="workers on each device (default: 1; on a CPU, each takes a core); with Ray: actors",
-    )
-    parser.add_argument(
-        "--executor",
-        choices=("local", "ray"),
-        default="local",
-        help="where edits run (default: local; see docs/several-gpus.md)",
-    )
-    parser.add_argument(
-        "--ray-address", default="", metavar="HOST:PORT", help="head of the Ray cluster (default: one of its own, here)"
-    )
-    parser.add_argument(
-        "--ray-node-ip",
-        default="",
-        metavar="IP",
-        help="this machine's address for Ray (default: 127.0.0.1 for a cluster of its own, else what Ray finds)",
-    )
-    parser.add_argument(
-        "--ray-patience",
-        type=float,
-        default=30.0,
-        metavar="SECONDS",
-        help="that edits wait for a cluster that is away, before they end with that error (default: 30)",
-    )
-    parser.add_argument("--ray-cpu-only", action="store_true", help="actors without a GPU")
-    parser.add_argument(
-        "--state", type=Path, help="folder for keys, results and the log (default: in your data folder)"
-    )
-    parser.add_argument("--cache", type=float, default=2.0, metavar="GIB", help="memory for cached stages (default: 2)")
-    parser.add_argument(
+    group.add_argument(
         "--models-memory",
-        type=float,
+        type=number(0, open_ends="low"),
         metavar="GIB",
         help="of the device for the models that are kept loaded, the one in use always (default: as much as is free)",
     )
-    add_memory_arguments(parser)
-    parser.add_argument(
+    add_memory_arguments(group)
+    group.add_argument(
         "--compile",
         action="store_true",
         help="compile the network: quicker steps, but the first of every size takes minutes, and no LoRA can be used",
     )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        help="CPU threads of a worker (default: one for a small model such as the bundled one, else all but one)",
-    )
-    parser.add_argument("--queue", type=int, default=64, help="jobs that may wait (default: 64)")
-    parser.add_argument(
-        "--keep", type=float, default=24.0, metavar="HOURS", help="how long results wait to be fetched (default: 24)"
-    )
-    parser.add_argument("--disk", type=float, default=8.0, metavar="GIB", help="room for results on disk (default: 8)")
-    parser.add_argument(
-        "--grace", type=float, default=20.0, metavar="SECONDS", help="for running jobs when stopped (default: 20)"
-    )
-    parser.add_argument(
-        "--step-timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="after which a worker is taken for hung (default: 300)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--no-safety-checker",
         dest="safety",
         action="store_false",
         help="do not use the checker of a model that has one",
     )
-    parser.add_argument(
+    group.add_argument(
         "--captioner",
         metavar="NAME",
         help="a BLIP folder or hub id, to describe pictures with (default: the one in your data folder)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--suggester",
         metavar="NAME",
         help="a T5 or FLAN-T5 folder or hub id, to suggest words with (default: the one in your data folder)",
     )
-    parser.add_argument("--verbose", action="store_true", help="log more")
+
+
+def _add_worker_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--device", action="append", help="cuda:0, mps, cpu, ...; again for one more worker (default: every GPU)"
+    )
+    group.add_argument(
+        "--workers",
+        type=whole_number(1),
+        metavar="N",
+        help="workers on each device (default: 1; on a CPU, each takes a core); with Ray: actors",
+    )
+    group.add_argument(
+        "--threads",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="CPU threads of a worker (default: one for a small model such as the bundled one, else all but one)",
+    )
+    group.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where edits run (default: local; see docs/several-gpus.md)",
+    )
+    group.add_argument(
+        "--ray-address", default="", metavar="HOST:PORT", help="head of the Ray cluster (default: one of its own, here)"
+    )
+    group.add_argument(
+        "--ray-node-ip",
+        default="",
+        metavar="IP",
+        help="this machine's address for Ray (default: 127.0.0.1 for a cluster of its own, else what Ray finds)",
+    )
+    group.add_argument(
+        "--ray-patience",
+        type=number(0),
+        default=30.0,
+        metavar="SECONDS",
+        help="that edits wait for a cluster that is away, before they end with that error (default: 30)",
+    )
+    group.add_argument("--ray-cpu-only", action="store_true", help="actors without a GPU")
+
+
+def _add_limit_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--cache", type=number(0), default=2.0, metavar="GIB", help="memory for cached stages (default: 2)"
+    )
+    group.add_argument(
+        "--queue", type=whole_number(1), default=64, metavar="N", help="jobs that may wait (default: 64)"
+    )
+    group.add_argument(
+        "--keep",
+        type=number(0, open_ends="low"),
+        default=24.0,
+        metavar="HOURS",
+        help="how long results wait to be fetched (default: 24)",
+    )
+    group.add_argument(
+        "--disk",
+        type=number(0, open_ends="low"),
+        default=8.0,
+        metavar="GIB",
+        help="room for results on disk (default: 8)",
+    )
+    group.add_argument(
+        "--grace", type=number(0), default=20.0, metavar="SECONDS", help="for running jobs when stopped (default: 20)"
+    )
+    group.add_argument(
+        "--step-timeout",
+        type=number(0, open_ends="low"),
+        default=300.0,
+        metavar="SECONDS",
+        help="after which a worker is taken for hung (default: 300)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -238,8 +263,6 @@ def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], timeouts:
             f"--ray-address is {args.ray_address!r}; give HOST:PORT of the head, and run `ray start --address` "
             "with it on this machine first."
         )
-    if args.workers is not None and args.workers < 1:
-        raise BadInputError(f"--workers is {args.workers}; there must be at least one.")
     setup = RaySetup(
         address=args.ray_address,
         node_ip=args.ray_node_ip or ("" if args.ray_address else "127.0.0.1"),
@@ -253,10 +276,8 @@ def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], timeouts:
 
 
 def _places(args: argparse.Namespace) -> list[str]:
-    """One device per worker. Raises BadInputError."""
+    """One device per worker."""
     workers = 1 if args.workers is None else args.workers
-    if workers < 1:
-        raise BadInputError(f"--workers is {workers}; there must be at least one.")
     return [device for device in args.device or _devices() for _ in range(workers)]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from diffedit_protocol.errors import BadInputError, DiffEditError, InternalError
 
-from ... import __version__
 from ...imaging.files import lay_in, read_picture, read_plane
 from ...imaging.results import format_for
 from ...method.steps import Step
@@ -19,7 +18,7 @@ from ...outcome import paste
 from ..terminal import ProgressLine
 from .editor import Editor
 from .outputs import Outputs, same_file, write_result
-from .record import Record, is_untouched, read_record
+from .record import Record, is_untouched, made_with, read_record
 from .report import EditReport
 from .table import BulkEdit, FaultyRow, edits_of, parameters_of, pictures_of, variation_of
 
@@ -135,15 +134,6 @@ def _made_by(edit: BulkEdit, args: argparse.Namespace) -> Record:
         for name, path in (("picture", edit.picture), ("mask", edit.mask), ("selection", edit.selection))
     }
     return {"sha256": contents, **parameters_of(edit.request), **made_with(args)}
-
-
-def made_with(args: argparse.Namespace) -> dict[str, str]:
-    """Program, model and a precision that was asked for, for a result's record: no folder of this machine, and no key
-    out of a connection line."""
-    if args.connect is not None:
-        return {"version": __version__, "model": args.model or "a backend"}
-    asked = {} if args.precision is None else {"precision": args.precision}
-    return {"version": __version__, "model": Path(args.model or "bundled").name, **asked}
 
 
 def _earlier(edit: BulkEdit, made_by: Record, overwrite: bool) -> tuple[Path, ...] | None:

@@ -18,10 +18,9 @@ from ...method.steps import Step
 from ...outcome import EditOutcome, paste
 from ..arguments import STANDARD_STREAM
 from ..terminal import ProgressLine, remark
-from .bulk import made_with
 from .editor import Editor
 from .outputs import Outputs, plane_file, read_input, write_plane, write_result
-from .record import Record
+from .record import Record, made_with
 from .report import EditReport
 from .table import parameters_of
 

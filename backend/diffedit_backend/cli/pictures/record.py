@@ -5,6 +5,7 @@ The record makes a result ours: a run may skip it, or replace it as long as nobo
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from diffedit_protocol.errors import BadInputError
 from PIL import Image, UnidentifiedImageError
 
+from ... import __version__
 from ...imaging.files import read_picture
 from ...imaging.results import RECORD_KEYWORD, fingerprint
 
@@ -42,3 +44,12 @@ def is_untouched(path: Path) -> bool:
         return bool(record.get("samples") == fingerprint(read_picture(path).samples))
     except BadInputError:
         return False
+
+
+def made_with(args: argparse.Namespace) -> dict[str, str]:
+    """Program, model and a precision that was asked for, for a result's record: no folder of this machine, and no key
+    out of a connection line."""
+    if args.connect is not None:
+        return {"version": __version__, "model": args.model or "a backend"}
+    asked = {} if args.precision is None else {"precision": args.precision}
+    return {"version": __version__, "model": Path(args.model or "bundled").name, **asked}

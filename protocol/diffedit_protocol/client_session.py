@@ -23,7 +23,7 @@ from .events import EVENT, read_event
 from .frames import Buffer, Frames, Message, decode, encode
 from .link_speed import LinkSpeed
 from .operations import Call, Operation
-from .replies import REPLIES, Again, Error, Reply, ServerInfo, Welcome
+from .replies import NO_MASK, REPLIES, Again, Error, Reply, ServerInfo, Welcome
 from .requests import Get, Hello, Put, Request
 from .schema import from_map, layout, to_map
 from .server_session import SUPPORTED_VERSIONS
@@ -51,7 +51,7 @@ class ClientSession:
         """`client`: software and version, for the server's log. `loopback`: the server is on this machine."""
         self.speed = LinkSpeed(loopback)
         self.fatal: DiffEditError | None = None
-        self._greeting = Call(Hello(versions, client))
+        self._greeting = Call(Hello(versions, client, (NO_MASK,)))
         self._welcome: Welcome | None = None
         self._greeted = False
         self._operations: list[Operation] = []

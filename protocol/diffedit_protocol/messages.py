@@ -230,10 +230,10 @@ class Manifest:
 
     `soft_map` is None when the caller's own mask was used. `evaluations` counts samples through the UNet; `seconds` are
     by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...). A description and suggestions
-    have `words`; the `mask` is what was looked at, one black px for suggestions.
+    have `words`, and no mask: None. (Older servers send one of theirs, which means nothing.)
     """
 
-    mask: PlaneRef
+    mask: PlaneRef | None
     bounds: Bounds
     threshold: float
     soft_map: PlaneRef | None = None

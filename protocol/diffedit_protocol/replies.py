@@ -17,6 +17,8 @@ SUGGEST = "suggest"
 DETAIL = "detail"
 MATTING = "matting"
 BLEND = "blend"
+# Of a client, in hello: a manifest may come without a mask. An older one is sent a mask of one black pixel instead.
+NO_MASK = "no-mask"
 OPTIONAL_FIELDS = (DETAIL, MATTING)
 
 

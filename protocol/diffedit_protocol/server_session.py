@@ -21,16 +21,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .blobs import pack_plane
 from .encodings import decode_chunk, encode_chunk
 from .errors import DiffEditError, SchemaError, TooLargeError, VersionError, bounded_error
 from .events import event_message
 from .frames import Buffer, Frames, Message, decode, encode
-from .messages import Event, Preview
-from .replies import Again, Chunk, Error, Pong, Reply, ServerInfo, Welcome
+from .messages import Done, Event, Preview
+from .replies import NO_MASK, Again, Chunk, Error, Pong, Reply, ServerInfo, Welcome
 from .requests import REQUESTS, Get, Hello, Ping, Put, Request, Subscribe
 from .schema import from_map, layout, to_map
 
 SUPPORTED_VERSIONS = (1, 1)
+# What older clients are given, and fetch, as the mask of a result that has none.
+BLACK_PIXEL, BLACK_PIXEL_BYTES = pack_plane(bytes(1), 1, 1)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,13 @@ class ServerSession:
         """
         if isinstance(event, Preview) and self._previews == "none":
             return None
+        if isinstance(event, Done) and event.manifest.mask is None and not self._takes_no_mask:
+            event = Done(dataclasses.replace(event.manifest, mask=BLACK_PIXEL))
         return encode(event_message(job, seq, event, previews=self._previews))
+
+    @property
+    def _takes_no_mask(self) -> bool:
+        return self.hello is not None and NO_MASK in self.hello.capabilities
 
     def _read(self, message: Message) -> Request:
         cls = REQUESTS.get(message.type)

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 from diffedit_protocol import operations, replies, requests
-from diffedit_protocol.blobs import blob_id
+from diffedit_protocol.blobs import blob_id, unpack_plane
 from diffedit_protocol.client_session import LONGEST_REPEAT_SECONDS, REPEAT_SECONDS, ClientSession
 from diffedit_protocol.encodings import encode_chunk
 from diffedit_protocol.errors import BusyError, InternalError, NoBlobError, SchemaError, error_from_wire
+from diffedit_protocol.events import read_event
 from diffedit_protocol.frames import Frames, Message, decode, encode
 from diffedit_protocol.job_run import JobRun
-from diffedit_protocol.messages import EditRequest, Preview, Started
+from diffedit_protocol.messages import Bounds, Done, EditRequest, Manifest, PlaneRef, Preview, Started
 from diffedit_protocol.operations import Call, Download
-from diffedit_protocol.replies import Limits, ServerInfo
+from diffedit_protocol.replies import NO_MASK, Limits, ServerInfo
 from diffedit_protocol.schema import to_map
-from diffedit_protocol.server_session import Received, ServerSession, reply_message
+from diffedit_protocol.server_session import BLACK_PIXEL_BYTES, Received, ServerSession, reply_message
 
 JOB = "0" * 32
 BLOB = blob_id(b"x")
@@ -393,3 +394,43 @@ def test_a_refused_download_drops_what_else_it_asked() -> None:
     assert isinstance(download.error, NoBlobError)
     assert peer.session.outgoing() is None
     assert peer.session.unanswered_since is None
+
+
+class TestResultsWithoutAMask:
+    """A description and suggestions have none. Clients and servers from before they said so still understand each
+    other: such a client cannot read a manifest without a mask, such a server sends one that means nothing."""
+
+    WORDS = Done(Manifest(None, Bounds(0, 0, 0, 0), 0.5, words=("a horse", "a pony")))
+
+    def test_a_client_that_takes_none_is_sent_none(self) -> None:
+        session = ServerSession(INFO)
+        asked_by(session, "hello", versions=[1, 1], client="new", capabilities=[NO_MASK])
+        frames = session.event(JOB, 1, self.WORDS)
+        assert frames is not None
+        assert read_event(decode(frames)).event == self.WORDS
+
+    def test_an_older_client_is_sent_a_black_pixel_which_it_can_fetch(self) -> None:
+        frames = greeted().event(JOB, 1, self.WORDS)
+        assert frames is not None
+        manifest = decode(frames).fields["manifest"]
+        mask = PlaneRef(**manifest["mask"])  # what an older client demands
+        assert (mask.width, mask.height) == (1, 1)
+        assert unpack_plane(mask, BLACK_PIXEL_BYTES) == b"\0"
+        assert manifest["words"] == ["a horse", "a pony"]
+
+    def test_an_older_server_takes_the_clients_hello_and_its_black_pixel_is_read(self) -> None:
+        session = ClientSession("new", loopback=True)
+        session.link_up(0.0)
+        frames = session.outgoing()
+        assert frames is not None
+        hello = decode(frames).fields
+        assert set(hello) == {"id", "versions", "client", "capabilities"}  # fields of the first version
+        older = {"mask": {"blob": BLOB, "width": 1, "height": 1, "packed": True}, "bounds": to_map(Bounds(0, 0, 0, 0))}
+        manifest = Manifest.from_wire({**older, "threshold": 0.5, "words": ["a horse"]})
+        assert manifest.words == ("a horse",)
+
+    def test_a_mask_of_an_edit_is_sent_to_everyone(self) -> None:
+        done = Done(Manifest(PlaneRef(BLOB, 2, 3), Bounds(0, 0, 0, 0), 0.5))
+        frames = greeted().event(JOB, 1, done)
+        assert frames is not None
+        assert read_event(decode(frames)).event == done

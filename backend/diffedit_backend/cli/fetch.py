@@ -100,6 +100,8 @@ def _ground(manifest: Manifest, file: PictureFile | None) -> PictureFile:
 
     from ..imaging.files import PictureFile
 
+    if manifest.mask is None:
+        raise BadInputError("This job has no picture for a result. Leave OUT away to see its words.")
     width, height = manifest.mask.width, manifest.mask.height
     if file is None:
         empty = np.zeros((height, width, 4), np.uint8)

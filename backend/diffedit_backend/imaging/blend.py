@@ -38,7 +38,7 @@ def membrane(values: Field, known: Region) -> Field:
         padded = ((0, height % 2), (0, width % 2), (0, 0))
         sums = _halved(np.pad(values * weight, padded))
         weights = _halved(np.pad(weight, padded))
-        coarse = membrane(sums / np.maximum(weights, 1e-6), weights[..., 0] > 0)
+        coarse = membrane((sums / np.maximum(weights, 1e-6)).astype(np.float32, copy=False), weights[..., 0] > 0)
         found = np.where(known[..., None], values, _enlarged(coarse, width, height))
     inside = ~known[..., None]
     for _ in range(_PASSES):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
-from diffedit_protocol.blobs import pack_plane
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Bounds, EditRequest, Manifest, PictureRef, Progress
 
@@ -49,9 +49,7 @@ class Describer:
         report(Progress("encoding", 0, 1))
         words = self._captioner.describe(composite_on_white(cut(picture, bounds)), request.variations, request.seed)
         report(Progress("encoding", 1, 1))
-        plane, packed = pack_plane(np.ascontiguousarray(looked_at).tobytes(), ref.width, ref.height)
-        manifest = Manifest(plane, bounds, 0.5, model=self._name, words=tuple(words))
-        return Finished(manifest, {plane.blob: packed})
+        return Finished(Manifest(None, bounds, 0.5, model=Path(self._name).name, words=tuple(words)), {})
 
 
 def _bounds(plane: Pixels) -> Bounds:

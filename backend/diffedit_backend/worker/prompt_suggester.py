@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from diffedit_protocol.blobs import pack_plane
+from pathlib import Path
+
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import Bounds, EditRequest, Manifest, Progress
 
@@ -43,5 +44,5 @@ class PromptSuggester:
         drawn = self._suggester.suggest(text, request.variations, request.seed)
         words = tuple(dict.fromkeys(wording for wording in drawn if wording and wording.casefold() != text.casefold()))
         report(Progress("encoding", 1, 1))
-        plane, packed = pack_plane(bytes(1), 1, 1)
-        return Finished(Manifest(plane, Bounds(0, 0, 0, 0), 0.5, model=self._name, words=words), {plane.blob: packed})
+        name = Path(self._name).name
+        return Finished(Manifest(None, Bounds(0, 0, 0, 0), 0.5, model=name, words=words), {})

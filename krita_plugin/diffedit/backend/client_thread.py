@@ -245,7 +245,8 @@ class ClientThread(QtCore.QThread):
         manifest = done.manifest
         soft_map = client.fetch(manifest.soft_map) if manifest.soft_map is not None else None
         edits = tuple(client.fetch(edit.pixels) for edit in manifest.edits)
-        return JobResult(manifest, client.fetch(manifest.mask), soft_map, edits)
+        mask = client.fetch(manifest.mask) if manifest.mask is not None else b""
+        return JobResult(manifest, mask, soft_map, edits)
 
     def _end(self, job: str) -> None:
         self._payloads.pop(job, None)

@@ -8,7 +8,7 @@ import numpy as np
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection
-from diffedit_protocol.errors import CancelledError
+from diffedit_protocol.errors import CancelledError, SchemaError
 from diffedit_protocol.messages import (
     Cancelled,
     Done,
@@ -95,6 +95,8 @@ def fetch_outcome(client: Client, manifest: Manifest) -> EditOutcome:
     def picture(ref: PictureRef) -> Pixels:
         return np.frombuffer(client.fetch(ref), np.uint8).reshape(ref.height, ref.width, ref.channels)
 
+    if manifest.mask is None:
+        raise SchemaError("The backend answered an edit without a mask. Update it.")
     return EditOutcome(
         mask=plane(manifest.mask),
         soft_map=None if manifest.soft_map is None else plane(manifest.soft_map),

@@ -77,13 +77,11 @@ def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita,
         shown = np.frombuffer((tmp_path / f"{i}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE)
         exact = engine.final_mask(soft, threshold, grow, feather, None)
         error = np.abs(shown.astype(int) - exact)
-        # The backend's octagon is within 6 % of the disk that Krita grows by; along an outline of some 300 px that is
-        # one pixel in a few. With a feather, the slopes differ by a few percent.
-        if feather:
-            assert error.max() <= 30, (grow, feather, error.max())
+        if dragged and feather:  # its slope is made from fewer px for as long as it moves
+            assert error.max() <= 45, (grow, feather, error.max())
             assert error.mean() <= 2.0, (grow, feather, error.mean())
         else:
-            assert (error > 0).mean() <= 0.01, (grow, feather, (error > 0).mean())
+            assert error.max() <= 1, (grow, feather, error.max())
 
 
 @pytest.mark.parametrize("form", ["overlay", "selection", "selectionmask"])

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
+from ..model import mask_formula
 from ..model.ports import FoundMask, MaskForm, MaskValues
 from ..model.steps import CanvasRefusal
 from ..qt import QtGui, sip
 from .documents import active_document, id_of
 from .fingerprint import ChangeWatch
 from .layers import drift, find_again, is_busy, layer_of, node_with_id
-from .mask_shape import INVERTED, enlarged, feathered, grey_image, halved, threshold_table
+from .mask_shape import enlarged, feathered, grey_image, halved
 from .outline import outdate_outline
 from .overlay import MaskOverlay
 
@@ -26,7 +27,7 @@ HALF_FROM = 6  # px of feather: half the px then shows the same
 class LiveMask:
     """Shows a found mask, cut at a threshold, as often as it is asked to.
 
-    The selection that limited the search limits it; the lesser of both counts, where the backend multiplies them.
+    It is the very mask that an edit uses (see `mask_formula`), limited by the selection that limited the search.
     `form`: "overlay" draws it over the canvas and changes nothing; `leave` is called when the artist wants it away.
     "selection" makes it the artist's selection; `hide` brings their own back. "selectionmask" makes it a selection mask
     of the layer, one undo step when it first comes.
@@ -47,8 +48,7 @@ class LiveMask:
         self._overlay: MaskOverlay | None = None
         self._active_layer = ""  # when the overlay was last drawn
         self.in_document = form != "overlay"
-        self._grown = (0, found.soft_map)
-        self._half: tuple[int, tuple[bytes, int, int]] | None = None
+        self._grown: tuple[tuple[float, int], bytes] | None = None
         self._before: Selection | None = None
         self._shown = False
         self._shape: Selection | None = None
@@ -70,9 +70,11 @@ class LiveMask:
         area = self._area.moved(*drift(self._ref, layer))
         image = self._shaped(values, dragged)
         if not self.in_document:
-            self._draw(document, image if self._selection is None else self._limited(self._plane_of(image)), area)
+            if self._selection is not None:
+                image = grey_image(self._limited(self._plane_of(image)), self._area.width, self._area.height)
+            self._draw(document, image, area)
             return
-        shape = self._limited_selection(self._plane_of(image), area)
+        shape = _selection_of(self._limited(self._plane_of(image)), area)
         outdate_outline(document, shape)
         self._shape = shape.duplicate()
         self._put(document, layer, shape)
@@ -169,15 +171,22 @@ class LiveMask:
         return self._watch.look(layer, *drift(self._ref, layer), LOOK_PIXELS)
 
     def _shaped(self, values: MaskValues, dragged: bool) -> QtGui.QImage:
-        """The mask with these values as a grey image, which a feather leaves smaller than the area."""
-        grow, feather = values.grow, values.feather
-        table, width, height = threshold_table(values.threshold), self._area.width, self._area.height
-        if dragged and feather >= HALF_FROM:
-            if self._half is None or self._half[0] != grow:
-                self._half = (grow, halved(self._grow(grow), width, height))
-            soft, width, height = self._half[1]
-            return feathered(soft.translate(table), width, height, feather / 2)
-        return feathered(self._grow(grow).translate(table), width, height, feather)
+        """The mask with these values as a grey image. Dragged, its feather is quick, nearly right, and smaller."""
+        hard, feather = self._grown_mask(values), values.feather
+        width, height = self._area.width, self._area.height
+        if not dragged or feather == 0:
+            return grey_image(mask_formula.feather(hard, width, height, feather), width, height)
+        if feather < HALF_FROM:
+            return feathered(hard, width, height, feather)
+        return feathered(*halved(hard, width, height), feather / 2)
+
+    def _grown_mask(self, values: MaskValues) -> bytes:
+        """The mask of 0 and 255 with its threshold and grow, kept until others are wanted."""
+        wanted = (values.threshold, values.grow)
+        if self._grown is None or self._grown[0] != wanted:
+            hard = self._soft_map.translate(mask_formula.threshold_table(values.threshold))
+            self._grown = (wanted, mask_formula.grow(hard, self._area.width, self._area.height, values.grow))
+        return self._grown[1]
 
     def _plane_of(self, image: QtGui.QImage) -> bytes:
         return enlarged(image, self._area.width, self._area.height)
@@ -191,16 +200,8 @@ class LiveMask:
         self._active_layer = _active_layer(document)
         self._overlay.show_mask(mask, area)
 
-    def _limited(self, plane: bytes) -> QtGui.QImage:
-        width, height = self._area.width, self._area.height
-        shape = self._limited_selection(plane, Bounds(0, 0, width, height))
-        return grey_image(bytes(shape.pixelData(0, 0, width, height)), width, height)
-
-    def _limited_selection(self, plane: bytes, area: Bounds) -> Selection:
-        shape = _selection_of(plane, area)
-        if self._selection is not None:
-            shape.intersect(_selection_of(self._selection, area))
-        return shape
+    def _limited(self, plane: bytes) -> bytes:
+        return mask_formula.limit(plane, self._selection)
 
     def _show_as_mask(self, document: Document, layer: Node, shape: Selection) -> None:
         mask = node_with_id(layer, self._mask_id)
@@ -212,23 +213,6 @@ class LiveMask:
         else:
             mask.setSelection(shape)
             mask.setVisible(True)  # shows the change, which setSelection alone does not, and leaves no undo step
-
-    def _grow(self, radius: int) -> bytes:
-        """The soft map grown by `radius` px (shrunk if negative), kept until another radius is wanted."""
-        if self._grown[0] != radius:
-            grown = self._soft_map
-            if radius > 0:
-                grown = self._dilated(grown, radius)
-            elif radius < 0:
-                grown = self._dilated(grown.translate(INVERTED), -radius).translate(INVERTED)
-            self._grown = (radius, grown)
-        return self._grown[1]
-
-    def _dilated(self, plane: bytes, radius: int) -> bytes:
-        area = Bounds(0, 0, self._area.width, self._area.height)
-        selection = _selection_of(plane, area)
-        selection.grow(radius, radius)
-        return bytes(selection.pixelData(area.x, area.y, area.width, area.height))
 
 
 def select(document: Document, plane: bytes, area: Bounds) -> None:

@@ -1,27 +1,16 @@
-"""The shape of a mask from its soft map: threshold, grow, feather, as the backend makes it, without numpy and live.
+"""Grey images of masks: Qt's planes and a quick feather for as long as a slider is dragged.
 
-    mask = feather(grow(soft_map >= round(255 * threshold))) * selection
-
-The backend makes the mask that an edit uses; this one is for the eyes. Threshold is exact. Growing a thresholded map
-is the same as thresholding a grown one, so the map is grown once per grow value and the threshold stays a table of
-256 entries. The feather has the backend's width, its slope is not quite a Gaussian; while a slider is dragged it is
-made from half the px.
+`mask_formula` makes the mask that an edit uses. The feather here has its width, its slope is not quite the same; it is
+made from half the px where that shows the same.
 """
 
 from __future__ import annotations
 
 from ..qt import QtCore, QtGui
 
-INVERTED = bytes(range(255, -1, -1))
 _SMOOTH = QtCore.Qt.TransformationMode.SmoothTransformation
 _ANY_ASPECT = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
 _GREY = QtGui.QImage.Format.Format_Grayscale8
-
-
-def threshold_table(threshold: float) -> bytes:
-    """256 entries, 0 or 255: `soft_map.translate(table)` is the hard mask; `threshold` in (0, 1)."""
-    level = min(254, max(1, round(threshold * 255)))
-    return bytes(level) + b"\xff" * (256 - level)
 
 
 def feathered(plane: bytes, width: int, height: int, feather: float) -> QtGui.QImage:

@@ -77,11 +77,14 @@ def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita,
         shown = np.frombuffer((tmp_path / f"{i}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE)
         exact = engine.final_mask(soft, threshold, grow, feather, None)
         error = np.abs(shown.astype(int) - exact)
-        if dragged and feather:  # its slope is made from fewer px for as long as it moves
+        # While a slider moves, Krita's disk stands for the octagon, within 6 %, and the slopes come from fewer px.
+        if not dragged:
+            assert error.max() <= 1, (grow, feather, error.max())
+        elif feather:
             assert error.max() <= 45, (grow, feather, error.max())
             assert error.mean() <= 2.0, (grow, feather, error.mean())
         else:
-            assert error.max() <= 1, (grow, feather, error.max())
+            assert (error > 0).mean() <= 0.01, (grow, feather, (error > 0).mean())
 
 
 @pytest.mark.parametrize("form", ["overlay", "selection", "selectionmask"])

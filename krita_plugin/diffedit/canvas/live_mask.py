@@ -27,7 +27,7 @@ HALF_FROM = 6  # px of feather: half the px then shows the same
 class LiveMask:
     """Shows a found mask, cut at a threshold, as often as it is asked to.
 
-    At rest it is the very mask that an edit uses (see `mask_formula`), limited by the selection that limited the search.
+    At rest it is the very mask that an edit uses (see `mask_formula`), limited by the selection of the search.
     `form`: "overlay" draws it over the canvas and changes nothing; `leave` is called when the artist wants it away.
     "selection" makes it the artist's selection; `hide` brings their own back. "selectionmask" makes it a selection mask
     of the layer, one undo step when it first comes.
@@ -212,7 +212,7 @@ class LiveMask:
             mask.setVisible(True)  # shows the change, which setSelection alone does not, and leaves no undo step
 
     def _grow(self, radius: int) -> bytes:
-        """The soft map grown by Krita's disk of `radius` px (shrunk if negative), kept until another radius is wanted: a
+        """The soft map grown by Krita's disk of `radius` px (shrunk if negative), kept for as long as that is wanted: a
         threshold then moves at the cost of a table. The formula's octagon is within 6 % of it."""
         if self._grown[0] != radius:
             grown = self._soft_map

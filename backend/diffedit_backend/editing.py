@@ -37,6 +37,9 @@ Plane = NDArray[np.uint8]
 __all__ = ["Edit", "EditOutcome", "EditWarning", "edit_picture", "paste"]
 
 SMALLEST_SIDE = 8  # px: below, a picture shows nothing that words could name
+# Of the model's native side, the least for the shorter side of what is worked on: a strip 8 times as long as wide.
+THINNEST = 0.25
+STRIP = 4  # times as long as wide: from here on the longer side is what limits the size that a picture is worked on at
 HALF = 0.5  # told as the threshold of a mask that was given
 _LEAST_BAND = 4  # px to either side of an edge that matting looks at
 _FILL_MARGIN = 0.25  # latent cells around a mask that are filled with it: the edge of a thing that the mask missed
@@ -177,7 +180,20 @@ class _Job:
         if region is not None and region.empty:
             raise BadInputError("The mask lies outside of the selection. Remove the selection, or move one of them.")
         model = self.engine.model
-        return choose_area(width, height, region, model.native_size, model.multiple)
+        area = choose_area(width, height, region, model.native_size, model.multiple)
+        if min(area.width, area.height) < THINNEST * model.native_size:
+            crop = area.crop
+            raise BadInputError(
+                f"A strip of {crop.width} × {crop.height} px would be worked on at {area.width} × {area.height} px, "
+                "too few to show anything. Select the part to be changed, not so long a one."
+            )
+        return area
+
+    @property
+    def _is_thin(self) -> bool:
+        """Whether a strip is scaled down to fewer px than the model's square has, of which a selection gives more."""
+        short, long = sorted((self.area.crop.width, self.area.crop.height))
+        return long > STRIP * short and self.area.scale < 1
 
     def _soft_map(self) -> Plane:
         request, engine, settings = self.request, self.engine, self.settings
@@ -312,6 +328,11 @@ class _Job:
             )
         request, model = self.request, self.engine.model
         texts = (request.source, request.target, request.negative, self.inversion or "")
+        if self._is_thin:
+            size = f"{self.area.width} × {self.area.height} px"
+            notes.append(
+                EditWarning("STRIP", f"So long a picture is worked on at {size}; a selection gives finer edits.")
+            )
         if model.remark:
             notes.append(EditWarning("MODEL", model.remark))
         if unsaid := self._unsaid_words(texts):

@@ -298,3 +298,27 @@ def test_blend_changes_the_edit_near_the_border_of_the_mask_alone(engine):
     changed = np.abs(plain - blended).max(-1)
     assert changed[:2].any()
     assert not changed[20:28, 20:28].any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 2600), (2600, 300)])
+def test_a_strip_of_which_the_model_would_see_a_few_px_asks_for_a_selection(engine, width, height):
+    picture = picture_of(width, height)
+    with pytest.raises(BadInputError, match=r"worked on at .* px, too few to show anything\. Select the part"):
+        edit_picture(engine, REQUEST, picture)
+    along = square(width, height, (0, 0, width, height))
+    with pytest.raises(BadInputError, match="too few to show anything"):
+        edit_picture(engine, REQUEST, picture, selection=along)
+    part = square(width, height, (20, 20, 280, 280))
+    outcome = edit_picture(engine, REQUEST, picture, selection=part)
+    assert not outcome.mask[part == 0].any()
+    assert "STRIP" not in [note.code for note in outcome.notes]
+
+
+def test_a_long_picture_is_edited_with_a_word_on_the_size_that_it_is_worked_on_at(engine):
+    notes = edit_picture(engine, REQUEST, picture_of(1200, 200)).notes
+    size = 2 * engine.model.native_size, round(2 * engine.model.native_size / 6)
+    assert [n.sentence for n in notes if n.code == "STRIP"] == [
+        f"So long a picture is worked on at {size[0]} × {size[1]} px; a selection gives finer edits."
+    ]
+    assert "STRIP" not in [n.code for n in edit_picture(engine, REQUEST, picture_of(700, 200)).notes]
+    assert "STRIP" not in [n.code for n in edit_picture(engine, REQUEST, picture_of(60, 10)).notes]

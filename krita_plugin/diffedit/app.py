@@ -25,6 +25,8 @@ from .model.steps import CanvasRefusal
 from .qt import QtCore, Signal
 from .translation import artists_language, tr, use_language
 
+WATCH_MS = 300
+
 
 class App(QtCore.QObject):
     """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
@@ -64,6 +66,10 @@ class App(QtCore.QObject):
         self._connection_of = self._connection_settings()
         self._do_again: Callable[[], None] = self.edit_layer
         self.session = self._nowhere
+        self._watch = QtCore.QTimer(self)  # Krita has no signal for an undo
+        self._watch.setInterval(WATCH_MS)
+        self._watch.timeout.connect(self._look_for_changes)
+        self._watch.start()
         if self.store.complaint:
             self._nowhere.notice = sentences.Notice("error", self.store.complaint)
 
@@ -99,9 +105,16 @@ class App(QtCore.QObject):
             return
         if document_id not in self._sessions:
             session = EditSession(document_id, self.canvas.document_name(document_id), self._last_inputs())
+            session.side = self.canvas.document_side(document_id)
             self._sessions[document_id] = session
             self.results.recall(session)
         self._activate(self._sessions[document_id])
+
+    def _look_for_changes(self) -> None:
+        session = self.session
+        self.results.look(session)
+        self.canvas.show_active_mask()
+        session.mask_in_use = self.canvas.mask_in_use() if session.document_id and not session.mask_shown else ""
 
     def forget_closed(self) -> None:
         """Drops the sessions of documents that are closed, unless something still runs for them."""
@@ -166,7 +179,7 @@ class App(QtCore.QObject):
                 )
             )
         elif not text:
-            self._say(tr("Write a word or two first: they are said in other words then."))
+            self._say(tr("Write a word or two first. Other wordings are suggested for them."))
         else:
             session.suggestions = None
             self._do_again = lambda: self.suggest(field)
@@ -191,11 +204,17 @@ class App(QtCore.QObject):
     def cancel(self) -> None:
         """Ends the job of this document; without one, puts suggested words away, then the mask that is shown."""
         if self.session.activity is not None:
-            self.jobs.cancel(self.session)
+            if not self.results.cancel(self.session):
+                self.jobs.cancel(self.session)
         elif self.session.suggestions is not None:
             self.session.suggestions = None
         else:
             self.masks.hide(self.session)
+
+    def leave_mask(self) -> None:
+        """The next edit searches again: the artist's selection mask is hidden."""
+        self.canvas.leave_mask()
+        self._look_for_changes()
 
     def swap(self) -> None:
         self.session.inputs = self.session.inputs.swapped()
@@ -251,7 +270,7 @@ class App(QtCore.QObject):
             inputs = inputs.within(info.capabilities)  # the switches of the rest are off, and say why
         complaint = "" if task == "describe" else inputs.complaint()
         try:
-            layer_ref = self.canvas.active_layer()
+            layer_ref = self.canvas.active_layer(self.settings.input)
         except CanvasRefusal as refusal:
             self._say(refusal.sentence, "error")
             return
@@ -295,6 +314,16 @@ class App(QtCore.QObject):
             self.masks.note(job, result)
             self.results.take(job, result)
             job.session.notice = sentences.of_left_out(result.left_out) or job.session.notice
+            self._say_more(job.session)
+
+    def _say_more(self, session: EditSession) -> None:
+        """What else the artist should know of a result: colours that were limited; that it is in another picture."""
+        if session.document_id in self.canvas.open_documents():
+            note = self.canvas.colour_note(session.document_id)
+            if note and session.notice is None:
+                session.notice = sentences.Notice("info", note)
+        if session is not self.session and self.session.notice is None:
+            self._say(tr("The edit in '{document}' is finished.", document=session.name))
 
     def _offer_words(self, job: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))
@@ -303,7 +332,7 @@ class App(QtCore.QObject):
             averaged = job.task == "suggest"
             job.session.suggestions = prompts.Suggestions(job.field, texts, own, averaged)
         else:
-            job.session.notice = sentences.Notice("info", tr("No other words came to the model. Try again."))
+            job.session.notice = sentences.Notice("info", tr("The model found no other words. Try again."))
 
     # -- the backend ------------------------------------------------------------------------------------------------
 
@@ -315,13 +344,14 @@ class App(QtCore.QObject):
 
     def start_backend(self) -> None:
         """Starts the local backend, or says which ways there are to one."""
+        self.session.notice = None
         self.setup.start()
 
     def stop_backend(self) -> None:
         if self.backend.started_here:
             self.backend.stop()
         else:
-            self._say(tr("The backend was not started by this Krita, so it is not stopped by it."))
+            self._say(tr("This Krita did not start the backend, so it cannot stop it."))
 
     def test_connection(self, done: Callable[[str, bool], None]) -> None:
         """Connects to the backend and calls `done(sentence, good)`. A test that still runs is ended."""

@@ -88,7 +88,7 @@ def test_a_linear_document_is_captured_as_srgb_not_as_its_numbers(krita: RemoteK
         document = yield from stage.new(8, 8, "RGBA", "F32", profile)
         layer = document.activeNode()
         layer.setPixelData(struct.pack("<4f", 0.2140, 0.2140, 0.2140, 1.0) * 64, 0, 0, 8, 8)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         return [captured.channels, list(captured.pixels[:3])]
 
@@ -105,7 +105,7 @@ def test_capture_leaves_no_undo_step_and_no_modified_flag_behind(krita: RemoteKr
         document = yield from stage.new(40, 30, "RGBA", "F32", profile)
         layer = document.activeNode()
         layer.setPixelData(b"\x00\x00\x00\x3f" * 4 * 40 * 30, 0, 0, 40, 30)
-        yield from stage.settle()
+        yield from stage.refresh()
         document.setModified(False)
         before = [stage.app.action("edit_undo").isEnabled(), len(stage.app.documents())]
         yield from stage.run(capture_steps(document, layer))
@@ -129,7 +129,7 @@ def test_a_layer_larger_than_the_canvas_is_captured_and_answered_within_the_canv
         layer = document.activeNode()
         raw = os.urandom(200 * 100 * 4)
         layer.setPixelData(raw, -70, -30, 200, 100)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         area = captured.area
         pixels = bytes([200, 100, 50, 255]) * area.pixels
@@ -158,7 +158,7 @@ def test_a_layer_that_is_moved_while_the_job_runs_takes_the_result_with_it(krita
         layer = document.createNode("Horse", "paintlayer")
         document.rootNode().addChildNode(layer, None)
         layer.setPixelData(os.urandom(30 * 20 * 4), 10, 10, 30, 20)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         layer.move(layer.position().x() + 25, layer.position().y() + 13)
         yield from stage.settle()
@@ -198,7 +198,7 @@ def test_layers_without_pixels_of_their_own_are_captured_as_they_look(krita: Rem
         else:
             layer = document.createCloneLayer("Clone 1", paint)
             document.rootNode().addChildNode(layer, None)
-        yield from stage.settle()
+        yield from stage.refresh()
         yield 0.2
         yield from stage.settle()
         captured = yield from stage.run(capture_steps(document, layer))
@@ -225,7 +225,7 @@ def test_a_result_goes_into_the_group_of_its_layer_and_above_it(krita: RemoteKri
             layer = document.createNode(name, "paintlayer")
             layer.setPixelData(bytes([9, 9, 9, 255]) * (32 * 32), 0, 0, 32, 32)
             group.addChildNode(layer, None)
-        yield from stage.settle()
+        yield from stage.refresh()
         source = document.nodeByName("source")
         captured = yield from stage.run(capture_steps(document, source))
         area = captured.area
@@ -246,13 +246,13 @@ def test_an_animated_layer_is_captured_at_the_current_frame(krita: RemoteKrita) 
         layer.enableAnimation()
         document.setCurrentTime(0)
         layer.setPixelData(bytes([10, 20, 30, 255]) * 256, 0, 0, 16, 16)
-        yield from stage.settle()
+        yield from stage.refresh()
         document.setCurrentTime(5)
         yield from stage.settle()
         stage.app.action("add_blank_frame").trigger()
         yield from stage.settle()
         layer.setPixelData(bytes([40, 50, 60, 255]) * 256, 0, 0, 16, 16)
-        yield from stage.settle()
+        yield from stage.refresh()
         colours = []
         for frame in (0, 5):
             document.setCurrentTime(frame)
@@ -279,7 +279,7 @@ def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: Remo
         selection = Selection()
         selection.select(4100, 4100, 200, 100, 255)
         document.setSelection(selection)
-        yield from stage.settle()
+        yield from stage.refresh()
         start = time.perf_counter()
         captured = yield from stage.run(capture_steps(document, layer, context=16))
         area = captured.area
@@ -289,3 +289,58 @@ def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: Remo
     assert area == [4084, 4084, 232, 132]
     assert size == 232 * 132 * 3
     assert seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "profile", "said"),
+    [
+        ("RGBA", "U8", ELLE, ""),
+        ("RGBA", "U16", ELLE, ""),
+        ("RGBA", "F32", LINEAR, "8-bit sRGB"),
+        ("RGBA", "U8", "ClayRGB-elle-V2-g22.icc", "8-bit sRGB"),
+        ("GRAYA", "U8", GREY, "is a grey picture"),
+    ],
+)
+def test_what_a_documents_colours_lose_in_an_edit_is_said(
+    krita: RemoteKrita, model: str, depth: str, profile: str, said: str
+) -> None:
+    def note(stage, model, depth, profile):
+        from diffedit.extension import extension
+
+        yield from stage.new(20, 20, model, depth, profile)
+        canvas = extension().app.canvas
+        return canvas.colour_note(canvas.active_document())
+
+    sentence = krita.run(note, model=model, depth=depth, profile=profile)
+    assert said in sentence
+    assert bool(said) == bool(sentence)
+
+
+def test_sixteen_bits_of_srgb_are_read_and_written_as_krita_converts_them(krita: RemoteKrita) -> None:
+    def both(stage, profile):
+        import os
+
+        from diffedit.canvas.colour import SRGB8, SRGB16, Converter
+        from diffedit_protocol.messages import Bounds
+
+        document = yield from stage.new(64, 64, "RGBA", "U16", profile)
+        layer = document.activeNode()
+        own = os.urandom(64 * 64 * 8)
+        layer.setPixelData(own, 0, 0, 64, 64)
+        yield from stage.refresh()
+        area = Bounds(0, 0, 64, 64)
+        with Converter(document, SRGB16, SRGB8) as convert:
+            ours = convert(own, area)
+        copy = document.clone()
+        copy.setColorSpace("RGBA", "U8", profile)
+        copy.waitForDone()
+        kritas = bytes(copy.topLevelNodes()[0].pixelData(0, 0, 64, 64))
+        copy.setModified(False)
+        copy.close()
+        with Converter(document, SRGB8, SRGB16) as convert:
+            back = convert(ours, area)
+        return max(abs(a - b) for a, b in zip(ours, kritas, strict=True)), back[1::2] == ours
+
+    error, back = krita.run(both, profile=ELLE)
+    assert error <= 1
+    assert back

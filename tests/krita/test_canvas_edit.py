@@ -32,7 +32,7 @@ def edit_and_save(stage, source, pixels, mask, folder, area):
     layer = document.activeNode()
     layer.setName("Source")
     layer.setPixelData(Path(source).read_bytes(), 0, 0, 150, 110)
-    yield from stage.settle()
+    yield from stage.refresh()
     stage.save(folder / "before.kra")
     captured = yield from stage.run(capture_steps(document, layer))
     (folder / "captured.raw").write_bytes(captured.pixels)

@@ -38,7 +38,7 @@ def photographed(stage, folder, views):
     block = [[80 <= x < 200 and 100 <= y < 150 for x in range(400)] for y in range(300)]
     pixels = b"".join(b"\xff\x00\x00\xff" if inside else b"\xff\xff\xff\xff" for line in block for inside in line)
     layer.setPixelData(pixels, 0, 0, 400, 300)
-    yield from stage.settle()
+    yield from stage.refresh()
     document.setModified(False)
     soft = bytes(200 if inside else 20 for line in block for inside in line)
     # Of a part of the layer, so that the mask's own corner is tried as well.
@@ -181,7 +181,7 @@ def left_by(stage, way, folder):
     layer.setPixelData(b"\xff" * 120000, 0, 0, 200, 150)
     other = document.createNode("other", "paintlayer")
     document.rootNode().addChildNode(other, None)
-    yield from stage.settle()
+    yield from stage.refresh()
     yield 0.2
     document.setActiveNode(layer)
     yield lambda: document.activeNode().name() == layer.name()
@@ -250,7 +250,7 @@ def watched(stage, kind):
         painted.setPixelData(bytes(range(240)) * 1000, 0, 0, 300, 200)
     if kind == "half float":
         painted.setPixelData(b"\x00\x34\x00\x38\x00\x30\x00\x3c" * 60000, 0, 0, 300, 200)
-    yield from stage.settle()
+    yield from stage.refresh()
     captured = yield from stage.run(capture_steps(document, layer))
     watch = ChangeWatch(captured.fingerprint)
 
@@ -266,10 +266,10 @@ def watched(stage, kind):
         layer.move(0, 0)
     before = bytes(painted.pixelData(20, 30, 5, 5))
     painted.setPixelData(bytes(reversed(before)), 20, 30, 5, 5)
-    yield from stage.settle()
+    yield from stage.refresh()
     told.append(looks())
     painted.setPixelData(before, 20, 30, 5, 5)
-    yield from stage.settle()
+    yield from stage.refresh()
     told.append(looks())
     return told
 

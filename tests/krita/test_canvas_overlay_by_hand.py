@@ -38,7 +38,7 @@ def show_red(stage):
     document = yield from stage.new(200, 150)
     layer = document.activeNode()
     layer.setPixelData(b"\xff\x00\x00\xff" * 30000, 0, 0, 200, 150)
-    yield from stage.settle()
+    yield from stage.refresh()
     app.look()
     capture = yield from stage.run(capture_steps(document, layer))
     soft = bytes(200 if 50 <= x < 150 and 40 <= y < 110 else 20 for y in range(150) for x in range(200))

@@ -42,7 +42,7 @@ def refused(stage, case):
         group.setLocked(case == "locked group")
         group.setVisible(case != "hidden group")
         group.setPassThroughMode(case == "pass-through group")
-        yield from stage.settle()
+        yield from stage.refresh()
         document.setActiveNode(group if case == "pass-through group" else inner)
     if case == "filter layer":
         selection = Selection()
@@ -111,7 +111,7 @@ def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_told(krita: R
         layer.setPixelData(bytes([9, 9, 9, 255]) * (300 * 300), 0, 0, 300, 300)
         spare = document.createNode("spare", "paintlayer")
         document.rootNode().addChildNode(spare, None)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         area = captured.area
         addition = Addition("result", area, b"\x01\x02\x03\xff" * area.pixels, b"\xff" * area.pixels, area)
@@ -152,7 +152,7 @@ def test_a_result_for_a_document_in_the_background_goes_there(krita: RemoteKrita
         document = yield from stage.new(40, 30, name="sketch")
         layer = document.activeNode()
         layer.setPixelData(bytes([9, 9, 9, 255]) * (40 * 30), 0, 0, 40, 30)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         other = yield from stage.new(16, 16, name="other")
         area = captured.area

@@ -20,7 +20,7 @@ def test_a_soft_selection_is_captured_with_its_edges(krita: RemoteKrita) -> None
         selection = Selection()
         selection.setPixelData(plane, 10, 5, 30, 20)
         document.setSelection(selection)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         area = captured.area
         return [area.x, area.y, area.width, area.height], captured.selection == plane
@@ -39,7 +39,7 @@ def test_context_is_captured_around_the_selection_and_clamped_to_the_canvas(krit
         selection = Selection()
         selection.select(-20, 10, 30, 10, 255)  # 20 px of it lie left of the canvas
         document.setSelection(selection)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer, context=8))
         area = captured.area
         return [area.x, area.y, area.width, area.height], captured.selection.count(255), len(captured.selection)
@@ -61,7 +61,7 @@ def test_a_selection_of_everything_counts_as_none(krita: RemoteKrita, how: str) 
             margin = 0 if how == "everything" else 9
             selection.select(-margin, -margin, 50 + 2 * margin, 40 + 2 * margin, 255)
             document.setSelection(selection)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         return captured.selection, captured.area.pixels
 
@@ -78,7 +78,7 @@ def test_a_selection_mask_on_the_layer_is_captured_as_the_artist_painted_it(krit
         document = yield from stage.new(50, 40)
         layer = document.activeNode()
         layer.setPixelData(bytes([1, 2, 3, 255]) * (50 * 40), 0, 0, 50, 40)
-        yield from stage.settle()
+        yield from stage.refresh()
         plane = bytes((x * 5 + y * 3) % 256 for y in range(40) for x in range(50))
         steps = keep_mask_steps(layer_ref(document, layer), "found", plane, Bounds(0, 0, 50, 40))
         yield from stage.run(steps)
@@ -88,7 +88,7 @@ def test_a_selection_mask_on_the_layer_is_captured_as_the_artist_painted_it(krit
         mask = layer.childNodes()[0]
         mask.setPixelData(b"\xc8" * 100, 3, 4, 10, 10)  # a stroke of the artist
         document.setActiveNode(mask)
-        yield from stage.settle()
+        yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, document.activeNode()))
         rows = [captured.mask[(4 + y) * 50 + 3 : (4 + y) * 50 + 13] for y in range(10)]
         kind = document.activeNode().type()
@@ -112,7 +112,7 @@ def test_finding_a_mask_touches_neither_pixels_nor_selection(krita: RemoteKrita,
         selection = Selection()
         selection.select(2, 2, 5, 5, 255)
         document.setSelection(selection)
-        yield from stage.settle()
+        yield from stage.refresh()
         yield from stage.run(keep_mask_steps(layer_ref(document, layer), "m", b"\xff" * 400, Bounds(0, 0, 20, 20)))
         yield from stage.settle()
         now = document.selection()

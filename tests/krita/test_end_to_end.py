@@ -154,7 +154,7 @@ def test_the_menu_action_brings_one_new_layer_with_its_mask(edited) -> None:
     told, folder = edited
     assert told["notice"] == ""
     assert len(told["names"]) == 2
-    assert told["names"][1] == f"{SAMPLE.source} → {SAMPLE.target} (41)"
+    assert told["names"][1] == "horse → zebra (41)"
     kra = Kra(folder / "after.kra")
     assert [mask.kind for mask in kra.layers[0].children] == ["selectionmask"]
 

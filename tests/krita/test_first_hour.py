@@ -31,7 +31,7 @@ held, is_working = hands_module.held, hands_module.is_working
 
 SAMPLE = samples()[0]
 NARROW = 260  # px of the docker
-EDIT = f"{SAMPLE.source} → {SAMPLE.target} (41)"
+EDIT = "horse → zebra (41)"
 
 
 @dataclass

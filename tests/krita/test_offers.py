@@ -30,7 +30,7 @@ _SPEC.loader.exec_module(hands_module)
 Hands, until, at_rest, show_docker = (getattr(hands_module, n) for n in ("Hands", "until", "at_rest", "show_docker"))
 
 SAMPLE = samples()[0]
-EDIT = f"{SAMPLE.source} → {SAMPLE.target} (41)"
+EDIT = "horse → zebra (41)"
 
 
 @dataclass
@@ -184,7 +184,7 @@ def test_a_learned_word_is_found_in_the_folder_at_the_next_look_and_is_heard_whe
     assert easel.krita.run(rows) == [["toy", 1.0, ""]]
     easel.krita.run(edit_selection, file=tmp_path / "toy.kra", limit=240)
     kra = Kra(tmp_path / "toy.kra")
-    heard = kra.pixels(kra.node(f"{SAMPLE.source} → <toy> {SAMPLE.target} (41)"))
+    heard = kra.pixels(kra.node("a horse → <toy> a zebra (41)"))
     assert not np.array_equal(bare, heard)
 
 

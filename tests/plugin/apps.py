@@ -84,7 +84,9 @@ class ScriptedLink(QtCore.QObject):
         self.job_finished.emit(payload.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
 
 
-def make_app(store: Store) -> tuple[App, ScriptedLink]:
+def make_app(store: Store, input: str = "layer") -> tuple[App, ScriptedLink]:
+    """`input`: what an edit works on; the stand-in mixes no half-transparent layers."""
+    store.change(input=input)
     link = ScriptedLink()
     return App(store, link), link
 

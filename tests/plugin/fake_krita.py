@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable
 
 import numpy as np
-from diffedit.qt import QtCore, QtWidgets, Signal
+from diffedit.qt import QtCore, QtGui, QtWidgets, Signal
 from fake_canvas import KisCanvasController, View
 from numpy.typing import NDArray
 
@@ -121,7 +121,7 @@ class Node(QtCore.QObject):
         self._children: list[Node] = []
         self._raster = Raster(4)
         self._selection: Selection | None = None
-        self._visible, self._locked = True, False
+        self._visible, self._locked, self._inherits = True, False, False
         self._position = QtCore.QPoint(0, 0)
 
     def name(self) -> str:
@@ -167,6 +167,32 @@ class Node(QtCore.QObject):
 
     def setLocked(self, locked: bool) -> None:
         self._locked = locked
+
+    def opacity(self) -> int:
+        return 255
+
+    def setOpacity(self, opacity: int) -> None:
+        if opacity != 255:
+            raise NotImplementedError("This stand-in knows no opacity.")
+
+    def blendingMode(self) -> str:
+        return "normal"
+
+    def inheritAlpha(self) -> bool:
+        return self._inherits
+
+    def setInheritAlpha(self, on: bool) -> None:
+        self._inherits = on
+
+    def projectionPixelData(self, x: int, y: int, width: int, height: int) -> QtCore.QByteArray:
+        """Opaque and wholly transparent pixels are laid over each other; a selection mask changes nothing."""
+        seen = self._raster.read(x, y, width, height)
+        for child in self._children:
+            if child._visible and not child._kind.endswith("mask"):
+                above = np.frombuffer(bytes(child.projectionPixelData(x, y, width, height)), np.uint8)
+                above = above.reshape(height, width, 4)
+                seen = np.where(above[..., 3:] > 0, above, seen)
+        return QtCore.QByteArray(seen.tobytes())
 
     def passThroughMode(self) -> bool:
         return False
@@ -289,6 +315,14 @@ class Document(QtCore.QObject):
 
     def resizeImage(self, x: int, y: int, width: int, height: int) -> None:
         self._size = (width, height)
+
+    def thumbnail(self, width: int, height: int) -> QtGui.QImage:
+        pixels = bytes(self._root.projectionPixelData(0, 0, *self._size))
+        image = QtGui.QImage(pixels, *self._size, 4 * self._size[0], QtGui.QImage.Format.Format_ARGB32)
+        return image.scaled(width, height)
+
+    def refreshProjection(self) -> None:
+        """What is seen is always asked anew here."""
 
     def crop(self, x: int, y: int, width: int, height: int) -> None:
         self._size = (width, height)

@@ -40,7 +40,7 @@ def test_an_edit_becomes_a_layer_above_the_source_named_with_words_and_seed(open
     begin(app, until, link, seed=41, seed_locked=True)
     link.finish(square())
     until(lambda: len(document.topLevelNodes()) == 2)
-    assert layer_names(document) == ["Background", "a horse → a zebra (41)"]
+    assert layer_names(document) == ["Background", "horse → zebra (41)"]
     layer = document.topLevelNodes()[1]
     assert bytes(layer.pixelData(10, 12, 1, 1)) == bytes([10, 10, 10, 255])
     assert bytes(layer.pixelData(9, 12, 1, 1)) == bytes(4)
@@ -63,8 +63,8 @@ def test_what_is_sent_is_the_layer_in_the_wires_order(opened, until) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("", ZEBRA), "Write what there is, for example “a horse”."),
-        ((HORSE, "  "), "Write what there should be, for example “a zebra”."),
+        (("", ZEBRA), "Write what is in the picture now, for example “a horse”."),
+        ((HORSE, "  "), "Write what to change it to, for example “a zebra”."),
         ((HORSE, "A Horse "), "Both texts are the same, so there is nothing to change."),
     ],
 )
@@ -112,7 +112,7 @@ def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(opened, 
         lambda aspect: aspect == "activity" and app.session.activity and shares.append(app.session.activity.fraction)
     )
     link.report(Queued(2))
-    assert app.session.activity.title == "Editing · 2 before it"
+    assert app.session.activity.title == "Editing · 2 jobs ahead"
     link.report(Started())
     for stage, step, total in (("encoding", 1, 1), ("finding", 2, 4), ("inverting", 3, 16), ("editing", 14, 16)):
         link.report(Progress(stage, step, total, 6.4))
@@ -232,7 +232,7 @@ def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsew
     app.look()
     app.results.put(app.session, app.results.kept[0])
     until(lambda: len(other.topLevelNodes()) == 2)
-    assert layer_names(other)[1] == "a horse → a zebra (5)"
+    assert layer_names(other)[1] == "horse → zebra (5)"
 
 
 def test_a_deleted_layer_is_told_and_its_result_stays_in_history(opened, until) -> None:

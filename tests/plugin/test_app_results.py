@@ -50,14 +50,14 @@ def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer
     app.results.show(app.session, 1)
     until(lambda: states(app) == ["waiting", "shown", "waiting"])
     layer = document.topLevelNodes()[1]
-    assert (layer.name(), first_pixel(layer)) == ("a horse → a zebra (41)", 20)
+    assert (layer.name(), first_pixel(layer)) == ("horse → zebra (41)", 20)
     app.results.show(app.session, 2)
     until(lambda: states(app) == ["waiting", "waiting", "shown"])
-    assert layer_names(document) == ["Background", "a horse → a zebra (42)"]
+    assert layer_names(document) == ["Background", "horse → zebra (42)"]
     assert first_pixel(document.topLevelNodes()[1]) == 30
     app.results.accept(app.session)
     assert states(app) == ["waiting", "waiting", "added"]
-    assert layer_names(document) == ["Background", "a horse → a zebra (42)"]
+    assert layer_names(document) == ["Background", "horse → zebra (42)"]
 
 
 def test_accept_without_a_look_adds_the_chosen_one(opened, until) -> None:
@@ -66,7 +66,7 @@ def test_accept_without_a_look_adds_the_chosen_one(opened, until) -> None:
     edit(app, link, until, document, variations=2)
     app.results.accept(app.session)
     until(lambda: states(app) == ["added", "waiting"])
-    assert layer_names(document) == ["Background", "a horse → a zebra (40)"]
+    assert layer_names(document) == ["Background", "horse → zebra (40)"]
 
 
 def test_after_one_was_accepted_another_may_be_added_too(opened, until) -> None:
@@ -90,7 +90,7 @@ def test_discard_takes_the_shown_result_away_and_leaves_what_was_accepted(opened
     until(lambda: states(app) == ["added", "shown"])
     app.results.discard(app.session)
     assert app.session.variations == ()
-    assert layer_names(document) == ["Background", "a horse → a zebra (40)"]
+    assert layer_names(document) == ["Background", "horse → zebra (40)"]
 
 
 def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(opened, until) -> None:
@@ -102,7 +102,7 @@ def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(opened, u
     document.topLevelNodes()[1].remove()
     app.results.show(app.session, 1)
     until(lambda: states(app) == ["waiting", "shown"])
-    assert layer_names(document) == ["Background", "a horse → a zebra (41)"]
+    assert layer_names(document) == ["Background", "horse → zebra (41)"]
 
 
 def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(opened, until) -> None:

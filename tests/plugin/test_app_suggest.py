@@ -129,7 +129,7 @@ def test_weights_that_are_gone_and_no_words_at_all_are_told(opened) -> None:
     assert "Download it again" in app.session.notice.sentence
     panel.suggest_target.click()
     answer(link)
-    assert app.session.notice.sentence == "No other words came to the model. Try again."
+    assert app.session.notice.sentence == "The model found no other words. Try again."
     assert app.session.suggestions is None
     assert app.session.inputs.target == "a zebra"
 

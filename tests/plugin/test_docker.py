@@ -217,7 +217,7 @@ def test_tiles_show_accept_and_ask_for_more(opened, until) -> None:
     assert len(tiles()) == 3
     tiles()[1].click()
     until(lambda: len(layer_names(document)) == 2)
-    assert layer_names(document)[1] == "a horse → a zebra (41)"
+    assert layer_names(document)[1] == "horse → zebra (41)"
     press(tiles()[1], Key.Key_Return)
     assert app.session.variations[1].state == "added"
     assert not panel.results.accept.isEnabled()

@@ -18,6 +18,7 @@ from diffedit.model.history import Record
 from diffedit.model.inputs import EditInputs
 from diffedit.model.progress import fraction
 from diffedit.model.settings import Settings, Store
+from diffedit.model.texts import layer_name
 from diffedit_protocol.messages import STAGES, Progress
 
 PLUGIN = Path(translation.__file__).parent
@@ -98,12 +99,46 @@ class TestWords:
 
     def test_every_control_is_part_of_the_request(self) -> None:
         inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4, True, True)
-        request = inputs.request("edit", model="m", preview=False)
+        request = inputs.request("edit", side=64, model="m", preview=False)
         told = dataclasses.asdict(inputs)
         del told["seed_locked"]
         assert {name: getattr(request, name) for name in told} == told
         assert (request.model, request.preview) == ("m", False)
-        assert inputs.request("mask").variations == 1
+        assert inputs.request("mask", side=64).variations == 1
+
+    @pytest.mark.parametrize(
+        ("source", "target", "name"),
+        [
+            ("an apple and a cup", "a pear and a cup", "an apple → a pear (41)"),
+            ("a red apple", "a red pear", "apple → pear (41)"),
+            ("a horse", "a white horse", "horse → white horse (41)"),
+            ("a sky with clouds", "a sky", "sky with clouds → sky (41)"),
+            ("a", "b", "a → b (41)"),
+        ],
+    )
+    def test_a_layers_name_says_what_changes(self, source: str, target: str, name: str) -> None:
+        assert layer_name(source, target, 41) == name
+
+    @pytest.mark.parametrize("text", ["x" * 500, "🐎 " * 300, "ä\x00\x02\n\ud800\ufffe" * 99])
+    def test_a_layers_name_is_one_short_line_that_files_can_hold(self, text: str) -> None:
+        name = layer_name("a horse", text, 2**32 - 1)
+        assert len(name) <= 60
+        assert name.endswith(" (4294967295)")
+        assert len(name.encode()) <= 255
+        assert name.isprintable()
+
+    def test_typed_and_pasted_texts_are_cleaned_before_they_are_kept(self, store: Store) -> None:
+        inputs = EditInputs(source="a\x02 horse\ud83d", target="two\nlines")
+        assert (inputs.source, inputs.target) == ("a horse", "two lines")
+        store.put("inputs", inputs.as_map())
+        assert EditInputs.from_map(Store().get("inputs", {})) == inputs
+
+    @pytest.mark.parametrize(("side", "grow", "feather"), [(64, 6, 4), (512, 6, 4), (1024, 12, 8), (4096, 48, 32)])
+    def test_grow_and_feather_fit_the_picture_unless_they_are_chosen(self, side: int, grow: int, feather: int) -> None:
+        request = EditInputs("a", "b").request("mask", side=side)
+        assert (request.grow, request.feather) == (grow, feather)
+        chosen = EditInputs("a", "b", grow=-3, feather=0).request("mask", side=side)
+        assert (chosen.grow, chosen.feather) == (-3, 0)
 
 
 class TestProgress:

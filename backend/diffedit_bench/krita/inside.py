@@ -22,7 +22,7 @@ def edit_large(stage, side, model, depth, profile):
     layer = document.activeNode()
     if depth == "U8":
         layer.setPixelData(os.urandom(side * 4) * side, 0, 0, side, side)
-    yield from stage.settle()
+    yield from stage.refresh()
     yield 0.5
     unsplittable = []
 

@@ -1,4 +1,4 @@
-"""Adds what an edit resulted in as one new layer above the source: ONE undo step, the source untouched.
+"""Adds what an edit resulted in as one new layer above the source, or above all: ONE undo step, the source untouched.
 
 The layer and its mask are built on a copy of the document, where the undo steps of building go, and then added to the
 real one as a whole. It is in the document's own colour space, as if it had been painted there.
@@ -6,7 +6,10 @@ real one as a whole. It is in the document's own colour space, as if it had been
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
@@ -15,13 +18,17 @@ from ..model.ports import Addition, LayerRef, ResultForm
 from ..model.steps import CanvasRefusal
 from ..translation import tr
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
-from .layers import drift, find_again, idle, slot_above
+from .layers import bounds_of, check_geometry, children, drift, find_again, host_of, idle, node_with_id, slot_above
 from .outline import outdate_outline, prepared
-from .pixels import rgba_to_bgra, rows
+from .pixels import bgra_to_rgba, composite, rgba_to_bgra, rows
 from .transparency import opened, transparency_mask
 
+TURNS = 8  # of the event loop, after which Krita has made an added layer the active one
 
-def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -> Generator[None, None, str]:
+_added: dict[str, tuple[int, ...]] = {}  # of the layers that show results: their checksums when they were shown
+
+
+def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -> Generator[Any, None, str]:
     """Adds `addition` above the layer of `ref`, moved with it if it was moved; returns the id of what was added.
 
     `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per
@@ -32,26 +39,130 @@ def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -
     yield from idle(document)
     yield from prepared(document)
     document, layer = find_again(ref)
+    check_geometry(ref, document)
+    active = document.activeNode()
     workshop = document.clone()
     try:
         yield
         document, layer = find_again(ref)
-        dx, dy = drift(ref, layer)
+        addition = addition.moved(*drift(ref, layer))
+        addition, clipped = yield from composed(document, ref, addition)
         build = _group if form == "group" else _layer
-        node = yield from build(workshop, addition.moved(dx, dy))
+        node = yield from build(workshop, addition)
         yield from idle(workshop)
         # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
         document, layer = find_again(ref)
         yield from idle(document)
+        node.setInheritAlpha(clipped)
+        if not ref.whole:
+            _mix_as(node, layer)
         add(document, node, layer)
         node_id = str(node.uniqueId().toString())
-        yield
+        yield from _activate(document, active, node_id)
+        _added[node_id] = yield from painted_sums(node)
         return node_id
     finally:
         discard(workshop)
 
 
-def keep_mask_steps(ref: LayerRef, name: str, mask: bytes, area: Bounds) -> Generator[None, None, str]:
+def painted_sums(node: Node) -> Generator[Any, None, tuple[int, ...]]:
+    """Checksums of what a result's layer holds, of a group its layer."""
+    layer = children(node)[0] if node.type() == "grouplayer" else node
+    area, sums = bounds_of(layer.bounds()), []
+    for strip in area.strips(DIRECT_STRIP):
+        sums.append(zlib.crc32(layer.pixelData(strip.x, strip.y, strip.width, strip.height)))
+        yield
+    return area.x, area.y, *sums
+
+
+def note_pixels(node_id: str, sums: tuple[int, ...]) -> None:
+    """What the result's layer holds now is the plugin's own doing."""
+    _added[node_id] = sums
+
+
+def was_painted_on(node_id: str, sums: tuple[int, ...]) -> bool:
+    """Whether the artist painted on a result since it was shown."""
+    return _added.get(node_id, sums) != sums
+
+
+def _activate(document: Document, node: Node | None, instead_of: str) -> Generator[Any, None, None]:
+    """Makes `node` active again where Krita, some turns later, made the added layer `instead_of` so: the next edit then
+    works on what the artist chose, and not on a result's cut-out."""
+    for _ in range(TURNS):
+        yield
+        active = document.activeNode() if document.rootNode() is not None else None
+        if active is not None and active.uniqueId().toString() == instead_of:
+            yield
+            break
+    if document.rootNode() is None or node is None or node.parentNode() is None:
+        return
+    active = document.activeNode()
+    if active is None or active.uniqueId().toString() == instead_of:
+        document.setActiveNode(node)
+
+
+def _mix_as(node: Node, layer: Node) -> None:
+    """The result of a layer is mixed with what lies beneath as that layer is."""
+    node.setOpacity(layer.opacity())
+    if layer.blendingMode() != node.blendingMode():
+        node.setBlendingMode(layer.blendingMode())
+    if layer.inheritAlpha():
+        node.setInheritAlpha(True)
+
+
+def composed(document: Document, ref: LayerRef, addition: Addition) -> Generator[Any, None, tuple[Addition, bool]]:
+    """The addition as it must be laid over a source that is not opaque, so that source and result together show what
+    the edit shows; and whether it takes its alpha from what is beneath.
+
+    Laid over paint of alpha 127 with alpha 127 of its own, it would make 191. In place of that the layer's alpha is
+    the mask alone; its colours are those of the edit over what lies below the source, where something does, and Krita
+    keeps the alpha that is there ("inherit alpha").
+    """
+    alpha = addition.source_alpha
+    if alpha is None or alpha.count(255) == len(alpha):
+        return addition, False
+    mask, area = addition.mask_of_area(), addition.area
+    pixels = bytearray(addition.pixels)
+    if not ref.whole and (backdrop := (yield from _backdrop(document, ref, area))) is not None:
+        edit = bytearray(addition.pixels)
+        edit[3::4] = alpha
+        pixels = bytearray(composite(backdrop, bytes(edit), area.width, area.height))
+    pixels[3::4] = mask
+    return replace(addition, pixels=bytes(pixels)), True
+
+
+def _backdrop(document: Document, ref: LayerRef, area: Bounds) -> Generator[Any, None, bytes | None]:
+    """What is seen in `area` without the source and all above it: sRGB RGBA. None where that is nothing.
+
+    It is read from a copy of its own, in which they are removed.
+    """
+    copy = document.clone()
+    try:
+        source = node = node_with_id(copy.rootNode(), ref.layer_id)
+        if source is None:
+            return None
+        while node is not None and node.parentNode() is not None:
+            beside = children(node.parentNode())
+            for above in beside[beside.index(node) + (0 if node == source else 1) :][::-1]:
+                if above != node:
+                    above.remove()
+            node = node.parentNode()
+        source.remove()
+        copy.refreshProjection()
+        yield from idle(copy)
+        root, parts = copy.rootNode(), []
+        with Converter(copy, space_of(root), SRGB8) as to_srgb:
+            for strip in area.strips(to_srgb.strip_pixels):
+                part = bytes(root.projectionPixelData(strip.x, strip.y, strip.width, strip.height))
+                parts.append(bgra_to_rgba(to_srgb(part, strip)))
+                yield
+        seen = b"".join(parts)
+        return None if seen[3::4].count(0) == len(seen) // 4 else seen
+    finally:
+        discard(copy)
+
+
+def keep_mask_steps(ref: LayerRef, name: str, mask: bytes, area: Bounds) -> Generator[Any, None, str]:
     """Adds `mask`, a plane of `area`, as a selection mask under the layer of `ref`: one undo step. Returns its id."""
     document, layer = find_again(ref)
     selection = Selection()
@@ -59,9 +170,11 @@ def keep_mask_steps(ref: LayerRef, name: str, mask: bytes, area: Bounds) -> Gene
     document, layer = find_again(ref)
     yield from idle(document)
     node = _selection_mask(document, name, selection)
-    layer.addChildNode(node, None)
+    host_of(ref, document).addChildNode(node, None)
     _check_added(document, node)
-    return str(node.uniqueId().toString())
+    node_id = str(node.uniqueId().toString())
+    yield from _activate(document, node, node_id)  # to be painted on
+    return node_id
 
 
 def add(document: Document, node: Node, layer: Node) -> None:
@@ -79,7 +192,7 @@ def _check_added(document: Document, node: Node) -> None:
         raise CanvasRefusal("NOT_ADDED", sentence)
 
 
-def write_plane(selection: Selection, plane: bytes, area: Bounds) -> Generator[None, None, None]:
+def write_plane(selection: Selection, plane: bytes, area: Bounds) -> Generator[Any, None, None]:
     """Sets `selection` from a plane of `area`, 0..255."""
     for strip in area.strips(4 * DIRECT_STRIP):
         part = rows(plane, area.width, strip.y - area.y, strip.height)
@@ -87,7 +200,7 @@ def write_plane(selection: Selection, plane: bytes, area: Bounds) -> Generator[N
         yield
 
 
-def _layer(workshop: Document, addition: Addition) -> Generator[None, None, Node]:
+def _layer(workshop: Document, addition: Addition) -> Generator[Any, None, Node]:
     """A paint layer with the selection mask under it."""
     layer = workshop.createNode(addition.name, "paintlayer")
     yield from paint_steps(workshop, layer, addition.pixels, addition.area)
@@ -97,7 +210,7 @@ def _layer(workshop: Document, addition: Addition) -> Generator[None, None, Node
     return layer
 
 
-def _group(workshop: Document, addition: Addition) -> Generator[None, None, Node]:
+def _group(workshop: Document, addition: Addition) -> Generator[Any, None, Node]:
     """A group that holds a paint layer with a transparency mask. (Krita's API gives a group itself no mask.)"""
     area = addition.area
     pixels, plane = opened(addition.pixels, addition.mask_of_area())
@@ -123,7 +236,7 @@ def _selection_mask(document: Document, name: str, selection: Selection) -> Node
     return mask
 
 
-def paint_steps(document: Document, node: Node, rgba: bytes, area: Bounds) -> Generator[None, None, None]:
+def paint_steps(document: Document, node: Node, rgba: bytes, area: Bounds) -> Generator[Any, None, None]:
     """Sets the pixels of `area` of a layer: 8-bit sRGB RGBA, converted to the layer's colour space. Not undoable."""
     with Converter(document, SRGB8, space_of(node)) as from_srgb:
         for strip in area.strips(from_srgb.strip_pixels):

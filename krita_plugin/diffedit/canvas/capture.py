@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator
+from typing import Any
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
-from ..model.ports import Capture, Fingerprint
+from ..model.ports import Capture, Fingerprint, InputKind
 from ..model.steps import CanvasRefusal
 from ..translation import tr
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
@@ -21,7 +22,6 @@ from .layers import (
     bounds_of,
     canvas_area,
     check_workable,
-    children,
     idle,
     layer_of,
     layer_ref,
@@ -30,46 +30,53 @@ from .layers import (
 from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
 
 
-def capture_steps(document: Document, node: Node, context: int = 0) -> Generator[None, None, Capture]:
-    """Captures the layer of `node` within the canvas and, if there is a selection, its bounds and `context` px around.
+def capture_steps(
+    document: Document, node: Node, context: int = 0, kind: InputKind = "layer"
+) -> Generator[Any, None, Capture]:
+    """Captures the layer of `node`, or all visible layers, within the canvas and, if there is a selection, its bounds
+    and `context` px around.
 
     One step per strip. CanvasRefusal when the layer cannot be worked with, is empty, or has nothing inside the
     selection.
     """
     layer = layer_of(node)
-    check_workable(layer)
+    if kind == "layer":
+        check_workable(layer)
     yield from idle(document)
-    ref = layer_ref(document, layer)
-    area = captured_area(document, layer, context)
+    ref = layer_ref(document, node, kind)
+    area = captured_area(document, document.rootNode() if ref.whole else layer, context)
     selection = document.selection()
-    mask = kept_mask(layer, node)
+    mask = node_with_id(document.rootNode(), ref.mask_id) if ref.mask_id else None
     copy = document.clone()
     try:
         yield
-        source = node_with_id(copy.rootNode(), ref.layer_id)
+        source = copy.rootNode() if ref.whole else node_with_id(copy.rootNode(), ref.layer_id)
+        yield from idle(copy)
         strips, fingerprint, opaque, empty = yield from _read_strips(copy, source, area)
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
     finally:
         discard(copy)
     if empty:
-        raise _empty(layer)
+        raise _empty(document.rootNode() if ref.whole else layer)
     yield
     reorder = bgra_to_rgb if opaque else bgra_to_rgba
     for i, strip in enumerate(strips):
         yield
         strips[i] = reorder(strip)
-    if selected is not None and selected.count(255) == len(selected):
+    everything = selected is not None and selected.count(255) == len(selected)
+    if everything:
         selected = None  # everything is selected: as good as nothing
     name = "" if mask is None else mask.name()
     yield
-    return Capture(ref, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint)
+    return Capture(ref, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint, everything)
 
 
 def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:
     """The part of the image that a capture reads: layer within the canvas, within the selection grown by `context`."""
     canvas = canvas_area(document)
-    shown = bounds_of(layer.bounds()) & canvas
+    whole = layer.parentNode() is None
+    shown = canvas if whole else bounds_of(layer.bounds()) & canvas
     if shown.empty:
         raise _empty(layer)
     selection = document.selection()
@@ -85,19 +92,13 @@ def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:
 
 
 def _empty(layer: Node) -> CanvasRefusal:
+    if layer.parentNode() is None:
+        return CanvasRefusal("EMPTY", tr("The picture is empty. Paint or open something first."))
     sentence = tr("'{layer}' is empty. Choose a layer with something on it.", layer=layer.name())
     return CanvasRefusal("EMPTY", sentence)
 
 
-def kept_mask(layer: Node, node: Node | None = None) -> Node | None:
-    """The selection mask that an edit of `layer` uses: `node` if it is one, else the layer's topmost visible one."""
-    if node is not None and node.type() == "selectionmask":
-        return node
-    masks = [child for child in children(layer) if child.type() == "selectionmask" and child.visible()]
-    return masks[-1] if masks else None
-
-
-def read_plane(selection: Selection, area: Bounds) -> Generator[None, None, bytes]:
+def read_plane(selection: Selection, area: Bounds) -> Generator[Any, None, bytes]:
     """A selection as a plane of `area`: 0 outside of it to 255 wholly selected."""
     parts = []
     for strip in area.strips(4 * DIRECT_STRIP):
@@ -108,7 +109,7 @@ def read_plane(selection: Selection, area: Bounds) -> Generator[None, None, byte
 
 def _read_strips(
     copy: Document, source: Node, area: Bounds
-) -> Generator[None, None, tuple[list[bytes], Fingerprint, bool, bool]]:
+) -> Generator[Any, None, tuple[list[bytes], Fingerprint, bool, bool]]:
     """The layer's pixels in `area` as strips of B, G, R, A; their fingerprint; whether all of it is opaque, and whether
     nothing shows."""
     read = reader(source)

@@ -7,6 +7,7 @@ step that undo takes back.
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node
@@ -14,18 +15,25 @@ from krita import Document, Node
 from ..model.ports import Addition, LayerRef
 from ..model.steps import CanvasRefusal
 from ..translation import tr
-from .apply import paint_steps
-from .layers import children, find_document, idle, node_with_id
+from .apply import composed, note_pixels, paint_steps, painted_sums, was_painted_on
+from .layers import check_geometry, children, find_document, idle, node_with_id
 from .transparency import opened
 
 
-def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition) -> Generator[None, None, None]:
+def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition) -> Generator[Any, None, None]:
     """Replaces what the layer or group `layer_id` shows in `shown` by `addition`, and its name. Its mask stays.
 
-    CanvasRefusal DOCUMENT_GONE, or LAYER_GONE when the layer was deleted, moved away by an undo for example.
+    CanvasRefusal DOCUMENT_GONE; LAYER_GONE when the layer was deleted, by an undo for example; PAINTED when the artist
+    painted on it.
     """
     document, top = _find(ref, layer_id, addition.name)
     yield from idle(document)
+    if was_painted_on(layer_id, (yield from painted_sums(top))):
+        sentence = tr("'{layer}' was painted on, so it stays. The other result is on a new layer.", layer=top.name())
+        raise CanvasRefusal("PAINTED", sentence)
+    check_geometry(ref, document)
+    addition, _ = yield from composed(document, ref, addition)
+    document, top = _find(ref, layer_id, addition.name)
     layer, pixels = top, addition.pixels
     if top.type() == "grouplayer":
         layer = children(top)[0]
@@ -39,9 +47,12 @@ def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Additi
     document, top = _find(ref, layer_id, addition.name)
     top.setName(addition.name)
     layer.setName(addition.name)
-    # Refreshes this node only (a whole refresh is slow on large files); setBlendingMode would leave an undo step.
-    layer.setVisible(True)
+    # No call refreshes one node and leaves no undo step; without this the canvas, and what is exported, stay as they
+    # were.
+    document.refreshProjection()
+    yield from idle(document)
     document.setModified(True)
+    note_pixels(layer_id, (yield from painted_sums(top)))
 
 
 def remove_layer(ref: LayerRef, layer_id: str, name: str) -> None:

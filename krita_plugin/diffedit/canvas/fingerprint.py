@@ -15,11 +15,13 @@ from ..model.ports import Fingerprint
 from ..qt import QtCore
 
 OWN_PIXELS = ("paintlayer",)  # of all others Krita gives what they show
+CHANGING_MASKS = ("transparencymask", "filtermask", "transformmask", "colorizemask")  # their layer shows otherwise
 
 
 def reader(layer: Node) -> Callable[[int, int, int, int], QtCore.QByteArray]:
     """What reads the pixels of `layer`: (x, y, width, height) of the image -> bytes in its own colour space."""
-    return layer.pixelData if layer.type() in OWN_PIXELS else layer.projectionPixelData
+    own = layer.type() in OWN_PIXELS and not any(child.type() in CHANGING_MASKS for child in layer.childNodes())
+    return layer.pixelData if own else layer.projectionPixelData
 
 
 class ChangeWatch:

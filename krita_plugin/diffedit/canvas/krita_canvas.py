@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 from diffedit_protocol.messages import Bounds
-from krita import Document, Selection
+from krita import Document, Node, Selection
 
-from ..model.ports import Addition, Capture, FoundMask, LayerRef, MaskForm, PaintedMask, ResultForm
+from ..model.ports import Addition, Capture, FoundMask, InputKind, LayerRef, MaskForm, PaintedMask, ResultForm
 from ..model.steps import CanvasRefusal
 from ..translation import tr
 from . import apply, capture, documents, exchange, layers
+from .active_mask import ActiveMaskOverlay
 from .annotations import read_history, write_history
+from .colour import SRGB8, SRGB16, space_of
 from .live_mask import LiveMask, select
 
 
 class KritaCanvas:
     """Main thread only. Documents are known by the ids of `documents.id_of`."""
+
+    def __init__(self) -> None:
+        self._active_mask = ActiveMaskOverlay()
 
     def active_document(self) -> str:
         """The id of the document in front. CanvasRefusal NO_DOCUMENT when there is none."""
@@ -25,23 +31,59 @@ class KritaCanvas:
     def document_name(self, document_id: str) -> str:
         return layers.name_of(_open(document_id))
 
+    def document_side(self, document_id: str) -> int:
+        """px: the larger side of the picture."""
+        document = _open(document_id)
+        return int(max(document.width(), document.height()))
+
+    def mask_in_use(self) -> str:
+        """The name of the selection mask that an edit would use now; "" for none."""
+        mask = _mask_in_use()
+        return "" if mask is None else str(mask.name())
+
+    def colour_note(self, document_id: str) -> str:
+        """What the document's colours lose in an edit, as a sentence; "" for nothing."""
+        document = _open(document_id)
+        space = space_of(document)
+        if space.model == "GRAYA":
+            return tr("'{document}' is a grey picture: the result is grey, too.", document=layers.name_of(document))
+        if space in (SRGB8, SRGB16):
+            return ""
+        return tr("The model works in 8-bit sRGB: inside the mask, finer or stronger colours are limited to that.")
+
+    def show_active_mask(self) -> None:
+        """Draws the selection mask that is active, as it is now; called some times a second."""
+        self._active_mask.look()
+
+    def leave_mask(self) -> None:
+        """Hides that mask, so that no edit uses it; it stays in the picture."""
+        mask = _mask_in_use()
+        if mask is None:
+            return
+        document, node = layers.active_node()
+        if node == mask:
+            document.setActiveNode(mask.parentNode())
+        mask.setVisible(False)
+
     def open_documents(self) -> list[str]:
         return [documents.id_of(document) for document in documents.open_documents()]
 
-    def active_layer(self) -> LayerRef:
+    def active_layer(self, kind: InputKind) -> LayerRef:
         """What an edit would work on. CanvasRefusal NO_DOCUMENT or NO_LAYER when there is nothing."""
         document, node = layers.active_node()
-        return layers.layer_ref(document, node)
+        return layers.layer_ref(document, node, kind)
 
-    def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[None, None, Capture]:
+    def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]:
         try:
-            document, layer = layers.find_again(layer_ref)
+            document, _ = layers.find_again(layer_ref)
         except CanvasRefusal as refusal:
             raise CanvasRefusal(refusal.code, tr("The picture was closed before it was read.")) from refusal
-        node = layers.node_with_id(layer, layer_ref.mask_id) if layer_ref.mask_id else layer
-        return (yield from capture.capture_steps(document, node or layer, context))
+        host = layers.host_of(layer_ref, document)
+        node = layers.node_with_id(host, layer_ref.mask_id) if layer_ref.mask_id else None
+        kind: InputKind = "visible" if layer_ref.whole else "layer"
+        return (yield from capture.capture_steps(document, node or host, context, kind))
 
-    def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[None, None, bytes]:
+    def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[Any, None, bytes]:
         assert isinstance(painted, Selection)
         return (yield from capture.read_plane(painted, area))
 
@@ -53,16 +95,24 @@ class KritaCanvas:
         document, layer = layers.find_again(layer_ref)
         select(document, plane, area.moved(*layers.drift(layer_ref, layer)))
 
-    def keep_mask_steps(self, layer_ref: LayerRef, name: str, plane: bytes, area: Bounds) -> Generator[None, None, str]:
+    def keep_mask_steps(self, layer_ref: LayerRef, name: str, plane: bytes, area: Bounds) -> Generator[Any, None, str]:
         return apply.keep_mask_steps(layer_ref, name, plane, area)
 
-    def apply_steps(self, layer_ref: LayerRef, addition: Addition, form: ResultForm) -> Generator[None, None, str]:
+    def apply_steps(self, layer_ref: LayerRef, addition: Addition, form: ResultForm) -> Generator[Any, None, str]:
         return apply.apply_steps(layer_ref, addition, form)
 
     def exchange_steps(
         self, layer_ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition
-    ) -> Generator[None, None, None]:
+    ) -> Generator[Any, None, None]:
         return exchange.exchange_steps(layer_ref, layer_id, shown, addition)
+
+    def has_layer(self, layer_ref: LayerRef, layer_id: str) -> bool:
+        """Whether the layer is in its document now; True for a document that is closed: nothing is known of it."""
+        try:
+            document = layers.find_document(layer_ref)
+        except CanvasRefusal:
+            return True
+        return layers.node_with_id(document.rootNode(), layer_id) is not None
 
     def remove_layer(self, layer_ref: LayerRef, layer_id: str, name: str) -> None:
         exchange.remove_layer(layer_ref, layer_id, name)
@@ -79,6 +129,14 @@ class KritaCanvas:
     def description(self) -> list[str]:
         """Krita and the document in front, for a report."""
         return [f"Krita {documents.krita_version()}", _described()]
+
+
+def _mask_in_use() -> Node | None:
+    try:
+        _, node = layers.active_node()
+    except CanvasRefusal:
+        return None
+    return layers.kept_mask(layers.layer_of(node), node)
 
 
 def _open(document_id: str) -> Document:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node
 
-from ..model.ports import LayerRef
-from ..model.steps import CanvasRefusal
-from ..qt import QtCore, sip
+from ..model.ports import Geometry, InputKind, LayerRef
+from ..model.steps import BUSY, CanvasRefusal
+from ..qt import QtCore, QtGui, sip
 from ..translation import tr
 from .documents import active_document, id_of, open_documents
 from .fingerprint import OWN_PIXELS
 
+SMALL = 32  # px: of a picture that shows whether it was turned
 # Read by what they show: Krita gives no pixels of their own for them.
 PROJECTED = ("grouplayer", "vectorlayer", "clonelayer", "filelayer")
 
@@ -34,9 +35,12 @@ def active_node() -> tuple[Document, Node]:
 
 
 def layer_of(node: Node) -> Node:
-    """The layer that a mask belongs to; a layer is its own."""
+    """The layer that a mask belongs to; a layer is its own. Of the picture's own selection, the topmost layer."""
     while node.type().endswith("mask") and node.parentNode().parentNode() is not None:
         node = node.parentNode()
+    if node.type().endswith("mask"):
+        beside = [child for child in children(node.parentNode()) if not child.type().endswith("mask")]
+        return beside[-1] if beside else node
     return node
 
 
@@ -46,7 +50,7 @@ def check_workable(layer: Node) -> None:
         raise CanvasRefusal("LAYER_KIND", _kind_sentence(layer))
     if layer.type() == "grouplayer" and layer.passThroughMode():
         raise CanvasRefusal(
-            "LAYER_KIND", tr("'{layer}' lets its layers pass through. Choose one of them.", layer=layer.name())
+            "LAYER_KIND", tr("'{layer}' is a pass-through group. Choose one of its layers.", layer=layer.name())
         )
     node = layer
     while node.parentNode() is not None:
@@ -65,8 +69,8 @@ def _kind_sentence(layer: Node) -> str:
             return tr("Choose a paint layer: '{layer}' is a filter layer.", layer=layer.name())
         case "filllayer":
             return tr("Choose a paint layer: '{layer}' is a fill layer.", layer=layer.name())
-        case kind:
-            return tr("Choose a paint layer: '{layer}' is a {kind}.", layer=layer.name(), kind=kind)
+        case _:
+            return tr("Choose a paint layer: '{layer}' cannot be edited.", layer=layer.name())
 
 
 def name_of(document: Document) -> str:
@@ -74,19 +78,73 @@ def name_of(document: Document) -> str:
     return os.path.basename(document.fileName()) or document.name() or "Unnamed"
 
 
-def layer_ref(document: Document, node: Node) -> LayerRef:
-    """Notes where the layer of `node` is, a layer or one of its masks, for `find_again`."""
+def layer_ref(document: Document, node: Node, kind: InputKind = "layer") -> LayerRef:
+    """Notes where the layer of `node` is, a layer or one of its masks, or the whole picture, for `find_again`."""
     layer = layer_of(node)
     position = layer.position()
-    mask_id = node.uniqueId().toString() if node.type() == "selectionmask" and node != layer else ""
+    mask = kept_mask(layer, node)
     return LayerRef(
         id_of(document),
-        layer.uniqueId().toString(),
+        layer.uniqueId().toString() if kind == "layer" else "",
         name_of(document),
         layer.name(),
-        (position.x(), position.y()),
-        mask_id,
+        (position.x(), position.y()) if kind == "layer" else (0, 0),
+        layer.uniqueId().toString(),
+        "" if mask is None else mask.uniqueId().toString(),
+        geometry_of(document),
     )
+
+
+def geometry_of(document: Document) -> Geometry:
+    thumbnail = document.thumbnail(SMALL, SMALL)  # as wide as the picture's shape asks for
+    aspect, mode = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio, QtCore.Qt.TransformationMode.SmoothTransformation
+    thumbnail = thumbnail.scaled(SMALL, SMALL, aspect, mode).convertToFormat(QtGui.QImage.Format.Format_RGBA8888)
+    bits = thumbnail.constBits()
+    bits.setsize(thumbnail.sizeInBytes())
+    return Geometry(document.width(), document.height(), bytes(bits))
+
+
+def check_geometry(ref: LayerRef, document: Document) -> None:
+    """CanvasRefusal GEOMETRY when the picture was scaled, turned or mirrored since `ref` was noted: a result would lie
+    wrong. What was painted since is no matter."""
+    before = ref.geometry
+    if before is None:
+        return
+    now = geometry_of(document)
+    moved = (before.width, before.height) != (now.width, now.height) or _turned(before.thumbnail, now.thumbnail)
+    if moved:
+        sentence = tr(
+            "'{document}' was scaled, cropped, rotated or mirrored during the edit, so the result does not fit. "
+            "It is kept in History.",
+            document=name_of(document),
+        )
+        raise CanvasRefusal("GEOMETRY", sentence)
+
+
+def _turned(before: bytes, now: bytes) -> bool:
+    """Whether the small picture is rather a mirrored or turned one of before than one that was painted on."""
+    if before == now:
+        return False
+    row = 4 * SMALL
+    rows = [[before[y + x : y + x + 4] for x in range(0, row, 4)] for y in range(0, len(before), row)]
+    across = [row[::-1] for row in rows]
+    ways = (across, rows[::-1], across[::-1])
+
+    def difference(picture: list[list[bytes]]) -> int:
+        data = b"".join(b"".join(row) for row in picture)
+        return sum(abs(a - b) for a, b in zip(data, now, strict=True))
+
+    return min(difference(way) for way in ways) < difference(rows) // 2
+
+
+def kept_mask(layer: Node, node: Node | None = None) -> Node | None:
+    """The selection mask that an edit of `layer` uses: `node` if it is one, else the layer's topmost visible one. The
+    mask of a result of ours is none: it has the name of its layer."""
+    masks = [child for child in children(layer) if child.type() == "selectionmask" and child.name() != layer.name()]
+    if node is not None and any(mask == node for mask in masks):
+        return node
+    shown = [mask for mask in masks if mask.visible()]
+    return shown[-1] if shown else None
 
 
 def find_document(ref: LayerRef) -> Document:
@@ -102,12 +160,22 @@ def find_document(ref: LayerRef) -> Document:
 def find_again(ref: LayerRef) -> tuple[Document, Node]:
     """The document and the layer of `ref`; CanvasRefusal DOCUMENT_GONE or LAYER_GONE."""
     document = find_document(ref)
+    if ref.whole:
+        return document, document.rootNode()
     layer = node_with_id(document.rootNode(), ref.layer_id)
     if layer is None:
         raise CanvasRefusal(
             "LAYER_GONE", tr("'{layer}' was deleted; the result is kept in History.", layer=ref.layer_name)
         )
     return document, layer
+
+
+def host_of(ref: LayerRef, document: Document) -> Node:
+    """The layer that masks are added to: the one that was active, or the one that is now."""
+    host = node_with_id(document.rootNode(), ref.host_id)
+    if host is None:
+        host = layer_of(document.activeNode())
+    return host
 
 
 def node_with_id(root: Node, node_id: str) -> Node | None:
@@ -120,14 +188,16 @@ def node_with_id(root: Node, node_id: str) -> Node | None:
 
 
 def drift(ref: LayerRef, layer: Node) -> tuple[int, int]:
-    """How far the layer was moved since `ref` was noted, in px."""
+    """How far the layer was moved since `ref` was noted, in px; the whole picture is never moved."""
+    if ref.whole:
+        return 0, 0
     position = layer.position()
     return position.x() - ref.position[0], position.y() - ref.position[1]
 
 
 def slot_above(layer: Node) -> tuple[Node, Node | None]:
     """(parent, above) for addChildNode, which answers True but adds nothing where the parent cannot hold layers."""
-    return layer.parentNode(), layer
+    return (layer, None) if layer.parentNode() is None else (layer.parentNode(), layer)
 
 
 def children(node: Node) -> list[Node]:
@@ -143,11 +213,11 @@ def canvas_area(document: Document) -> Bounds:
 
 
 def bounds_of(rectangle: QtCore.QRect) -> Bounds:
-    """A QRect as an Bounds; empty ones have width 0 or height 0."""
+    """A QRect as Bounds; empty ones have width 0 or height 0."""
     return Bounds(rectangle.x(), rectangle.y(), max(0, rectangle.width()), max(0, rectangle.height()))
 
 
-def idle(document: Document) -> Iterator[None]:
+def idle(document: Document) -> Iterator[str]:
     """Yields until nothing is being painted or computed in `document`, without blocking Krita's main thread.
 
     CanvasRefusal DOCUMENT_GONE when it was closed meanwhile: its wrapper has no root any more.
@@ -155,7 +225,7 @@ def idle(document: Document) -> Iterator[None]:
     if document.rootNode() is None:
         raise CanvasRefusal("DOCUMENT_GONE", tr("The picture was closed before it was read."))
     while is_busy(document):
-        yield
+        yield BUSY
 
 
 def is_busy(document: Document) -> bool:

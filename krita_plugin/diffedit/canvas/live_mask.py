@@ -15,13 +15,14 @@ from ..model.steps import CanvasRefusal
 from ..qt import QtGui, sip
 from .documents import active_document, id_of
 from .fingerprint import ChangeWatch
-from .layers import drift, find_again, is_busy, layer_of, node_with_id
-from .mask_shape import enlarged, feathered, grey_image, halved
+from .layers import drift, find_again, host_of, is_busy, layer_of, node_with_id
+from .mask_shape import enlarged, feathered, grey_image, thinned
 from .outline import outdate_outline
 from .overlay import MaskOverlay
 
 LOOK_PIXELS = 1 << 20  # of the layer, read and summed at every look: some 5 ms
 HALF_FROM = 6  # px of feather: half the px then shows the same
+DRAGGED_SIDE = 1024  # px: more is not seen while a slider is dragged
 
 
 class LiveMask:
@@ -48,8 +49,7 @@ class LiveMask:
         self._overlay: MaskOverlay | None = None
         self._active_layer = ""  # when the overlay was last drawn
         self.in_document = form != "overlay"
-        self._grown = (0, found.soft_map)
-        self._half: tuple[int, tuple[bytes, int, int]] | None = None
+        self._grown: dict[int, tuple[int, tuple[bytes, int, int]]] = {}
         self._before: Selection | None = None
         self._shown = False
         self._shape: Selection | None = None
@@ -65,14 +65,16 @@ class LiveMask:
         return self._plane_of(self._shaped(values, dragged=False))
 
     def show(self, values: MaskValues, *, dragged: bool = False) -> None:
-        """Shows it with these values. `dragged`: others follow at once, so that a wide feather may be made from half
-        the px. CanvasRefusal when document or layer are gone."""
+        """Shows it with these values. `dragged`: others follow at once, so that fewer px will do.
+
+        CanvasRefusal when document or layer are gone.
+        """
         document, layer = find_again(self._ref)
         area = self._area.moved(*drift(self._ref, layer))
         image = self._shaped(values, dragged)
         if not self.in_document:
             if self._selection is not None:
-                image = grey_image(self._limited(self._plane_of(image)), self._area.width, self._area.height)
+                image = self._limited_image(image, self._step(values) if dragged else 1)
             self._draw(document, image, area)
             return
         shape = _selection_of(self._limited(self._plane_of(image)), area)
@@ -87,9 +89,9 @@ class LiveMask:
         """
         if not self.in_document:
             return None
-        document, layer = find_again(self._ref)
+        document, _ = find_again(self._ref)
         if self._as_mask:
-            mask = node_with_id(layer, self._mask_id)
+            mask = node_with_id(document.rootNode(), self._mask_id)
             now = None if mask is None else mask.selection()
         else:
             now = document.selection()
@@ -106,7 +108,7 @@ class LiveMask:
 
     def _put(self, document: Document, layer: Node, shape: Selection) -> None:
         if self._as_mask:
-            self._show_as_mask(document, layer, shape)
+            self._show_as_mask(document, host_of(self._ref, document), shape)
         else:
             if not self._shown:
                 before = document.selection()
@@ -123,10 +125,10 @@ class LiveMask:
             return
         self._shown = False
         try:
-            document, layer = find_again(self._ref)
+            document, _ = find_again(self._ref)
         except CanvasRefusal:
             return  # what it stood on is gone, and it with it
-        mask = node_with_id(layer, self._mask_id)
+        mask = node_with_id(document.rootNode(), self._mask_id)
         if mask is not None:
             mask.remove()
         if not self._as_mask:
@@ -159,7 +161,7 @@ class LiveMask:
             in_front = id_of(active_document()) == self._ref.document_id
         except CanvasRefusal:
             return False
-        return in_front and _active_layer(document) == self._active_layer
+        return in_front and (self._ref.whole or _active_layer(document) == self._active_layer)
 
     def changed(self) -> bool:
         """Whether the layer is known to be another than the one that was searched; looks at a part of it each time.
@@ -172,18 +174,36 @@ class LiveMask:
         return self._watch.look(layer, *drift(self._ref, layer), LOOK_PIXELS)
 
     def _shaped(self, values: MaskValues, dragged: bool) -> QtGui.QImage:
-        """The mask with these values as a grey image; dragged, nearly and quickly, and with a feather smaller."""
-        width, height = self._area.width, self._area.height
+        """The mask with these values as a grey image; dragged, nearly and quickly, with fewer px than the area."""
         table, feather = mask_formula.threshold_table(values.threshold), values.feather
         if not dragged:
+            width, height = self._area.width, self._area.height
             hard = mask_formula.grow(self._soft_map.translate(table), width, height, values.grow)
             return grey_image(mask_formula.feather(hard, width, height, feather), width, height)
-        if feather >= HALF_FROM:
-            if self._half is None or self._half[0] != values.grow:
-                self._half = (values.grow, halved(self._grow(values.grow), width, height))
-            soft, width, height = self._half[1]
-            return feathered(soft.translate(table), width, height, feather / 2)
-        return feathered(self._grow(values.grow).translate(table), width, height, feather)
+        step = self._step(values)
+        soft, width, height = self._grown_by(values.grow, step)
+        return feathered(soft.translate(table), width, height, feather / step)
+
+    def _step(self, values: MaskValues) -> int:
+        """Every how many px of a row, and rows, are enough for the eyes; 1 is all of them."""
+        step = -(-max(self._area.width, self._area.height) // DRAGGED_SIDE)
+        return 2 * step if values.feather >= HALF_FROM * step else step
+
+    def _grown_by(self, grow: int, step: int) -> tuple[bytes, int, int]:
+        """The soft map with every `step`th px, grown by Krita's disk of `grow` px of the picture (shrunk if negative),
+        and its size; kept for as long as that is wanted: a threshold then moves at the cost of a table. The formula's
+        octagon is within 6 % of it."""
+        radius = round(grow / step)
+        kept = self._grown.get(step)
+        if kept is None or kept[0] != radius:
+            soft, width, height = thinned(self._soft_map, self._area.width, self._area.height, step)
+            if radius > 0:
+                soft = _dilated(soft, width, height, radius)
+            elif radius < 0:
+                inverted = mask_formula.INVERTED
+                soft = _dilated(soft.translate(inverted), width, height, -radius).translate(inverted)
+            kept = self._grown[step] = (radius, (soft, width, height))
+        return kept[1]
 
     def _plane_of(self, image: QtGui.QImage) -> bytes:
         return enlarged(image, self._area.width, self._area.height)
@@ -200,6 +220,12 @@ class LiveMask:
     def _limited(self, plane: bytes) -> bytes:
         return mask_formula.limit(plane, self._selection)
 
+    def _limited_image(self, image: QtGui.QImage, step: int) -> QtGui.QImage:
+        """The mask limited by the selection, with every `step`th px of both."""
+        assert self._selection is not None
+        limit, width, height = thinned(self._selection, self._area.width, self._area.height, step)
+        return grey_image(mask_formula.limit(enlarged(image, width, height), limit), width, height)
+
     def _show_as_mask(self, document: Document, layer: Node, shape: Selection) -> None:
         mask = node_with_id(layer, self._mask_id)
         if mask is None:
@@ -211,23 +237,11 @@ class LiveMask:
             mask.setSelection(shape)
             mask.setVisible(True)  # shows the change, which setSelection alone does not, and leaves no undo step
 
-    def _grow(self, radius: int) -> bytes:
-        """The soft map grown by Krita's disk of `radius` px (shrunk if negative), kept for as long as that is wanted: a
-        threshold then moves at the cost of a table. The formula's octagon is within 6 % of it."""
-        if self._grown[0] != radius:
-            grown = self._soft_map
-            if radius > 0:
-                grown = self._dilated(grown, radius)
-            elif radius < 0:
-                grown = self._dilated(grown.translate(mask_formula.INVERTED), -radius).translate(mask_formula.INVERTED)
-            self._grown = (radius, grown)
-        return self._grown[1]
 
-    def _dilated(self, plane: bytes, radius: int) -> bytes:
-        area = Bounds(0, 0, self._area.width, self._area.height)
-        selection = _selection_of(plane, area)
-        selection.grow(radius, radius)
-        return bytes(selection.pixelData(area.x, area.y, area.width, area.height))
+def _dilated(plane: bytes, width: int, height: int, radius: int) -> bytes:
+    selection = _selection_of(plane, Bounds(0, 0, width, height))
+    selection.grow(radius, radius)
+    return bytes(selection.pixelData(0, 0, width, height))
 
 
 def select(document: Document, plane: bytes, area: Bounds) -> None:

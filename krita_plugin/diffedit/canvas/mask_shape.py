@@ -1,7 +1,7 @@
 """Grey images of masks: Qt's planes and a quick feather for as long as a slider is dragged.
 
 `mask_formula` makes the mask that an edit uses. The feather here has its width, its slope is not quite the same; it is
-made from half the px where that shows the same.
+made from fewer px where that shows the same.
 """
 
 from __future__ import annotations
@@ -44,10 +44,13 @@ def enlarged(image: QtGui.QImage, width: int, height: int) -> bytes:
     return plane_of(image if (image.width(), image.height()) == (width, height) else scaled(image, width, height))
 
 
-def halved(plane: bytes, width: int, height: int) -> tuple[bytes, int, int]:
-    """The plane at half its size, and that width and height."""
-    half = scaled(QtGui.QImage(plane, width, height, width, _GREY), (width + 1) // 2, (height + 1) // 2)
-    return plane_of(half), half.width(), half.height()
+def thinned(plane: bytes, width: int, height: int, step: int) -> tuple[bytes, int, int]:
+    """Every `step`th px of every `step`th row, and the width and height of that. A soft map is smooth: it was made at
+    an eighth of the model's size."""
+    if step == 1:
+        return plane, width, height
+    rows = [plane[y * width : (y + 1) * width : step] for y in range(step // 2, height, step)] or [plane[:width:step]]
+    return b"".join(rows), len(rows[0]), len(rows)
 
 
 def _averaged(image: QtGui.QImage, dx: int, dy: int) -> QtGui.QImage:

@@ -13,15 +13,24 @@ from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Adapter, EditReque
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
 from ..translation import tr
+from .texts import one_line
 
 MAX_SEED = 2**32 - 1
+MODEL_SIDE = 512  # px: a larger picture is worked on at about this size, and its mask is as coarse as that
+AUTOMATIC_GROW, AUTOMATIC_FEATHER = 6, 4  # px at that size: three quarters and half of a latent cell
+
+
+def automatic_px(px: int, side: int) -> int:
+    """What is `px` at the model's size, in a picture whose larger side is `side` px."""
+    return round(px * max(1.0, side / MODEL_SIDE))
 
 
 @dataclass(frozen=True)
 class EditInputs:
     """One state of the docker's controls.
 
-    `threshold` in (0, 1), None for the automatic one. `grow` (may be negative) and `feather` in px of the picture.
+    `threshold` in (0, 1), None for the automatic one. `grow` (may be negative) and `feather` in px of the picture,
+    None for what fits its size.
     `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
     `detail`: an edit larger than the model's pictures is drawn at the layer's own resolution. `matting`: the edge of
     its mask follows hair and fur.
@@ -32,8 +41,8 @@ class EditInputs:
     target: str = ""
     negative: str = ""
     threshold: float | None = None
-    grow: int = 6
-    feather: int = 4
+    grow: int | None = None
+    feather: int | None = None
     strength: float = 0.8
     quality: str = "normal"
     seed: int = 0
@@ -42,6 +51,18 @@ class EditInputs:
     detail: bool = False
     matting: bool = False
     adapters: tuple[Adapter, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("source", "target", "negative"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))
+
+    def grow_px(self, side: int) -> int:
+        """`grow` for a picture whose larger side is `side` px."""
+        return automatic_px(AUTOMATIC_GROW, side) if self.grow is None else self.grow
+
+    def feather_px(self, side: int) -> int:
+        """`feather` for a picture whose larger side is `side` px."""
+        return automatic_px(AUTOMATIC_FEATHER, side) if self.feather is None else self.feather
 
     def swapped(self) -> EditInputs:
         """The other direction: what should be there is there, and the other way round."""
@@ -63,25 +84,26 @@ class EditInputs:
         """What keeps these words from being worked with, as a sentence; empty when nothing does."""
         source, target = self.source.strip(), self.target.strip()
         if not source:
-            return tr("Write what there is, for example “a horse”.")
+            return tr("Write what is in the picture now, for example “a horse”.")
         if not target:
-            return tr("Write what there should be, for example “a zebra”.")
+            return tr("Write what to change it to, for example “a zebra”.")
         if source.casefold() == target.casefold():
             return tr("Both texts are the same, so there is nothing to change.")
         if max(len(source), len(target), len(self.negative)) > MAX_PROMPT_CHARACTERS:
             return tr("A text is longer than {limit} characters. Shorten it.", limit=MAX_PROMPT_CHARACTERS)
         return ""
 
-    def request(self, task: str, *, model: str = "", preview: bool = True) -> EditRequest:
-        """The request without pixels; `task` is "mask", "edit" or "describe"."""
+    def request(self, task: str, *, side: int, model: str = "", preview: bool = True) -> EditRequest:
+        """The request without pixels, for a picture whose larger side is `side` px; `task` is "mask", "edit" or
+        "describe"."""
         return EditRequest(
             source=self.source.strip(),
             target=self.target.strip(),
             negative=self.negative.strip(),
             task=task,
             threshold=self.threshold,
-            grow=self.grow,
-            feather=self.feather,
+            grow=self.grow_px(side),
+            feather=self.feather_px(side),
             strength=self.strength,
             quality=self.quality,
             seed=self.seed,
@@ -110,6 +132,6 @@ class EditInputs:
 
 
 def describe(source: str, target: str, seed: int | None = None) -> str:
-    """How an edit is named in layers and lists: "a horse → a zebra (41)"."""
+    """How an edit is named in lists: "a horse → a zebra (41)"."""
     words = f"{source.strip()} → {target.strip()}"
     return words if seed is None else f"{words} ({seed})"

@@ -98,7 +98,7 @@ class JobController(QtCore.QObject):
         session: EditSession,
         task: str,
         inputs: EditInputs,
-        capture_steps: Generator[None, None, Capture],
+        capture_steps: Generator[Any, None, Capture],
         options: JobOptions,
     ) -> None:
         """Captures and submits."""
@@ -107,12 +107,15 @@ class JobController(QtCore.QObject):
 
         def captured(capture: Capture) -> None:
             self._captures.pop(session, None)
-            mask = {"kept": capture.mask, "selection": capture.selection, "none": None}[options.mask_of]
+            selected = bytes([255]) * capture.area.pixels if capture.all_selected else capture.selection
+            mask = {"kept": capture.mask, "selection": selected, "none": None}[options.mask_of]
             if options.mask_of == "selection" and mask is None:
                 sentence = tr("Select something first: Edit Selection repaints exactly what is selected.")
                 refused(CanvasRefusal("NO_SELECTION", sentence))
                 return
-            request = inputs.request(task, model=options.model, preview=options.preview)
+            side = max(capture.area.width, capture.area.height)
+            session.side = side
+            request = inputs.request(task, side=side, model=options.model, preview=options.preview)
             if options.captions:
                 request = dataclasses.replace(request, variations=options.captions)
             payload = JobPayload(
@@ -134,7 +137,9 @@ class JobController(QtCore.QObject):
             session.activity = None
             session.notice = sentences.of_refusal(refusal.sentence)
 
-        self._captures[session] = StepRunner(capture_steps, captured, refused, self)
+        runner = StepRunner(capture_steps, captured, refused, self)
+        runner.waits.connect(session.show_waiting)
+        self._captures[session] = runner
 
     def suggest(self, session: EditSession, inputs: EditInputs, field: str, count: int) -> None:
         """Asks for up to `count` wordings of the inputs' text `field`."""

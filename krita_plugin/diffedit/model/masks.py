@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator
+from typing import Any
 
 from ..qt import QtCore
 from ..translation import tr
@@ -14,6 +15,7 @@ from .ports import Canvas, Capture, FoundMask, LayerRef, LiveMask, MaskValues
 from .session import EditSession
 from .settings import Settings, Store
 from .steps import CanvasRefusal, StepRunner
+from .texts import shortened
 
 WATCH_MS = 150  # Krita has no signal for another active layer, a moved or a painted one
 SETTLE_MS = 150  # after the last move of a slider the mask is made from all px
@@ -50,7 +52,7 @@ class MaskController(QtCore.QObject):
     def take(self, job: Job, result: JobResult) -> None:
         """Shows the mask of a search."""
         self.note(job, result)
-        self._show(job.session)
+        self.adjust(job.session)  # first from fewer px: all of a large mask take a second
 
     def note(self, job: Job, result: JobResult) -> None:
         """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
@@ -105,12 +107,12 @@ class MaskController(QtCore.QObject):
             self._say_missing(session)
             return
         self.hide(session)
-        name = tr("{source} (mask)", source=session.inputs.source.strip())
+        name = tr("{source} (mask)", source=shortened(session.inputs.source.strip(), 50))
         steps = self._canvas.keep_mask_steps(found.layer_ref, name, live.plane(_values(session, found)), found.area)
 
         def kept(_: str) -> None:
             session.notice = sentences.Notice(
-                "info", tr("The mask is on the layer. Paint on it as you like; Edit uses it as it is.")
+                "info", tr("The mask is now a selection mask. Paint on it to correct it; Edit uses it as it is.")
             )
 
         StepRunner(steps, kept, self._refused(session), self)
@@ -127,7 +129,7 @@ class MaskController(QtCore.QObject):
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
 
-    def capture_steps(self, session: EditSession, layer_ref: LayerRef, context: int) -> Generator[None, None, Capture]:
+    def capture_steps(self, session: EditSession, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]:
         """Captures for an edit. A mask that is shown and was painted on becomes the capture's mask; one that is shown
         as it was found is left to the backend, which makes it from the same values."""
         live = self._live.get(session)
@@ -251,4 +253,9 @@ class MaskController(QtCore.QObject):
 
 def _values(session: EditSession, found: FoundMask) -> MaskValues:
     threshold = session.inputs.threshold
-    return MaskValues(found.threshold if threshold is None else threshold, session.inputs.grow, session.inputs.feather)
+    return MaskValues(found.threshold if threshold is None else threshold, *_edge(session, found))
+
+
+def _edge(session: EditSession, found: FoundMask) -> tuple[int, int]:
+    side = max(found.area.width, found.area.height)
+    return session.inputs.grow_px(side), session.inputs.feather_px(side)

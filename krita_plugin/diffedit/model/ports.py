@@ -7,23 +7,34 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from diffedit_protocol.messages import Bounds
 
 MaskForm: TypeAlias = Literal["overlay", "selection", "selectionmask"]
 ResultForm: TypeAlias = Literal["layer", "group"]
+InputKind: TypeAlias = Literal["visible", "layer"]
 SAMPLES = 1 << 16  # of a soft map: the share that a threshold selects is then known to a fraction of a percent
 
 PaintedMask: TypeAlias = object  # a mask as the artist changed it: the canvas' own type
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """How a picture lies: its size in px, and a small copy to notice that it was mirrored or turned."""
+
+    width: int
+    height: int
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
 class LayerRef:
     """A layer of a document, by the ids that stay the same while the document is open, and by the names for sentences.
 
-    `position` is the layer's offset in px when this was noted, so that a result follows a layer that is moved
-    meanwhile. `mask_id`: the selection mask of the layer that was active, "" when the layer itself was.
+    `layer_id` "" is the whole picture, all visible layers. `position` is the layer's offset in px when this was noted,
+    so that a result follows a layer that is moved meanwhile. `host_id`: the layer that was active, which masks are
+    added to. `mask_id`: the artist's selection mask that an edit uses, "" for none. `geometry`: as it was noted.
     """
 
     document_id: str
@@ -31,7 +42,14 @@ class LayerRef:
     document_name: str
     layer_name: str
     position: tuple[int, int]
+    host_id: str = ""
     mask_id: str = ""
+    geometry: Geometry | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all visible layers are meant."""
+        return not self.layer_id
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class Capture:
 
     `area` is where they lie in the image. `selection` and `mask` are planes of `area`, 0..255, or None: no selection
     (or one of everything), no selection mask on the layer. `mask_name` is that mask's name. `fingerprint` is the
-    layer's, to notice later that it was painted on.
+    layer's, to notice later that it was painted on. `all_selected`: there is a selection, and all of `area` is in it.
     """
 
     layer_ref: LayerRef
@@ -60,6 +78,7 @@ class Capture:
     mask: bytes | None
     mask_name: str
     fingerprint: Fingerprint
+    all_selected: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class Addition:
     """A layer to add, with the selection mask that goes under it.
 
     `pixels` are those of `area`: 8-bit sRGB, RGBA with straight alpha. `mask` is a plane of `mask_area`, 0..255.
+    `source_alpha`: what was sent had this alpha in `area`; None where it was opaque.
     """
 
     name: str
@@ -74,6 +94,7 @@ class Addition:
     pixels: bytes
     mask: bytes
     mask_area: Bounds
+    source_alpha: bytes | None = None
 
     def moved(self, dx: int, dy: int) -> Addition:
         return replace(self, area=self.area.moved(dx, dy), mask_area=self.mask_area.moved(dx, dy))
@@ -142,20 +163,26 @@ class Canvas(Protocol):
     steps, see `StepRunner`. Everything raises a CanvasRefusal for what cannot be done."""
 
     def active_document(self) -> str: ...
+    def document_side(self, document_id: str) -> int: ...
+    def mask_in_use(self) -> str: ...
+    def leave_mask(self) -> None: ...
+    def show_active_mask(self) -> None: ...
+    def colour_note(self, document_id: str) -> str: ...
     def document_name(self, document_id: str) -> str: ...
     def open_documents(self) -> list[str]: ...
-    def active_layer(self) -> LayerRef: ...
-    def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[None, None, Capture]: ...
-    def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[None, None, bytes]: ...
+    def active_layer(self, kind: InputKind) -> LayerRef: ...
+    def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]: ...
+    def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[Any, None, bytes]: ...
     def live_mask(self, found: FoundMask, form: MaskForm, leave: Callable[[], None]) -> LiveMask: ...
     def select(self, layer_ref: LayerRef, plane: bytes, area: Bounds) -> None: ...
     def keep_mask_steps(
         self, layer_ref: LayerRef, name: str, plane: bytes, area: Bounds
-    ) -> Generator[None, None, str]: ...
-    def apply_steps(self, layer_ref: LayerRef, addition: Addition, form: ResultForm) -> Generator[None, None, str]: ...
+    ) -> Generator[Any, None, str]: ...
+    def apply_steps(self, layer_ref: LayerRef, addition: Addition, form: ResultForm) -> Generator[Any, None, str]: ...
     def exchange_steps(
         self, layer_ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition
-    ) -> Generator[None, None, None]: ...
+    ) -> Generator[Any, None, None]: ...
+    def has_layer(self, layer_ref: LayerRef, layer_id: str) -> bool: ...
     def remove_layer(self, layer_ref: LayerRef, layer_id: str, name: str) -> None: ...
     def read_history(self, document_id: str) -> bytes: ...
     def write_history(self, document_id: str, history: bytes) -> None: ...

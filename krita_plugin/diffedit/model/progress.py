@@ -41,7 +41,7 @@ class Activity:
 
     `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "waiting" (in the queue), "working",
     "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told. `own_mask`: the artist's mask
-    is used, nothing is searched.
+    is used, nothing is searched. `waits`: for a tool that is in use.
     """
 
     task: str
@@ -54,6 +54,7 @@ class Activity:
     seconds_left: float | None = None
     fraction: float | None = None
     own_mask: bool = False
+    waits: bool = False
 
     @property
     def title(self) -> str:
@@ -70,11 +71,13 @@ class Activity:
         return " · ".join(part for part in parts if part)
 
     def _detail(self) -> str:
+        if self.waits:
+            return tr("waiting: finish or cancel the active tool")
         if self.phase == "waiting":
-            return tr("{count} before it", count=self.ahead) if self.ahead else tr("about to begin")
+            return tr("{count} jobs ahead", count=self.ahead) if self.ahead else tr("starting")
         if self.phase == "working":
             if not self.stage:
-                return tr("about to begin")
+                return tr("starting")
             name = tr("writing") if self.task == "suggest" and self.stage == "encoding" else stage_name(self.stage)
             return f"{name} {self.step}/{self.total}" if self.total > 1 else name
         return {
@@ -89,12 +92,12 @@ class Activity:
 def stage_name(stage: str) -> str:
     names = {
         "loading": tr("loading the model"),
-        "encoding": tr("looking at the picture"),
-        "finding": tr("finding the place"),
+        "encoding": tr("reading the picture"),
+        "finding": tr("finding the mask"),
         "edges": tr("tracing the edges"),
         "inverting": tr("inverting"),
         "editing": tr("painting"),
-        "decoding": tr("developing"),
+        "decoding": tr("finishing the pixels"),
     }
     return names.get(stage, stage)
 

@@ -9,6 +9,7 @@ from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
 from .inputs import EditInputs
 from .settings import Store
+from .texts import one_line
 
 MOST_PROMPTS = 50
 MOST_SUGGESTIONS = 6  # asked for; equal ones are shown once
@@ -62,7 +63,7 @@ def save_preset(store: Store, name: str, inputs: EditInputs) -> None:
     values = inputs.as_map()
     if not inputs.seed_locked:
         del values["seed"]
-    store.put(PRESETS, {**store.get(PRESETS, {}), name: values})
+    store.put(PRESETS, {**store.get(PRESETS, {}), one_line(name): values})
 
 
 def delete_preset(store: Store, name: str) -> None:

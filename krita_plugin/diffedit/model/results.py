@@ -42,6 +42,7 @@ class ResultController(QtCore.QObject):
         self._canvas = canvas
         self._store = store
         self._last: dict[EditSession, Job] = {}
+        self._runners: dict[EditSession, StepRunner] = {}
         self.kept: tuple[Record, ...] = ()
 
     def take(self, job: Job, result: JobResult) -> None:
@@ -79,12 +80,17 @@ class ResultController(QtCore.QObject):
         now = session.variations[shown]
 
         def exchanged(_: None) -> None:
-            session.replace_variation(shown, state="waiting", layer_id="")
-            session.replace_variation(index, state="shown", layer_id=now.layer_id)
+            session.replace_variation(shown, state="waiting", layer_id="", undone=None)
+            session.replace_variation(index, state="shown", layer_id=now.layer_id, undone=None)
 
-        def gone(_: CanvasRefusal) -> None:  # an undo took the layer away: then this one is shown in a new layer
-            session.replace_variation(shown, state="waiting", layer_id="")
+        def gone(refusal: CanvasRefusal) -> None:  # then this one is shown in a new layer
+            if refusal.code == "PAINTED":
+                session.replace_variation(shown, state="added")
+            else:
+                session.replace_variation(shown, state="waiting", layer_id="", undone=None)
             self.show(session, index)
+            if refusal.code == "PAINTED":
+                session.notice = sentences.Notice("info", refusal.sentence)
 
         steps = self._canvas.exchange_steps(now.layer_ref, now.layer_id, now.area, _addition(wanted))
         self._run(session, steps, exchanged, gone)
@@ -101,9 +107,32 @@ class ResultController(QtCore.QObject):
         elif chosen.state == "waiting" and _index_of(session, "shown") < 0:
 
             def added(layer_id: str) -> None:
-                session.replace_variation(index, state="added", layer_id=layer_id)
+                session.replace_variation(index, state="added", layer_id=layer_id, undone=None)
 
             self._run(session, self._apply(chosen.layer_ref, chosen), added)
+
+    def look(self, session: EditSession) -> None:
+        """Notices results whose layers an undo took away, or a redo brought back: called some times a second."""
+        if session.activity is not None:
+            return
+        for index, variation in enumerate(session.variations):
+            if not variation.layer_id:
+                continue
+            there = self._canvas.has_layer(variation.layer_ref, variation.layer_id)
+            if not there and variation.state != "waiting":
+                session.replace_variation(index, state="waiting", undone=variation.state)
+            elif there and variation.undone is not None:
+                session.replace_variation(index, state=variation.undone, undone=None)
+
+    def cancel(self, session: EditSession) -> bool:
+        """Ends the adding of a result, which stays among the results and in the history. False when none is added."""
+        runner = self._runners.pop(session, None)
+        if runner is None:
+            return False
+        runner.stop()
+        session.activity = None
+        session.notice = sentences.Notice("info", tr("The result was not added. It is kept in History."))
+        return True
 
     def discard(self, session: EditSession) -> None:
         """Drops every variation that was not accepted; one that is shown leaves the document."""
@@ -130,7 +159,7 @@ class ResultController(QtCore.QObject):
         if record is None or record.kept is None or session.activity is not None:
             return
         try:
-            layer_ref = self._canvas.active_layer()
+            layer_ref = self._canvas.active_layer(self._store.settings.input)
         except CanvasRefusal as refusal:
             session.notice = sentences.of_refusal(refusal.sentence)
             return
@@ -153,35 +182,39 @@ class ResultController(QtCore.QObject):
         """The session ends: the pixels that its last edit sent go."""
         self._last.pop(session, None)
 
-    def _apply(self, layer_ref: LayerRef, variation: Variation) -> Generator[None, None, str]:
+    def _apply(self, layer_ref: LayerRef, variation: Variation) -> Generator[Any, None, str]:
         return self._canvas.apply_steps(layer_ref, _addition(variation), self._store.settings.result_form)
 
     def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
-        return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id)
+        return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id, undone=None)
 
     def _run(
         self,
         session: EditSession,
-        steps: Generator[None, None, Any],
+        steps: Generator[Any, None, Any],
         done: Callable[[Any], None],
         gone: Callable[[CanvasRefusal], None] | None = None,
     ) -> None:
         """Runs canvas steps with the session marked as busy. A refusal keeps the result; `gone` is called instead when
-        it is the shown layer that is not there any more."""
+        it is the shown layer that is not there any more, or was painted on."""
 
         def finished(value: Any) -> None:
+            self._runners.pop(session, None)
             session.activity = None
             done(value)
 
         def refused(refusal: CanvasRefusal) -> None:
+            self._runners.pop(session, None)
             session.activity = None
-            if gone is not None and refusal.code == "LAYER_GONE":
+            if gone is not None and refusal.code in ("LAYER_GONE", "PAINTED"):
                 gone(refusal)
             else:
                 self._keep(session, refusal)
 
         session.activity = Activity("edit", "adding")
-        StepRunner(steps, finished, refused, self)
+        runner = StepRunner(steps, finished, refused, self)
+        runner.waits.connect(session.show_waiting)
+        self._runners[session] = runner
 
     def _keep(self, session: EditSession, refusal: CanvasRefusal) -> None:
         notice = sentences.of_refusal(refusal.sentence)
@@ -203,14 +236,19 @@ def _variations_of(job: Job, capture: Capture, surroundings: Surroundings, resul
     bounds = result.manifest.bounds
     area = bounds_in_image(capture.area, bounds)
     mask = crop(result.mask, capture.area.width, bounds)
+    alpha = None if capture.channels == 3 else crop(capture.pixels[3::4], capture.area.width, bounds)
     return tuple(
-        Variation(capture.layer_ref, area, pixels, mask, job.inputs, edit.seed, surroundings.with_edit(pixels, area))
+        Variation(
+            capture.layer_ref, area, pixels, mask, job.inputs, edit.seed, surroundings.with_edit(pixels, area), alpha
+        )
         for edit, pixels in zip(result.manifest.edits, result.edits, strict=True)
     )
 
 
 def _addition(variation: Variation) -> Addition:
-    return Addition(variation.name, variation.area, variation.pixels, variation.mask, variation.area)
+    return Addition(
+        variation.name, variation.area, variation.pixels, variation.mask, variation.area, variation.source_alpha
+    )
 
 
 def _index_of(session: EditSession, state: VariationState) -> int:

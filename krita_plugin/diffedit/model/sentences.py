@@ -9,6 +9,7 @@ from diffedit_protocol.errors import DiffEditError
 
 from ..translation import tr
 from .payload import LinkState
+from .texts import shortened
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,12 @@ def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target:
             sentence = tr(
                 "No region differs clearly between '{source}' and '{target}'. "
                 "Lower the threshold, or select the place yourself.",
-                source=source,
-                target=target,
+                source=shortened(source),
+                target=shortened(target),
             )
             return Notice("info", sentence, detail)
         case "BUSY":
-            return Notice(
-                "error", tr("The backend has too much to do at the moment. Try again soon."), detail, ("retry",)
-            )
+            return Notice("error", tr("The backend is too busy at the moment. Try again soon."), detail, ("retry",))
         case "LINK" | "AUTH" | "VERSION":
             state = LinkState("refused" if error.code != "LINK" else "down", link.host, link.local, None, error)
             return of_link_error(state, error)
@@ -74,16 +73,16 @@ def of_link_error(state: LinkState, error: DiffEditError) -> Notice:
         return Notice("error", error.sentence, error.detail, ("settings",))
     if state.kind == "lost":
         if state.local:
-            sentence = tr("The link to the backend was lost. It is tried again; nothing of your work is lost.")
+            sentence = tr("The connection to the backend was lost. Trying again; none of your work is lost.")
             return Notice("error", sentence, detail, ("start", "settings"))
         sentence = tr(
-            "The link to {host} was lost. The job goes on there; its result will be fetched.", host=state.host
+            "The connection to {host} was lost. The job goes on there, and its result will be fetched.", host=state.host
         )
         return Notice("error", sentence, detail, ("settings",))
     if state.local:
         sentence = tr("No backend is running. Start it here, or paste a connection line in Settings.")
         return Notice("error", sentence, detail, ("start", "settings"))
-    return Notice("error", tr("{host} does not answer. It is tried again.", host=state.host), detail, ("settings",))
+    return Notice("error", tr("{host} does not answer. Trying again.", host=state.host), detail, ("settings",))
 
 
 def of_no_backend() -> Notice:
@@ -159,7 +158,7 @@ def of_left_out(names: Sequence[str]) -> Notice | None:
     if not names:
         return None
     what = ", ".join(said[name] for name in names)
-    return Notice("info", tr("Made without what this backend cannot do: {what}.", what=what))
+    return Notice("info", tr("This backend does not support {what}. The edit was made without it.", what=what))
 
 
 def status_line(state: LinkState, chosen_model: str = "") -> str:
@@ -173,5 +172,5 @@ def status_line(state: LinkState, chosen_model: str = "") -> str:
     if state.kind == "connecting":
         return tr("Connecting to {where} …", where=where)
     if state.kind == "refused":
-        return tr("Not let in at {where}", where=where)
-    return tr("No backend on this machine") if state.local else tr("{where} is away", where=where)
+        return tr("Refused by {where}", where=where)
+    return tr("No backend on this machine") if state.local else tr("{where} does not answer", where=where)

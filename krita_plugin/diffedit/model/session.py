@@ -35,6 +35,8 @@ class EditSession(QtCore.QObject):
         self._selected = -1
         self._history: tuple[Record, ...] = ()
         self._suggestions: Suggestions | None = None
+        self._side = 0
+        self._mask_in_use = ""
 
     @property
     def inputs(self) -> EditInputs:
@@ -59,6 +61,11 @@ class EditSession(QtCore.QObject):
             self._set("preview", None)
         self._set("activity", activity)
 
+    def show_waiting(self, waits: bool) -> None:
+        """What is being done waits for a tool that is in use, or goes on."""
+        if self._activity is not None:
+            self.activity = dataclasses.replace(self._activity, waits=waits)
+
     @property
     def preview(self) -> QtGui.QImage | None:
         """What the picture is becoming, while a job runs."""
@@ -76,6 +83,26 @@ class EditSession(QtCore.QObject):
     @notice.setter
     def notice(self, notice: Notice | None) -> None:
         self._set("notice", notice)
+
+    @property
+    def side(self) -> int:
+        """px: the larger side of what was captured last, else of the picture; 0 without one."""
+        return self._side
+
+    @side.setter
+    def side(self, side: int) -> None:
+        if side != self._side:
+            self._side = side
+            self.changed.emit("inputs")  # automatic values are others now
+
+    @property
+    def mask_in_use(self) -> str:
+        """The name of the artist's selection mask that the next edit uses; "" for none."""
+        return self._mask_in_use
+
+    @mask_in_use.setter
+    def mask_in_use(self, name: str) -> None:
+        self._set("mask_in_use", name)
 
     @property
     def suggestions(self) -> Suggestions | None:

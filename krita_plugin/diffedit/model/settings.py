@@ -12,18 +12,21 @@ from typing import Any, Literal, get_args
 
 from diffedit_protocol.private_files import data_folder, read_private, write_private
 
-from .ports import MaskForm, ResultForm
+from .ports import InputKind, MaskForm, ResultForm
 
 SETTINGS_FILE = "plugin.json"
 REMOTE_FILE = "remote.json"  # the pasted connection: a secret, so a private file of its own
 BackendPlace = Literal["local", "remote"]
-MASK_FORMS, RESULT_FORMS, BACKENDS = (get_args(kind) for kind in (MaskForm, ResultForm, BackendPlace))
+MASK_FORMS, RESULT_FORMS, BACKENDS, INPUTS = (
+    get_args(kind) for kind in (MaskForm, ResultForm, BackendPlace, InputKind)
+)
 
 
 @dataclass(frozen=True)
 class Settings:
     """`backend`: where edits run. `program`: path of `diffedit`, empty to look for it. `mask_form`: how a found mask is
-    shown. `result_form`: a layer with a selection mask, or a group with a transparency mask. `add_single`: a single
+    shown. `input`: what an edit works on, all visible layers or the active one.
+    `result_form`: a layer with a selection mask, or a group with a transparency mask. `add_single`: a single
     result becomes a layer at once. `context`: px around a selection that the model sees too. `model`: empty for the
     backend's own choice. `language`: empty for Krita's. `unfolded`: which parts of the docker stand open.
     `backend_folder`: where the plugin installs the backend, empty for the data folder. `index_url`, `torch_index_url`:
@@ -36,6 +39,7 @@ class Settings:
     model: str = ""
     mask_form: MaskForm = "overlay"
     result_form: ResultForm = "layer"
+    input: InputKind = "visible"
     add_single: bool = True
     context: int = 64
     show_preview: bool = True
@@ -47,7 +51,8 @@ class Settings:
     unfolded: tuple[str, ...] = ("results",)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("backend", BACKENDS), ("mask_form", MASK_FORMS), ("result_form", RESULT_FORMS)):
+        allowed_values = {"backend": BACKENDS, "mask_form": MASK_FORMS, "result_form": RESULT_FORMS, "input": INPUTS}
+        for name, allowed in allowed_values.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if not 0 <= self.context <= 1024:

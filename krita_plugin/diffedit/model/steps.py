@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeAlias
 
-from ..qt import QtCore
+from ..qt import QtCore, Signal
 
 
 class CanvasRefusal(Exception):
@@ -23,16 +24,24 @@ class CanvasRefusal(Exception):
         self.sentence = sentence
 
 
+BUSY = "busy"  # what a step yields that could do nothing: the document is being painted on, or computes
+SAY_BUSY_SECONDS = 1.0
+Steps: TypeAlias = Generator[Any, None, Any]
+
+
 class StepRunner(QtCore.QObject):
     """Runs `steps` to their end and hands `done` what they return, or `refused` the CanvasRefusal that they raised.
 
     No event loop is nested: Krita holds back its own signals while one is. `stop()` ends it early; nothing is called
-    then.
+    then. `waits(whether)`: the document has been busy for a second, with a tool that is in use for example; and when it
+    goes on.
     """
+
+    waits = Signal(bool)
 
     def __init__(
         self,
-        steps: Generator[None, None, Any],
+        steps: Steps,
         done: Callable[[Any], None],
         refused: Callable[[CanvasRefusal], None],
         parent: QtCore.QObject | None = None,
@@ -41,6 +50,8 @@ class StepRunner(QtCore.QObject):
         self._steps = steps
         self._done = done
         self._refused = refused
+        self._busy_since: float | None = None
+        self._said_busy = False
         self._timer = QtCore.QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._step)
@@ -48,7 +59,7 @@ class StepRunner(QtCore.QObject):
 
     def _step(self) -> None:
         try:
-            next(self._steps)
+            self._note(next(self._steps) == BUSY)
         except StopIteration as end:
             self._end()
             self._done(end.value)
@@ -58,6 +69,17 @@ class StepRunner(QtCore.QObject):
         except BaseException:
             self._end()  # else the same error would come with every turn; Krita's own hook shows it
             raise
+
+    def _note(self, busy: bool) -> None:
+        if not busy:
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = time.monotonic()
+        waits = self._busy_since is not None and time.monotonic() - self._busy_since > SAY_BUSY_SECONDS
+        if waits != self._said_busy:
+            self._said_busy = waits
+            self._timer.setInterval(20 if waits else 0)
+            self.waits.emit(waits)
 
     def stop(self) -> None:
         self._end()

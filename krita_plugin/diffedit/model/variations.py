@@ -8,8 +8,9 @@ from typing import Literal
 from diffedit_protocol.messages import Bounds
 
 from ..qt import QtGui
-from .inputs import EditInputs, describe
+from .inputs import EditInputs
 from .ports import LayerRef
+from .texts import layer_name
 
 VariationState = Literal["waiting", "shown", "added"]
 
@@ -18,7 +19,10 @@ VariationState = Literal["waiting", "shown", "added"]
 class Variation:
     """One result: `pixels` are RGBA, 8-bit sRGB, straight alpha, of `area` of the image; `mask` is a plane of `area`.
 
+    `source_alpha`: what was sent had this alpha there, None where it was opaque.
+
     `state`: "waiting", "shown" (in the document, not accepted) or "added". `layer_id`: of the layer that shows it.
+    `undone`: its layer was taken away, by an undo for example; the state that comes back with it.
     """
 
     layer_ref: LayerRef
@@ -28,13 +32,15 @@ class Variation:
     inputs: EditInputs
     seed: int
     thumbnail: QtGui.QImage
+    source_alpha: bytes | None = None
     state: VariationState = "waiting"
     layer_id: str = ""
+    undone: VariationState | None = None
 
     @property
     def name(self) -> str:
         """What its layer is called."""
-        return describe(self.inputs.source, self.inputs.target, self.seed)
+        return layer_name(self.inputs.source, self.inputs.target, self.seed)
 
 
 def bounds_in_image(area: Bounds, bounds: Bounds) -> Bounds:

@@ -91,13 +91,18 @@ class Stage:
         return document
 
     def settle(self, document=None):
-        """`yield from stage.settle()`: strokes, projection and queued signals are done."""
+        """`yield from stage.settle()`: strokes and queued signals are done. It refreshes nothing: what is seen after it
+        is what an artist sees."""
         document = document or self.document
         document.waitForDone()
         yield 0
-        document.refreshProjection()
         document.waitForDone()
         yield 0.02
+
+    def refresh(self, document=None):
+        """`yield from stage.refresh()` after a test's own setPixelData, which Krita does not draw by itself."""
+        (document or self.document).refreshProjection()
+        yield from self.settle(document)
 
     def undo(self, times=1, action="edit_undo"):
         """`yield from stage.undo(2)`. Krita drops an undo silently while the image is busy, so wait around each."""

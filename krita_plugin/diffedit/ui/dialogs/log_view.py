@@ -18,7 +18,7 @@ class LogView(QtWidgets.QPlainTextEdit):
         self.setLineWrapMode(QtWidgets.QPlainTextEdit.LineWrapMode.NoWrap)
         self.setMaximumBlockCount(backend.lines.maxlen)
         self.setFont(QtGui.QFontDatabase.systemFont(QtGui.QFontDatabase.SystemFont.FixedFont))
-        self.setPlaceholderText(tr("What the backend says will stand here."))
+        self.setPlaceholderText(tr("The backend's messages appear here."))
         self.setMinimumHeight(ROWS * self.fontMetrics().lineSpacing())
         self.setPlainText("\n".join(backend.lines))
         backend.logged.connect(self.appendPlainText)

@@ -69,7 +69,7 @@ class SettingsDialog(QtWidgets.QDialog):
         settings = self._app.settings
         self.program = QtWidgets.QLineEdit(settings.program)
         found = self._app.setup.program() if not settings.program else ""
-        self.program.setPlaceholderText(found or tr("not found: say where 'diffedit' is"))
+        self.program.setPlaceholderText(found or tr("not found: choose where 'diffedit' is"))
         self.program.setToolTip(tr("The program 'diffedit'; empty to use the one that is found"))
         self.program.editingFinished.connect(lambda: self._change(program=self.program.text().strip()))
         choose = QtWidgets.QPushButton(tr("Choose…"))
@@ -199,7 +199,7 @@ class SettingsDialog(QtWidgets.QDialog):
         self.stop.setEnabled(backend.started_here)
 
     def _test_connection(self) -> None:
-        self.result.setText(tr("Asking …"))
+        self.result.setText(tr("Testing …"))
         self._app.test_connection(lambda sentence, good: self.result.setText(("✓ " if good else "✗ ") + sentence))
 
     # -- editing ----------------------------------------------------------------------------------------------------
@@ -226,12 +226,12 @@ class SettingsDialog(QtWidgets.QDialog):
             ),
         )
         form.addRow(self._check("add_single", tr("Add a single result at once, without asking")))
-        form.addRow(self._check("show_preview", tr("Show what the picture is becoming while it is edited")))
+        form.addRow(self._check("show_preview", tr("Show a preview while editing")))
         context = QtWidgets.QSpinBox()
         context.setRange(0, MOST_CONTEXT)
         context.setSuffix(" px")
         context.setValue(self._app.settings.context)
-        context.setToolTip(tr("How much around a selection the model sees, to fit in with it"))
+        context.setToolTip(tr("How much of the picture around a selection is sent, so that the result fits in"))
         context.valueChanged.connect(lambda value: self._change(context=value))
         form.addRow(tr("Context around a selection"), context)
         languages = {"": tr("as in Krita"), **LANGUAGES}

@@ -30,7 +30,7 @@ class AdapterRow(QtWidgets.QWidget):
         super().__init__()
         self.name = ElidedLabel()
         self.name.set_text(adapter.name)
-        self.remove = tool_button("cross", tr("Take '{name}' off the list", name=adapter.name), self.removed.emit)
+        self.remove = tool_button("cross", tr("Remove '{name}' from the list", name=adapter.name), self.removed.emit)
         tip = tr("How much of it is added: 1 as it was made, 0 nothing, below 0 its opposite")
         self.weight = SliderRow(tr("Weight"), *SLIDER, 0.05, tip, 2, typed=TYPED)
         for control in (self.weight.slider, self.weight.box):
@@ -94,8 +94,8 @@ class AdaptersPart(QtWidgets.QWidget):
         self.choice.setAccessibleName(tr("Add by name"))
         self.choice.activated.connect(lambda index: self._add(self.choice.itemData(index, NAME)))
         self.choice.lineEdit().returnPressed.connect(self._add_typed)
-        self.folder = tool_button("folder", tr("Open the folder that they lie in"), self._open_folder)
-        self.again = tool_button("again", tr("Look again what the backend has"), app.look_again)
+        self.folder = tool_button("folder", tr("Open the adapters folder"), self._open_folder)
+        self.again = tool_button("again", tr("Refresh the list"), app.look_again)
         self._list = QtWidgets.QVBoxLayout()
         self._list.setContentsMargins(0, 0, 0, 0)
         self._list.setSpacing(SPACING)
@@ -140,17 +140,17 @@ class AdaptersPart(QtWidgets.QWidget):
             return ""
         known = self._offered.get(adapter.name)
         if known is None:
-            return tr("Not at this backend: put its file there, or take it off the list.")
+            return tr("This backend does not have it: put its file there, or remove it from the list.")
         if not known.fits(self._model):
             return _trouble(known)
         texts = f"{inputs.source} {inputs.target}".casefold()
         if known.word and known.word.casefold() not in texts and known.name.casefold() not in texts:
-            return tr("Write {word} in a text: only then it counts.", word=known.word)
+            return tr("Write {word} in a text, or it has no effect.", word=known.word)
         return ""
 
     def _hint(self) -> str:
         if self._link.info is None:
-            return tr("What there is to choose from is known when a backend is there.")
+            return tr("The list is known once a backend is connected.")
         if self._offered or self.rows:
             return ""
         if self._link.local:

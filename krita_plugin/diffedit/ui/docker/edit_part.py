@@ -31,6 +31,15 @@ class EditPart(QtWidgets.QWidget):
                 "fine": (tr("Fine"), tr("Slower, the most careful")),
             }
         )
+        self.input = Choice(
+            {
+                "visible": (
+                    tr("All visible"),
+                    tr("Edit the picture as you see it; the result is added above all layers"),
+                ),
+                "layer": (tr("This layer"), tr("Edit the active layer only; the result is added above it")),
+            }
+        )
         self.switches = {DETAIL: QtWidgets.QCheckBox(tr("Full detail")), MATTING: QtWidgets.QCheckBox(tr("Fine edges"))}
         self.seed = QtWidgets.QDoubleSpinBox()  # a QSpinBox ends at 2³¹
         self.seed.setDecimals(0)
@@ -45,7 +54,7 @@ class EditPart(QtWidgets.QWidget):
         self.negative = PromptField(
             tr("Avoid"),
             tr("blurry, text"),
-            tr("What the edit should keep away from"),
+            tr("What the result should not show"),
             lambda: prompts.earlier(app.store, "negative"),
         )
         self.presets = QtWidgets.QComboBox()
@@ -64,6 +73,7 @@ class EditPart(QtWidgets.QWidget):
 
         self.strength.changed.connect(lambda value: change(strength=round(value, 2)))
         self.quality.changed.connect(lambda key: change(quality=key))
+        self.input.changed.connect(lambda key: app.store.change(input=key))
         for name, switch in self.switches.items():
             switch.clicked.connect(lambda on, name=name: change(**{name: bool(on)}))
         self.seed.valueChanged.connect(lambda value: change(seed=int(value)))
@@ -74,6 +84,7 @@ class EditPart(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(SPACING, 0, 0, SPACING)
         layout.setSpacing(4)
+        layout.addLayout(row(self._label(tr("Input")), self.input, 1))
         layout.addWidget(self.strength)
         layout.addLayout(row(self._label(tr("Quality")), self.quality, 1))
         layout.addLayout(row(*self.switches.values(), None))
@@ -94,6 +105,7 @@ class EditPart(QtWidgets.QWidget):
         inputs = session.inputs
         self.strength.set_value(inputs.strength)
         self.quality.set_value(inputs.quality)
+        self.input.set_value(self._app.settings.input)
         self._show_switches(session)
         blocked = self.seed.blockSignals(True)
         self.seed.setValue(inputs.seed)

@@ -29,7 +29,7 @@ class HistoryPart(QtWidgets.QWidget):
         self.list.setTabKeyNavigation(False)
         self.list.currentRowChanged.connect(lambda _: self._enable())
         self.list.itemActivated.connect(lambda _: self._use())
-        self.empty = quiet(QtWidgets.QLabel(tr("The edits of this picture will stand here; they are saved with it.")))
+        self.empty = quiet(QtWidgets.QLabel(tr("The edits of this picture are listed here and saved with it.")))
         self.empty.setWordWrap(True)
         self.use = QtWidgets.QPushButton(tr("Use again"))
         self.use.setToolTip(tr("Set words, sliders and seed as they were (double click)"))

@@ -25,7 +25,7 @@ class MaskPart(QtWidgets.QWidget):
             tr("How clearly a place must differ to be repainted; lower takes more"),
             2,
         )
-        self.automatic = tool_button("again", tr("Automatic threshold"), lambda: self._change(threshold=None))
+        self.automatic = tool_button("again", tr("Automatic threshold, grow and feather"), self._reset)
         self.threshold.add(self.automatic)
         self.grow = SliderRow(tr("Grow"), -64, 128, 1, tr("Makes the mask larger, or smaller below 0"), suffix=" px")
         self.feather = SliderRow(tr("Feather"), 0, 128, 1, tr("Softens the edge of the mask"), suffix=" px")
@@ -61,9 +61,10 @@ class MaskPart(QtWidgets.QWidget):
     def refresh(self, session: EditSession) -> None:
         threshold = session.threshold
         self.threshold.set_value(AUTOMATIC if threshold is None else threshold)
-        self.automatic.setEnabled(session.inputs.threshold is not None)
-        self.grow.set_value(session.inputs.grow)
-        self.feather.set_value(session.inputs.feather)
+        own = (session.inputs.threshold, session.inputs.grow, session.inputs.feather)
+        self.automatic.setEnabled(own != (None, None, None))
+        self.grow.set_value(session.inputs.grow_px(session.side))
+        self.feather.set_value(session.inputs.feather_px(session.side))
         self.form.set_value(self._app.settings.mask_form)
         self.keep.setEnabled(session.found is not None and session.activity is None)
         self.hide_button.setEnabled(session.mask_shown)
@@ -80,6 +81,9 @@ class MaskPart(QtWidgets.QWidget):
             return tr("nearly everything")
         percent = max(1, round(100 * share))
         return tr("{percent} % found", percent=percent)
+
+    def _reset(self) -> None:
+        self._change(threshold=None, grow=None, feather=None)
 
     def _change(self, **values: object) -> None:
         session = self._app.session

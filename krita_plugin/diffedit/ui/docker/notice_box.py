@@ -27,7 +27,7 @@ class NoticeBox(QtWidgets.QWidget):
             "retry": tr("Try again"),
             "settings": tr("Settings"),
             "log": tr("Show log"),
-            "look": tr("Look again"),
+            "look": tr("Refresh"),
         }
         ways = {
             "install": tr("Install it here…"),

@@ -20,7 +20,7 @@ from .notice_box import NoticeBox
 from .pieces import SPACING, Fold, tab_before, tool_button
 from .prompt import PromptField
 from .results_part import ResultsPart
-from .run_row import RunRow
+from .run_row import MaskInUse, RunRow
 from .status_line import StatusLine
 from .word_choice import WordChoice
 
@@ -32,6 +32,10 @@ EDIT_ASPECTS = ("inputs",)
 RESULT_ASPECTS = ("variations", "activity")
 ADAPTER_ASPECTS = ("inputs",)
 HISTORY_ASPECTS = ("history",)
+ASPECTS = (
+    *("inputs", "activity", "preview", "notice", "suggestions"),
+    *("mask_in_use", "found", "variations", "history"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class EditPanel(QtWidgets.QScrollArea):
         for button in (self.suggest_source, self.suggest_target):
             button.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.source = PromptField(
-            tr("There is"),
+            tr("Now"),
             tr("a horse"),
             tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
             lambda: prompts.earlier(app.store, "source"),
@@ -70,15 +74,17 @@ class EditPanel(QtWidgets.QScrollArea):
             self.suggest_source,
         )
         self.target = PromptField(
-            tr("There should be"),
+            tr("Change to"),
             tr("a zebra"),
-            tr("What should be in its place. Enter: Edit, Shift+Enter: Find mask"),
+            tr("What to change it to. Enter: Edit, Shift+Enter: Find mask"),
             lambda: prompts.earlier(app.store, "target"),
             swap,
             self.suggest_target,
         )
         self.words = {"source": WordChoice(), "target": WordChoice()}
         self.run = RunRow()
+        self.mask_in_use = MaskInUse()
+        self.mask_in_use.left.connect(app.leave_mask)
         self.notice = NoticeBox()
         self.mask, self.edit = MaskPart(app), EditPart(app)
         self.adapters = AdaptersPart(app)
@@ -106,7 +112,17 @@ class EditPanel(QtWidgets.QScrollArea):
         self._session.changed.disconnect(self._refresh)
         self._session = session
         session.changed.connect(self._refresh)
-        for aspect in ("inputs", "activity", "preview", "notice", "suggestions", "found", "variations", "history"):
+        for aspect in (
+            "inputs",
+            "activity",
+            "preview",
+            "notice",
+            "suggestions",
+            "mask_in_use",
+            "found",
+            "variations",
+            "history",
+        ):
             self._refresh(aspect)
 
     def _arrange(self) -> None:
@@ -120,6 +136,7 @@ class EditPanel(QtWidgets.QScrollArea):
             self.words["source"],
             self.target,
             self.words["target"],
+            self.mask_in_use,
             self.run,
             self.notice,
         ):
@@ -186,7 +203,9 @@ class EditPanel(QtWidgets.QScrollArea):
         self.edit.show_offer(info)
         self.parts["edit"].fold.note.set_text(self.edit.note(app.session))
         self.adapters.show_offer(app.link.state, app.settings.model)
-        self.status.show_state(app.link.state, app.settings.model, app.backend.started_here)
+        starting = app.backend.state == "starting"
+        self.status.show_state(app.link.state, app.settings.model, app.backend.started_here, starting)
+        self.run.show_starting(starting and info is None)
 
     def _refresh(self, aspect: str) -> None:
         session = self._session
@@ -203,6 +222,8 @@ class EditPanel(QtWidgets.QScrollArea):
             for name, choice in self.words.items():
                 offered = session.suggestions
                 choice.show_suggestions(offered if offered is not None and offered.field == name else None)
+        elif aspect == "mask_in_use":
+            self.mask_in_use.show_name(session.mask_in_use)
         elif aspect == "notice":
             self.notice.show_notice(session.notice)
         for part in self.parts.values():

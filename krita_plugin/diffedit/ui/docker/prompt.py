@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...model.texts import one_line
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
 from .pieces import quiet, row, tool_button
@@ -48,7 +49,7 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
 
     def insertFromMimeData(self, source: QtCore.QMimeData) -> None:
         """Pasted text becomes one line: a prompt has no paragraphs."""
-        self.textCursor().insertText(" ".join(source.text().split()))
+        self.textCursor().insertText(one_line(" ".join(source.text().split())))
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -56,7 +57,7 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
 
     def _changed(self) -> None:
         self._fit()
-        self.edited.emit(self.toPlainText())
+        self.edited.emit(one_line(self.toPlainText()))
 
     def _fit(self) -> None:
         lines = max(1, round(self.document().size().height()))  # a plain text document measures itself in lines
@@ -78,7 +79,7 @@ class PromptField(QtWidgets.QWidget):
         label.setBuddy(self.edit)
         self.edit.setAccessibleName(name)
         self._recall = recall
-        self._earlier = tool_button("clock", tr("Texts written before"), self._offer)
+        self._earlier = tool_button("clock", tr("Earlier texts"), self._offer)
         self._earlier.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -96,7 +97,7 @@ class PromptField(QtWidgets.QWidget):
                 lambda _=False, text=text: self.edit.setPlainText(text)
             )
         if not texts:
-            menu.addAction(tr("Nothing was written before")).setEnabled(False)
+            menu.addAction(tr("No earlier texts")).setEnabled(False)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         return menu
 

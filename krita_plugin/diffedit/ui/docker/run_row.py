@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ...model.progress import Activity
+from ...model.texts import shortened
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
-from .pieces import SPACING, ElidedLabel, row
+from .pieces import SPACING, ElidedLabel, row, tool_button
 
 PREVIEW_HEIGHT = 120  # px
 BAR_STEPS = 1000
@@ -36,6 +37,26 @@ class PreviewPicture(QtWidgets.QWidget):
         painter.end()
 
 
+class MaskInUse(QtWidgets.QWidget):
+    """Says that the next edit uses a mask of the artist. `left()`: they want it found again."""
+
+    left = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ElidedLabel()
+        close = tool_button("cross", tr("Do not use this mask: hide it"), self.left.emit)
+        layout = row(self.text, 1, close)
+        self.setLayout(layout)
+        self.hide()
+
+    def show_name(self, name: str) -> None:
+        """Shows it, or nothing for ""."""
+        self.setVisible(bool(name))
+        if name:
+            self.text.set_text(tr("Mask: “{name}” is used", name=shortened(name)))
+
+
 class RunRow(QtWidgets.QWidget):
     """`find_wanted()`, `edit_wanted()`, `cancel_wanted()`."""
 
@@ -46,13 +67,13 @@ class RunRow(QtWidgets.QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.find = QtWidgets.QPushButton(tr("Find mask"))
-        self.find.setToolTip(tr("Find the place that the two texts differ in, and show it (Shift+Enter)"))
+        self.find.setToolTip(tr("Find what the two texts change, and show it (Shift+Enter)"))
         self.edit = QtWidgets.QPushButton(tr("Edit"))
-        self.edit.setToolTip(tr("Find the place and repaint it, as a new layer (Enter)"))
+        self.edit.setToolTip(tr("Find what changes and repaint it on a new layer (Enter)"))
         self.edit.setDefault(True)
         self.edit.setStyleSheet("QPushButton { font-weight: bold; }")
         self.cancel = QtWidgets.QPushButton(tr("Cancel"))
-        self.cancel.setToolTip(tr("End this; nothing is changed (Esc)"))
+        self.cancel.setToolTip(tr("Cancel; nothing is changed (Esc)"))
         for button, wanted in (
             (self.find, self.find_wanted),
             (self.edit, self.edit_wanted),
@@ -70,7 +91,16 @@ class RunRow(QtWidgets.QWidget):
         layout.addWidget(self.title)
         layout.addLayout(row(self.find, 1, self.edit, 1, self.bar, 2, self.cancel, 1))
         layout.addWidget(self.preview)
+        self._starting = False
         self.show_activity(None)
+
+    def show_starting(self, starting: bool) -> None:
+        """A busy bar while the backend starts, unless something else is shown."""
+        if starting != self._starting:
+            self._starting = starting
+            if self.title.isHidden():
+                self.bar.setRange(0, 0)
+                self.bar.setVisible(starting)
 
     def show_activity(self, activity: Activity | None) -> None:
         had_focus = any(button.hasFocus() for button in (self.find, self.edit, self.cancel))
@@ -84,7 +114,7 @@ class RunRow(QtWidgets.QWidget):
             self.preview.show_image(None)
             return
         self.title.set_text(activity.title)
-        self.cancel.setEnabled(activity.phase not in ("cancelling", "adding"))
+        self.cancel.setEnabled(activity.phase != "cancelling" and (activity.phase != "adding" or activity.waits))
         if activity.fraction is None:
             self.bar.setRange(0, 0)  # busy, no telling how long
         else:

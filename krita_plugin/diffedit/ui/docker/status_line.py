@@ -67,17 +67,28 @@ class StatusLine(QtWidgets.QWidget):
         self.dot = Dot()
         self.text = ElidedLabel()
         self.button = tool_button("menu", tr("Backend, model and settings"), self._open_menu)
-        self.setLayout(row(self.dot, self.text, 1, self.button))
+        self.start = QtWidgets.QToolButton()
+        self.start.setText(tr("Start"))
+        self.start.setToolTip(tr("Start the local backend"))
+        self.start.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        self.start.clicked.connect(lambda: self.chosen.emit("start"))
+        self.start.hide()
+        self.setLayout(row(self.dot, self.text, 1, self.start, self.button))
 
-    def show_state(self, state: LinkState, model: str, started_here: bool) -> None:
-        """`model`: the artist's choice, "" for the backend's; `started_here`: this Krita can stop the backend."""
+    def show_state(self, state: LinkState, model: str, started_here: bool, starting: bool = False) -> None:
+        """`model`: the artist's choice, "" for the backend's; `started_here`: this Krita can stop the backend, which is
+        not up yet while it is `starting`."""
         self._state, self._model, self._started_here = state, model, started_here
         self.dot.set_colour(COLOURS[state.kind])
         info = state.info
         tip = state.error.sentence if state.error is not None else ""
         if info is not None:
             tip = tr("DiffEdit {version} on {device}", version=info.version, device=info.device)
-        self.text.set_text(status_line(state, model), tip)
+        starting = starting and state.kind != "ready"
+        self.start.setVisible(state.kind == "down" and state.local and not started_here)
+        if starting:
+            self.dot.set_colour(AMBER)
+        self.text.set_text(tr("Starting …") if starting else status_line(state, model), tip)
 
     def menu(self) -> QtWidgets.QMenu:
         """The menu, built for the state of the moment."""
@@ -100,7 +111,7 @@ class StatusLine(QtWidgets.QWidget):
                 absent.setEnabled(False)
             menu.setToolTipsVisible(True)
             menu.addSeparator()
-        entries = [("reconnect", tr("Connect anew"))]
+        entries = [("reconnect", tr("Reconnect"))]
         if self._started_here:
             entries.append(("stop", tr("Stop the local backend")))
         elif self._state.kind != "ready":

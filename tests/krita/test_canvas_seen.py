@@ -1,0 +1,222 @@
+"""What is sent is what is seen, and what comes back shows what was wanted: every kind of layer, variations, exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffedit_krita_driver.remote import RemoteKrita
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def shown(path: Path, width: int, height: int) -> NDArray[np.uint8]:
+    return np.frombuffer(path.read_bytes(), np.uint8).reshape(height, width, 4)
+
+
+def turns(stage, form, kind, folder):
+    """Three results in turn in one layer; -> per result: colour on the canvas, in the exported file, in the layer."""
+    from pathlib import Path
+
+    from diffedit.canvas.apply import apply_steps
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.canvas.exchange import exchange_steps
+    from diffedit.canvas.layers import children, node_with_id
+    from diffedit.model.ports import Addition
+    from diffedit_protocol.messages import Bounds
+    from krita import InfoObject
+
+    document = yield from stage.new(60, 40)
+    layer = document.activeNode()
+    layer.setPixelData(bytes([9, 9, 9, 255]) * 2400, 0, 0, 60, 40)
+    yield from stage.refresh()
+    captured = yield from stage.run(capture_steps(document, layer, kind=kind))
+
+    def variation(name, grey, area):
+        return Addition(name, area, bytes([grey, grey, grey, 255]) * area.pixels, b"\xff" * area.pixels, area)
+
+    results = [variation(str(grey), grey, Bounds(0, 0, 20, 20)) for grey in (50, 100, 200)]
+    layer_id = yield from stage.run(apply_steps(captured.layer_ref, results[0], form))
+    seen = []
+    for before, now in zip([None, *results[:2]], results, strict=True):
+        if before is not None:
+            yield from stage.run(exchange_steps(captured.layer_ref, layer_id, before.area, now))
+        yield from stage.settle()
+        document.setBatchmode(True)
+        out = Path(folder) / f"{now.name}.png"
+        document.exportImage(str(out), InfoObject())
+        node = node_with_id(document.rootNode(), layer_id)
+        node = children(node)[0] if node.type() == "grouplayer" else node
+        seen.append(
+            [bytes(document.rootNode().projectionPixelData(5, 5, 1, 1))[0], bytes(node.pixelData(5, 5, 1, 1))[0]]
+        )
+    active = document.activeNode().name() == layer.name()
+    yield from stage.undo()
+    return seen, active, len(document.topLevelNodes())
+
+
+@pytest.mark.parametrize("kind", ["visible", "layer"])
+@pytest.mark.parametrize("form", ["layer", "group"])
+def test_the_result_that_is_chosen_is_the_one_that_is_seen_and_exported(
+    krita: RemoteKrita, tmp_path: Path, form: str, kind: str
+) -> None:
+    seen, active, left = krita.run(turns, form=form, kind=kind, folder=tmp_path)
+    assert seen == [[grey, grey] for grey in (50, 100, 200)]
+    exported = [np.array(Image.open(tmp_path / f"{grey}.png").convert("RGB"))[5, 5, 0] for grey in (50, 100, 200)]
+    assert exported == [50, 100, 200]
+    assert active, "the source stays the active layer"
+    assert left == 1, "one undo takes the result away"
+
+
+def test_the_mask_of_a_result_is_never_taken_for_the_artists(krita: RemoteKrita) -> None:
+    def second(stage):
+        from diffedit.canvas.apply import apply_steps
+        from diffedit.canvas.capture import capture_steps
+        from diffedit.canvas.layers import node_with_id
+        from diffedit.model.ports import Addition
+        from diffedit_protocol.messages import Bounds
+
+        document = yield from stage.new(60, 40)
+        layer = document.activeNode()
+        layer.setPixelData(bytes([9, 9, 9, 255]) * 2400, 0, 0, 60, 40)
+        yield from stage.refresh()
+        area = Bounds(4, 4, 20, 20)
+        addition = Addition("a → b (1)", area, bytes([50, 50, 50, 255]) * 400, b"\xff" * 400, area)
+        first = yield from stage.run(capture_steps(document, layer, kind="visible"))
+        layer_id = yield from stage.run(apply_steps(first.layer_ref, addition))
+        result = node_with_id(document.rootNode(), layer_id)
+        out = []
+        for node in (result, result.childNodes()[0]):
+            document.setActiveNode(node)
+            yield from stage.settle()
+            again = yield from stage.run(capture_steps(document, node, kind="visible"))
+            out.append([again.mask, [again.area.width, again.area.height], list(again.pixels[3 * 305 : 3 * 305 + 1])])
+        return out
+
+    assert krita.run(second) == [[None, [60, 40], [50]]] * 2
+
+
+def odd_layer(stage, case, kind, folder):
+    """A layer that is seen otherwise than its pixels are; captures, edits a square to red; writes what is seen before,
+    sent, wanted and seen after."""
+    from pathlib import Path
+
+    from diffedit.canvas.apply import apply_steps
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.model.ports import Addition
+    from diffedit_protocol.messages import Bounds
+
+    folder, (width, height) = Path(folder), (40, 30)
+    document = yield from stage.new(width, height)
+    ground = document.activeNode()
+    colour = [0, 0, 0, 0] if case == "half transparent alone" else [40, 120, 200, 255]
+    ground.setPixelData(bytes(colour) * 1200, 0, 0, width, height)
+    layer = document.createNode("Figure", "paintlayer")
+    alpha = 127 if case.startswith("half transparent") else 255
+    layer.setPixelData(bytes([90, 60, 30, alpha]) * 1200, 0, 0, width, height)
+    if case == "50 % opacity":
+        layer.setOpacity(127)
+    if case == "multiply":
+        layer.setBlendingMode("multiply")
+    document.rootNode().addChildNode(layer, None)
+    document.setActiveNode(layer)
+    yield from stage.refresh()
+
+    def see(name):
+        (folder / name).write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, width, height)))
+
+    see("before")
+    captured = yield from stage.run(capture_steps(document, layer, kind=kind))
+    (folder / "sent").write_bytes(captured.pixels)
+    area = Bounds(10, 8, 16, 12)
+    own = captured.pixels[3::4][0] if captured.channels == 4 else 255
+    mask = bytes(255 if x < 8 else 128 for _ in range(12) for x in range(16))
+    pixels = bytearray(b"\xff\x10\x20\xff" * area.pixels)
+    pixels[3::4] = bytes(round(value * own / 255) for value in mask)
+    source = bytes([own]) * area.pixels if captured.channels == 4 else None
+    addition = Addition("result", area, bytes(pixels), mask, area, source)
+    yield from stage.run(apply_steps(captured.layer_ref, addition))
+    yield from stage.settle()
+    see("after")
+    return captured.channels, own, [n.name() for n in document.topLevelNodes()]
+
+
+def mixed(before: NDArray[np.uint8], own: int, ground: list[int] | None) -> NDArray[np.uint8]:
+    """What the edit of `odd_layer` should show, of a source of alpha `own` over `ground`: B, G, R, A."""
+    wanted = before.astype(float)
+    red = np.array([32.0, 16.0, 255.0])
+    if ground is not None:  # the source is mixed with what lies beneath
+        red = own / 255 * red + (1 - own / 255) * np.array(ground)
+    for x in range(16):
+        share = (255 if x < 8 else 128) / 255
+        wanted[8:20, 10 + x, :3] += share * (red - wanted[8:20, 10 + x, :3])
+    return np.rint(wanted).astype(np.uint8)
+
+
+@pytest.mark.parametrize("case", ["50 % opacity", "multiply", "half transparent", "half transparent alone"])
+def test_all_visible_sends_what_is_seen_and_shows_what_was_wanted(
+    krita: RemoteKrita, tmp_path: Path, case: str
+) -> None:
+    channels, own, names = krita.run(odd_layer, case=case, kind="visible", folder=tmp_path)
+    before, after = (shown(tmp_path / name, 40, 30) for name in ("before", "after"))
+    sent = np.frombuffer((tmp_path / "sent").read_bytes(), np.uint8).reshape(30, 40, channels)
+    assert np.array_equal(sent[..., :3][..., ::-1], before[..., :3])
+    assert np.abs(after.astype(int) - mixed(before, own, None)).max() <= 1
+    assert np.array_equal(np.delete(after, range(8, 20), 0), np.delete(before, range(8, 20), 0))
+    assert names[-1] == "result"
+
+
+@pytest.mark.parametrize("case", ["half transparent", "half transparent alone"])
+def test_half_transparent_paint_does_not_double(krita: RemoteKrita, tmp_path: Path, case: str) -> None:
+    _, own, _ = krita.run(odd_layer, case=case, kind="layer", folder=tmp_path)
+    before, after = (shown(tmp_path / name, 40, 30) for name in ("before", "after"))
+    assert own == 127
+    ground = None if case.endswith("alone") else [40, 120, 200]
+    assert np.abs(after.astype(int) - mixed(before, own, ground)).max() <= 1
+    assert np.array_equal(after[..., 3], before[..., 3])
+
+
+def test_the_result_of_one_layer_is_mixed_as_that_layer_is(krita: RemoteKrita) -> None:
+    def attributes(stage):
+        from diffedit.canvas.apply import apply_steps
+        from diffedit.canvas.capture import capture_steps
+        from diffedit.canvas.layers import node_with_id
+        from diffedit.model.ports import Addition
+
+        document = yield from stage.new(20, 20)
+        layer = document.createNode("Figure", "paintlayer")
+        layer.setPixelData(bytes([90, 60, 30, 255]) * 400, 0, 0, 20, 20)
+        layer.setOpacity(127)
+        layer.setBlendingMode("multiply")
+        layer.setInheritAlpha(True)
+        document.rootNode().addChildNode(layer, None)
+        document.setActiveNode(layer)
+        yield from stage.refresh()
+        captured = yield from stage.run(capture_steps(document, layer))
+        addition = Addition("result", captured.area, b"\xff\x00\x00\xff" * 400, b"\xff" * 400, captured.area)
+        node_id = yield from stage.run(apply_steps(captured.layer_ref, addition))
+        node = node_with_id(document.rootNode(), node_id)
+        yield from stage.undo()
+        return node.opacity(), node.blendingMode(), node.inheritAlpha(), len(document.topLevelNodes())
+
+    assert krita.run(attributes) == [127, "multiply", True, 2]
+
+
+def test_a_layer_with_a_mask_of_krita_is_sent_as_it_shows(krita: RemoteKrita) -> None:
+    def masked(stage):
+        from diffedit.canvas.capture import capture_steps
+        from diffedit.canvas.transparency import transparency_mask
+
+        document = yield from stage.new(20, 20)
+        layer = document.activeNode()
+        layer.setPixelData(bytes([90, 60, 30, 255]) * 400, 0, 0, 20, 20)
+        mask = transparency_mask(document, "veil")
+        mask.setPixelData(bytes(200), 0, 0, 20, 10)
+        layer.addChildNode(mask, None)
+        yield from stage.refresh()
+        captured = yield from stage.run(capture_steps(document, layer))
+        alpha = captured.pixels[3::4]
+        return captured.channels, alpha[0], alpha[399]
+
+    assert krita.run(masked) == [4, 0, 255]

@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="local (a socket only you can reach; the default) or tcp://HOST:PORT; may be given again",
     )
     add_state_argument(parser)
+    parser.add_argument(
+        "--metrics",
+        default="",
+        metavar="[HOST:]PORT",
+        help="answer /healthz and /metrics (Prometheus) over HTTP there, on this machine only unless HOST is given",
+    )
     parser.add_argument("--verbose", action="store_true", help="log more")
     _add_model_arguments(parser.add_argument_group("models"))
     _add_worker_arguments(parser.add_argument_group("workers"))
@@ -186,6 +192,7 @@ def run(args: argparse.Namespace) -> int:
         queue=args.queue,
         disk_bytes=int(args.disk * GIB),
         grace=args.grace,
+        metrics=args.metrics,
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
     configuration |= {"captioner": captioner, "suggester": suggester, "model_options": model_options(args).to_fields()}

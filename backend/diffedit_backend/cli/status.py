@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from diffedit_protocol.errors import ModelError
+
 from .arguments import add_connect_argument, connection_of
 from .terminal import print_json
 
@@ -25,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(report, indent=2)
     else:
         print("\n".join(lines(report)))
+    if report["workers"] and all(worker["state"] == "unusable" for worker in report["workers"]):
+        raise ModelError("No edit can run there: its model cannot be loaded. The reason is in the backend's log.")
     return 0
 
 

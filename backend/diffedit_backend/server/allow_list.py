@@ -1,6 +1,6 @@
 """The keys that may enter: a private text file with one client per line, read again whenever it changed.
 
-    NAME  PUBLIC-KEY in base64url  when it was invited, ISO 8601
+    NAME  PUBLIC-KEY in base64url  when it was invited, ISO 8601  [until when it may enter, ISO 8601]
 
 Deleting a line, by `diffedit revoke` or in an editor, revokes the key. No secret of a client is ever stored here.
 Programs that change the file hold a lock meanwhile, so that none of two changes is lost.
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from diffedit_protocol.connection import OWN_NAME, Connection, key_from_base64url, key_to_base64url
@@ -27,11 +27,16 @@ HEADER = "# Clients that may enter: NAME PUBLIC-KEY SINCE. Deleting a line revok
 
 @dataclass(frozen=True)
 class Invited:
-    """One client that may enter; `public_key` in Z85, `since` as ISO 8601."""
+    """One client that may enter; `public_key` in Z85, `since` and `until` as ISO 8601, "" for no end."""
 
     name: str
     public_key: str
     since: str
+    until: str = ""
+
+    @property
+    def expired(self) -> bool:
+        return bool(self.until) and datetime.now(timezone.utc) >= datetime.fromisoformat(self.until)
 
 
 class AllowList:
@@ -55,7 +60,12 @@ class AllowList:
 
     def name_of(self, public_key: str) -> str | None:
         """The name of the client with this key in Z85; None when it may not enter."""
-        return next((client.name for client in self._clients if client.public_key == public_key), None)
+        found = next((client for client in self._clients if client.public_key == public_key), None)
+        return found.name if found is not None and not found.expired else None
+
+    def lists(self, public_key: str) -> bool:
+        """Whether the key is on the list, though its time may be over: then it does not enter, and keeps its work."""
+        return any(client.public_key == public_key for client in self._clients)
 
     def refresh(self) -> bool:
         """Read the file again if it changed. Whether it did. Raises AuthError, BadInputError with the line's number."""
@@ -80,9 +90,12 @@ class AllowList:
         self.complete = stamp is not None and found.st_size > 0
         return True
 
-    def invite(self, name: str, endpoint: str, server_key: str) -> Connection:
+    def invite(
+        self, name: str, endpoint: str, server_key: str, *, days: float | None = None, again: bool = False
+    ) -> Connection:
         """Let a new client in; returns its connection, whose secret key is kept nowhere else.
 
+        `days`: for so long, None for good. `again`: a client of that name gets a new key in place of its old one.
         Raises BadInputError for a name that is taken, is that of the machine's own programs, or is not made of letters,
         digits and `. _ - + @`.
         """
@@ -91,14 +104,16 @@ class AllowList:
         if name == OWN_NAME:
             raise BadInputError(f"{name!r} is the name of this machine's own programs. Choose another one.")
         with self._locked():
-            if any(client.name == name for client in self._clients):
+            if any(client.name == name for client in self._clients) and not again:
                 raise BadInputError(
-                    f"There is a client {name!r} already. Choose another name, or revoke it first: "
-                    f"diffedit revoke {name}"
+                    f"There is a client {name!r} already. Choose another name, give it a new key with --again, or "
+                    f"revoke it: diffedit revoke {name}"
                 )
             connection = Connection.invite(endpoint, server_key, name)
-            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            self._write((*self._clients, Invited(name, connection.client_public, since)))
+            now = datetime.now(timezone.utc)
+            until = "" if days is None else (now + timedelta(days=days)).isoformat(timespec="seconds")
+            invited = Invited(name, connection.client_public, now.isoformat(timespec="seconds"), until)
+            self._write((*(client for client in self._clients if client.name != name), invited))
         return connection
 
     def revoke(self, name: str) -> Invited:
@@ -144,18 +159,21 @@ class AllowList:
             if not words or words[0].startswith("#"):
                 continue
             try:
-                name, key, since = words
-                clients.append(Invited(name, key_from_base64url(key), since))
-            except (ValueError, BadInputError) as error:
+                name, key, since, *until = words
+                clients.append(Invited(name, key_from_base64url(key), since, _time(*until)))
+            except (ValueError, TypeError, BadInputError) as error:
                 raise BadInputError(
-                    f"Line {number} of '{self._path}' is not 'NAME KEY SINCE'. Correct or delete it."
+                    f"Line {number} of '{self._path}' is not 'NAME KEY SINCE [UNTIL]'. Correct or delete it."
                 ) from error
         return tuple(clients)
 
     def _write(self, clients: tuple[Invited, ...]) -> None:
         if self._path.exists():
             check_private(self._path, 0o600)
-        lines = [f"{client.name} {key_to_base64url(client.public_key)} {client.since}\n" for client in clients]
+        lines = [
+            " ".join((client.name, key_to_base64url(client.public_key), client.since, client.until)).rstrip() + "\n"
+            for client in clients
+        ]
         text = HEADER + "".join(lines)
         try:
             write_private(self._path, text)
@@ -177,3 +195,10 @@ class AllowList:
         except OSError:
             return False
         return True
+
+
+def _time(text: str = "") -> str:
+    """Raises ValueError, TypeError for what is no ISO 8601 time with its zone."""
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} names no zone")
+    return text

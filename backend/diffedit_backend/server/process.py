@@ -31,9 +31,11 @@ from .faults import FaultLog
 from .hello_info import AdapterFolder, hello_info
 from .job_table import JobTable, owner_prefix
 from .listener import Incoming, Listener
+from .monitoring import Monitoring, metrics_address
 from .offload import Offload
 from .results import Key, ResultStore
 from .service import Service
+from .service_manager import ServiceManager
 from .settings import ServerSettings
 from .state_folder import StateFolder
 from .status import status_report, worker_status
@@ -85,6 +87,7 @@ class Server:
                     )
             if settings.sandboxes and not self._loopback():
                 self.listener.open_tcp(Address("127.0.0.1", 0))
+            self.monitoring = Monitoring(metrics_address(settings.metrics)) if settings.metrics else None
             self.results = ResultStore(folder.results, settings.result_bytes, settings.disk_bytes, self._wake)
         except BaseException:
             self._close_sockets()
@@ -99,6 +102,7 @@ class Server:
             limits=settings.limits,
             local_owner=self._local_keys.public,
         )
+        self._manager = ServiceManager()
         self._adapters = AdapterFolder(settings.adapters)
         service = Service(self.links, self.uploads, self.results, self.jobs, settings, self.status)
         self._dispatcher = Dispatcher(service, self.links, self._offload)
@@ -188,6 +192,7 @@ class Server:
             if not is_ready and self.executor.room():
                 is_ready = True
                 on_ready()
+                self._manager.ready()
             trouble = self.executor.trouble()
             if trouble is not None and not is_ready:
                 raise trouble
@@ -208,6 +213,7 @@ class Server:
 
     def close(self) -> None:
         """Tell clients how their jobs ended, end the workers, write what is unwritten, close every socket."""
+        self._manager.stopping()
         self.jobs.closing = True
         self.jobs.fail_queued(BusyError(STOPPED))
         self.jobs.fail_running(BusyError(STOPPED))
@@ -219,6 +225,8 @@ class Server:
         self.results.close()
         self._offload.close()
         self._adapters.close()
+        if self.monitoring is not None:
+            self.monitoring.close()
         self._close_sockets()
         log.info("stopped")
 
@@ -275,6 +283,9 @@ class Server:
         return not self.jobs.running or self._stop_requests > 1 or time.monotonic() > self._deadline
 
     def _housekeep(self) -> None:
+        self._manager.alive()
+        if self.monitoring is not None:
+            self.monitoring.publish(self.status(self._local_keys.public))
         for name, step in (
             ("allow list", self._refresh_allow_list),
             ("revocations", self._drop_revoked),
@@ -294,7 +305,10 @@ class Server:
             return
         now = time.monotonic()
         owners = {*self.links.owners, *self.jobs.owners, *self.uploads.owners}
-        missing = {owner for owner in owners if self.name_of(owner) is None}
+        for owner in self.links.owners:
+            if self.name_of(owner) is None and self.allowed.lists(owner):
+                log.info("expired", extra={"fields": {"key": owner[:8], "links": self.links.cut_owner(owner)}})
+        missing = {owner for owner in owners if self.name_of(owner) is None and not self.allowed.lists(owner)}
         self._missing = {owner: self._missing.get(owner, now) for owner in missing}
         for owner, since in self._missing.items():
             links = self.links.cut_owner(owner)

@@ -18,9 +18,10 @@ class ServerSettings:
     """`listen`: "local", or tcp://HOST:PORT. `queue`: jobs that may wait. `upload_bytes`, `result_bytes`: memory for
     all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
     its running jobs. `models`: what a request may name, the first is the default; `adapters` looks what lies in the
-    adapters folder whenever a client says hello; `describes`: workers have a captioning model; `suggests`: they have
-    one that writes wordings. `mattes`: workers are taken to have pymatting, until one of them says what it has.
-    `sandboxes`: data folders of this user's sandboxed Kritas, which see no socket file and get a loopback address.
+    adapters folder whenever a client says hello; `describes`: workers have a captioning model; `suggests`: they
+    have one that writes wordings. `metrics`: PORT or HOST:PORT for /healthz and /metrics, "" for none. `mattes`:
+    workers are taken to have pymatting, until one of them says what it has. `sandboxes`: data folders of this
+    user's sandboxed Kritas, which see no socket file and get a loopback address.
     """
 
     state: Path
@@ -38,3 +39,4 @@ class ServerSettings:
     result_bytes: int = GIB // 2
     disk_bytes: int = 8 * GIB
     grace: float = 20.0
+    metrics: str = ""

@@ -50,8 +50,7 @@ def pack(distribution: importlib.metadata.Distribution, folder: Path) -> Path:
     files = distribution.files or []
     info = next(file.parts[0] for file in files if file.name == "WHEEL")
     tags = re.findall(r"^Tag: (\S+)$", distribution.read_text("WHEEL") or "", re.M)
-    python, abi, _ = tags[0].split("-")
-    platforms = ".".join(dict.fromkeys(tag.split("-")[2] for tag in tags))
+    python, abi, platforms = (".".join(dict.fromkeys(tag.split("-")[part] for tag in tags)) for part in range(3))
     path = folder / f"{info.removesuffix('.dist-info')}-{python}-{abi}-{platforms}.whl"
     record = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:

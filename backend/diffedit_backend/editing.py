@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .detail import Detail
 from .imaging.alpha import composite_on_white, uncomposite
 from .imaging.area import Thumbnail, WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
-from .imaging.blend import filled, matched
+from .imaging.blend import blended, filled
 from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, Subject, content_id
@@ -43,7 +43,6 @@ STRIP = 4  # times as long as wide: from here on the longer side is what limits 
 HALF = 0.5  # told as the threshold of a mask that was given
 _LEAST_BAND = 4  # px to either side of an edge that matting looks at
 _FILL_MARGIN = 0.25  # latent cells around a mask that are filled with it: the edge of a thing that the mask missed
-_BLEND_REACH = 0.5  # latent cells over which the match of colours fades: farther in it would tint the new thing
 _NEARLY_ALL = 0.9  # share of the searched place
 
 
@@ -135,6 +134,8 @@ class _Job:
         self.settings: Settings = settings_for(request.method, request.quality)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
+        if request.blend is not None:
+            self.settings = replace(self.settings, blend=request.blend)
         self.colours = composite_on_white(picture)
         self.area = self._choose_area()
         self.content = (engine.model.key, content_id(self.colours), self.area)
@@ -276,9 +277,9 @@ class _Job:
             self.on_step(Step("decoding", done, total))
             if self.request.detail:
                 picture = detail.drawn(picture, seed, _shifted(self.on_step, done, total))
-            if self.request.blend:
+            if self.settings.blend:
                 crop = self.area.crop
-                picture = matched(picture, cut(self.colours, crop), cut(mask, crop), self._px(_BLEND_REACH))
+                picture = blended(picture, cut(self.colours, crop), cut(mask, crop), self._px(1))
             pictures[seed] = picture
         return pictures
 

@@ -146,8 +146,8 @@ class EditRequest:
     `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
     ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
-    `matting` makes the edge of the mask an alpha matte. `blend` shifts the colours of the edit so that they meet the
-    picture at the border of the mask. `attention`: share, 0 to 1, of a searched mask's soft map that
+    `matting` makes the edge of the mask an alpha matte. `blend` joins the colours of the edit to
+    the picture around the mask; None takes the method's. `attention`: share, 0 to 1, of a searched mask's soft map that
     is weighed by where the changed words look; None takes the method's.
     """
 
@@ -173,7 +173,7 @@ class EditRequest:
     detail: bool = False
     matting: bool = False
     attention: float | None = None
-    blend: bool = False
+    blend: bool | None = None
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -204,11 +204,12 @@ class EditRequest:
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)
-        for name in ("detail", "matting", "blend"):
+        for name in ("detail", "matting"):
             if not fields[name]:
                 del fields[name]  # a backend from before it knows no such field, and need not
-        if fields["attention"] is None:
-            del fields["attention"]
+        for name in ("attention", "blend"):
+            if fields[name] is None:
+                del fields[name]
         return fields
 
     @classmethod

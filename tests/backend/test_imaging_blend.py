@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffedit_backend.imaging.blend import filled, matched, membrane
+from diffedit_backend.imaging.blend import blended, filled, membrane
 from numpy.typing import NDArray
 
 
@@ -51,24 +51,60 @@ def test_a_filled_place_shows_nothing_of_what_stood_there_and_the_rest_is_untouc
 
 
 def test_a_cast_of_the_whole_edit_is_gone_at_the_border_and_kept_in_the_middle() -> None:
-    picture, mask = slope(64), square(64, 16, 48)
-    edited = (picture + np.uint8(20)).astype(np.uint8)
-    result = matched(edited, picture, mask, reach=4).astype(int) - picture
-    assert np.abs(result[16, 20:44]).max() <= 6
-    assert (result[30:34, 30:34] == 20).all()
-    assert np.array_equal(matched(edited, picture, mask, reach=4)[mask == 0], edited[mask == 0])
+    picture, mask = np.full((64, 64, 3), 90, np.uint8), square(64, 8, 56)
+    edited = picture + np.uint8(30)  # 52 in sRGB: a cast, and too far from the ground to be taken for it
+    result = blended(edited, picture, mask, cell=8).astype(int) - picture
+    assert np.abs(result[8, 12:52]).max() <= 8
+    assert (result[28:36, 28:36] == 30).all()
+    assert np.array_equal(blended(edited, picture, mask, cell=8)[mask == 0], edited[mask == 0])
+
+
+@pytest.mark.parametrize("size", [64, 640])
+def test_a_pale_rest_of_the_old_thing_is_cleared_and_the_new_thing_beside_it_stays(size: int) -> None:
+    unit = size // 64
+    picture, mask = slope(size), square(size, 16 * unit, 48 * unit)
+    edited = picture.copy()
+    ghost, thing = (
+        np.s_[18 * unit : 46 * unit, 17 * unit : 28 * unit],
+        np.s_[20 * unit : 44 * unit, 32 * unit : 46 * unit],
+    )
+    edited[ghost] = (edited[ghost] * 0.9 + 0.1 * np.array((255, 30, 30))).astype(np.uint8)
+    edited[thing] = (250, 240, 20)
+    result = blended(edited, picture, mask, cell=8 * unit)
+    before, after = (np.abs(p[ghost].astype(int) - picture[ghost]).mean() for p in (edited, result))
+    assert after < 0.3 * before
+    inner = np.s_[24 * unit : 40 * unit, 36 * unit : 42 * unit]
+    assert np.abs(result[inner].astype(int) - edited[inner]).max() <= 2
+
+
+def test_what_looks_like_the_ground_within_the_new_thing_is_the_things_own() -> None:
+    picture, mask = slope(64), square(64, 12, 52)
+    edited = picture.copy()
+    edited[16:48, 16:48] = (250, 240, 20)
+    window = np.s_[28:36, 28:36]
+    edited[window] = picture[window] + np.uint8(12)
+    result = blended(edited, picture, mask, cell=8)
+    assert np.array_equal(result[window], edited[window])
+
+
+def test_on_uneven_ground_nothing_is_cleared() -> None:
+    checks = np.indices((64, 64)).sum(0) % 2 * 255
+    picture, mask = np.repeat(checks[..., None], 3, 2).astype(np.uint8), square(64, 16, 48)
+    edited = picture.copy()
+    edited[24:40, 24:40] = 128
+    assert np.abs(blended(edited, picture, mask, cell=8).astype(int) - edited)[26:38, 26:38].max() <= 2
 
 
 def test_a_thing_that_the_edit_draws_across_the_border_shifts_no_colours() -> None:
     picture, mask = slope(64), square(64, 16, 48)
     edited = picture.copy()
     edited[28:36, 40:60] = (255, 255, 0)  # far from the picture's colours, inside and outside of the mask
-    result = matched(edited, picture, mask, reach=4)
-    assert np.abs(result.astype(int) - edited)[mask > 0].max() <= 12
+    result = blended(edited, picture, mask, cell=8)
+    assert np.abs(result.astype(int) - edited)[30:34, 40:46].max() <= 4
 
 
-def test_without_an_outside_or_an_inside_there_is_nothing_to_match() -> None:
+def test_without_an_outside_or_an_inside_there_is_nothing_to_blend() -> None:
     picture = slope(32)
     edited = (picture + np.uint8(9)).astype(np.uint8)
     for mask in (np.zeros((32, 32), np.uint8), np.full((32, 32), 255, np.uint8)):
-        assert np.array_equal(matched(edited, picture, mask, reach=4), edited)
+        assert np.array_equal(blended(edited, picture, mask, cell=8), edited)

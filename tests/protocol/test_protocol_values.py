@@ -218,6 +218,7 @@ def test_job_ids_do_not_repeat() -> None:
 
 def test_a_request_without_blend_is_one_that_an_older_backend_reads_and_one_with_it_comes_back() -> None:
     assert "blend" not in EditRequest("a", "b").to_wire()
-    blended = EditRequest("a", "b", blend=True)
-    assert blended.to_wire()["blend"] is True
-    assert EditRequest.from_wire(blended.to_wire()) == blended
+    for wish in (True, False):
+        asked = EditRequest("a", "b", blend=wish)
+        assert asked.to_wire()["blend"] is wish
+        assert EditRequest.from_wire(asked.to_wire()) == asked

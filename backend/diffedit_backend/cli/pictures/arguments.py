@@ -153,7 +153,10 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw an edit that is larger than the model's pictures at the picture's own resolution, in windows; slow",
     )
     parser.add_argument(
-        "--blend", action="store_true", help="match the edit's colours to the picture at the border of the mask"
+        "--blend",
+        action=argparse.BooleanOptionalAction,
+        help="join the edit's colours to the picture around the mask, and clear what is left of an old thing beside a "
+        "new one (default: with the method 'fast')",
     )
     parser.add_argument(
         "--inversion",

@@ -28,6 +28,7 @@ from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
 from .method.wordings import leaves_things_out, wordings
 from .models import with_adapters
+from .models.written_adapters import with_written_adapters
 from .outcome import Edit, EditOutcome, EditWarning, paste
 from .stopwatch import Stopwatch
 
@@ -54,6 +55,7 @@ def edit_picture(
     selection: Plane | None = None,
     mask: Plane | None = None,
     inversion: str | None = None,
+    segmentation: Plane | None = None,
     on_step: OnStep = ignore,
 ) -> EditOutcome:
     """Find what the two texts disagree on and, unless `request.task` is "mask", change it.
@@ -62,10 +64,14 @@ def edit_picture(
     mask: (H, W) uint8, used as it is instead of a search, but for its edge when `request.matting` asks. inversion: a
     text under which the picture is inverted, such as its caption; None takes the method's: no words, or the source's in
     "reference".
+    segmentation: (H, W) uint8, where a segmenter sees the words that change, for `request.segment`.
     The request's own references to pixels are not looked at.
     Raises BadInputError, ModelError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
     """
+    request = with_written_adapters(request)
     _check(request, picture, selection, mask)
+    if request.segment and mask is None and (segmentation is None or segmentation.shape != picture.shape[:2]):
+        raise BadInputError("The request asks for a segmenter's map, but there is none of the picture's size.")
     if request.attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
         raise BadInputError("The attention is that of the words of one text, but a text here has several wordings.")
     try:
@@ -74,7 +80,7 @@ def edit_picture(
                 f"{engine.model.family.name} models tell nothing of where they look for a word. Leave attention out."
             )
         engine = engine.with_adapters(with_adapters(engine.model, request.adapters))
-        return _Job(engine, request, picture, selection, mask, on_step, inversion).run()
+        return _Job(engine, request, picture, selection, mask, on_step, inversion, segmentation).run()
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         engine.cache.clear()
         height, width = picture.shape[:2]
@@ -124,6 +130,7 @@ class _Job:
         mask: Plane | None,
         on_step: OnStep,
         inversion: str | None,
+        segmentation: Plane | None,
     ) -> None:
         self.engine = engine
         self.request = request
@@ -131,6 +138,7 @@ class _Job:
         self.selection = selection
         self.given_mask = mask
         self.inversion = inversion
+        self.segmentation = segmentation if request.segment else None
         self.settings: Settings = settings_for(request.method, request.quality)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
@@ -200,6 +208,9 @@ class _Job:
         request, engine, settings = self.request, self.engine, self.settings
         limits = None if self.selection is None else content_id(self.selection)
 
+        if self.segmentation is not None and request.segment == "replace":
+            return limit(self.segmentation, self.selection)
+
         def compute() -> Plane:
             difference = engine.difference(self.subject, request.source, request.target, settings, self.on_step)
             attention = engine.attention(self.subject, request.source, request.target, settings)
@@ -208,7 +219,8 @@ class _Job:
 
         with self.watch.measure("finding"):
             key = ("soft map", *self.content, limits, request.source, request.target, settings)
-            return engine.cache.get(key, compute)
+            found = engine.cache.get(key, compute)
+        return limit(found, self.segmentation)
 
     def _matted(self, mask: Plane) -> Plane:
         """The mask with its edge as a matte, within the crop: it may be off by half a latent cell, and by what a mask

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffedit_backend.models.load import FACTS_FILE
+from diffedit_backend.models.catalogue.facts import FACTS_FILE
 from diffusers import AutoencoderKL
 
 from .budget import load_checkpoint

@@ -18,6 +18,7 @@ from .schema import from_map, to_map
 TASKS = ("mask", "edit", "describe", "suggest")
 QUALITIES = ("draft", "normal", "fine")
 METHODS = ("fast", "paper", "reference")
+SEGMENTS = ("", "multiply", "replace")
 STAGES = ("loading", "encoding", "finding", "edges", "inverting", "editing", "decoding")
 MAX_PROMPT_CHARACTERS = 4000
 MAX_VARIATIONS = 16
@@ -148,7 +149,8 @@ class EditRequest:
     `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
     `matting` makes the edge of the mask an alpha matte. `blend` joins the colours of the edit to
     the picture around the mask; None takes the method's. `attention`: share, 0 to 1, of a searched mask's soft map that
-    is weighed by where the changed words look; None takes the method's.
+    is weighed by where the changed words look; None takes the method's. `segment`: a segmenter's map of the words that
+    change is multiplied into the difference map ("multiply") or stands in its place ("replace").
     """
 
     source: str
@@ -174,6 +176,7 @@ class EditRequest:
     matting: bool = False
     attention: float | None = None
     blend: bool | None = None
+    segment: str = ""
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -197,6 +200,7 @@ class EditRequest:
             "0 to 50",
         )
         check(self.attention is None or 0.0 <= self.attention <= 1.0, "attention", "0 to 1, or empty for the method's")
+        check(self.segment in SEGMENTS, "segment", "multiply, replace or empty")
         check(-4096 <= self.grow <= 4096, "grow", "-4096 to 4096 px")
         check(0 <= self.feather <= 4096, "feather", "0 to 4096 px")
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295")
@@ -204,7 +208,7 @@ class EditRequest:
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)
-        for name in ("detail", "matting"):
+        for name in ("detail", "matting", "segment"):
             if not fields[name]:
                 del fields[name]  # a backend from before it knows no such field, and need not
         for name in ("attention", "blend"):

@@ -44,8 +44,9 @@ class SmallHub:
     def _answer(self, request: BaseHTTPRequestHandler, body: bool) -> None:
         path = request.path.partition("?")[0]
         self.asked.append(f"{request.command} {path}")
-        if path in (f"/api/models/{REPOSITORY}", f"/api/models/{REPOSITORY}/revision/main"):
-            files = [{"rfilename": name} for name in self._files()]
+        about = f"/api/models/{REPOSITORY}"
+        if path in (about, f"{about}/revision/main", f"{about}/revision/{COMMIT}"):
+            files = [{"rfilename": name, "size": file.stat().st_size} for name, file in self._files().items()]
             self._send_json(request, {"id": REPOSITORY, "sha": COMMIT, "siblings": files, "tags": []}, body)
         elif path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
             files = [
@@ -53,12 +54,19 @@ class SmallHub:
                 for name, file in self._files().items()
             ]
             self._send_json(request, files, body)
-        elif path.startswith(opening := f"/{REPOSITORY}/resolve/{COMMIT}/") and path[len(opening) :] in self._files():
-            self._send_file(request, self.folder / path[len(opening) :], body)
+        elif (file := self._file_of(path)) is not None:
+            self._send_file(request, file, body)
         else:
             request.send_response(404)
             request.send_header("Content-Length", "0")
             request.end_headers()
+
+    def _file_of(self, path: str) -> Path | None:
+        for revision in (COMMIT, "main"):
+            opening = f"/{REPOSITORY}/resolve/{revision}/"
+            if path.startswith(opening):
+                return self._files().get(path[len(opening) :])
+        return None
 
     def _files(self) -> dict[str, Path]:
         files = (file for file in sorted(self.folder.rglob("*")) if file.is_file())

@@ -13,8 +13,11 @@ import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.text import encode_text, words_beyond
-from diffedit_backend.models import LoadedModel, ModelOptions, load_model, with_adapters
-from diffedit_protocol.errors import ModelError
+from diffedit_backend.models import LoadedModel, ModelOptions, load_model, lora, with_adapters
+from diffedit_backend.models.adapters import release_adapters
+from diffedit_backend.models.catalogue import adapter_files
+from diffedit_backend.models.written_adapters import with_written_adapters
+from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder
 from original_layout import unet_key
@@ -341,3 +344,130 @@ def test_the_end_of_a_text_beyond_the_models_room_counts_a_learned_words_vectors
     taught = with_adapters(model, [Adapter("thing")])
     assert words_beyond(model, "thing a b c d e f g") == ""
     assert words_beyond(taught, "thing a b c d e f g").endswith("g</w>")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("lora_unet_mid_block_x.hada_w1_a", "LyCORIS LoHa"),
+        ("lora_unet_mid_block_x.lokr_w1", "LyCORIS LoKr"),
+        ("lora_unet_mid_block_x.oft_blocks", "LyCORIS OFT"),
+        ("lora_unet_mid_block_x.on_input", "LyCORIS IA3"),
+        ("lora_unet_mid_block_x.diff", "LyCORIS full"),
+    ],
+)
+def test_an_adapter_of_lycoris_is_refused_by_its_name_and_listed_so(
+    key: str, kind: str, adapters: Path, model: LoadedModel
+) -> None:
+    write(adapters / "inks.safetensors", {key: torch.zeros(2, 2)})
+    with pytest.raises(ModelError, match=f"The adapter 'inks' is a {kind}, which is not supported. Take a LoRA"):
+        with_adapters(model, [Adapter("inks")])
+    assert [entry.kind for entry in adapter_files.adapters()] == [f"{kind} (not supported)"]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("first_stage_model.decoder.conv_in.weight", r"autoencoder \(VAE\)"),
+        ("controlnet_cond_embedding.conv_in.weight", "ControlNet"),
+    ],
+)
+def test_what_is_no_adapter_is_refused_by_its_name(key: str, kind: str, adapters: Path, model: LoadedModel) -> None:
+    write(adapters / "inks.safetensors", {key: torch.zeros(2, 2), "other": torch.zeros(1)})
+    with pytest.raises(ModelError, match=f"neither a LoRA nor a textual inversion: it is of the kind {kind}"):
+        with_adapters(model, [Adapter("inks")])
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"unet.nowhere.attn9.to_q.lora_A.weight": (RANK, 16), "unet.nowhere.attn9.to_q.lora_B.weight": (16, RANK)},
+        {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.dora_scale": (1, 16)},
+        {"bundle_emb.toy.string_to_param.*": (2, WIDTH)},
+    ],
+    ids=["a layer that the model lacks", "DoRA", "a bundled embedding"],
+)
+def test_tensors_of_a_lora_that_fit_no_layer_are_told_and_the_others_work(
+    extra: dict[str, tuple[int, int]], adapters: Path, load: Callable[[str], LoadedModel], picture: Any
+) -> None:
+    model, reference = load("sd1"), load("sd1")
+    layout = as_kohya if any(key.startswith("lora_unet") for key in extra) else as_diffusers
+    whole = layout(model)
+    write(adapters / "paint.safetensors", whole | {key: torch.ones(shape) for key, shape in extra.items()})
+    by_hand(reference, 1.0, text=True)
+    assert torch.allclose(answers(with_adapters(model, [Adapter("paint")])), answers(reference), atol=1e-4)
+    request = replace(REQUEST, adapters=(Adapter("paint"),))
+    notes = edit_picture(DiffEditEngine(model), request, picture).notes
+    (said,) = [note.sentence for note in notes if "fit no layer" in note.sentence]
+    assert f"{len(extra)} of the {len(whole) + len(extra)} tensors of the LoRA 'paint' fit no layer" in said
+    assert "fit no layer" not in " ".join(
+        note.sentence for note in edit_picture(DiffEditEngine(model), REQUEST, picture).notes
+    )
+
+
+def test_loras_that_were_tried_and_left_are_unloaded_least_recently_used_first(
+    adapters: Path, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = as_diffusers(model)
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    monkeypatch.setattr(lora, "KEPT_BYTES", 2 * size)
+    names = [f"paint{n}" for n in range(6)]
+    for name in names:
+        write(adapters / f"{name}.safetensors", tensors)
+    before = answers(model)
+    alone = answers(with_adapters(model, [Adapter("paint0")]))
+    for name in names:
+        with_adapters(model, [Adapter(name)])
+        assert lora.held_bytes(model) <= 3 * size
+    with_adapters(model, [Adapter("paint3")])  # still there: used again, so that paint4 is the oldest now
+    with_adapters(model, [Adapter("paint0")])
+    assert lora.held_bytes(model) == 3 * size
+    held = len(model.unet.peft_config)
+    assert held == 3
+    assert torch.equal(answers(with_adapters(model, [Adapter("paint0")])), alone)
+    release_adapters(with_adapters(model, []))
+    assert lora.held_bytes(model) == 0
+    assert torch.equal(answers(model), before)
+    assert torch.equal(answers(with_adapters(model, [Adapter("paint5")])), alone)
+
+
+def test_adapters_that_a_text_names_are_those_of_the_request(adapters: Path, model: LoadedModel, picture: Any) -> None:
+    write(adapters / "paint.safetensors", as_diffusers(model))
+    write(adapters / "thing.safetensors", inversion(model, "web"))
+    engine = DiffEditEngine(model)
+    chosen = replace(REQUEST, target="a thing zebra", adapters=(Adapter("paint", 0.7), Adapter("thing")))
+    written = replace(REQUEST, target="a embedding:thing <lora:paint:0.7> zebra")
+    assert with_written_adapters(written) == chosen
+    expected, got = (edit_picture(engine, request, picture) for request in (chosen, written))
+    assert np.array_equal(expected.edits[0].pixels, got.edits[0].pixels)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "weight"),
+    [
+        ("a <lora:paint> zebra", "a zebra", 1.0),
+        ("<LORA:paint:-0.5>a zebra", "a zebra", -0.5),
+        ("a zebra <lora:paint:0.5:0.9>", "a zebra", 0.5),
+        ("a <lyco:paint:1> zebra", "a zebra", 1.0),
+    ],
+)
+def test_the_notation_of_the_web_user_interfaces_is_read(text: str, words: str, weight: float) -> None:
+    read = with_written_adapters(replace(REQUEST, target=text))
+    assert (read.target, read.adapters) == (words, (Adapter("paint", weight),))
+
+
+def test_an_adapter_that_is_chosen_and_written_keeps_the_chosen_weight() -> None:
+    request = replace(REQUEST, source="a <lora:paint:0.2> horse", adapters=(Adapter("paint", 0.9),))
+    assert with_written_adapters(request).adapters == (Adapter("paint", 0.9),)
+
+
+@pytest.mark.parametrize("text", ["a <toy> zebra", "embedding:unknown", "a zebra", "x <lora> y"])
+def test_a_text_that_names_no_adapter_stays_as_it_is(text: str) -> None:
+    request = replace(REQUEST, target=text)
+    assert with_written_adapters(request) is request
+
+
+@pytest.mark.parametrize(("text", "says"), [("<lora:a:strong>", "is no number"), ("<lora:a:40>", "is 40; weights go")])
+def test_an_impossible_weight_of_a_written_adapter_is_refused(text: str, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        with_written_adapters(replace(REQUEST, target=text))

@@ -14,7 +14,7 @@ from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.network import Network
 from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.text import encode_text
-from diffedit_backend.models.compiling import compiled_unet
+from diffedit_backend.models.device import compiled_unet
 from test_editing_pictures import REQUEST, picture_of, square
 from tiny_models import NATIVE, tiny_model
 

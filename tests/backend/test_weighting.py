@@ -22,6 +22,7 @@ from model_files import FAMILIES, WIDTH, parts, write_folder
 from safetensors.torch import save_file
 
 TEXT, WEIGHTED = "a zebra on grass", "a (zebra)1.5 on grass"
+NO_WEIGHTS = ("size (m)2", ":)1", "(born 1990)5", ":) 1.5", "(at 12:30)", "(1:2)", "a ] b [")
 ZEBRA = slice(2, 7)  # places of its letters, behind the token of the beginning and the "a"
 PIXELS = np.random.default_rng(3).integers(0, 255, (32, 32, 3), np.uint8)
 
@@ -48,7 +49,10 @@ def plainly_encoded(model: LoadedModel, text: str) -> torch.Tensor:
     return torch.cat(rows, dim=-1)
 
 
-@pytest.mark.parametrize("text", [TEXT, "a (toy) zebra", "f(x)-plane", "a zebra++", r"\(c\)2 zebra", "(c) 2", "a, b"])
+@pytest.mark.parametrize(
+    "text",
+    [TEXT, "a (toy) zebra", "f(x)-plane", "a zebra++", r"\(c\)2 zebra", "(c) 2", "a, b", *NO_WEIGHTS],
+)
 def test_a_text_without_weights_is_encoded_bit_for_bit_as_the_networks_do(model: LoadedModel, text: str) -> None:
     assert weights_in(text) is None
     assert torch.equal(encode_text(model, text).tokens, plainly_encoded(model, text))
@@ -71,7 +75,7 @@ def test_more_weight_moves_the_words_embeddings_away_from_those_of_no_text_and_n
 
 def test_the_lower_the_weight_the_further_from_the_text_and_weight_one_changes_nothing(model: LoadedModel) -> None:
     plain = plainly_encoded(model, TEXT)
-    far = [float((encode_text(model, f"a (zebra){w} on grass").tokens - plain).norm()) for w in (1, 0.8, 0.5, 0.1)]
+    far = [float((encode_text(model, f"a (zebra){w} on grass").tokens - plain).norm()) for w in ("1.0", 0.8, 0.5, 0.1)]
     assert far[0] < 1e-4
     assert far[0] < far[1] < far[2] < far[3]
 
@@ -82,6 +86,42 @@ def test_weights_are_read_in_brackets_in_brackets_and_by_signs() -> None:
     assert weighted.fragments == ("a", "big", "red", "zebra", "on grass")
     assert weighted.weights == pytest.approx((1, 1.5, 1.8, 1.5, 0.9))
     assert weighted.unweighted == "a big red zebra on grass"
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments", "weights"),
+    [
+        ("a (zebra:1.3) on grass", ("a", "zebra", "on grass"), (1, 1.3, 1)),
+        ("a [zebra] on grass", ("a", "zebra", "on grass"), (1, 1 / 1.1, 1)),
+        ("((zebra:1.2) herd:1.5)", ("zebra", "herd"), (1.8, 1.5)),
+        ("a (zebra:.5), (m)2", ("a", "zebra", ", (m)2"), (1, 0.5, 1)),
+        ("[(zebra)1.1]", ("zebra",), (1,)),
+        ("(zebra: 1.25 )", ("zebra",), (1.25,)),
+    ],
+)
+def test_weights_are_read_as_the_web_user_interfaces_write_them(
+    text: str, fragments: tuple[str, ...], weights: tuple[float, ...]
+) -> None:
+    weighted = weights_in(text)
+    assert weighted is not None
+    assert weighted.fragments == fragments
+    assert weighted.weights == pytest.approx(weights, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a (zebra)2.5", "weight of 'zebra' is 2.5; weights go from 0 to 2"),
+        ("a (zebra:3)", "weight of 'zebra' is 3"),
+        ("a ((zebra)1.6 herd)1.6", "weight of 'zebra' is 2.56"),
+        ("a (zebra:-1)", r"is -1; weights go from 0 to 2"),
+        ("a [cow:zebra:0.5]", r"changes its words from step to step, '\[cow:zebra:0\.5\]'"),
+        ("a [cow|zebra]", "changes its words from step to step"),
+    ],
+)
+def test_weights_out_of_bounds_and_texts_that_change_are_refused_with_their_words(text: str, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        weights_in(text)
 
 
 def test_every_wording_has_its_own_weights(sd1: LoadedModel) -> None:
@@ -124,7 +164,7 @@ def test_an_edit_hears_the_weights(model: LoadedModel) -> None:
 
 @pytest.mark.parametrize("text", ["(cat).blend(1)1.2", "()1.3", '("a (cat)1.2", "b").and()', 'cat.swap("(dog)1.2")'])
 def test_other_notations_of_compel_are_refused_with_the_one_that_is_read(sd1: LoadedModel, text: str) -> None:
-    with pytest.raises(BadInputError, match=r"cannot be read\. Write words in brackets and a number right behind them"):
+    with pytest.raises(BadInputError, match=r"cannot be read\. Write words in brackets and a number"):
         encode_text(sd1, text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -14,7 +15,11 @@ from transformers import (
     BlipForConditionalGeneration,
     BlipImageProcessor,
     BlipProcessor,
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
     PreTrainedTokenizerFast,
+    Sam3Config,
+    Sam3Model,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -67,4 +72,57 @@ def write_suggester(folder: Path) -> Path:
         eos_token_id=1,
     )
     T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def write_segmenter(folder: Path, kind: str = "clipseg") -> Path:
+    """A CLIPSeg or a SAM 3 ("sam3") in transformers' layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = Tokenizer(WordLevel({word: index for index, word in enumerate(SUGGESTED_WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "model_max_length": 16}
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**small, "vocab_size": len(SUGGESTED_WORDS), "max_position_embeddings": 16, "eos_token_id": 1}
+    if kind == "clipseg":
+        vision = {**small, "image_size": 16, "patch_size": 8}
+        config = CLIPSegConfig(
+            text_config={**text, "projection_dim": 8},
+            vision_config=vision,
+            projection_dim=8,
+            reduce_dim=8,
+            extract_layers=[0, 1],
+            decoder_num_attention_heads=2,
+            decoder_intermediate_size=12,
+        )
+        network = CLIPSegForImageSegmentation(config)
+        prepared = {"size": {"height": 16, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    else:
+        backbone = {
+            **small,
+            "model_type": "sam3_vit_model",
+            "image_size": 56,
+            "patch_size": 14,
+            "pretrain_image_size": 56,
+            "window_size": 2,
+            "global_attn_indexes": [1],
+        }
+        detr = {"hidden_size": 16, "intermediate_size": 20, "num_layers": 1, "num_attention_heads": 2}
+        config = Sam3Config(
+            vision_config={
+                "backbone_config": backbone,
+                "fpn_hidden_size": 16,
+                "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            },
+            text_config={**text, "projection_dim": 16},
+            geometry_encoder_config=detr,
+            detr_encoder_config=detr,
+            detr_decoder_config={**detr, "num_queries": 3},
+            mask_decoder_config={"hidden_size": 16, "num_attention_heads": 2, "num_upsampling_stages": 3},
+        )
+        network = Sam3Model(config)
+        prepared = {"size": {"height": 56, "width": 56}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    network.eval().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(prepared))
     return folder

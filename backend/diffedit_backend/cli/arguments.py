@@ -126,6 +126,12 @@ def add_memory_arguments(parser: argparse._ActionsContainer) -> None:
         "(default: as the GPU's free memory asks for)",
     )
     parser.add_argument(
+        "--vae",
+        metavar="NAME",
+        help="another autoencoder: a name in the vae folder of your data folder, a folder, or a .safetensors file "
+        "(default: the model's own, or what its diffedit.json says)",
+    )
+    parser.add_argument(
         "--vae-tiles",
         type=int,
         choices=(1, 2, 4, 8),
@@ -147,4 +153,5 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         vae_tiles=args.vae_tiles,
         compiled=getattr(args, "compile", False),
         safety=args.safety,
+        vae=args.vae,
     )

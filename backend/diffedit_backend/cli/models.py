@@ -9,7 +9,7 @@ from .terminal import print_json
 HELP = "list the models and adapters that can be loaded, and the memory that they need"
 # Per parameter: half precision on a GPU, single on a CPU (bf16, where it computes that, takes half of it).
 _GPU_BYTES, _CPU_BYTES = 2, 4
-_PURPOSES = {"describe": "describes pictures", "suggest": "suggests words"}
+_PURPOSES = {"describe": "describes pictures", "suggest": "suggests words", "segment": "finds what words name"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..models.catalogue.adapters import adapters
+    from ..models.catalogue.adapter_files import adapters
     from ..models.catalogue.folders import adapters_folder, models_folder
     from ..models.catalogue.listing import models
     from ..models.catalogue.word_models import word_models

@@ -18,6 +18,7 @@ from .terminal import abandon_output, prepare_streams, print_json, remark
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 0, 1, 2, 130, 141
 
 COMMANDS = (
+    "add-model",
     "build-plugin",
     "clients",
     "completion",

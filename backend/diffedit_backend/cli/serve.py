@@ -85,6 +85,11 @@ def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="a T5 or FLAN-T5 folder or hub id, to suggest words with (default: the one in your data folder)",
     )
+    group.add_argument(
+        "--segmenter",
+        metavar="NAME",
+        help="a CLIPSeg or SAM 3 folder or hub id, to find what words name (default: the one in your data folder)",
+    )
 
 
 def _add_worker_arguments(group: argparse._ArgumentGroup) -> None:
@@ -170,14 +175,15 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Timeouts
     from ..krita.krita_installation import sandboxed_data_folders
-    from ..models.catalogue.folders import BUNDLED, kept_captioner, kept_models, kept_suggester
+    from ..models.catalogue.folders import BUNDLED, kept_captioner, kept_models, kept_segmenter, kept_suggester
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
     from ..server.state_folder import StateFolder
 
-    models = _named(args.model or [BUNDLED, *map(str, kept_models().values())])
+    models = _named(args.model) if args.model else {BUNDLED: BUNDLED} | {n: str(p) for n, p in kept_models().items()}
     captioner, suggester = args.captioner or kept_captioner(), args.suggester or kept_suggester()
+    segmenter = args.segmenter or kept_segmenter()
     settings = ServerSettings(
         state=args.state or StateFolder.default().root,
         listen=tuple(args.listen or ["local"]),
@@ -187,6 +193,7 @@ def run(args: argparse.Namespace) -> int:
         adapters=_adapters,
         describes=captioner is not None,
         suggests=suggester is not None,
+        segments=segmenter is not None,
         mattes=importlib.util.find_spec("pymatting") is not None,
         limits=Limits(result_seconds=args.keep * 3600),
         queue=args.queue,
@@ -195,7 +202,8 @@ def run(args: argparse.Namespace) -> int:
         metrics=args.metrics,
     )
     configuration = {"models": models, "cache_bytes": int(args.cache * GIB), "threads": args.threads}
-    configuration |= {"captioner": captioner, "suggester": suggester, "model_options": model_options(args).to_fields()}
+    configuration |= {"captioner": captioner, "suggester": suggester, "segmenter": segmenter}
+    configuration["model_options"] = model_options(args).to_fields()
     configuration["models_bytes"] = None if args.models_memory is None else int(args.models_memory * GIB)
     timeouts = Timeouts(step=args.step_timeout, cluster=args.ray_patience)
     pool: Executor
@@ -253,7 +261,7 @@ def _bytes_per_parameter(args: argparse.Namespace) -> int:
 
 def _adapters() -> tuple[AdapterInfo, ...]:
     """What lies in the adapters folder at this moment."""
-    from ..models.catalogue.adapters import adapters
+    from ..models.catalogue.adapter_files import adapters
 
     return tuple(AdapterInfo(entry.name, entry.kind, entry.family, entry.word) for entry in adapters())
 

@@ -42,7 +42,7 @@ class LoadedModel:
     offload: "none", "model" or "sequential". `device` is where the networks compute, not where they wait.
     vae_tiles: into how many tiles the VAE cuts a picture's longer side, None for as many as the free memory asks for.
     unet: the network that predicts; a transformer in the families of flow models.
-    distilled: made for a few steps without guidance, which inverts badly: it is edited without inversion.
+    few_steps: steps that a distilled model (LCM, Turbo, Lightning, Hyper) was made for, 0 for a base model.
     remark: what an artist should know of this model, "" when nothing.
     """
 
@@ -62,9 +62,15 @@ class LoadedModel:
     safety: SafetyCheck | None = None
     offload: Offload = "none"
     vae_tiles: int | None = None
+    few_steps: int = 0
     remark: str = ""
     family: ModelFamily = field(default_factory=StableDiffusion)
-    distilled: bool = False
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the model was made for a few steps without guidance; such models invert badly, so they are
+        edited without inversion."""
+        return self.few_steps > 0
 
     @property
     def networks(self) -> list[Any]:

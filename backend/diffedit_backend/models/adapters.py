@@ -1,7 +1,6 @@
 """LoRAs and textual inversions on a model, chosen anew for each edit.
 
-Weights of a LoRA stay in the networks, switched off, when the next edit does not want it, so that taking it up again
-costs nothing. Learned words are no part of the networks, see `diffedit.words`.
+LoRAs are layers of the networks (see `lora`); learned words are no part of them (see `method.words`).
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +23,30 @@ from torch import Tensor
 
 from ..method.model import LoadedModel
 from ..method.words import LearnedWords
+from .catalogue.adapter_files import LORA, TEXTUAL_INVERSION
+from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
+from .catalogue.distilled import few_steps_by_name
+from .catalogue.families import part_of
 from .catalogue.folders import adapter_file
-from .lora import add_lora, holds_lora, set_adapters
+from .catalogue.headers import tensors_in
+from .lora import add_lora, delete_loras, holds_lora, lora_remarks, set_adapters, surplus_loras
 from .offload import weights_on_cpu
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """An adapter of a request, found. `id` changes with its file."""
+    """An adapter of a request, found. `file`: its name and that of its file. `id` changes with its file."""
 
     name: str
+    file: str
     weight: float
     id: str
+    kind: str
     tensors: dict[str, Tensor]
 
     @property
     def is_lora(self) -> bool:
-        return any("lora" in key for key in self.tensors)
+        return self.kind == LORA
 
 
 def with_adapters(model: LoadedModel, adapters: Sequence[Adapter]) -> LoadedModel:
@@ -53,30 +59,65 @@ def with_adapters(model: LoadedModel, adapters: Sequence[Adapter]) -> LoadedMode
     loras = [one for one in chosen if one.is_lora]
     if loras and model.compiled:
         raise ModelError("A compiled model takes no LoRA. Load the model without compiling it.")
+    weights = {one.id: one.weight for one in loras}
     new = [one for one in loras if not holds_lora(model, one.id)]
     if new:
         with weights_on_cpu(model):
             for one in new:
                 add_lora(model, one.name, one.id, one.tensors)
-    set_adapters(model, {one.id: one.weight for one in loras})
+            delete_loras(model, surplus_loras(model, weights))
+    set_adapters(model, weights)
     if not chosen:
         return model
     tokenizers, words = _taught(model, [one for one in chosen if not one.is_lora])
-    worn = ",".join(f"{one.id}*{one.weight}" for one in chosen)
-    return dataclasses.replace(model, key=f"{model.key}+{worn}", tokenizers=tokenizers, words=words)
+    in_force = ",".join(f"{one.id}*{one.weight}" for one in chosen)
+    remark = " ".join(filter(None, (model.remark, *lora_remarks(model, weights))))
+    few = max((few_steps_by_name(one.file) for one in loras if one.weight > 0), default=0)
+    return dataclasses.replace(
+        model,
+        key=f"{model.key}+{in_force}",
+        tokenizers=tokenizers,
+        words=words,
+        few_steps=few or model.few_steps,
+        guidance=DISTILLED_GUIDANCE if few else model.guidance,
+        remark=remark,
+    )
+
+
+def release_adapters(model: LoadedModel) -> None:
+    """Take every LoRA out of a model's networks: their memory is needed. The next edit loads its own again."""
+    with weights_on_cpu(model):
+        delete_loras(model, surplus_loras(model, (), most=0))
 
 
 def _found(adapter: Adapter) -> _Chosen:
     file = adapter_file(adapter.name)
     status = file.stat()
     name = hashlib.sha256(f"{file}:{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()[:16]
-    return _Chosen(adapter.name, adapter.weight, name, _read(file))
+    tensors = _read(file)
+    return _Chosen(
+        adapter.name, f"{adapter.name} {file.stem}", adapter.weight, name, _kind(adapter.name, tensors), tensors
+    )
+
+
+def _kind(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """LORA or TEXTUAL_INVERSION. Raises ModelError for what is neither, with what it is."""
+    kind = part_of(tensors)
+    if kind in (LORA, TEXTUAL_INVERSION):
+        return kind
+    if not kind and len(tensors) == 1:
+        return TEXTUAL_INVERSION  # diffusers' format: its only tensor has the name of its word
+    if kind.startswith("LyCORIS"):
+        raise ModelError(f"The adapter {name!r} is a {kind}, which is not supported. Take a LoRA instead.")
+    what = f"it is of the kind {kind}" if kind else "what it holds is not known"
+    raise ModelError(f"The adapter {name!r} is neither a LoRA nor a textual inversion: {what}.")
 
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
+        tensors_in(file)  # raises with the reason where the header is at fault
         raise ModelError(
             f"The adapter '{file.name}' is damaged: it cannot be read as safetensors.", detail=str(error)
         ) from error

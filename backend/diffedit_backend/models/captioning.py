@@ -18,7 +18,6 @@ _LONGEST = 40  # tokens of a caption
 _BLIP = Kind(
     what="captioning model",
     example=DEFAULT_CAPTIONER,
-    files=("*.json", "*.safetensors", "*.txt"),
     wanted="BLIP captioning model",
     fits=lambda settings: settings.get("model_type") == "blip",
     network="BlipForConditionalGeneration",
@@ -53,4 +52,4 @@ class Captioner:
 def load_captioner(name: str = DEFAULT_CAPTIONER, device: str | None = None) -> Captioner:
     """BLIP from a folder in transformers' layout or a hub id. Raises ModelError when its weights are not to be had."""
     quiet_libraries()
-    return Captioner(*load_standalone(_BLIP, name, device))
+    return Captioner(*load_standalone(_BLIP, name, device)[:3])

@@ -1,6 +1,9 @@
-"""Which device, which precision."""
+"""Which device, which precision, how many threads, and whether the network is compiled."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffedit_protocol.errors import ModelError
@@ -14,6 +17,10 @@ _WORTH_SHARING = 1e11
 # Parameters from which bf16 is taken where the processor computes with it (the same benchmark): at the bundled model's
 # 1e7 it gains nothing, at 6e7 a step takes 0.8 of the time, at Stable Diffusion's 1e9 0.56.
 _WORTH_HALVING = 100_000_000
+
+# The area of a native square in eighths, at up to 1:4 either way, has some 30 shapes, in a few sizes of batch. torch's
+# own limit of 8 would let all further shapes run uncompiled, without a word.
+_SHAPES = 128
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -79,3 +86,19 @@ def use_threads(model: LoadedModel, most: int | None = None) -> None:
 def worth_sharing(cells: int, parameters: int) -> bool:
     """Whether a step on so many latent cells by a UNet of so many parameters is quicker in several threads."""
     return cells * parameters >= _WORTH_SHARING
+
+
+def compiled_unet(unet: Any, device: torch.device, backend: str | Callable[..., Any] = "inductor") -> Any:
+    """The UNet, compiled when it is first called: quicker steps for a slow first run of every shape.
+
+    torch compiles anew for every shape, and on a GPU records a CUDA graph of it, so shapes are few: batches are filled
+    up to powers of two (`method.network`) and picture sides to eighths of the model's own (`LoadedModel.multiple`).
+    backend: one of torch's, or a function that takes a graph.
+    """
+    import torch._dynamo.config as limits
+
+    for name in ("recompile_limit", "cache_size_limit"):  # torch 2.7 and later; before
+        if hasattr(limits, name):
+            setattr(limits, name, max(_SHAPES, getattr(limits, name)))
+    graphs = "reduce-overhead" if backend == "inductor" and device.type == "cuda" else None
+    return torch.compile(unet, backend=backend, mode=graphs, dynamic=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,21 @@ from diffedit_protocol.errors import ModelError
 from ..method.memory import bytes_of, room_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
 from ..method.schedule import NoiseSchedule, VariancePreservingSchedule
-from .catalogue.folders import BUNDLED, model_place
-from .catalogue.listing import entry_of
-from .compiling import compiled_unet
-from .device import choose_device, choose_dtype, dtype_of_vae
+from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
+from .catalogue.facts import ModelFacts, facts_of
+from .catalogue.families import XL
+from .catalogue.folders import BUNDLED, model_place, vae_beside, vae_place
+from .catalogue.listing import ModelEntry, inspect
+from .checks import doubtful_size, mistaken_prediction, set_size
+from .device import choose_device, choose_dtype, compiled_unet, dtype_of_vae
 from .offload import choose_offload
 from .offload import offload as place_by_need
 from .options import ModelOptions
-from .parts import Parts
-from .prediction import mistaken_prediction
-from .size import doubtful_size, set_size
+from .parts import Parts, Precisions
 from .sources import load_parts, located
 
-# Beside model_index.json, or in the folder of a single file's name: what its maker found to work best ("guidance"), and
-# what the model's own settings have wrong ("prediction_type", "size" in px).
-FACTS_FILE = "diffedit.json"
 DEFAULT_OPTIONS = ModelOptions()
+_LCM_GUIDANCE = 8.5  # the default of the published LCMs
 
 
 def load_model(name: str | Path, options: ModelOptions | str | torch.device = DEFAULT_OPTIONS) -> LoadedModel:
@@ -41,36 +40,43 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     """
     if not isinstance(options, ModelOptions):
         options = ModelOptions(device=options)
-    named = model_place(str(name))
+    name, named = str(name), model_place(str(name))
     chosen = choose_device(options.device)
     quiet_libraries()
-    place = located(str(name), named)
-    precision = choose_dtype(options.precision, chosen, entry_of(str(name), place).parameters)
-    parts = load_parts(str(name), place, precision, dtype_of_vae(precision), safety=options.safety)
-    facts = _facts(place)
-    _check(str(name), parts, facts)
+    place = located(name, named, options, halved=choose_dtype(options.precision, chosen) != torch.float32)
+    facts = facts_of(place)
+    vae_name = options.vae or facts.vae or vae_beside(place)
+    entry = inspect(name, place, vae_name)
+    precision = choose_dtype(options.precision, chosen, entry.parameters)
+    parts = load_parts(entry, _precisions(entry, precision), vae_name, safety=options.safety)
+    _check(name, parts, facts)
+    if facts.clip_skip is not None:
+        _skip_layers(name, parts, facts.clip_skip)
+    if getattr(parts.unet.config, "time_cond_proj_dim", None) is not None:
+        _embed_guidance(parts.unet)
     # SDXL's first VAE overflows in half precision and says so; the others say so by default only.
-    overflows = len(parts.text_encoders) == 2 and bool(getattr(parts.vae.config, "force_upcast", False))
-    vae = parts.vae.to(torch.float32) if overflows else parts.vae
+    overflows = entry.family == XL and bool(getattr(parts.vae.config, "force_upcast", False))
+    vae = parts.vae if overflows else parts.vae.to(dtype_of_vae(precision))
     networks = [parts.unet, vae, *parts.text_encoders]
     way = choose_offload(options.offload, chosen, room_on(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
     home = chosen if way == "none" else torch.device("cpu")
     unet = _placed(parts.unet, home, channels_last=True)
     if options.compiled:
         if way != "none":
-            raise ModelError(f"A compiled model cannot be offloaded, and {str(name)!r} does not fit the GPU whole.")
+            raise ModelError(f"A compiled model cannot be offloaded, and {name!r} does not fit the GPU whole.")
         unet = compiled_unet(unet, chosen)
     model = LoadedModel(
         name=BUNDLED if name == BUNDLED else named.name,
-        key=_key(str(name), place),
+        key=_key(name, place, facts, vae_name),
         unet=unet,
         vae=_placed(vae, home, channels_last=True),
         tokenizers=parts.tokenizers,
         text_encoders=tuple(_placed(encoder, home) for encoder in parts.text_encoders),
-        schedule=_schedule(str(name), parts, facts),
+        schedule=_schedule(name, parts, facts, entry),
         device=chosen,
         dtype=precision,
-        guidance=float(facts.get("guidance", DEFAULT_GUIDANCE)),
+        guidance=_guidance(entry, facts),
+        few_steps=entry.few_steps,
         zero_empty_text=parts.zero_empty_text,
         compiled=options.compiled,
         # A checker looks at one picture in an edit: where memory is short, it does so on the CPU.
@@ -81,18 +87,24 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     place_by_need(networks, chosen, way)
     if model.compiled:
         return model
-    remarks = [mistaken_prediction(model), "" if "size" in facts else doubtful_size(model)]
+    remarks = [mistaken_prediction(model), doubtful_size(model) if facts.size is None else ""]
     return dataclasses.replace(model, remark=" ".join(filter(None, remarks)))
 
 
 def quiet_libraries() -> None:
-    """Keep progress bars and advice of the libraries out of a command's output; their errors stay."""
+    """Keep the libraries' progress bars, advice and errors out of a command's output: what they raise is reported in
+    words of our own."""
     import diffusers
     import transformers
 
     for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
+        library.utils.logging.set_verbosity(logging.CRITICAL)
         library.utils.logging.disable_progress_bar()
+
+
+def _precisions(entry: ModelEntry, precision: torch.dtype) -> Precisions:
+    """The autoencoder of an XL is read in single precision, since some overflow in half and rounded weights stay so."""
+    return Precisions(precision, torch.float32 if entry.family == XL else dtype_of_vae(precision))
 
 
 def _cells(unet: Any) -> int:
@@ -106,14 +118,14 @@ def _placed(network: Any, device: torch.device, channels_last: bool = False) -> 
     return network.to(memory_format=torch.channels_last) if channels_last else network
 
 
-def _check(name: str, parts: Parts, facts: dict[str, Any]) -> None:
+def _check(name: str, parts: Parts, facts: ModelFacts) -> None:
     """Refuse models that look like Stable Diffusion but cannot do this, in words; their size is that of `facts`."""
-    set_size(name, parts, facts.get("size"))
+    set_size(name, parts, facts.size)
     channels, latents = parts.unet.config.in_channels, parts.vae.config.latent_channels
     if channels != latents:
         raise ModelError(
-            f"The UNet of {name!r} takes {channels} channels but its VAE makes {latents}: "
-            "it is an inpainting or other special model. Choose the base model."
+            f"The UNet of {name!r} takes {channels} channels but its autoencoder makes {latents}: they do not belong "
+            "together. Choose the autoencoder of the model's family."
         )
     if not hasattr(parts.scheduler, "alphas_cumprod"):
         raise ModelError(
@@ -122,10 +134,51 @@ def _check(name: str, parts: Parts, facts: dict[str, Any]) -> None:
         )
 
 
-def _schedule(name: str, parts: Parts, facts: dict[str, Any]) -> NoiseSchedule:
-    kind = facts.get("prediction_type", parts.scheduler.config.prediction_type)
+def _guidance(entry: ModelEntry, facts: ModelFacts) -> float:
+    if facts.guidance is not None:
+        return facts.guidance
+    return DISTILLED_GUIDANCE if entry.few_steps else DEFAULT_GUIDANCE
+
+
+def _skip_layers(name: str, parts: Parts, clip_skip: int) -> None:
+    """Leave the last `clip_skip` - 1 layers of the text encoder out: its final norm then reads the one that is last."""
+    if len(parts.text_encoders) != 1:
+        raise ModelError(f"clip_skip in diffedit.json of {name!r} is for Stable Diffusion 1 and 2, not for XL.")
+    (encoder,) = parts.text_encoders
+    stack = getattr(encoder, "text_model", encoder).encoder
+    if clip_skip > len(stack.layers):
+        raise ModelError(
+            f"clip_skip in diffedit.json of {name!r} is {clip_skip}, but its text encoder has "
+            f"{len(stack.layers)} layers."
+        )
+    stack.layers = stack.layers[: len(stack.layers) - clip_skip + 1]
+
+
+def _embed_guidance(unet: Any) -> None:
+    """Tell an LCM's UNet the guidance that it was distilled with (arXiv 2310.04378): a constant beside the time."""
+    from diffusers import LatentConsistencyModelPipeline
+
+    width = unet.config.time_cond_proj_dim
+    weight = torch.tensor([_LCM_GUIDANCE - 1.0])
+    embedding = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, weight, embedding_dim=width)
+
+    def tell(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return inputs[0], embedding.to(inputs[0]).expand(len(inputs[0]), -1)
+
+    unet.time_embedding.register_forward_pre_hook(tell)
+
+
+def _schedule(name: str, parts: Parts, facts: ModelFacts, entry: ModelEntry) -> NoiseSchedule:
+    said = parts.scheduler.config.prediction_type
+    kind: Any = facts.prediction_type or entry.prediction_type or said  # checked below
+    scheduler = parts.scheduler
+    zero = entry.zero_terminal_snr if facts.zero_terminal_snr is None else facts.zero_terminal_snr
+    if zero and float(scheduler.alphas_cumprod[-1]) > 0:
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler.from_config(scheduler.config, rescale_betas_zero_snr=True)
     try:
-        return VariancePreservingSchedule.from_scheduler(parts.scheduler, kind)
+        return VariancePreservingSchedule.from_scheduler(scheduler, kind)
     except ValueError as error:
         raise ModelError(
             f"The settings of {name!r} say that it predicts {kind!r}; it must be epsilon, v_prediction or sample. "
@@ -134,15 +187,11 @@ def _schedule(name: str, parts: Parts, facts: dict[str, Any]) -> NoiseSchedule:
         ) from error
 
 
-def _facts(place: Path) -> dict[str, Any]:
-    file = (place.with_suffix("") if place.is_file() else place) / FACTS_FILE
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
-
-
-def _key(name: str, place: Path) -> str:
-    """A digest that changes when the files change: names, sizes and times of the weights."""
-    digest = hashlib.sha256(name.encode())
-    files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+def _key(name: str, place: Path, facts: ModelFacts, vae: str | None) -> str:
+    """A digest that changes when the model does: names, sizes and times of the weights, and what is said of it."""
+    digest = hashlib.sha256(f"{name}:{facts}:{vae}".encode())
+    places = [place] if vae is None else [place, vae_place(vae)]
+    files = [f for p in places for f in ([p] if p.is_file() else sorted(p.rglob("*.safetensors")))]
     for file in files:
         status = file.stat()
         digest.update(f"{file}:{status.st_size}:{status.st_mtime_ns}".encode())

@@ -27,6 +27,8 @@ class ModelOptions:
     vae_tiles: tiles along a picture's longer side for the autoencoder, 1, 2, 4 or 8; None: by the free memory.
     compiled: compile the denoising network; every new shape is slow once.
     safety: use the safety checker of a model that has one.
+    vae: another autoencoder, for every model: a name in the folder for them, a folder, a .safetensors file; None: what
+    `diffedit.json` or a file beside the model says, else the model's own.
     """
 
     device: str | torch.device | None = None
@@ -35,6 +37,7 @@ class ModelOptions:
     vae_tiles: int | None = None
     compiled: bool = False
     safety: bool = True
+    vae: str | None = None
 
     def to_fields(self) -> dict[str, Any]:
         """As plain values for a worker's configuration; torch's own objects are none of them."""

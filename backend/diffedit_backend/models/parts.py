@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from .safety import SafetyChecker
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """`network`: of the denoising network and the text encoders; `vae`: of the autoencoder."""
+
+    network: torch.dtype
+    vae: torch.dtype
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ _NAMED = 3  # of the missing weights, in a sentence
 
 
 @contextmanager
-def damage_told(what: str, name: str) -> Iterator[None]:
+def damage_reported(what: str, name: str) -> Iterator[None]:
     """Within, what the libraries raise on bad files becomes a ModelError about the `what` `name`."""
     try:
         yield
@@ -35,10 +35,10 @@ def pretrained(cls: Any, folder: Path, part: str = "", **options: Any) -> Any:
 
     Raises ValueError when the files lack weights of it; else what the library raises.
     """
-    network, told = cls.from_pretrained(
+    network, report = cls.from_pretrained(
         str(folder), subfolder=part, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
     )
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(report["missing_keys"]):
         first = ", ".join(missing[:_NAMED])
         raise ValueError(f"{part or cls.__name__} lacks {len(missing)} of its weights: {first}")
     return network

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..method.memory import bytes_of
+from .catalogue.weight_files import weight_files
 from .pretrained import pretrained
 
 
@@ -45,7 +46,8 @@ def load_safety_checker(name: str, folder: Path, dtype: torch.dtype) -> SafetyCh
     """The checker in a model's folder; None where the folder was made without one."""
     if not (folder / "safety_checker").is_dir():
         return None
-    if not any((folder / "safety_checker").glob("*.safetensors")):
+    chosen = weight_files(file.name for file in (folder / "safety_checker").glob("*"))
+    if chosen is None:
         raise ModelError(
             f"The safety checker of {name!r} has pickled weights only, which can run any program. Take the version "
             "with .safetensors files, or start with --no-safety-checker."
@@ -54,6 +56,6 @@ def load_safety_checker(name: str, folder: Path, dtype: torch.dtype) -> SafetyCh
     from transformers import CLIPImageProcessor
 
     return SafetyChecker(
-        pretrained(StableDiffusionSafetyChecker, folder, "safety_checker", dtype=dtype),
+        pretrained(StableDiffusionSafetyChecker, folder, "safety_checker", variant=chosen.variant or None, dtype=dtype),
         CLIPImageProcessor.from_pretrained(str(folder), subfolder="feature_extractor", local_files_only=True),
     )

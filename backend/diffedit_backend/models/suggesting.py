@@ -20,7 +20,6 @@ _INSTRUCTION = "Write a short caption for a picture that shows {}."
 _SEQUENCE_TO_SEQUENCE = Kind(
     what="language model",
     example=DEFAULT_SUGGESTER,
-    files=("*.json", "*.safetensors", "*.txt", "*.model"),
     wanted="sequence-to-sequence language model",
     fits=lambda settings: bool(settings.get("is_encoder_decoder")),
     network="AutoModelForSeq2SeqLM",
@@ -64,7 +63,7 @@ def load_suggester(name: str = DEFAULT_SUGGESTER, device: str | None = None) -> 
     Raises ModelError when its weights are not to be had, or are those of another kind of network.
     """
     quiet_libraries()
-    return Suggester(*load_standalone(_SEQUENCE_TO_SEQUENCE, name, device))
+    return Suggester(*load_standalone(_SEQUENCE_TO_SEQUENCE, name, device)[:3])
 
 
 def check_suggestions(text: str, count: int) -> None:

@@ -10,7 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 import msgpack
-from diffedit_protocol.replies import BLEND, DESCRIBE, DETAIL, MATTING, SUGGEST, AdapterInfo, ModelInfo, ServerInfo
+from diffedit_protocol.replies import (
+    BLEND,
+    DESCRIBE,
+    DETAIL,
+    MATTING,
+    SEGMENT,
+    SUGGEST,
+    AdapterInfo,
+    ModelInfo,
+    ServerInfo,
+)
 from diffedit_protocol.schema import to_map
 
 from .. import __version__
@@ -32,6 +42,7 @@ def hello_info(
     optional = {
         DESCRIBE: settings.describes,
         SUGGEST: settings.suggests,
+        SEGMENT: settings.segments,
         MATTING: all(mattes) if mattes else settings.mattes,
     }
     info = ServerInfo(

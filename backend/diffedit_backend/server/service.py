@@ -54,6 +54,7 @@ class Service:
         self._jobs = jobs
         self._limits = settings.limits
         self._describes, self._suggests = settings.describes, settings.suggests
+        self._segments = settings.segments
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
@@ -147,6 +148,11 @@ class Service:
             raise ModelError(
                 "This backend has no captioning model, so it cannot describe a picture. "
                 "Start it with 'diffedit serve --captioner FOLDER' (a BLIP model), or write the words yourself."
+            )
+        if request.segment and not self._segments:
+            raise ModelError(
+                "This backend has no segmenter, so it cannot look for words in a picture. Start it with "
+                "'diffedit serve --segmenter FOLDER' (CLIPSeg or SAM 3), or leave the segmenter out."
             )
         planes = [("selection", request.selection), ("mask", request.mask)]
         for name, plane in planes:

@@ -19,9 +19,9 @@ class ServerSettings:
     all clients' uploads and for results; `disk_bytes`: results on disk. `grace`: seconds that a stopping server gives
     its running jobs. `models`: what a request may name, the first is the default; `adapters` looks what lies in the
     adapters folder whenever a client says hello; `describes`: workers have a captioning model; `suggests`: they
-    have one that writes wordings. `metrics`: PORT or HOST:PORT for /healthz and /metrics, "" for none. `mattes`:
-    workers are taken to have pymatting, until one of them says what it has. `sandboxes`: data folders of this
-    user's sandboxed Kritas, which see no socket file and get a loopback address.
+    have one that writes wordings; `segments`: one that finds what words name. `metrics`: PORT or HOST:PORT for
+    /healthz and /metrics, "" for none. `mattes`: workers are taken to have pymatting, until one of them says what it
+    has. `sandboxes`: data folders of this user's sandboxed Kritas, which see no socket file and get a loopback address.
     """
 
     state: Path
@@ -31,6 +31,7 @@ class ServerSettings:
     adapters: Callable[[], Sequence[AdapterInfo]] = tuple
     describes: bool = False
     suggests: bool = False
+    segments: bool = False
     mattes: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -20,6 +20,7 @@ from ..method.engine import DiffEditEngine
 from ..method.memory import Footprint, give_back, room_on
 from ..method.steps import Step
 from ..models import LoadedModel, ModelOptions, load_model
+from ..models.adapters import release_adapters
 from ..models.device import choose_device, use_threads
 from ..models.offload import expected_footprint
 from .captioner import Describer
@@ -29,6 +30,7 @@ from .loop import DeviceLost, Finished, ReportStep
 from .model_cache import AuxiliaryModels, ModelCache
 from .pixels import finished, picture_of, plane_of, preview_of
 from .prompt_suggester import PromptSuggester
+from .segmenter import WordSegmenter
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
@@ -42,8 +44,8 @@ PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 class EditRunner:
     """`models`: name to path or hub id; the first is the default. `options`: for each of them.
 
-    `captioner`, `suggester`: path or hub id of the models that describe pictures and suggest words, loaded when they
-    are first asked.
+    `captioner`, `suggester`, `segmenter`: path or hub id of the models that describe pictures, suggest words and find
+    what words name, loaded when they are first asked.
     models_bytes: limit of what weights take of the device, None for what fits. threads: of the CPU, in this process: a
     number; 0 chooses by the model in use; None leaves them be.
     """
@@ -56,6 +58,7 @@ class EditRunner:
         *,
         captioner: str | None = None,
         suggester: str | None = None,
+        segmenter: str | None = None,
         models_bytes: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -68,7 +71,8 @@ class EditRunner:
         self._eta = EtaEstimator()
         self._describer = Describer(captioner, device)
         self._suggester = PromptSuggester(suggester, device)
-        guests = AuxiliaryModels(self._describer, self._suggester)
+        self._segmenter = WordSegmenter(segmenter, device)
+        guests = AuxiliaryModels(self._describer, self._suggester, self._segmenter)
         self._cache = ModelCache(
             self._load,
             self._expected,
@@ -90,6 +94,7 @@ class EditRunner:
             fields["cache_bytes"],
             captioner=fields.get("captioner"),
             suggester=fields.get("suggester"),
+            segmenter=fields.get("segmenter"),
             models_bytes=fields.get("models_bytes"),
             threads=fields["threads"],
         )
@@ -150,12 +155,17 @@ class EditRunner:
                 shown = time.monotonic()
                 report(preview_of(step.preview))
 
+        picture = picture_of(request.picture, blobs)
+        segmentation = self._segmenter.run(request, picture, report)
+        if segmentation is not None:
+            self._cache.make_room_for_guest()
         outcome = edit_picture(
             engine,
             request,
-            picture_of(request.picture, blobs),
+            picture,
             selection=plane_of(request.selection, blobs),
             mask=plane_of(request.mask, blobs),
+            segmentation=segmentation,
             on_step=on_step,
         )
         return finished(outcome, name)
@@ -181,6 +191,8 @@ class EditRunner:
 
     def _free(self) -> None:
         self._cache.keep_only_newest()
+        for name in self._cache.names:
+            release_adapters(self._cache.take(name).model)
 
 
 def _too_large(request: EditRequest, error: Exception) -> OutOfMemoryError:

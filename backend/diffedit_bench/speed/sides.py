@@ -14,8 +14,7 @@ from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.schedule import VariancePreservingSchedule, variance_preserving
 from diffedit_backend.models import LoadedModel, ModelOptions, load_model, use_threads
-from diffedit_backend.models.compiling import compiled_unet
-from diffedit_backend.models.device import choose_device, choose_dtype
+from diffedit_backend.models.device import choose_device, choose_dtype, compiled_unet
 from diffedit_backend.models.options import Precision
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray

@@ -3,23 +3,31 @@
     <data>/models/NAME/              a model in diffusers' folder layout
     <data>/models/NAME.safetensors   a checkpoint in Stable Diffusion's original layout
     <data>/adapters/NAME.safetensors a LoRA or a textual inversion; NAME/ with one .safetensors file in it is the same
+    <data>/vae/NAME.safetensors      an autoencoder (VAE); NAME/ in diffusers' layout is the same
     <data>/captioner/                a BLIP model that describes pictures
+    <data>/segmenter/                a CLIPSeg or SAM 3 model that finds what a text names
     <data>/suggester/                a T5 or FLAN-T5 model that suggests wordings
+
+Models of other programs and of the hub that a person added are remembered in <data>/shared.json (see `shared`).
 
 <data> is $DIFFEDIT_HOME, or `diffedit` in the user's data folder.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.private_files import data_folder
 
 from ...bundled import weights_folder
+from .hub_cache import cached_snapshots
+from .shared import read_shared, shared_places
 
 BUNDLED = "bundled"
 SAFE = ".safetensors"
+VAE_SAFE = ".vae.safetensors"
 # Python's pickle runs whatever program the file asks for while it is read.
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
@@ -32,12 +40,20 @@ def adapters_folder() -> Path:
     return data_folder() / "adapters"
 
 
+def vae_folder() -> Path:
+    return data_folder() / "vae"
+
+
 def captioner_folder() -> Path:
     return data_folder() / "captioner"
 
 
 def suggester_folder() -> Path:
     return data_folder() / "suggester"
+
+
+def segmenter_folder() -> Path:
+    return data_folder() / "segmenter"
 
 
 def kept_captioner() -> str | None:
@@ -50,6 +66,11 @@ def kept_suggester() -> str | None:
     return _kept_network(suggester_folder())
 
 
+def kept_segmenter() -> str | None:
+    """Where a person has put a model that finds what a text names, None without one."""
+    return _kept_network(segmenter_folder())
+
+
 def _kept_network(folder: Path) -> str | None:
     return str(folder) if (folder / "config.json").is_file() else None
 
@@ -59,8 +80,30 @@ def kept_models() -> dict[str, Path]:
     folder = models_folder()
     found = {place.parent.name: place.parent for place in folder.glob("*/model_index.json")}
     # A file wins over the folder beside it that only holds its settings.
-    found |= {file.stem: file for file in folder.glob(f"*{SAFE}")}
-    return dict(sorted(found.items()))
+    found |= {file.stem: file for file in folder.glob(f"*{SAFE}") if not file.name.endswith(VAE_SAFE)}
+    return dict(sorted((_of_hub() | shared_places("models") | found).items()))
+
+
+def _of_hub() -> dict[str, Path]:
+    """The models of the hub that a person added, as far as they are on this machine."""
+    added = read_shared().hub
+    cached = cached_snapshots("model_index.json") if added else {}
+    return {name: cached[name] for name in added if name in cached}
+
+
+def vae_beside(file: Path) -> str | None:
+    """The autoencoder that lies beside a single file by the custom of the web user interfaces, NAME.vae.safetensors."""
+    beside = file.with_name(f"{file.stem}{VAE_SAFE}")
+    return str(beside) if file.is_file() and beside.is_file() else None
+
+
+def vae_place(name: str) -> Path:
+    """Where the autoencoder `name` is: a path, or a name in the folder for autoencoders."""
+    place = Path(name).expanduser()
+    if place.exists():
+        return place
+    kept = [vae_folder() / name, vae_folder() / f"{name}{SAFE}"]
+    return next((candidate for candidate in kept if candidate.exists()), shared_places("vae").get(name, place))
 
 
 def pickled_models() -> dict[str, Path]:
@@ -77,7 +120,12 @@ def kept_adapters() -> dict[str, Path]:
         if len(files) == 1:
             found[place.name] = files[0]
     found |= {file.stem: file for file in folder.glob(f"*{SAFE}")}
-    return dict(sorted(found.items()))
+    return dict(sorted((_named_safely(shared_places("adapters")) | found).items()))
+
+
+def _named_safely(places: dict[str, Path]) -> dict[str, Path]:
+    """Without what the protocol takes for no name of an adapter: path separators, colons, a leading dot."""
+    return {re.sub(r"[/\\\0:]", "_", name).lstrip("."): place for name, place in places.items()}
 
 
 def model_place(name: str) -> Path:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffedit_protocol.errors import ModelError
+from safetensors import SafetensorError, safe_open
 
-_LONGEST = 100_000_000  # bytes of a header; the format's own limit
+_LFS_POINTER = b"version https://git-lfs"
+_WEB_PAGE = (b"<!doctype html", b"<html")
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,28 @@ class TensorFact:
 
 
 def tensors_in(file: Path) -> dict[str, TensorFact]:
-    """Every tensor of `file`. Raises ModelError when it is none of the format (8 bytes of length, then JSON)."""
+    """Every tensor of `file`. Raises ModelError, which says why the file cannot be read."""
+    try:
+        with safe_open(file, framework="numpy") as weights:
+            slices = ((name, weights.get_slice(name)) for name in list(weights.keys()))
+            return {name: TensorFact(str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"'{file.name}' {_fault(file, error)}", detail=str(error)) from error
+
+
+def _fault(file: Path, error: Exception) -> str:
+    """Why a file cannot be read as safetensors; the rest of a sentence."""
     try:
         with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > _LONGEST:
-                raise ValueError(f"a header of {length} bytes")
-            entries = json.loads(stream.read(length))
-        return {
-            name: TensorFact(str(entry["dtype"]), tuple(int(side) for side in entry["shape"]))
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"'{file.name}' is damaged: it cannot be read as safetensors.", detail=f"{error!r}") from error
+            start = stream.read(64)
+    except OSError as refusal:
+        return f"cannot be read: {refusal.strerror or refusal}."
+    if not start:
+        return "is empty. Download it again."
+    if start.startswith(_LFS_POINTER):
+        return "is a pointer of Git LFS, not the file itself. Fetch it with `git lfs pull`, or download it again."
+    if start.lower().lstrip().startswith(_WEB_PAGE):
+        return "is a web page, not a model: the download needs a login or another address."
+    if "not fully covered" in str(error) or "IncompleteBuffer" in str(error):
+        return "is incomplete: it ends before its last weights. Download it again."
+    return "is damaged: it cannot be read as safetensors. Download it again."

@@ -7,19 +7,28 @@ from pathlib import Path
 
 from diffedit_protocol.errors import ModelError
 
-from .folders import SAFE, captioner_folder, kept_captioner, kept_suggester, suggester_folder
+from .folders import (
+    SAFE,
+    captioner_folder,
+    kept_captioner,
+    kept_segmenter,
+    kept_suggester,
+    segmenter_folder,
+    suggester_folder,
+)
 from .headers import tensors_in
-from .listing import hub_snapshots
+from .hub_cache import cached_snapshots
 
 DEFAULT_CAPTIONER = "Salesforce/blip-image-captioning-base"
 DEFAULT_SUGGESTER = "google/flan-t5-large"
+DEFAULT_SEGMENTER = "CIDAS/clipseg-rd64-refined"
 
 
 @dataclass(frozen=True)
 class WordModel:
-    """`purpose`: "describe" or "suggest", which is also its command. name: of what was found, a folder or a hub id, ""
-    for none. nbytes: of its weights, loaded in the precision that they lie in. fault: why they cannot be loaded.
-    way_out: what to do where none was found.
+    """`purpose`: "describe" or "suggest", which is also its command, or "segment". name: of what was found, a folder or
+    a hub id, "" for none. nbytes: of its weights, loaded in the precision that they lie in. fault: why they cannot be
+    loaded. way_out: what to do where none was found.
     """
 
     purpose: str
@@ -31,8 +40,8 @@ class WordModel:
 
 
 def word_models() -> list[WordModel]:
-    """What a backend would describe and suggest with, and the commands: the folder of the data folder, else the
-    default in the hub's cache, which only the commands take without being told.
+    """What a backend would describe, suggest and segment with, and the commands: the folder of the data folder, else
+    the default in the hub's cache, which only the commands take without being told.
     """
     return [
         _found(
@@ -50,11 +59,18 @@ def word_models() -> list[WordModel]:
             f"--suggester FOLDER|HUB-ID`; `diffedit suggest` fetches {DEFAULT_SUGGESTER} (3 GB) where there is a "
             "network.",
         ),
+        _found(
+            "segment",
+            kept_segmenter(),
+            DEFAULT_SEGMENTER,
+            f"Put a CLIPSeg or SAM 3 folder with {SAFE} weights at {segmenter_folder()}, or start with `diffedit serve "
+            f"--segmenter FOLDER|HUB-ID`, for example {DEFAULT_SEGMENTER} (0.6 GB).",
+        ),
     ]
 
 
 def _found(purpose: str, kept: str | None, default: str, way_out: str) -> WordModel:
-    place = Path(kept) if kept is not None else dict(hub_snapshots("config.json")).get(default)
+    place = Path(kept) if kept is not None else cached_snapshots("config.json").get(default)
     if place is None:
         return WordModel(purpose, "", None, 0, "", way_out)
     name = kept or default

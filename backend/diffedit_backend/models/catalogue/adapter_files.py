@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffedit_protocol.errors import ModelError
 
-from .families import XL, family_of_width
+from .families import XL, family_of_width, part_of
 from .folders import kept_adapters
 from .headers import TensorFact, tensors_in
 
@@ -47,8 +47,13 @@ def _entry(name: str, file: Path, _size: int, _changed: int) -> AdapterEntry:
         tensors = tensors_in(file)
     except ModelError:
         return AdapterEntry(name, DAMAGED, file)
-    if any("lora" in key for key in tensors):
+    kind = part_of(tensors)
+    if kind == LORA:
         return AdapterEntry(name, LORA, file, _family_of_lora(tensors))
+    if kind.startswith("LyCORIS"):
+        return AdapterEntry(name, f"{kind} (not supported)", file)
+    if kind not in (TEXTUAL_INVERSION, "") or (not kind and len(tensors) != 1):
+        return AdapterEntry(name, f"{kind or 'unknown'} (no adapter)", file)
     if tensors.keys() >= _XL_WORDS:
         return AdapterEntry(name, TEXTUAL_INVERSION, file, XL, name)
     word = next(iter(tensors), name) if len(tensors) == 1 else name

@@ -14,10 +14,12 @@ from .backend.connection_test import ConnectionTest
 from .backend.local_backend import LocalBackend
 from .canvas.krita_canvas import KritaCanvas
 from .model import prompts, sentences
+from .model.batch import BatchController
 from .model.inputs import EditInputs
 from .model.jobs import Job, JobController, JobOptions, MaskOf
 from .model.masks import MaskController
 from .model.payload import JobResult, LinkState
+from .model.ports import LayerRef
 from .model.results import ResultController
 from .model.session import EditSession
 from .model.settings import Settings, Store
@@ -54,6 +56,8 @@ class App(QtCore.QObject):
         self.jobs = JobController(self.link, self)
         self.masks = MaskController(self.canvas, self.store, self)
         self.results = ResultController(self.canvas, self.store, self)
+        self.batch = BatchController(self)
+        self.batch.edit_wanted.connect(self._edit_one)
         self.jobs.job_finished.connect(self._job_finished)
         self.results.adding.connect(self.masks.hide)
         self.results.more_wanted.connect(self.jobs.again)
@@ -150,6 +154,27 @@ class App(QtCore.QObject):
     def edit_layer(self) -> None:
         self._begin("edit", mask_of="kept")
 
+    def edit_layers(self) -> None:
+        """Edits every layer that is chosen in the layer list, each for itself: same words, same seed."""
+        self.look()
+        session = self.session
+        complaint = session.inputs.complaint()
+        if session.activity is not None:
+            complaint = tr("An edit of this picture is under way. Wait for it, or cancel it.")
+        elif any(variation.state != "added" for variation in session.variations):
+            complaint = tr("Accept or discard the results first.")
+        try:
+            chosen = self.canvas.chosen_layers()
+        except CanvasRefusal as refusal:
+            complaint = refusal.sentence
+        if complaint:
+            self._say(complaint, "error")
+            return
+        if not session.inputs.seed_locked:
+            session.inputs = session.inputs.with_new_seed()
+        session.change_inputs(variations=1)
+        self.batch.begin(session, chosen)
+
     def edit_selection(self) -> None:
         self._begin("edit", mask_of="selection")
 
@@ -203,6 +228,7 @@ class App(QtCore.QObject):
 
     def cancel(self) -> None:
         """Ends the job of this document; without one, puts suggested words away, then the mask that is shown."""
+        self.batch.cancel(self.session)
         if self.session.activity is not None:
             if not self.results.cancel(self.session):
                 self.jobs.cancel(self.session)
@@ -295,6 +321,16 @@ class App(QtCore.QObject):
             steps = self.canvas.capture_steps(layer_ref, settings.context)
         options = JobOptions(settings.model, settings.show_preview, mask_of, captions)
         self.jobs.begin(session, task, inputs, steps, options)
+
+    def _edit_one(self, session: EditSession, layer_ref: LayerRef) -> None:
+        """One layer of several, also while another picture is in front."""
+        inputs, info, settings = session.inputs, self.link.state.info, self.settings
+        if info is not None:
+            inputs = inputs.within(info.capabilities)
+        prompts.remember(self.store, inputs)
+        steps = self.canvas.capture_steps(layer_ref, settings.context)
+        options = JobOptions(settings.model, settings.show_preview, "kept")
+        self.jobs.begin(session, "edit", inputs, steps, options)
 
     def _show_notice(self, notice: sentences.Notice) -> None:
         self.session.notice = notice

@@ -38,6 +38,10 @@ class Canvas:
 class View:
     def __init__(self) -> None:
         self._canvas = Canvas()
+        self.selected: list[object] = []
 
     def canvas(self) -> Canvas:
         return self._canvas
+
+    def selectedNodes(self) -> list[object]:
+        return self.selected

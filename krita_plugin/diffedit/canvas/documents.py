@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from krita import Document, Krita
+from krita import Document, Krita, Node
 
 from ..model.steps import CanvasRefusal
 from ..translation import tr
@@ -18,6 +18,13 @@ def active_document() -> Document:
     if document is None or document.rootNode() is None:
         raise CanvasRefusal("NO_DOCUMENT", tr("Open a picture first."))
     return document
+
+
+def selected_nodes() -> list[Node]:
+    """What is selected in the layer list of the window in front."""
+    window = Krita.instance().activeWindow()
+    view = None if window is None else window.activeView()
+    return [] if view is None else list(view.selectedNodes())
 
 
 def open_documents() -> list[Document]:

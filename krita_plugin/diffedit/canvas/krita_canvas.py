@@ -73,6 +73,17 @@ class KritaCanvas:
         document, node = layers.active_node()
         return layers.layer_ref(document, node, kind)
 
+    def chosen_layers(self) -> list[LayerRef]:
+        """The layers that are selected in Krita's layer list, bottom first, each for itself. CanvasRefusal for one that
+        cannot be edited."""
+        document, node = layers.active_node()
+        chosen = {layers.layer_of(n).uniqueId().toString() for n in documents.selected_nodes()}
+        chosen.add(layers.layer_of(node).uniqueId().toString())
+        found = [layer for layer in layers.all_layers(document.rootNode()) if layer.uniqueId().toString() in chosen]
+        for layer in found:
+            layers.check_workable(layer)
+        return [layers.layer_ref(document, layer, "layer") for layer in found]
+
     def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]:
         try:
             document, _ = layers.find_again(layer_ref)

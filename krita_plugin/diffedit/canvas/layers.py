@@ -208,6 +208,15 @@ def children(node: Node) -> list[Node]:
     return list(found)
 
 
+def all_layers(root: Node) -> list[Node]:
+    """Every layer below `root`, bottom first, those of groups before the group."""
+    found = []
+    for child in children(root):
+        if not child.type().endswith("mask"):
+            found += [*all_layers(child), child]
+    return found
+
+
 def canvas_area(document: Document) -> Bounds:
     return Bounds(0, 0, document.width(), document.height())
 

@@ -42,6 +42,7 @@ class Activity:
     `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "waiting" (in the queue), "working",
     "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told. `own_mask`: the artist's mask
     is used, nothing is searched. `waits`: for a tool that is in use.
+    `part`: which one of how many in a batch.
     """
 
     task: str
@@ -55,6 +56,14 @@ class Activity:
     fraction: float | None = None
     own_mask: bool = False
     waits: bool = False
+    part: tuple[int, int] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """`fraction`, of a batch as a whole."""
+        if self.part is None:
+            return self.fraction
+        return (self.part[0] - 1 + (self.fraction or 0.0)) / self.part[1]
 
     @property
     def title(self) -> str:
@@ -65,7 +74,10 @@ class Activity:
             "describe": tr("Describing the layer"),
             "suggest": tr("Suggesting words"),
         }
-        parts = [tr("Using your mask") if self.own_mask else names[self.task], self._detail()]
+        name = tr("Using your mask") if self.own_mask else names[self.task]
+        if self.part is not None:
+            name = tr("{name} {number} of {total}", name=name, number=self.part[0], total=self.part[1])
+        parts = [name, self._detail()]
         if self.seconds_left is not None and self.phase == "working":
             parts.append(time_left(self.seconds_left))
         return " · ".join(part for part in parts if part)

@@ -36,6 +36,7 @@ class EditSession(QtCore.QObject):
         self._history: tuple[Record, ...] = ()
         self._suggestions: Suggestions | None = None
         self._side = 0
+        self.part: tuple[int, int] | None = None  # of a batch: which one of how many
         self._mask_in_use = ""
 
     @property
@@ -59,6 +60,8 @@ class EditSession(QtCore.QObject):
     def activity(self, activity: Activity | None) -> None:
         if activity is None:
             self._set("preview", None)
+        else:
+            activity = dataclasses.replace(activity, part=self.part)
         self._set("activity", activity)
 
     def show_waiting(self, waits: bool) -> None:

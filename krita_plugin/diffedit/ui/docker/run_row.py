@@ -115,8 +115,8 @@ class RunRow(QtWidgets.QWidget):
             return
         self.title.set_text(activity.title)
         self.cancel.setEnabled(activity.phase != "cancelling" and (activity.phase != "adding" or activity.waits))
-        if activity.fraction is None:
+        if activity.share is None:
             self.bar.setRange(0, 0)  # busy, no telling how long
         else:
             self.bar.setRange(0, BAR_STEPS)
-            self.bar.setValue(round(BAR_STEPS * activity.fraction))
+            self.bar.setValue(round(BAR_STEPS * activity.share))

@@ -111,7 +111,7 @@ def test_the_new_layer_stands_above_its_source_with_its_selection_mask_under_it(
     kra = Kra(folder / "added.kra")
     assert [(node.name, node.kind) for node in kra.layers] == [(RESULT, "paintlayer"), ("Source", "paintlayer")]
     assert [(mask.name, mask.kind) for mask in kra.layers[0].children] == [(RESULT, "selectionmask")]
-    assert told["active"] == RESULT
+    assert told["active"] == "Source"
 
 
 def test_the_new_layer_holds_the_edit_and_nothing_else(edited) -> None:

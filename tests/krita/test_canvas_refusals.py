@@ -81,7 +81,7 @@ CASES = {
     "outside the canvas": ("EMPTY", "'Layer 2' is empty. Choose a layer with something on it."),
     "locked group": ("LOCKED", "'Group 3' is locked. Unlock it, or choose another layer."),
     "hidden group": ("HIDDEN", "'Group 3' is hidden. Show it, or choose another layer."),
-    "pass-through group": ("LAYER_KIND", "'Group 3' lets its layers pass through. Choose one of them."),
+    "pass-through group": ("LAYER_KIND", "'Group 3' is a pass-through group. Choose one of its layers."),
     "filter layer": ("LAYER_KIND", "Choose a paint layer: 'Blur 1' is a filter layer."),
     "fill layer": ("LAYER_KIND", "Choose a paint layer: 'Fill 1' is a fill layer."),
     "nothing selected": (

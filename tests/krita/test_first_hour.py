@@ -277,7 +277,7 @@ def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: OpenDo
     until(krita, mask_is_shown)
     krita.run(unfold, name="mask")
     hands.click("mask.keep")
-    until(krita, notice_begins, words="The mask is on the layer.")
+    until(krita, notice_begins, words="The mask is now a selection mask.")
     mask = f"{SAMPLE.source} (mask)"
     before = krita.run(selected_pixels, of=mask)
     krita.run(take_brush, on=mask)
@@ -439,7 +439,7 @@ def test_a_server_that_is_killed_in_the_middle_and_started_again_still_brings_th
         hands.key("Return")
         until(krita, is_working)
         os.kill(easel.backend.pid, signal.SIGKILL)
-        until(krita, notice_begins, words="The link to the backend was lost.")
+        until(krita, notice_begins, words="The connection to the backend was lost.")
     assert krita.run(layer_names) == ["Background"]
     easel.backend.stop()
     easel.backend = BackendProcess(krita.profile.diffedit_home)

@@ -1,11 +1,16 @@
-"""The plugin in and out of a person's Krita."""
+"""The plugin in and out of a user's Krita."""
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from diffedit_backend.cli.program import main
+from diffedit_backend.krita import plugin_zip
+from diffedit_backend.krita.install import install_plugin
 from diffedit_backend.krita.krita_installation import kritas, sandboxed_data_folders, switched
 
 KRITARC = "[General]\nTheme=dark\n\n[python]\nenable_other=true\n\n[theme]\nTheme=Krita dark\n"
@@ -119,3 +124,37 @@ def test_the_switch_is_set_once_and_taken_out_again() -> None:
     assert switched("[python]\nenable_diffedit=true\n", None) == ""
     assert switched(switched("[General]\nTheme=dark\n", "true"), None) == "[General]\nTheme=dark\n"
     assert switched("[python]\nenable_diffedit=true\n\n[theme]\nTheme=x\n", None) == "[theme]\nTheme=x\n"
+
+
+def test_a_zip_that_fails_to_be_built_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staging, path = tmp_path / "work" / "staging", tmp_path / "plugin.zip"
+    (staging / "pykrita" / "diffedit").mkdir(parents=True)
+    (staging / "actions").mkdir()
+    (staging / "pykrita" / "diffedit" / "a.py").write_text("")
+    (staging / "pykrita" / "diffedit.desktop").write_text("")
+    path.write_bytes(b"the earlier one")
+    with pytest.raises(FileNotFoundError):
+        plugin_zip._zip(staging, path)  # diffedit.action is missing
+    assert path.read_bytes() == b"the earlier one"
+    (staging / "actions" / "diffedit.action").write_text("")
+    assert plugin_zip._zip(staging, path) == path
+    assert zipfile.is_zipfile(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["plugin.zip", "work"]
+
+
+def test_an_installation_that_fails_leaves_the_plugin_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin(tmp_path)
+    before = tree(tmp_path)
+    real = shutil.copytree
+
+    def full(source: Path, *more: Any, **named: Any) -> Any:
+        if Path(source).name == "diffedit_protocol":
+            raise OSError(28, "No space left on device")
+        return real(source, *more, **named)
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(OSError, match="No space left"):
+        install_plugin(tmp_path)
+    assert tree(tmp_path) == before

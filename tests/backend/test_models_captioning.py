@@ -95,8 +95,10 @@ def test_pickled_weights_and_other_models_are_refused(captioner: Path, tmp_path:
 
 
 def test_a_count_below_one_is_refused(picture: Path, captioner: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["describe", str(picture), "--captioner", str(captioner), "--count", "0"]) == 1
-    assert "--count must be at least 1, not 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["describe", str(picture), "--captioner", str(captioner), "--count", "0"])
+    assert ended.value.code == 2
+    assert "argument --count: must be a whole number, 1 or more, not '0'" in capsys.readouterr().err
 
 
 def described(bench: EditRunner, pixels: np.ndarray, selection: np.ndarray | None = None) -> Finished:

@@ -120,8 +120,10 @@ def test_a_model_in_the_data_folder_is_taken(
 def test_what_cannot_be_suggested_is_refused_with_a_sentence(
     suggester: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(suggested(suggester, "--count", "0")) == 1
-    assert "The number of suggestions must be at least 1, not 0." in capsys.readouterr().err
+    with pytest.raises(SystemExit) as refused:
+        main(suggested(suggester, "--count", "0"))
+    assert refused.value.code == 2
+    assert "argument --count: must be a whole number, 1 or more, not '0'" in capsys.readouterr().err
     assert main(["suggest", " ", "--suggester", str(suggester)]) == 1
     assert "the text is empty" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:

@@ -59,7 +59,9 @@ def read_deep(image: Image.Image, again: Image.Image) -> NDArray[np.uint16] | No
     image.tile = [_with_raw_mode(tile, channels + order) for tile in image.tile]
     again.tile = [_with_raw_mode(tile, channels + other) for tile in again.tile]
     high, low = np.asarray(image), np.asarray(again)
-    return (high.astype(np.uint16) << 8) | low
+    samples = np.left_shift(high, 8, dtype=np.uint16)
+    samples |= low
+    return samples
 
 
 def _with_raw_mode(tile: Any, mode: str) -> Any:

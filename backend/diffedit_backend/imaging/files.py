@@ -27,6 +27,7 @@ Samples = NDArray[Any]  # (H, W, 1 to 4) uint8 or uint16: grey, grey and alpha, 
 
 # ITU-R BT.601 luma, as Pillow converts colour to grey.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_TO_8_BITS = np.rint(np.arange(65_536) / 257).astype(np.uint8)  # of 16 bits
 _DEEP_GREYS = ("I;16", "I;16B", "I;16L", "I;16N")
 _PLAIN_MODES = ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa", "P", "PA")
 
@@ -168,7 +169,7 @@ def _upright(samples: Samples, orientation: int) -> Samples:
 
 
 def _pixels(samples: Samples, profile: Profile | None) -> Pixels:
-    pixels = samples if samples.dtype == np.uint8 else np.rint(samples / 257).astype(np.uint8)
+    pixels = samples if samples.dtype == np.uint8 else _TO_8_BITS[samples]
     colours = 1 if pixels.shape[2] <= 2 else 3
     own, alpha = pixels[..., :colours], pixels[..., colours:]
     if profile is not None and profile.fits(colours):

@@ -35,15 +35,21 @@ def install_plugin(resources: Path, source: Path | None = None, name: str = PLUG
         raise BadInputError(f"No Krita plugin {name!r} in {source}: {name}/ and {name}.desktop are needed.")
     pykrita = resources / "pykrita"
     pykrita.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(pykrita / name, ignore_errors=True)
-    shutil.copytree(source / name, pykrita / name, ignore=_NOT_CARRIED)
+    aside = pykrita / f".{name}-new"  # the older copy stays until this one is whole
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.copytree(source / name, aside, ignore=_NOT_CARRIED)
+        if vendor:
+            protocol = Path(diffedit_protocol.__file__).resolve().parent
+            vendored = aside / "_vendor" / protocol.name
+            shutil.rmtree(vendored, ignore_errors=True)
+            shutil.copytree(protocol, vendored, ignore=_NOT_CARRIED)
+        shutil.rmtree(pykrita / name, ignore_errors=True)
+        aside.rename(pykrita / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     shutil.copy2(source / f"{name}.desktop", pykrita)
     if (source / f"{name}.action").is_file():
         (resources / "actions").mkdir(exist_ok=True)
         shutil.copy2(source / f"{name}.action", resources / "actions")
-    if vendor:
-        protocol = Path(diffedit_protocol.__file__).resolve().parent
-        vendored = pykrita / name / "_vendor" / protocol.name
-        shutil.rmtree(vendored, ignore_errors=True)
-        shutil.copytree(protocol, vendored, ignore=_NOT_CARRIED)
     return name

@@ -104,12 +104,15 @@ def unpack(wheel: Path, prefixes: tuple[str, ...], folder: Path, leave: tuple[st
 
 def _zip(staging: Path, path: Path) -> Path:
     pykrita = staging / "pykrita"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    aside = staging.with_name(path.name)  # an earlier zip stays until this one is whole
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr(f"{PLUGIN}/", "")
         for file in sorted((pykrita / PLUGIN).rglob("*")):
             if file.is_file():
                 archive.write(file, file.relative_to(pykrita).as_posix())
         archive.write(pykrita / f"{PLUGIN}.desktop", f"{PLUGIN}.desktop")
         archive.write(staging / "actions" / f"{PLUGIN}.action", f"{PLUGIN}.action")
-    shutil.rmtree(staging)
+    part = path.with_name(f"{path.name}.part")
+    shutil.move(aside, part)  # from the system's temporary folder, perhaps on another disk
+    part.replace(path)
     return path

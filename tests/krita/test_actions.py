@@ -55,6 +55,7 @@ def open_sample(stage, picture, source, target):
     yield from stage.open(picture)
     app = extension().app
     yield lambda: app.session.document_id != ""
+    app.store.change(input="layer")  # an edit after an edit would see the first one's result
     app.session.change_inputs(source=source, target=target, quality="draft", seed=41, seed_locked=True)
 
 

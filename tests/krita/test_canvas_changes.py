@@ -356,3 +356,31 @@ def test_the_pictures_own_selection_being_active_is_no_obstacle(krita: RemoteKri
         return own is not None, layer_of(own or layer).name() == layer.name(), captured.mask is None
 
     assert krita.run(active) == [True, True, True]
+
+
+@pytest.mark.parametrize("kind", ["visible", "layer"])
+def test_a_result_follows_the_layer_that_was_moved_meanwhile(krita: RemoteKrita, kind: str) -> None:
+    def moved(stage, kind):
+        from diffedit.canvas.apply import apply_steps
+        from diffedit.canvas.capture import capture_steps
+        from diffedit.canvas.layers import node_with_id
+        from diffedit.model.ports import Addition
+        from diffedit_protocol.messages import Bounds
+
+        document = yield from stage.new(60, 40)
+        layer = document.createNode("figure", "paintlayer")
+        layer.setPixelData(bytes([9, 9, 9, 255]) * 400, 5, 5, 20, 20)
+        document.rootNode().addChildNode(layer, None)
+        document.setActiveNode(layer)
+        yield from stage.refresh()
+        captured = yield from stage.run(capture_steps(document, layer, kind=kind))
+        area = Bounds(8, 8, 10, 10)
+        layer.move(layer.position().x() + 7, layer.position().y() + 3)
+        document.refreshProjection()
+        document.waitForDone()
+        addition = Addition("result", area, bytes([50, 50, 50, 255]) * 100, b"\xff" * 100, area)
+        node_id = yield from stage.run(apply_steps(captured.layer_ref, addition))
+        bounds = node_with_id(document.rootNode(), node_id).bounds()
+        return [bounds.x(), bounds.y(), bounds.width(), bounds.height()]
+
+    assert krita.run(moved, kind=kind) == [15, 11, 10, 10]

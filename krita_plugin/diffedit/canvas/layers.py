@@ -88,7 +88,7 @@ def layer_ref(document: Document, node: Node, kind: InputKind = "layer") -> Laye
         layer.uniqueId().toString() if kind == "layer" else "",
         name_of(document),
         layer.name(),
-        (position.x(), position.y()) if kind == "layer" else (0, 0),
+        (position.x(), position.y()),
         layer.uniqueId().toString(),
         "" if mask is None else mask.uniqueId().toString(),
         geometry_of(document),
@@ -188,9 +188,12 @@ def node_with_id(root: Node, node_id: str) -> Node | None:
 
 
 def drift(ref: LayerRef, layer: Node) -> tuple[int, int]:
-    """How far the layer was moved since `ref` was noted, in px; the whole picture is never moved."""
+    """How far the layer was moved since `ref` was noted, in px; of the whole picture, the layer that was active."""
     if ref.whole:
-        return 0, 0
+        host = node_with_id(layer, ref.host_id)
+        if host is None:
+            return 0, 0
+        layer = host
     position = layer.position()
     return position.x() - ref.position[0], position.y() - ref.position[1]
 

@@ -32,13 +32,15 @@ WATCH_MS = 300
 
 class App(QtCore.QObject):
     """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
-    `settings_wanted()`, `diagnostics_wanted()`, `install_wanted()`: an action or a button asks for the dialog."""
+    `settings_wanted()`, `diagnostics_wanted()`, `install_wanted()`,
+    `add_model_wanted()`: an action or a button asks for the dialog."""
 
     session_changed = Signal(object)
     link_changed = Signal(object)
     settings_wanted = Signal()
     diagnostics_wanted = Signal()
     install_wanted = Signal()
+    add_model_wanted = Signal()
 
     def __init__(
         self, store: Store | None = None, link: ClientThread | None = None, parent: QtCore.QObject | None = None
@@ -279,6 +281,7 @@ class App(QtCore.QObject):
             "stop": self.stop_backend,
             "settings": self.settings_wanted.emit,
             "install": self.install_wanted.emit,
+            "add model": self.add_model_wanted.emit,
             "diagnostics": self.diagnostics_wanted.emit,
         }[kind]()
 
@@ -412,7 +415,8 @@ class App(QtCore.QObject):
         return self.settings.backend, self.settings.program
 
     def _link_changed(self, state: LinkState) -> None:
-        if state.kind == "ready" and self.session.notice is not None and self.session.notice.remedies[:1] == ("start",):
+        notice = self.session.notice
+        if state.kind == "ready" and notice is not None and {"start", "join"} & set(notice.remedies):
             self.session.notice = None
         self.link_changed.emit(state)
         self.setup.watch(state)

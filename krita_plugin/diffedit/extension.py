@@ -7,6 +7,7 @@ from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extensio
 from .actions import MENU, Action, actions
 from .app import App
 from .qt import QAction, QtCore, QtWidgets, sip
+from .ui.dialogs.add_model_dialog import AddModelDialog
 from .ui.dialogs.diagnostics import DiagnosticsDialog
 from .ui.dialogs.install_dialog import InstallDialog
 from .ui.dialogs.settings_dialog import SettingsDialog
@@ -24,6 +25,7 @@ class DiffEditExtension(Extension):
         self._dialogs: list[QtWidgets.QDialog] = []
         self._menus: list[tuple[QtWidgets.QMenu, list[tuple[QAction, bool]]]] = []
         self.app.settings_wanted.connect(lambda: self._open(SettingsDialog))
+        self.app.add_model_wanted.connect(lambda: self._open(AddModelDialog))
         self.app.install_wanted.connect(lambda: self._open(InstallDialog))
         self.app.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
 

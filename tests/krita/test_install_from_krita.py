@@ -151,6 +151,7 @@ def stop_backend(stage):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_from_the_zip_alone_to_an_edit_without_a_terminal(
     index: str, start_krita: Callable[..., RemoteKrita], tmp_path: Path
 ) -> None:

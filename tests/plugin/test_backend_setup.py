@@ -63,6 +63,13 @@ def test_at_rest_without_a_backend_the_three_ways_are_offered_once(store, krita)
     assert app.session.notice is None
 
 
+def test_the_three_ways_go_when_there_is_a_backend(store, krita) -> None:
+    app, link = make_app(store)
+    app.setup.watch(DOWN)
+    link.state_changed.emit(READY)
+    assert app.session.notice is None
+
+
 def test_where_a_backend_is_installed_nothing_is_said_at_rest(store, krita) -> None:
     app, _ = make_app(store)
     program = installed(app.setup.installation, "1.0")

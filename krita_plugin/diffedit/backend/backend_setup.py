@@ -55,6 +55,14 @@ class BackendSetup(QtCore.QObject):
             self.noticed.emit(of_no_backend())
         return bool(program)
 
+    def restart(self) -> bool:
+        """Starts a backend of this Krita anew, so that it sees what was added; False where this Krita runs none."""
+        if not self._backend.started_here:
+            return False
+        self._start_once_stopped = True
+        self._backend.stop()
+        return True
+
     def remove(self) -> None:
         """Deletes what the plugin installed, once its backend is stopped."""
         if self._backend.started_here:
@@ -97,10 +105,7 @@ class BackendSetup(QtCore.QObject):
         self._store.change(backend="local", program="")
         self._delete_old_once_ready = True
         self._told_of = ""
-        if self._backend.started_here:
-            self._start_once_stopped = True
-            self._backend.stop()
-        else:
+        if not self.restart():
             self.start()
 
     def _backend_changed(self) -> None:

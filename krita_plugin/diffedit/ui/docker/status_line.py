@@ -117,6 +117,7 @@ class StatusLine(QtWidgets.QWidget):
         elif self._state.kind != "ready":
             entries.append(("start", tr("Start the local backend")))
         if self._state.local:
+            entries.append(("add model", tr("Add a model…")))
             entries.append(("install", tr("Install the backend…")))
         entries += [("settings", tr("Settings…")), ("diagnostics", tr("Diagnostics…"))]
         for name, text in entries:

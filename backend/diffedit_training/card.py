@@ -9,11 +9,16 @@ from typing import Any
 
 from . import denoiser as unet
 from . import vae
+from .budget import load_checkpoint
 from .judge import Judge
 from .record import record
 from .scenes.art import CLASSES, COLOURS
 from .scenes.backgrounds import PHRASES
 
+_PREDICTIONS = {
+    "v_prediction": "**v-prediction**,\n  Stable Diffusion's noise schedule",
+    "flow": "**rectified flow**\n  without a shift of its levels",
+}
 TEMPLATE = Path(__file__).parent / "card_template.md"
 
 
@@ -27,6 +32,7 @@ def model_card(folder: Path) -> str:
         channels=vae.LATENT_CHANNELS,
         widths=unet.WIDTHS,
         text_width=unet.TEXT_WIDTH,
+        prediction=_PREDICTIONS[load_checkpoint(folder / "unet.pt").get("prediction", "v_prediction")],
         classes=", ".join(CLASSES),
         colours="; ".join(f"{name}: {', '.join(colours)}" for name, colours in COLOURS.items()),
         grounds=", ".join(PHRASES.values()),

@@ -8,16 +8,15 @@ cross-attention where which thing is (after the idea of REPA, Yu et al. 2024); i
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
 from .examples import CELL, LABELS, Batch, ExampleStore
-from .flow import FlowTeacher, flow_scheduler, refit_time_embedding
+from .flow import FlowTeacher, NoiseLevels, Prediction, refit_time_embedding, scheduler_of
 from .record import Journal, note_stage, take_over
 from .scenes.scenes import SIZE
 from .tokenizer import MAX_TOKENS, new_tokenizer
@@ -42,8 +41,6 @@ MIDDLE, MIDDLE_SHARE = (250, 850), 0.4  # timesteps that matter most for edits, 
 SINGLE_UNTIL, WEIGHTED_UNTIL, HOLD = 0.2, 0.8, 0.55  # shares of the budget
 PEAK_LEARNING_RATE = 8e-4
 EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourth step
-
-Prediction = Literal["v_prediction", "flow"]
 
 
 @dataclass(frozen=True)
@@ -120,22 +117,6 @@ class Model(nn.Module):
         return velocity, self.class_map(self._features)
 
 
-def new_scheduler(prediction: Prediction = "v_prediction") -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
-    """Stable Diffusion's noise schedule for v-prediction; rectified flow's without a shift."""
-    if prediction == "flow":
-        return flow_scheduler()
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="v_prediction",
-    )
-
-
 @dataclass
 class Run:
     """The state of a training run: what a checkpoint holds."""
@@ -193,8 +174,8 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
     teacher = None
     if settings.start is not None:
         model.start_from(settings.start)
-        if settings.prediction == "flow" and not trained_as_flow(settings.start):
-            teacher = FlowTeacher(model.unet, model.text_encoder, new_scheduler().alphas_cumprod)
+        if settings.prediction == "flow" and isinstance(scheduler_of(settings.start), DDIMScheduler):
+            teacher = FlowTeacher(model.unet, model.text_encoder)
             refit_time_embedding(model.unet, teacher)
     if group.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # at this size 10 % faster there than the fused kernel
@@ -252,36 +233,6 @@ def scene_numbers(
     return numbers * group.size + group.rank  # each worker has scenes of its own
 
 
-@dataclass(frozen=True)
-class NoiseLevels:
-    """`alpha` and `sigma`, (1000,) float32: x_t = alpha x0 + sigma n at training time t; `prediction` is what the UNet
-    learns there: alpha n - sigma x0 (v-prediction, arXiv 2202.00512) or n - x0 (rectified flow).
-    """
-
-    alpha: Tensor
-    sigma: Tensor
-    prediction: Prediction
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> NoiseLevels:
-        """Flow's level t is sigma = (t + 1) / 1000, which the UNet is given as the time t + 1."""
-        if prediction == "flow":
-            sigma = torch.arange(1, 1001) / 1000
-            return cls(1 - sigma, sigma, prediction)
-        alphas = new_scheduler().alphas_cumprod
-        return cls(alphas.sqrt(), (1 - alphas).sqrt(), prediction)
-
-    def to(self, device: torch.device) -> NoiseLevels:
-        return replace(self, alpha=self.alpha.to(device), sigma=self.sigma.to(device))
-
-    def times(self, timesteps: Tensor) -> Tensor:
-        """What the UNet is given as the time of each of the timesteps, 0 to 999."""
-        return timesteps + 1 if self.prediction == "flow" else timesteps
-
-    def velocity(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return noise - clean if self.prediction == "flow" else alpha * noise - sigma * clean
-
-
 def step_losses(
     group: DistributedGroup,
     model: Model,
@@ -316,9 +267,3 @@ def step_losses(
         "class_map": F.cross_entropy(logits.float(), labels),
         "quarters": torch.stack((timesteps // 250, error.detach().mean((1, 2, 3)))),
     }
-
-
-def trained_as_flow(folder: Path) -> bool:
-    """Whether an exported model is one of rectified flow, by its scheduler."""
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    return bool(config["_class_name"] == FlowMatchEulerDiscreteScheduler.__name__)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from .flow import NoiseLevels, scheduler_of
 from .judge import Judge
 from .scenes.scenes import Kind, Pair, Scenes
 from .vae import to_tensor
@@ -36,7 +37,7 @@ class Parts:
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
-    scheduler: DDIMScheduler
+    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler
 
     @classmethod
     def load(cls, folder: Path, device: str) -> Parts:
@@ -46,7 +47,7 @@ class Parts:
             UNet2DConditionModel.from_pretrained(folder / "unet").float().to(device).eval(),
             CLIPTextModel.from_pretrained(folder / "text_encoder").float().to(device).eval(),
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            DDIMScheduler.from_pretrained(folder / "scheduler"),
+            scheduler_of(folder),
         )
 
     @property
@@ -67,20 +68,29 @@ class Parts:
         ids = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length).input_ids
         return self.text_encoder(torch.tensor(ids, device=self.unet.device)).last_hidden_state
 
-    def alpha(self, timestep: int) -> Tensor:
-        """Cumulative product of the alphas; before step 0 that of step 0 (`set_alpha_to_one` is False)."""
-        return self.scheduler.alphas_cumprod[max(0, timestep)].to(self.unet.device)
+    @property
+    def levels(self) -> NoiseLevels:
+        """Those of the scheduler's kind."""
+        return NoiseLevels.of("v_prediction" if isinstance(self.scheduler, DDIMScheduler) else "flow")
+
+    def level(self, timestep: int) -> tuple[Tensor, Tensor]:
+        """alpha and sigma of x = alpha x0 + sigma n; before step 0 those of step 0 (`set_alpha_to_one` is False)."""
+        levels, at = self.levels, max(0, timestep)
+        return levels.alpha[at].to(self.unet.device), levels.sigma[at].to(self.unet.device)
 
     def noise(self, noisy: Tensor, timestep: int, states: Tensor) -> Tensor:
-        """The noise prediction, from the v-prediction."""
-        alpha = self.alpha(timestep)
-        return alpha.sqrt() * self.unet(noisy, timestep, states).sample + (1 - alpha).sqrt() * noisy
+        """The noise prediction, from that of the velocity."""
+        alpha, sigma = self.level(timestep)
+        told = self.levels.times(torch.tensor(timestep, device=noisy.device))
+        velocity = self.unet(noisy, told, states).sample
+        if self.levels.prediction == "flow":
+            return noisy + alpha * velocity
+        return alpha * velocity + sigma * noisy
 
     def move(self, noisy: Tensor, noise: Tensor, at: int, to: int) -> Tensor:
         """A deterministic DDIM step, either way."""
-        before, after = self.alpha(at), self.alpha(to)
-        clean = (noisy - (1 - before).sqrt() * noise) / before.sqrt()
-        return after.sqrt() * clean + (1 - after).sqrt() * noise
+        (alpha, sigma), (alpha_to, sigma_to) = self.level(at), self.level(to)
+        return alpha_to * (noisy - sigma * noise) / alpha + sigma_to * noise
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,10 @@ def edit(parts: Parts, pairs: list[Pair], seed: int = 0) -> Edits:
     size = pairs[0].source.shape[0]
 
     difference = torch.zeros_like(clean[:, :1])
-    alpha = parts.alpha(MASK_TIMESTEP)
+    alpha, sigma = parts.level(MASK_TIMESTEP)
     for _ in range(MASK_NOISES):
         fresh = torch.randn(clean.shape, generator=generator).to(clean.device)
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * fresh
+        noisy = alpha * clean + sigma * fresh
         first, second = (parts.noise(noisy, MASK_TIMESTEP, states) for states in (source, target))
         difference += (first - second).abs().mean(1, keepdim=True)
     soft = F.interpolate(_blur(difference), size=(size, size), mode="bilinear")[:, 0]

@@ -12,8 +12,9 @@ from diffedit_backend.models.catalogue.facts import FACTS_FILE
 from diffusers import AutoencoderKL
 
 from .budget import load_checkpoint
-from .denoiser import Model, new_scheduler
+from .denoiser import Model
 from .evaluate import Parts
+from .flow import new_scheduler
 from .record import RECORD_FILE
 from .tokenizer import new_tokenizer
 
@@ -33,7 +34,13 @@ def averaged_parts(folder: Path) -> Parts:
     tuned = folder / "vae_decoder"
     vae = AutoencoderKL.from_pretrained(tuned if tuned.is_dir() else folder / "vae").float().eval()
     model.unet.set_default_attn_processor()
-    return Parts(vae, model.unet.eval(), model.text_encoder.eval(), tokenizer, new_scheduler())
+    return Parts(
+        vae,
+        model.unet.eval(),
+        model.text_encoder.eval(),
+        tokenizer,
+        new_scheduler(state.get("prediction", "v_prediction")),
+    )
 
 
 def export(folder: Path, target: Path, card: str, record: dict[str, list[Any]]) -> int:

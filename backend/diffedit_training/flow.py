@@ -8,32 +8,90 @@ own highest level, and its conditional mean teaches with less variance than one 
 from __future__ import annotations
 
 import copy
-from typing import Any
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
+
+Prediction = Literal["v_prediction", "flow"]
 
 _FIT_STEPS, _FIT_RATE = 1500, 2e-3  # of the time embedding; takes seconds
 
 
-def flow_scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """Rectified flow without a shift of the levels: the bundled model's pictures are small."""
-    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
+def new_scheduler(prediction: Prediction = "v_prediction") -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """Stable Diffusion's noise schedule for v-prediction; rectified flow's without a
+    shift, since the pictures are small."""
+    if prediction == "flow":
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+def scheduler_of(folder: Path) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """The scheduler of an exported model of either prediction."""
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    flow = config["_class_name"] == FlowMatchEulerDiscreteScheduler.__name__
+    return (FlowMatchEulerDiscreteScheduler if flow else DDIMScheduler).from_pretrained(folder / "scheduler")
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """`alpha` and `sigma`, (1000,) float32: x_t = alpha x0 + sigma n at training time t; `prediction` is what the UNet
+    learns there: alpha n - sigma x0 (v-prediction, arXiv 2202.00512) or n - x0 (rectified flow).
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+    prediction: Prediction
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> NoiseLevels:
+        """Flow's level t is sigma = (t + 1) / 1000, which the UNet is given as the time t + 1."""
+        if prediction == "flow":
+            sigma = torch.arange(1, 1001) / 1000
+            return cls(1 - sigma, sigma, prediction)
+        alphas = _alphas_cumprod()
+        return cls(alphas.sqrt(), (1 - alphas).sqrt(), prediction)
+
+    def to(self, device: torch.device) -> NoiseLevels:
+        return replace(self, alpha=self.alpha.to(device), sigma=self.sigma.to(device))
+
+    def times(self, timesteps: Tensor) -> Tensor:
+        """What the UNet is given as the time of each of the timesteps, 0 to 999."""
+        return timesteps + 1 if self.prediction == "flow" else timesteps
+
+    def velocity(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return noise - clean if self.prediction == "flow" else alpha * noise - sigma * clean
+
+
+def _alphas_cumprod() -> Tensor:
+    scheduler = new_scheduler()
+    assert isinstance(scheduler, DDIMScheduler)
+    return scheduler.alphas_cumprod
 
 
 class FlowTeacher:
-    """A frozen v-prediction UNet and text encoder, asked for the velocity of rectified flow.
+    """A frozen v-prediction UNet and text encoder, asked for the velocity of rectified flow."""
 
-    alphas_cumprod: (1000,) of its schedule.
-    """
-
-    def __init__(self, unet: Any, text_encoder: nn.Module, alphas_cumprod: Tensor) -> None:
+    def __init__(self, unet: Any, text_encoder: nn.Module) -> None:
         self.unet: Any = copy.deepcopy(unet).eval().requires_grad_(False)
         self.text_encoder: Any = copy.deepcopy(text_encoder).eval().requires_grad_(False)
         for module in self.unet.modules():
             module._forward_hooks.clear()  # those of the student collect its features
-        alpha, sigma = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+        levels = NoiseLevels.of("v_prediction")
+        alpha, sigma = levels.alpha, levels.sigma
         self.sigmas: Tensor = sigma / (alpha + sigma)  # the flow's level of each training time, ascending
         self._scale, self._slope = alpha + sigma, sigma - alpha
 

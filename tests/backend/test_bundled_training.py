@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
 import torch
+from diffedit_backend.method.network import Network
+from diffedit_backend.method.schedule import FlowSchedule
+from diffedit_backend.method.text import encode_text
+from diffedit_backend.models import load_model
 from diffedit_training import autoencoder
 from diffedit_training import denoiser as unet
 from diffedit_training.budget import Budget, learning_rate, load_checkpoint
@@ -17,6 +22,7 @@ from diffedit_training.distributed import DistributedGroup, launch
 from diffedit_training.evaluate import Parts
 from diffedit_training.examples import coverage_and_labels, training_pair
 from diffedit_training.export import averaged_parts, export
+from diffedit_training.flow import FlowTeacher, NoiseLevels
 from diffedit_training.record import record
 from diffedit_training.scenes.scenes import Scenes, is_held_out
 from diffedit_training.tokenizer import learn_merges, new_tokenizer
@@ -187,3 +193,64 @@ def test_a_run_that_starts_from_an_export_has_its_weights_and_its_record(folder,
         ("UNet and text encoder", 0, 6),
     ]
     assert "2. Another desk." in model_card(tmp_path / "next")
+
+
+FLOW = unet.Settings(seed=5, batch=1, fresh=1.0, prediction="flow")
+
+
+def test_a_flow_run_is_resumed_to_the_same_weights_and_exported_as_a_flow_that_loads(folder, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for path in (whole, cut):
+        path.mkdir()
+        (path / "vae").symlink_to(folder / "vae")
+    unet.train(ALONE, whole, Budget(4, None), FLOW, resume=False)
+    with pytest.raises(PowerCut):
+        unet.train(ALONE, cut, _cut_budget(), FLOW, resume=False)
+    with pytest.raises(ValueError, match="prediction 'flow', not 'v_prediction'"):
+        unet.train(ALONE, cut, Budget(4, None), SETTINGS, resume=True)
+    unet.train(ALONE, cut, Budget(4, None), FLOW, resume=True)
+    assert _same(_state(cut / "unet.pt"), _state(whole / "unet.pt"))
+    (cut / "machine.txt").write_text("A machine of this test.")
+    card = model_card(cut)
+    assert "rectified flow" in card
+    export(cut, tmp_path / "exported", card, record(cut))
+    loaded = load_model(str(tmp_path / "exported"), "cpu")
+    assert loaded.schedule == FlowSchedule()
+    level = loaded.schedule.level_at(0.5, 256)
+    latents = torch.randn(1, 8, 16, 16)
+    told = Network(loaded).predict(latents, level, [encode_text(loaded, "a cat")])
+    ours = averaged_parts(cut)
+    with torch.no_grad():
+        wanted = ours.unet(latents, 500.0, ours.embed(["a cat"])).sample
+    assert torch.allclose(told, wanted, atol=0.02)  # exported in half precision
+
+
+def test_a_teacher_of_v_prediction_tells_the_velocity_of_the_flow_that_it_is():
+    data, noise = torch.randn(3, 8, 4, 4), torch.randn(3, 8, 4, 4)
+    levels = NoiseLevels.of("v_prediction")
+    times = torch.tensor([100, 500, 900])
+    alpha, sigma = levels.alpha[times].view(-1, 1, 1, 1), levels.sigma[times].view(-1, 1, 1, 1)
+
+    class Exact(torch.nn.Module):
+        def forward(self, x, at, states):
+            assert torch.allclose(at, times.float(), atol=1e-2)
+            assert torch.allclose(x, alpha * data + sigma * noise, atol=1e-3)
+            return SimpleNamespace(sample=alpha * noise - sigma * data)
+
+    class Texts(torch.nn.Module):
+        def forward(self, ids):
+            return SimpleNamespace(last_hidden_state=ids)
+
+    teacher = FlowTeacher(Exact(), Texts())
+    s = sigma / (alpha + sigma)
+    told = teacher.corrected(torch.zeros_like(data), (1 - s) * data + s * noise, s, torch.zeros(3, 2))
+    assert torch.allclose(told, noise - data, atol=1e-3)
+    drawn = torch.ones_like(data)
+    beyond = torch.full((3, 1, 1, 1), 0.99)
+    assert torch.equal(_silent(teacher).corrected(drawn, drawn, beyond, torch.zeros(3, 2)), drawn)
+
+
+def _silent(teacher):
+    """The teacher with a network that takes whatever it is given."""
+    teacher.unet = lambda x, at, states: SimpleNamespace(sample=x)
+    return teacher

@@ -139,7 +139,7 @@ class _Job:
         self.given_mask = mask
         self.inversion = inversion
         self.segmentation = segmentation if request.segment else None
-        self.settings: Settings = settings_for(request.method, request.quality)
+        self.settings: Settings = settings_for(request.method, request.quality, engine.model.few_steps)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
         if request.blend is not None:
@@ -242,33 +242,11 @@ class _Job:
 
     def _edits(self, mask: Plane, bounds: Bounds) -> tuple[tuple[Edit, ...], tuple[EditWarning, ...]]:
         """The results, and what is to be said of those that the model's safety checker withholds."""
-        request, engine, settings = self.request, self.engine, self.settings
-        with self.watch.measure("inverting"):
-            told = settings if self.inversion is None else replace(settings, inversion_text="source")
-            text = request.source if self.inversion is None else self.inversion
-            trajectory = engine.trajectory(self.subject, text, request.strength, told, self.on_step)
-            cells = torch.from_numpy(to_cells(mask, self.area, engine.model.factor))
-            if settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0]):
-                around = Subject.of(to_work(filled(self.colours, mask, self._px(_FILL_MARGIN)), self.area))
-                trajectory = engine.refilled(trajectory, around, cells, request.strength, settings, request.seed)
+        request, settings = self.request, self.settings
         # A method without fresh noise gives one result whatever the seed.
-        count = request.variations if settings.eta > 0 else 1
+        count = request.variations if settings.varies else 1
         seeds = tuple((request.seed + i) % 2**32 for i in range(count))
-        with self.watch.measure("editing"):
-            latents = engine.edit(
-                self.subject,
-                trajectory,
-                request.target,
-                cells,
-                request.strength,
-                settings.guidance_for(request.guidance, engine.model.guidance),
-                settings,
-                source=request.source,
-                negative=request.negative,
-                seeds=seeds,
-                preview=request.preview,
-                on_step=self.on_step,
-            )
+        latents = self._latents(mask, seeds)
         with self.watch.measure("decoding"):
             pictures = self._decoded(latents, seeds, mask)
             shown = self._shown(pictures)
@@ -277,6 +255,49 @@ class _Job:
             return edits, ()
         sentence = f"The model's safety checker flagged {len(seeds) - len(shown)} of {len(seeds)} results; kept back."
         return edits, (EditWarning("FLAGGED", sentence),)
+
+    def _latents(self, mask: Plane, seeds: tuple[int, ...]) -> torch.Tensor:
+        """The edited latents (B, C, h, w), one for each seed, by the method's way: with an inversion or without."""
+        request, engine, settings = self.request, self.engine, self.settings
+        cells = torch.from_numpy(to_cells(mask, self.area, engine.model.factor))
+        guidance = settings.guidance_for(request.guidance, engine.model.guidance)
+        if not settings.inverts:
+            with self.watch.measure("editing"):
+                return engine.edit_without_inversion(
+                    self.subject,
+                    request.target,
+                    cells,
+                    request.strength,
+                    guidance,
+                    settings,
+                    source=request.source,
+                    negative=request.negative,
+                    seeds=seeds,
+                    preview=request.preview,
+                    on_step=self.on_step,
+                )
+        with self.watch.measure("inverting"):
+            told = settings if self.inversion is None else replace(settings, inversion_text="source")
+            text = request.source if self.inversion is None else self.inversion
+            trajectory = engine.trajectory(self.subject, text, request.strength, told, self.on_step)
+            if settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0]):
+                around = Subject.of(to_work(filled(self.colours, mask, self._px(_FILL_MARGIN)), self.area))
+                trajectory = engine.refilled(trajectory, around, cells, request.strength, settings, request.seed)
+        with self.watch.measure("editing"):
+            return engine.edit(
+                self.subject,
+                trajectory,
+                request.target,
+                cells,
+                request.strength,
+                guidance,
+                settings,
+                source=request.source,
+                negative=request.negative,
+                seeds=seeds,
+                preview=request.preview,
+                on_step=self.on_step,
+            )
 
     def _decoded(self, latents: torch.Tensor, seeds: tuple[int, ...], mask: Plane) -> dict[int, Pixels]:
         """The edited crops (h, w, 3) at their own size, by seed; with detail where that is asked for."""
@@ -353,7 +374,7 @@ class _Job:
         for text in texts:
             if rest := words_beyond(model, text):
                 notes.append(EditWarning("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
-        if self.request.variations > 1 and self.settings.eta == 0:
+        if self.request.variations > 1 and not self.settings.varies:
             notes.append(
                 EditWarning(
                     "ONE_RESULT",

@@ -17,7 +17,7 @@ from .schema import from_map, to_map
 
 TASKS = ("mask", "edit", "describe", "suggest")
 QUALITIES = ("draft", "normal", "fine")
-METHODS = ("fast", "paper", "reference")
+METHODS = ("fast", "paper", "reference", "align")
 SEGMENTS = ("", "multiply", "replace")
 STAGES = ("loading", "encoding", "finding", "edges", "inverting", "editing", "decoding")
 MAX_PROMPT_CHARACTERS = 4000

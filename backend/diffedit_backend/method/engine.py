@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .align import aligned_edit
 from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
 from .denoise import masked_denoise, strength_masks
@@ -278,6 +279,50 @@ class DiffEditEngine:
         predict = solver.evaluated(predict)
         edited = masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
         return require_finite(edited, self.model, "the edit")
+
+    def edit_without_inversion(
+        self,
+        subject: Subject,
+        target: str,
+        mask: Tensor,
+        ratio: float,
+        guidance: float,
+        settings: Settings,
+        *,
+        source: str = "",
+        negative: str = "",
+        seeds: Sequence[int] = (0,),
+        preview: bool = False,
+        on_step: OnStep = ignore,
+    ) -> Tensor:
+        """Latents (B, C, h, w) of the picture edited inside `mask` (h, w) by FlowAlign, one for each seed.
+
+        Guidance leads from what lies between the source and a negative text, where there is one, to the target.
+        """
+        x0 = self.encode(subject, on_step).expand(len(seeds), -1, -1, -1)
+        levels = self._levels(x0, settings, ratio)[::-1]
+        total = len(levels) - 1
+        fresh = torch.stack([seeded_noise((total, *x0.shape[1:]), seed, x0) for seed in seeds], dim=1)
+        cells = mask.to(x0)[None, None]
+        masks = strength_masks(cells, total) if settings.soft_strength else cells.expand(total, -1, -1, -1, -1)
+        shown = self.text(source)
+        away = between(shown, self.text(negative), 0.5) if negative.strip() else shown
+        texts = [text for text in (away, self.text(target), shown) for _ in seeds]
+
+        def level_done(index: int, z: Tensor) -> None:
+            on_step(Step("editing", index + 1, total, self._preview(subject, z[:1], mask) if preview else None))
+
+        return aligned_edit(
+            x0,
+            levels,
+            self.model.schedule,
+            lambda x, level: self.network.predict(x, level, texts),
+            self.model.family.guide,
+            guidance,
+            lambda index: fresh[index],
+            masks,
+            level_done,
+        )
 
     def decode(self, latents: Tensor, on_step: OnStep = ignore) -> list[Pixels]:
         """The pictures (H, W, 3) uint8 of latents (B, C, h, w), one after the other."""

@@ -31,6 +31,7 @@ class Settings:
     eta: share of fresh noise while editing: what a seed changes. 0 makes the method deterministic.
     fill: a target that only leaves things out starts from the picture filled from what surrounds the mask.
     blend: the edit is blended into what surrounds the mask, where the request does not say otherwise.
+    inverts: whether the edit starts from the picture's inversion, or goes without one (FlowAlign, see `align`).
     soft_strength: a soft mask is per-cell strength (differential diffusion) instead of a linear blend.
     """
 
@@ -50,9 +51,15 @@ class Settings:
     guidance: float | None = None
     away: float = 0.0
     eta: float = 0.0
+    inverts: bool = True
     soft_strength: bool = True
     fill: bool = False
     blend: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Whether the seed changes the result."""
+        return self.eta > 0 or not self.inverts
 
     @property
     def inversion_order(self) -> int:
@@ -95,14 +102,25 @@ REFERENCE = replace(
 # instead of 10 cost 0.01 of IoU; maps at 0.65 find things as well as at 0.35, and grounds far better (IoU 0.95, 0.62).
 # Of 80 edits 72 succeeded when led away from halfway between no words and the source's, 69 from no words.
 FAST = Settings(steps=20, order=2, maps=4, map_ratio=0.65, away=0.5, eta=0.3, fill=True, blend=True)
+# FlowAlign: three evaluations a step, none of an inversion.
+ALIGN = replace(FAST, order=1, eta=0.0, away=0.0, inverts=False, guidance=3.0)
 
-_BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE}
+_BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE, "align": ALIGN}
 # (share of the steps, share of the maps)
 _BY_QUALITY = {"draft": (0.5, 0.5), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
 
 
-def settings_for(method: str, quality: str) -> Settings:
-    """The preset for the words of an EditRequest: "fast", "paper" or "reference"; "draft", "normal" or "fine"."""
-    settings = _BY_METHOD[method]
+def settings_for(method: str, quality: str, few_steps: int = 0) -> Settings:
+    """The preset for the words of an EditRequest: "fast", "paper", "reference" or "align"; "draft", "normal" or "fine".
+
+    few_steps: steps that a distilled model was made for, 0 for others. It inverts badly, so "fast" is "align" there,
+    and a draft has no fewer steps; its guidance is the model's own.
+    """
+    if few_steps and method in ("fast", "align"):
+        settings = replace(ALIGN, steps=few_steps, guidance=None)
+    else:
+        settings = _BY_METHOD[method]
     steps, maps = _BY_QUALITY[quality]
+    if few_steps and not settings.inverts:
+        steps = max(1.0, steps)
     return replace(settings, steps=round(settings.steps * steps), maps=max(1, round(settings.maps * maps)))

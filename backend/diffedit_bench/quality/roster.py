@@ -19,6 +19,7 @@ OURS = {
     "ours-paper": "the engine with the paper's settings",
     "ours-reference": "the engine with the library's settings",
     "ours-attention": "ours, a third of the soft map weighed by where the changed words look",
+    "ours-align": "the engine's method without inversion (FlowAlign)",
     "ours-grown": "ours with the mask grown by half a latent cell",
     "ours-selection": "ours with the true mask as the artist's own: cropped and enlarged around it",
 }
@@ -78,7 +79,7 @@ def _make(name: str, model: LoadedModel) -> Editor:
     engine = DiffEditEngine(model)
     if name in MASKS:
         return GivenMaskEditor(name, engine, MASKS[name])
-    method = {"ours-paper": "paper", "ours-reference": "reference"}.get(name, "fast")
+    method = {"ours-paper": "paper", "ours-reference": "reference", "ours-align": "align"}.get(name, "fast")
     quality = {"ours-draft": "draft", "ours-fine": "fine"}.get(name, "normal")
     asked: dict[str, Any] = {}
     if name == "ours-attention":

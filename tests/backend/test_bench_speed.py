@@ -111,3 +111,19 @@ def test_the_arithmetic_of_one_evaluation_is_counted():
     subject = load_subject("tiny", "cpu", None, False)
     assert 1e-5 < subject.tflop_per_evaluation() < 1e-3
     assert subject.peak_tflops is None
+
+
+def test_an_edit_on_random_weights_of_a_flow_model_is_timed_without_a_library_side(tmp_path):
+    assert (
+        main(["bench", "speed", "--size", "tiny-flow", "--pairs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    )
+    report = (tmp_path / "report.md").read_text()
+    assert "random tiny-flow" in report
+    assert "never knew flow models" in report
+    assert "| first edit | fast |" in report
+
+
+def test_a_cap_on_memory_is_refused_where_there_is_no_gpu(tmp_path, capsys):
+    arguments = ["--size", "tiny-flow", "--pairs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(["bench", "speed", *arguments, "--memory-gib", "4"]) != 0
+    assert "--memory-gib is for a GPU" in capsys.readouterr().err

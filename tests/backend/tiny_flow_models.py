@@ -69,11 +69,11 @@ def byte_tokenizer(length: int, *, ends: bool) -> PreTrainedTokenizerFast:
     )
 
 
-def _clip() -> CLIPTextModelWithProjection:
+def _clip(width: int) -> CLIPTextModelWithProjection:
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
             vocab_size=VOCABULARY,
-            hidden_size=16,
+            hidden_size=width,
             intermediate_size=32,
             num_hidden_layers=3,
             num_attention_heads=2,
@@ -161,9 +161,9 @@ def stable_diffusion_3(*, with_t5: bool = True) -> StableDiffusion3Pipeline:
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_kl(AutoencoderKL, 4, scaling_factor=1.5305, shift_factor=0.0609),
-        text_encoder=_clip(),
+        text_encoder=_clip(8),
         tokenizer=byte_tokenizer(77, ends=True),
-        text_encoder_2=_clip(),
+        text_encoder_2=_clip(16),
         tokenizer_2=byte_tokenizer(77, ends=True),
         text_encoder_3=t5 if with_t5 else None,
         tokenizer_3=byte_tokenizer(256, ends=True) if with_t5 else None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..method.family import ModelFamily
-from ..method.text import TextCondition
+from ..method.text_condition import TextCondition
 from .chat import as_chat, beyond
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Flux2Klein(ModelFamily):
         return beyond(tokenizer, text, as_chat(tokenizer, text, thinking=False), _TEXT_TOKENS)
 
     def encode(self, model: LoadedModel, picture: Tensor) -> Tensor:
-        z = model.vae.encode(picture).latent_dist.mode()
+        z: Tensor = model.vae.encode(picture).latent_dist.mode()
         rows, channels, height, width = z.shape
         z = z.reshape(rows, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
         mean, deviation = _statistics(model.vae)
@@ -93,7 +93,8 @@ class Flux2Klein(ModelFamily):
 
 
 def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
-    mean, variance = (values.view(1, -1, 1, 1) for values in (vae.bn.running_mean, vae.bn.running_var))
+    mean: Tensor = vae.bn.running_mean.view(1, -1, 1, 1)
+    variance: Tensor = vae.bn.running_var.view(1, -1, 1, 1)
     return mean, torch.sqrt(variance + vae.config.batch_norm_eps)
 
 

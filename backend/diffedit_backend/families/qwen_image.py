@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..method.family import ModelFamily
-from ..method.text import TextCondition
+from ..method.text_condition import TextCondition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..method.family import ModelFamily
-from ..method.text import TextCondition
+from ..method.text_condition import TextCondition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +65,9 @@ class StableDiffusion3(ModelFamily):
         return str(tokenizer.decode(ids[limit - 1 : -1])).strip() if len(ids) > limit else ""
 
     def encode(self, model: LoadedModel, picture: Tensor) -> Tensor:
-        z: Tensor = model.vae.encode(picture).latent_dist.mode()
-        return (z - model.vae.config.shift_factor) * model.vae.config.scaling_factor
+        z = model.vae.encode(picture).latent_dist.mode()
+        latents: Tensor = (z - model.vae.config.shift_factor) * model.vae.config.scaling_factor
+        return latents
 
     def decode(self, model: LoadedModel, latents: Tensor) -> Tensor:
         z = latents / model.vae.config.scaling_factor + model.vae.config.shift_factor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..method.text import TextCondition
+from ..method.text_condition import TextCondition
 from .chat import as_chat, beyond
 from .stable_diffusion_3 import StableDiffusion3
 

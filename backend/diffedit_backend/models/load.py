@@ -13,14 +13,16 @@ from diffedit_protocol.errors import ModelError
 
 from ..method.memory import bytes_of, room_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
-from ..method.schedule import NoiseSchedule, VariancePreservingSchedule
+from ..method.schedule import FlowSchedule, NoiseSchedule, VariancePreservingSchedule
 from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.facts import ModelFacts, facts_of
 from .catalogue.families import XL
+from .catalogue.flow_entries import flow_kind_at
 from .catalogue.folders import BUNDLED, model_place, vae_beside, vae_place
 from .catalogue.listing import ModelEntry, inspect
 from .checks import doubtful_size, mistaken_prediction, set_size
 from .device import choose_device, choose_dtype, compiled_unet, dtype_of_vae
+from .flow_load import load_flow_model
 from .offload import choose_offload
 from .offload import offload as place_by_need
 from .options import ModelOptions
@@ -33,7 +35,7 @@ _LCM_GUIDANCE = 8.5  # the default of the published LCMs
 
 def load_model(name: str | Path, options: ModelOptions | str | torch.device = DEFAULT_OPTIONS) -> LoadedModel:
     """Load `name`: "bundled", a name in the models folder, a diffusers folder, a .safetensors file of Stable Diffusion
-    1, 2 or XL, or a hub id.
+    1, 2 or XL or of a flow model's transformer, or a hub id.
 
     `options`: device, precision, offloading and so on; a device alone stands for ModelOptions with that device.
     Raises ModelError with a sentence that says what is missing and what to do.
@@ -47,6 +49,8 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     facts = facts_of(place)
     vae_name = options.vae or facts.vae or vae_beside(place)
     entry = inspect(name, place, vae_name)
+    if (kind := flow_kind_at(place)) is not None:
+        return load_flow_model(named.name, entry, kind, options, _key(name, place, facts, vae_name), facts)
     precision = choose_dtype(options.precision, chosen, entry.parameters)
     parts = load_parts(entry, _precisions(entry, precision), vae_name, safety=options.safety)
     _check(name, parts, facts)
@@ -127,7 +131,7 @@ def _check(name: str, parts: Parts, facts: ModelFacts) -> None:
             f"The UNet of {name!r} takes {channels} channels but its autoencoder makes {latents}: they do not belong "
             "together. Choose the autoencoder of the model's family."
         )
-    if not hasattr(parts.scheduler, "alphas_cumprod"):
+    if not hasattr(parts.scheduler, "alphas_cumprod") and not _is_flow(parts.scheduler):
         raise ModelError(
             f"{name!r} is trained with {type(parts.scheduler).__name__}, whose noise schedule cannot be inverted here. "
             "Choose a Stable Diffusion 1, 2 or XL model."
@@ -168,7 +172,14 @@ def _embed_guidance(unet: Any) -> None:
     unet.time_embedding.register_forward_pre_hook(tell)
 
 
+def _is_flow(scheduler: Any) -> bool:
+    """Whether a UNet was trained as a rectified flow, one shift for every size of picture."""
+    return type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler" and not scheduler.config.use_dynamic_shifting
+
+
 def _schedule(name: str, parts: Parts, facts: ModelFacts, entry: ModelEntry) -> NoiseSchedule:
+    if _is_flow(parts.scheduler):
+        return FlowSchedule(shift=float(parts.scheduler.config.shift))
     said = parts.scheduler.config.prediction_type
     kind: Any = facts.prediction_type or entry.prediction_type or said  # checked below
     scheduler = parts.scheduler

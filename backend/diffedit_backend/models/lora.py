@@ -15,7 +15,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from diffedit_protocol.errors import ModelError
-from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
 from diffusers.loaders.lora_base import (
     disable_lora_for_text_encoder,
     enable_lora_for_text_encoder,
@@ -24,6 +23,7 @@ from diffusers.loaders.lora_base import (
 from torch import Tensor
 
 from ..method.model import LoadedModel
+from .lora_loaders import loader_of
 
 KEPT_BYTES = 128 << 20  # of LoRAs that are not in force: two to ten of the usual size
 _PEFT = "base_model.model."  # what peft itself puts before every key when it saves a UNet's LoRA
@@ -66,15 +66,15 @@ def add_lora(model: LoadedModel, name: str, key: str, tensors: Mapping[str, Tens
     Formats: diffusers' ("unet.…lora_A.weight", or "lora.down" of old), kohya's ("lora_unet_…lora_down.weight" with
     alphas), peft's own ("base_model.model.…").
     """
-    loader = StableDiffusionXLLoraLoaderMixin if model.is_xl else StableDiffusionLoraLoaderMixin
+    loader = loader_of(model)
     given = {
-        f"unet.{k.removeprefix(_PEFT)}" if k.startswith(_PEFT) else k: tensor
+        f"{loader.network}.{k.removeprefix(_PEFT)}" if k.startswith(_PEFT) else k: tensor
         for k, tensor in tensors.items()
         if _OF_LAYERS.search(k)
     }
     parts = _parts(model)
     try:
-        states, alphas = loader.lora_state_dict(given, unet_config=model.unet.config)
+        states, alphas = loader.states(given, model.unet.config)
         left_out = [k for k in tensors if not _OF_LAYERS.search(k)]
         with warnings.catch_warnings():
             # That there are several LoRAs is meant so.
@@ -84,11 +84,11 @@ def add_lora(model: LoadedModel, name: str, key: str, tensors: Mapping[str, Tens
                 left_out += others
                 if fitting:
                     _check_fit(prefix, network, fitting)
-                    _add_to(loader, prefix, network, key, fitting, alphas)
+                    loader.add(prefix, fitting, alphas, network, key)
         known = tuple(f"{prefix}." for prefix in parts)
         left_out += [k for k in states if not k.startswith(known)]
         if not any(key in _keys(network) for network in parts.values()):
-            raise ValueError(f"none of its {len(given)} tensors belongs to the UNet or a text encoder")
+            raise ValueError(f"none of its {len(given)} tensors belongs to its network or a text encoder")
     except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
         _delete(model, key)
         raise ModelError(
@@ -146,16 +146,6 @@ def _delete(model: LoadedModel, key: str) -> None:
     _of(model).pop(key, None)
 
 
-def _add_to(
-    loader: Any, prefix: str, network: Any, key: str, states: Mapping[str, Tensor], alphas: Mapping[str, float] | None
-) -> None:
-    """Load what of a LoRA belongs to the network that its file calls `prefix`."""
-    if prefix == "unet":
-        loader.load_lora_into_unet(states, alphas, network, adapter_name=key)
-    else:
-        loader.load_lora_into_text_encoder(states, alphas, network, prefix=prefix, adapter_name=key)
-
-
 def _fitting(prefix: str, network: Any, states: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors for layers that the network has, and the names of those for layers that it lacks."""
     modules = dict(network.named_modules())
@@ -195,7 +185,7 @@ def _remark(name: str, left_out: list[str], total: int) -> str:
 def _parts(model: LoadedModel) -> dict[str, Any]:
     """The networks by the names that LoRA files call them."""
     encoders = dict(zip(("text_encoder", "text_encoder_2"), model.text_encoders, strict=False))
-    return {"unet": model.unet, **encoders}
+    return {loader_of(model).network: model.unet, **encoders}
 
 
 def _keys(network: Any) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diffedit_protocol.errors import ModelError
 
+from .catalogue.flow_kinds import GGUF
 from .catalogue.folders import PICKLES, SAFE
 from .catalogue.listing import ModelEntry
 from .folder import load_folder
@@ -34,7 +35,7 @@ def located(name: str, place: Path, options: ModelOptions, *, halved: bool) -> P
         return place
     if place.suffix.lower() == SAFE and not place.is_file():
         raise ModelError(f"There is no file {name!r}.")
-    if place.suffix.lower() in (SAFE, *PICKLES):
+    if place.suffix.lower() in (SAFE, GGUF, *PICKLES):
         return place
     if place.is_file():
         raise ModelError(f"{name!r} is no model: a .safetensors file, a diffusers folder or a hub id was expected.")

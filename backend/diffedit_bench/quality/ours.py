@@ -141,6 +141,51 @@ class EngineWithoutInversion(DiffEditEngine):
         return torch.stack([x0, *(level.alpha * x0 + level.sigma * noise for level in levels[1:])])
 
 
+class SwitchedEngine(DiffEditEngine):
+    """The engine with other settings for inversion and edit than the method has, such as a rule of the inversion."""
+
+    def __init__(self, model: LoadedModel, **switches: Any) -> None:
+        super().__init__(model)
+        self._switches = switches
+
+    def trajectory(
+        self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
+    ) -> Tensor:
+        return super().trajectory(subject, source, ratio, replace(settings, **self._switches), on_step)
+
+    def edit(
+        self,
+        subject: Subject,
+        trajectory: Tensor,
+        target: str,
+        mask: Tensor,
+        ratio: float,
+        guidance: float,
+        settings: Settings,
+        **options: Any,
+    ) -> Tensor:
+        switched = replace(settings, **self._switches)
+        return super().edit(subject, trajectory, target, mask, ratio, guidance, switched, **options)
+
+
+class ProductMaskEngine(DiffEditEngine):
+    """The mask of LEDITS++ (arXiv 2311.16711): the difference where the changed words are looked at, nothing elsewhere.
+
+    The predictions are heard while the difference is found, so it costs no evaluation.
+    """
+
+    def difference(
+        self, subject: Subject, source: str, target: str, settings: Settings, on_step: OnStep = ignore
+    ) -> Tensor:
+        heard = replace(settings, attention=1.0)
+        found = super().difference(subject, source, target, heard, on_step)
+        attention = self.attention(subject, source, target, heard)
+        return found if attention is None else found * (attention >= attention.quantile(BEST_ATTENTION))
+
+
+BEST_ATTENTION = 0.7  # quantile of the cells from which a word counts as looked at
+
+
 def true_mask(case: EditCase) -> Plane:
     """What a perfect search would have found."""
     assert case.mask is not None

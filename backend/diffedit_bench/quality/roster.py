@@ -20,6 +20,9 @@ OURS = {
     "ours-reference": "the engine with the library's settings",
     "ours-attention": "ours, a third of the soft map weighed by where the changed words look",
     "ours-align": "the engine's method without inversion (FlowAlign)",
+    "ours-uni": "ours with the inversion Uni-Inv, whose samples move to the level that the network is told",
+    "ours-aligned": "ours with every step of the edit evaluated beside the inversion's latents (DirectEdit)",
+    "ours-product": "ours with the mask of LEDITS++: attention's best part times the difference",
     "ours-grown": "ours with the mask grown by half a latent cell",
     "ours-selection": "ours with the true mask as the artist's own: cropped and enlarged around it",
 }
@@ -37,6 +40,8 @@ CONTROLS = {
     "truth": "the true edit: how the judge errs",
     "truth-vae": "the true edit through the autoencoder: what it costs",
 }
+# What these change in the settings of inversion and edit.
+SWITCHES: dict[str, dict[str, Any]] = {"ours-uni": {"inversion_rule": "uni"}, "ours-aligned": {"aligned": True}}
 ATTENTION_SHARE = 0.35  # of 0.2, 0.35 and 0.5 none found better masks than another
 NEED_TRUE_EDIT = ("changed-mask", "truth", "truth-vae")
 ALL = {**OURS, **LIBRARIES, **CONTROLS}
@@ -61,6 +66,8 @@ def _make(name: str, model: LoadedModel) -> Editor:
         EngineWithoutInversion,
         GivenMaskEditor,
         OurEditor,
+        ProductMaskEngine,
+        SwitchedEngine,
         Truth,
         TruthThroughAutoencoder,
         true_mask,
@@ -76,6 +83,10 @@ def _make(name: str, model: LoadedModel) -> Editor:
         return TruthThroughAutoencoder(model)
     if name == "no-inversion":
         return OurEditor(name, EngineWithoutInversion(model))
+    if name in SWITCHES:
+        return OurEditor(name, SwitchedEngine(model, **SWITCHES[name]))
+    if name == "ours-product":
+        return OurEditor(name, ProductMaskEngine(model))
     engine = DiffEditEngine(model)
     if name in MASKS:
         return GivenMaskEditor(name, engine, MASKS[name])

@@ -103,8 +103,9 @@ def _markdown(subject: Subject, report: dict[str, Any], rows: Sequence[Row], clo
         peaks = [row.peak_bytes for row in rows if row.side == side and row.peak_bytes is not None]
         if peaks:
             lines.append(f"| {side} | {median(peaks) / 2**20:.1f} |")
-    if model.is_xl:
-        lines += ["", "The library's DiffEdit never knew SDXL, so there is nothing to compare with."]
+    if not subject.has_library_side:
+        kind = "SDXL" if model.is_xl else "flow models"
+        lines += ["", f"The library's DiffEdit never knew {kind}, so there is nothing to compare with."]
     checked = [row.equal for row in rows if row.equal is not None]
     if checked:
         lines += ["", f"Reference mode gave the library's mask and picture in {sum(checked)} of {len(checked)} runs."]

@@ -85,7 +85,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 def time_pairs(subject: Subject, steps: int, pairs: int, clock: str) -> list[Row]:
     """All rows: a run of each to warm up, then `pairs` rounds, every other one in reverse order."""
     sides: list[PipelineSide | EngineSide] = [EngineSide("fast", subject), EngineSide("paper", subject)]
-    if not subject.model.is_xl:  # which the library's class never knew
+    if subject.has_library_side:
         sides += [PipelineSide("reference", subject, steps), PipelineSide("library", subject, steps)]
     tflop = subject.tflop_per_evaluation()
     rows: list[Row] = []
@@ -129,7 +129,9 @@ def _evaluations(subject: Subject) -> Iterator[list[int]]:
     sizes: list[int] = []
 
     def count(_unet: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sizes.append(len(args[0] if args else kwargs["sample"]))
+        given = args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
+        assert given is not None
+        sizes.append(len(given))
 
     hook = subject.model.unet.register_forward_pre_hook(count, with_kwargs=True)
     try:

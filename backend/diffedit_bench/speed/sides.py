@@ -16,6 +16,7 @@ from diffedit_backend.method.schedule import VariancePreservingSchedule, varianc
 from diffedit_backend.models import LoadedModel, ModelOptions, load_model, use_threads
 from diffedit_backend.models.device import choose_device, choose_dtype, compiled_unet
 from diffedit_backend.models.options import Precision
+from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.messages import EditRequest
 from numpy.typing import NDArray
 from PIL import Image
@@ -60,15 +61,17 @@ class Subject:
         """Arithmetic of one sample through the UNet, counted while it runs."""
         model = self.model
         height, width = (side // model.factor for side in self.picture.shape[:2])
-        x = torch.zeros(1, model.latent_channels, height, width, device=model.device, dtype=model.dtype)
-        tokens = torch.zeros(1, 77, model.unet.config.cross_attention_dim, device=model.device, dtype=model.dtype)
-        added = None
-        if model.is_xl:
-            pooled = model.text_encoders[1].config.projection_dim
-            added = {"text_embeds": tokens.new_zeros(1, pooled), "time_ids": tokens.new_zeros(1, 6)}
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            model.unet(x, 1, encoder_hidden_states=tokens, added_cond_kwargs=added)
+        x = torch.zeros(1, model.latent_channels, height, width, device=model.device)
+        engine = DiffEditEngine(model)
+        level = model.schedule.level_at(0.5, height * width)
+        with FlopCounterMode(display=False) as counter:
+            engine.network.predict(x, level, [engine.text(self.source)])
         return float(counter.get_total_flops()) / 1e12
+
+    @property
+    def has_library_side(self) -> bool:
+        """Whether the library's class can edit with this model: it never knew XL, nor flow models."""
+        return not self.model.is_xl and self.model.schedule.prediction_type != "flow"
 
     def schedulers(self) -> tuple[DDIMScheduler, DDIMInverseScheduler]:
         """DDIM and its inverse on the model's noise schedule, as the library's guide for DiffEdit sets them up."""
@@ -122,9 +125,15 @@ def _bundled(model: LoadedModel) -> Subject:
 
 
 def _random_model(size: str, wished_device: str | None, wished_dtype: Precision | None, compiled: bool) -> LoadedModel:
+    from .flow_models import FLOW_SIZES, random_flow_model
     from .models import random_components
 
     device = choose_device(wished_device)
+    if size in FLOW_SIZES:
+        if compiled:
+            raise BadInputError("Flow models are not compiled. Leave --compile out.")
+        bf16 = wished_dtype is None and device.type != "cpu"
+        return random_flow_model(size, device, torch.bfloat16 if bf16 else choose_dtype(wished_dtype, device))
     dtype = choose_dtype(wished_dtype, device)
     parts: dict[str, Any] = random_components(size, dtype, device)
     unet = parts["unet"].to(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from diffedit_protocol.errors import ModelError
 
 from ...bundled import weights_folder
 from .distilled import few_steps_by_name, few_steps_by_settings
-from .facts import facts_of, read_json
+from .facts import ModelFacts, facts_of, read_json
 from .families import (
     LOADABLE,
     OTHER,
@@ -27,6 +27,7 @@ from .families import (
     part_of,
     transformer_of,
 )
+from .flow_entries import FlowFacts, flow_facts
 from .folders import BUNDLED, PICKLES, kept_models, pickled_models, vae_beside
 from .headers import TensorFact, tensors_in
 from .hub_cache import cached_snapshots
@@ -87,9 +88,18 @@ def inspect(name: str, place: Path, vae: str | None = None) -> ModelEntry:
     vae: an autoencoder that will be used in place of its own. Raises ModelError, which says why it cannot be loaded.
     """
     facts = facts_of(place)
+    if (flow := flow_facts(place)) is not None:
+        return _flow_entry(name, place, flow, facts)
     vae = vae or facts.vae or vae_beside(place)
     entry = _inspect_file(name, place, vae) if place.is_file() else _inspect_folder(name, place, vae)
     return entry if facts.few_steps is None else replace(entry, few_steps=facts.few_steps)
+
+
+def _flow_entry(name: str, place: Path, flow: FlowFacts, facts: ModelFacts) -> ModelEntry:
+    if flow.fault:
+        raise ModelError(f"{name!r} is incomplete: {flow.fault} Download it again.")
+    few = flow.few_steps if facts.few_steps is None else facts.few_steps
+    return ModelEntry(name, flow.kind.name, place, flow.parameters, flow.largest, facts.size or flow.size, few)
 
 
 def _inspect_folder(name: str, folder: Path, vae: str | None) -> ModelEntry:

@@ -10,7 +10,6 @@ from ..method.schedule import Level, NoiseSchedule, PredictionType, count_steps
 
 # static: one shift k for every size. linear: mu grows with the number of tokens. flux2: with tokens and steps.
 ShiftRule = Literal["static", "linear", "flux2"]
-_USUAL_STEPS = 50  # of the schedule in which a level is looked up by its ratio alone
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ class ShiftedSchedule(NoiseSchedule):
         return tuple(_level(s) for s in sigmas[: count_steps(steps, ratio) + 1])
 
     def level_at(self, ratio: float, cells: int) -> Level:
-        """The level at u = `ratio`."""
-        if ratio == 0:
-            return _level(0.0)
-        return _level(self._sigmas([1 / _USUAL_STEPS, ratio], _USUAL_STEPS, cells)[1])
+        """The level s = `ratio` itself: what is no step of a walk needs no spacing."""
+        return _level(ratio)
 
     def _sigmas(self, even: list[float], steps: int, cells: int) -> list[float]:
         k = self._shift_for(steps, cells // self.cells_per_token)

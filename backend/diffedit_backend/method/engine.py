@@ -66,7 +66,9 @@ def content_id(array: NDArray[np.uint8]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """`noise`: (n, C, h, w) under one text. `attention`: (L, h, w), where each of its tokens looks, if asked for."""
+    """`noise`: (n, C, h, w) under one text, a flow's velocity in its place. `attention`: (L, h, w), where each of its
+    tokens looks, if asked for.
+    """
 
     noise: Tensor
     attention: Tensor | None = None
@@ -163,7 +165,7 @@ class DiffEditEngine:
             for rows in self.network.batches(x, len(x)):
                 with self.network.heard_by(record) if record is not None else nullcontext():
                     output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
-                parts.append(self.model.schedule.data_and_noise(output, x[rows], level)[1])
+                parts.append(self.model.schedule.compared(output, x[rows], level))
                 batch_done()
             noises = require_finite(torch.cat(parts), self.model, "the difference map")
             return Predictions(noises, None if record is None else record.maps)

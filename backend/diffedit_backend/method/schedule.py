@@ -65,6 +65,12 @@ class NoiseSchedule(ABC):
         total = alpha + sigma  # 1 for every level of a flow
         return (x - sigma * output) / total, (x + alpha * output) / total
 
+    def compared(self, output: Tensor, x: Tensor, at: Level) -> Tensor:
+        """What of the network's output at `x` of level `at` the difference map compares: the noise; of a flow the
+        velocity, since differences of its noise vanish with alpha.
+        """
+        return output if self.prediction_type == "flow" else self.data_and_noise(output, x, at)[1]
+
 
 @dataclass(frozen=True)
 class VariancePreservingSchedule(NoiseSchedule):

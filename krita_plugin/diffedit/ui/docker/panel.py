@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from diffedit_protocol.replies import DESCRIBE
+from diffedit_protocol.replies import DESCRIBE, SUGGEST
 
 from ...app import App
 from ...model import prompts
@@ -199,7 +199,10 @@ class EditPanel(QtWidgets.QScrollArea):
     def _show_link(self) -> None:
         app = self._app
         info = app.link.state.info
-        self.describe.setVisible(info is not None and DESCRIBE in info.capabilities)
+        capabilities = () if info is None else info.capabilities
+        self.describe.setVisible(DESCRIBE in capabilities)
+        self.suggest_source.setVisible(SUGGEST in capabilities or DESCRIBE in capabilities)
+        self.suggest_target.setVisible(SUGGEST in capabilities)
         self.edit.show_offer(info)
         self.parts["edit"].fold.note.set_text(self.edit.note(app.session))
         self.adapters.show_offer(app.link.state, app.settings.model)

@@ -128,7 +128,7 @@ class ResultsPart(QtWidgets.QWidget):
         self.accept.setToolTip(tr("Keep the chosen result as a layer above the source"))
         self.accept.clicked.connect(lambda: app.results.accept(app.session))
         self.discard = QtWidgets.QPushButton(tr("Discard"))
-        self.discard.setToolTip(tr("Drop the results that were not accepted"))
+        self._discard_tip = tr("Drop the results that were not accepted")
         self.discard.clicked.connect(lambda: app.results.discard(app.session))
         self.seed = quiet(ElidedLabel())
         layout = QtWidgets.QVBoxLayout(self)
@@ -154,6 +154,11 @@ class ResultsPart(QtWidgets.QWidget):
         idle = session.activity is None
         self.accept.setEnabled(idle and chosen is not None and chosen.state != "added")
         self.discard.setEnabled(idle and bool(session.variations))
+        shown = any(variation.state == "shown" for variation in session.variations)
+        self.discard.setText(tr("Remove layer") if shown else tr("Discard"))
+        self.discard.setToolTip(
+            tr("Take the shown result out of the picture and drop the others") if shown else self._discard_tip
+        )
         self.seed.set_text("" if chosen is None else tr("seed {seed}", seed=chosen.seed))
 
     def note(self, session: EditSession) -> str:

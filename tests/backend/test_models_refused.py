@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from model_files import change_settings, copy_of, parts, write_folder, write_single_file
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 
@@ -464,3 +467,22 @@ def test_a_consistency_models_unet_is_told_the_guidance_that_it_was_distilled_wi
         expected = made["unet"](x, 300, encoder_hidden_states=text, timestep_cond=embedding).sample
         assert torch.allclose(model.unet(x, 300, encoder_hidden_states=text).sample, expected, atol=1e-5)
         assert not torch.allclose(made["unet"](x, 300, encoder_hidden_states=text).sample, expected, atol=1e-4)
+
+
+def test_the_libraries_advice_does_not_stand_before_the_sentence_of_a_refusal(whole: Path, tmp_path: Path) -> None:
+    folder = copy_of(whole / "m", tmp_path / "m")
+    shutil.rmtree(folder / "tokenizer")
+    Image.new("RGB", (32, 32), (200, 40, 30)).save(tmp_path / "in.png")
+    command = [
+        sys.executable,
+        "-m",
+        "diffedit_backend.cli",
+        "mask",
+        str(tmp_path / "in.png"),
+        str(tmp_path / "out.png"),
+    ]
+    command += ["--source", "a horse", "--target", "a zebra", "--model", str(folder), "--device", "cpu"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    (line,) = answer.stderr.strip().splitlines()
+    assert "lacks its tokenizer" in line

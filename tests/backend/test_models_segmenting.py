@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from backends import client_of, scripted_backend
+from diffedit_backend.cli.program import main
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.mask import limit
@@ -24,6 +25,7 @@ from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest, Progress
 from diffedit_protocol.replies import SEGMENT
 from model_files import parts, write_folder
+from PIL import Image
 from tiny_models import NATIVE, tiny_model
 from transformers import CLIPSegForImageSegmentation
 from word_models import write_captioner, write_segmenter
@@ -192,3 +194,21 @@ def test_the_segmenter_of_the_data_folder_is_found(tmp_path: Path, monkeypatch: 
     assert kept_segmenter() is None
     write_segmenter(tmp_path / "segmenter")
     assert kept_segmenter() == str(tmp_path / "segmenter")
+
+
+def test_the_command_line_looks_for_the_words_with_the_segmenter_that_it_is_told(
+    clipseg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path / "home"))
+    write_folder(tmp_path / "sd1", parts("sd1"))
+    Image.fromarray(pixels(32, 32)).save(tmp_path / "in.png")
+    command = ["mask", str(tmp_path / "in.png"), str(tmp_path / "mask.png")]
+    command += ["--source", "a horse", "--target", "a zebra"]
+    command += ["--model", str(tmp_path / "sd1"), "--device", "cpu", "--soft-map-out", str(tmp_path / "map.png")]
+    command += ["--threshold", "0.01"]
+    assert main([*command, "--segment", "replace", "--segmenter", str(clipseg)]) == 0
+    expected = load_segmenter(str(clipseg), "cpu").segment(pixels(32, 32), "horse")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "map.png").convert("L")), expected)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--segmenter", str(clipseg)])
+    assert ended.value.code == 2

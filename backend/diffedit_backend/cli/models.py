@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
             continue
         size = f"{entry.size} px" if entry.size else "-"
         gpu, cpu = (_megabytes(entry.bytes_in_memory(n)) for n in (_GPU_BYTES, _CPU_BYTES))
-        print(f"{entry.name:{width}}  {entry.family:5}  {size:8}  {gpu:>16}  {cpu:>8}")
+        few = f"  made for {entry.few_steps} steps" if entry.few_steps else ""
+        print(f"{entry.name:{width}}  {entry.family:5}  {size:8}  {gpu:>16}  {cpu:>8}{few}")
     print(f"\nPut more into {models_folder()}: diffusers folders, or .safetensors files of Stable Diffusion.")
     for addition in additions:
         about = (addition.kind, addition.family, f"say {addition.word!r}" if addition.word else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -90,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     argcomplete.autocomplete(parser)  # ends the program where a shell asks for completions
     args = parser.parse_args(argv)
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # their advice would stand before our sentences
+        os.environ.setdefault(f"{library}_VERBOSITY", "critical")
     try:
         code = int(args.run(args))
         sys.stdout.flush()

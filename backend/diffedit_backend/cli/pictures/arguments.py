@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from diffedit_protocol.errors import SchemaError
-from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, Adapter
+from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, SEGMENTS, Adapter
 
 from ..arguments import STANDARD_STREAM, add_connect_argument, add_memory_arguments, number, whole_number
 
@@ -14,9 +14,16 @@ DEFAULT_SUGGESTIONS = 16  # as many as the library's removed guide for DiffEdit 
 _LONGEST = 4096  # px that a mask can grow or be feathered by
 _LAST_SEED = 2**32 - 1
 # What only a model in this process can be asked for; a running backend has loaded its models as its owner chose.
-_OF_THIS_PROCESS = ("device", "precision", "offload", "vae_tiles")
+_OF_THIS_PROCESS = ("device", "precision", "offload", "vae", "vae_tiles", "segmenter")
 # What a search for a mask depends on, and their values where they are not given.
-_OF_A_SEARCH = {"threshold": None, "attention": None, "grow": 0, "feather": 0, "soft_map_out": None}
+_OF_A_SEARCH = {
+    "threshold": None,
+    "attention": None,
+    "segment": "",
+    "grow": 0,
+    "feather": 0,
+    "soft_map_out": None,
+}
 
 
 def adapter(text: str) -> Adapter:
@@ -69,6 +76,18 @@ def add_picture_arguments(parser: argparse.ArgumentParser, *, words_required: bo
         type=number(0, 1),
         metavar="SHARE",
         help="0 to 1: weigh this share of the map by where the changed words look (default: the method's, 0)",
+    )
+    parser.add_argument(
+        "--segment",
+        choices=[rule for rule in SEGMENTS if rule],
+        default="",
+        help="look for the words that change with a segmenter: multiply its map into the one of the difference, or "
+        "replace that by it",
+    )
+    parser.add_argument(
+        "--segmenter",
+        metavar="NAME",
+        help="the segmenter of --segment: a CLIPSeg or SAM 3 folder or hub id (default: the one in your data folder)",
     )
     parser.add_argument("--soft-map-out", type=Path, metavar="PNG", help="write the map that the threshold cuts")
     parser.add_argument("--method", choices=METHODS, default="fast", help="(default: fast)")
@@ -124,6 +143,8 @@ def check_arguments(args: argparse.Namespace) -> None:
     streams = [args.picture, args.selection, getattr(args, "mask", None), getattr(args, "csv", None)]
     if streams.count(STANDARD_STREAM) + (args.connect == str(STANDARD_STREAM)) > 1:
         args.wrong_usage("only one input can be standard input (-)")
+    if args.segmenter is not None and not args.segment:
+        args.wrong_usage("--segmenter is the model of --segment, which is not given")
     if getattr(args, "suggester", None) is not None and args.suggest is None:
         args.wrong_usage("--suggester is the language model of --suggest, which is not given")
 

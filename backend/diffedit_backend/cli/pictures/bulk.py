@@ -24,7 +24,7 @@ from .table import BulkEdit, FaultyRow, edits_of, parameters_of, pictures_of, va
 
 _FIELDS = ("source", "target", "negative", "threshold", "grow", "feather", "strength", "guidance", "quality", "method")
 _COUNTS = ("seed", "variations")
-_SWITCHES = ("detail", "matting", "attention", "blend")
+_SWITCHES = ("detail", "matting", "attention", "segment", "blend")
 
 
 def run_bulk(args: argparse.Namespace) -> int:

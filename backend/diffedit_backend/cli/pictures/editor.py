@@ -22,6 +22,7 @@ class Editor:
         """`args` as `add_picture_arguments` defines them: model; connect, or device, precision and so on."""
         self._args = args
         self._engine: Any = None
+        self._segmenter: Any = None
         self._connection: Connection | None = None
 
     def prepare(self) -> None:
@@ -50,9 +51,31 @@ class Editor:
             return edit_over_link(self._connection, request, pixels, selection=selection, mask=mask, on_step=on_step)
         from ...editing import edit_picture
 
+        segmentation = self._segmentation(request, pixels) if request.segment and mask is None else None
         return edit_picture(
-            self._engine, request, pixels, selection=selection, mask=mask, inversion=inversion, on_step=on_step
+            self._engine,
+            request,
+            pixels,
+            selection=selection,
+            mask=mask,
+            inversion=inversion,
+            segmentation=segmentation,
+            on_step=on_step,
         )
+
+    def _segmentation(self, request: EditRequest, pixels: Pixels) -> Plane:
+        """Where a segmenter sees the words that the request changes. Raises ModelError, BadInputError."""
+        from ...imaging.alpha import composite_on_white
+        from ...models.catalogue.folders import kept_segmenter
+        from ...models.catalogue.word_models import DEFAULT_SEGMENTER
+        from ...models.segmenting import changed_words, load_segmenter
+
+        words = changed_words(request.source, request.target)
+        if self._segmenter is None:
+            name = self._args.segmenter or kept_segmenter() or DEFAULT_SEGMENTER
+            self._segmenter = load_segmenter(name, self._args.device)
+        found: Plane = self._segmenter.segment(composite_on_white(pixels), words)
+        return found
 
     def _loaded(self) -> Any:
         from ...method.engine import DiffEditEngine

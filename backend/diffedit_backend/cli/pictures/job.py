@@ -157,7 +157,7 @@ def run_mask(args: argparse.Namespace) -> int:
 
 
 def _shared(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("source", "target", "threshold", "grow", "feather", "method", "quality", "matting", "attention")
+    names = ("source", "target", "threshold", "grow", "feather", "method", "quality", "matting", "attention", "segment")
     model = (args.model or "") if args.connect is not None else ""
     fields = {name: getattr(args, name) for name in names}
     return fields | {"preview": False, "adapters": tuple(args.adapter), "model": model}

@@ -7,6 +7,7 @@ The source text is its script, word by word:
     hang=5         stop reacting at step 5                       lost=5         report a lost device at step 5
     oom            report that the memory was too small          fault          raise an exception of no known kind
     bytes=N        make the result's picture N bytes large (a multiple of 4096), in RGBA
+    child=PATH     start a process that holds this one's standard error for a minute, and write its number to PATH
     asked          note which of the optional fields the request asks for
 
 Its result's mask is the picture's first channel; its one edit is the picture itself.
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from diffedit_backend.worker.loop import DeviceLost, Finished, ReportStep, work
@@ -36,7 +39,7 @@ class ScriptedRunner:
         self._fields = fields
 
     def load(self) -> dict[str, Any]:
-        if self._fields.get("unusable"):
+        if self._fields.get("unusable") or Path(self._fields.get("away", os.devnull)).is_file():
             raise ModelError("The scripted model cannot be loaded.")
         time.sleep(self._fields.get("load_seconds", 0.0))
         told = {"mattes": self._fields["mattes"]} if "mattes" in self._fields else {}
@@ -47,6 +50,9 @@ class ScriptedRunner:
 
     def run(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         script = {word.partition("=")[0]: word.partition("=")[2] or "1" for word in request.source.split()}
+        if "child" in script:
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.DEVNULL)
+            Path(script["child"]).write_text(str(child.pid))
         pause = float(script.get("pause", 0))
         for stage in STAGES:
             total = int(script.get("steps", 3)) if stage == "editing" else 1

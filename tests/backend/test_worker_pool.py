@@ -266,3 +266,26 @@ def test_a_pool_that_is_closed_in_the_middle_of_a_job_leaves_no_process_behind()
         submit(pool, Job("job", "anna", *scripted_edit("hang=1")))
         pool.poll(0.2)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the worker")
+
+
+def test_a_model_that_is_away_for_a_while_is_loaded_when_it_is_back(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    with pool_of(away=str(away)) as pool:
+        ready(pool)
+        away.write_text("")
+        assert failure(run(pool, "die=1").event) == "WORKER_DIED"
+        collect(pool, lambda _: pool.trouble() is not None)
+        assert pool.workers()[0].state == "unusable"
+        away.unlink()
+        ready(pool)
+        assert pool.trouble() is None
+        assert isinstance(run(pool, "steps=1").event, Done)
+
+
+def test_a_child_of_a_worker_that_holds_its_stderr_holds_up_nobody(tmp_path: Path) -> None:
+    with pool_of() as pool:
+        ready(pool)
+        assert failure(run(pool, f"child={tmp_path / 'pid'} die=1").event) == "WORKER_DIED"
+        ready(pool)
+        assert isinstance(run(pool, "steps=1").event, Done)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it lives: nobody has waited for its end

@@ -69,6 +69,27 @@ print("alive", flush=True)
 """
 
 
+NAMES = """
+import zmq
+from pathlib import Path
+import sys
+from diffedit_protocol.connection import KeyPair
+from diffedit_backend.server.listener import Listener
+context = zmq.Context()
+listener = Listener(context, KeyPair.generate(), "owner")
+listener.open_local(Path(sys.argv[1]))
+with context.socket(zmq.DEALER) as dealer:
+    dealer.linger = 0
+    dealer.connect(f"ipc://{sys.argv[1]}")
+    dealer.send_multipart([b"hello"])
+    listener.sockets[0].socket.poll(30_000)
+    (incoming,) = listener.receive(0)
+    print(incoming.link.routing.hex(), flush=True)
+listener.close()
+context.term()
+"""
+
+
 def run(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
@@ -100,3 +121,15 @@ def test_a_server_outlives_a_client_that_sends_much_and_a_heartbeat_and_goes(soc
     with run(SERVER, socket_path, str(waiting)) as server:
         output, errors = server.communicate(timeout=60)
     assert (server.returncode, output, errors) == (0, "alive\n", "")
+
+
+def test_the_names_of_peers_begin_elsewhere_at_every_start(socket_path: str) -> None:
+    """A client that knows which name libzmq gives next takes it, and the next honest client ends the server
+    (socket_base.cpp:2113, "Assertion failed: ok")."""
+    names = set()
+    for _ in range(3):
+        with run(NAMES, socket_path) as server:
+            output, errors = server.communicate(timeout=60)
+        assert (server.returncode, errors) == (0, "")
+        names.add(output)
+    assert len(names) == 3

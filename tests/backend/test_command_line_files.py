@@ -451,6 +451,25 @@ def test_json_tells_the_failures_of_other_commands_too(
     assert "No backend is running on this machine" in report["sentence"]
 
 
+def test_json_tells_what_ends_a_batch_before_its_first_picture(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, reports = bulk("*.png", ".", *WORDS, capsys=capsys)
+    assert (code, [r["state"] for r in reports], reports[0]["picture"]) == (1, ["failed"], "*.png")
+
+
+def test_json_tells_of_a_library_that_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(self: Editor, *args: Any, **more: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(Editor, "edit", missing)
+    assert main(("edit", "a.png", "o.png", *WORDS, "--json")) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["state"], report["code"], report["picture"]) == ("failed", "NOT_INSTALLED", "a.png")
+
+
 def test_mask_writes_json_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(("mask", "a.png", "m.png", *WORDS, "--json", "--soft-map-out", "s.png")) == 0
     report = json.loads(capsys.readouterr().out)

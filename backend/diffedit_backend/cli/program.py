@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import argcomplete
 from diffedit_protocol.connection import NO_BACKEND
@@ -122,8 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(args: argparse.Namespace, sentence: str, code: str) -> int:
     """Print why a command failed: for people and, where it was asked for, as JSON."""
-    # An edit's JSON is that of its picture, printed where the edit failed.
-    if getattr(args, "json", False) and args.command not in ("edit", "mask"):
-        print_json({"state": "failed", "sentence": sentence, "code": code})
+    if getattr(args, "json", False):
+        failure: dict[str, Any] = {"state": "failed", "sentence": sentence, "code": code}
+        if args.command in ("edit", "mask"):  # with the keys of an edit that is done
+            failure |= {"picture": str(args.picture), "results": [], "notes": [], "parameters": {}}
+        print_json(failure)
     remark(sentence)
     return EXIT_ERROR

@@ -112,6 +112,8 @@ def check_destination(path: Path, size: int) -> None:
         raise BadInputError(f"'{path}' is a folder. Name a file.")
     if not folder.is_dir():
         raise BadInputError(f"There is no folder '{path.parent}' for '{path.name}'. Make it first, or name another.")
+    if path.exists() and not path.is_file():
+        return  # a device or a pipe, which needs neither folder nor room
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise BadInputError(f"'{path}' may not be written. Name another place.")
     free = _free_bytes(folder)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.messages import EditRequest
 
 from ...imaging.files import PictureFile, lay_in, plane_of
@@ -28,17 +27,7 @@ _PLANE_OUTPUTS = ("mask_out", "soft_map_out")
 
 
 def run_edit(args: argparse.Namespace) -> int:
-    """Edit a file; one result file for each strength and variation. With --json a failure is printed as JSON too."""
-    try:
-        _run_edit(args)
-    except DiffEditError as error:
-        if args.json:
-            EditReport(args.picture, "failed", sentence=error.sentence, code=error.code).print_json()
-        raise
-    return 0
-
-
-def _run_edit(args: argparse.Namespace) -> None:
+    """Edit a file; one result file for each strength and variation."""
     file = read_input(args.picture)
     format_ = format_for(args.result, file)
     strengths = sorted(args.strength, reverse=True)  # the highest one's inversion holds those of the others
@@ -64,6 +53,7 @@ def _run_edit(args: argparse.Namespace) -> None:
         )
         outcome = _outcome(args, editor, request, file, mask)
         _keep(args, request, file, format_, outcome, result)
+    return 0
 
 
 def _check_outputs(args: argparse.Namespace, paths: list[Path], file: PictureFile, results: int) -> None:
@@ -136,17 +126,12 @@ def _record(args: argparse.Namespace, request: EditRequest, outcome: EditOutcome
 
 
 def run_mask(args: argparse.Namespace) -> int:
-    """Write the mask of an edit. With --json a failure is printed as JSON too."""
-    try:
-        file = read_input(args.picture)
-        _check_outputs(args, _plane_paths(args), file, 1)
-        request = EditRequest(**_shared(args), task="mask")
-        outcome = _outcome(args, Editor(args), request, file, None)
-        lines = _write_planes(args, request, outcome)
-    except DiffEditError as error:
-        if args.json:
-            EditReport(args.picture, "failed", sentence=error.sentence, code=error.code).print_json()
-        raise
+    """Write the mask of an edit."""
+    file = read_input(args.picture)
+    _check_outputs(args, _plane_paths(args), file, 1)
+    request = EditRequest(**_shared(args), task="mask")
+    outcome = _outcome(args, Editor(args), request, file, None)
+    lines = _write_planes(args, request, outcome)
     sentences = [*file.remarks, *(note.sentence for note in outcome.notes)]
     if args.json:
         results, parameters = tuple(_plane_paths(args)), parameters_of(request)

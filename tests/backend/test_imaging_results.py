@@ -272,3 +272,17 @@ def test_a_fingerprint_knows_samples_by_value_shape_and_depth() -> None:
     others = [zeros + np.uint8(1), zeros.reshape(6, 4, 1), zeros.reshape(2, 6, 1, 2)[..., 0].copy().astype(np.uint16)]
     assert len({fingerprint(samples) for samples in (zeros, *others)}) == 4
     assert fingerprint(zeros) == fingerprint(zeros.copy())
+
+
+def test_the_iptc_data_of_a_jpeg_stays_in_a_jpeg_and_its_loss_elsewhere_is_told(tmp_path: Path) -> None:
+    """Photoshop's segment APP13, with the copyright notice (2:116) of IPTC-IIM."""
+    notice = b"\x1c\x02\x74\x00\x09An Artist"
+    body = b"Photoshop 3.0\x00" + b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(notice)) + notice
+    segment = b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
+    Image.new("RGB", (8, 8)).save(tmp_path / "in.jpg", extra=segment)
+    file = read_picture(tmp_path / "in.jpg")
+    write_picture(tmp_path / "out.jpg", format_for(tmp_path / "out.jpg", file), file, file.samples)
+    assert segment in (tmp_path / "out.jpg").read_bytes()
+    for name in ("a.webp", "a.png"):
+        sentence = f"'{name}' does not hold the picture's IPTC."
+        assert format_for(Path(name), file).remarks(Path(name)) == (sentence,)

@@ -71,7 +71,8 @@ class ResultFormat:
                 f"{ending} changes every pixel a little; .png keeps those outside of the mask as they were."
             )
         if self.lost:
-            sentences.append(f"'{path.name}' does not hold the picture's {' and '.join(self.lost)}; a .png does.")
+            better = "" if "IPTC" in self.lost else "; a .png does"  # PNG has no place for IPTC
+            sentences.append(f"'{path.name}' does not hold the picture's {' and '.join(self.lost)}{better}.")
         return tuple(sentences)
 
 

@@ -120,6 +120,8 @@ class App(QtCore.QObject):
         session = self.session
         self.results.look(session)
         self.canvas.show_active_mask()
+        if not (session.mask_shown and self.settings.mask_form == "selection"):  # that one is the mask's
+            session.selection = self.canvas.has_selection()
         session.mask_in_use = self.canvas.mask_in_use() if session.document_id and not session.mask_shown else ""
 
     def forget_closed(self) -> None:
@@ -201,8 +203,8 @@ class App(QtCore.QObject):
         elif SUGGEST not in capabilities:
             self._say(
                 tr(
-                    "This backend has no language model to suggest words with. Its owner can put a FLAN-T5 model into "
-                    "the folder 'suggester'; the manual says how."
+                    "This backend has no language model for suggestions. Put a FLAN-T5 model into its folder "
+                    "'suggester'; the manual explains how."
                 )
             )
         elif not text:

@@ -76,9 +76,9 @@ CASES = {
     "no document": ("NO_DOCUMENT", "Open a picture first."),
     "locked": ("LOCKED", "'Sky' is locked. Unlock it, or choose another layer."),
     "hidden": ("HIDDEN", "'Sky' is hidden. Show it, or choose another layer."),
-    "empty": ("EMPTY", "'Layer 2' is empty. Choose a layer with something on it."),
-    "transparent": ("EMPTY", "'Layer 2' is empty. Choose a layer with something on it."),
-    "outside the canvas": ("EMPTY", "'Layer 2' is empty. Choose a layer with something on it."),
+    "empty": ("EMPTY", "'Layer 2' is empty. Choose another layer."),
+    "transparent": ("EMPTY", "'Layer 2' is empty. Choose another layer."),
+    "outside the canvas": ("EMPTY", "'Layer 2' is empty. Choose another layer."),
     "locked group": ("LOCKED", "'Group 3' is locked. Unlock it, or choose another layer."),
     "hidden group": ("HIDDEN", "'Group 3' is hidden. Show it, or choose another layer."),
     "pass-through group": ("LAYER_KIND", "'Group 3' is a pass-through group. Choose one of its layers."),
@@ -86,7 +86,7 @@ CASES = {
     "fill layer": ("LAYER_KIND", "Choose a paint layer: 'Fill 1' is a fill layer."),
     "nothing selected": (
         "NOTHING_SELECTED",
-        "'Sky' has nothing inside the selection. Choose another layer, or deselect.",
+        "'Sky' is empty inside the selection. Choose another layer, or deselect.",
     ),
 }
 

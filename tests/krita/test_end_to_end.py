@@ -140,7 +140,7 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         server=backend.pid,
         limit=800,
     )
-    assert sentence == "The backend had to restart its model. Your picture is untouched."
+    assert sentence == "The backend had to restart its model. Your picture was not changed."
     assert remedies[0] == "retry"
     assert after_death == 1
     assert after_retry == 2, notice

@@ -304,7 +304,7 @@ def test_nothing_found_is_told_with_the_way_out(easel: OpenDocker) -> None:
     until(krita, notice_begins, words="No region differs clearly")
     assert krita.run(notice) == (
         f"No region differs clearly between '{SAMPLE.source}' and '{SAMPLE.target}'. "
-        "Lower the threshold, or select the place yourself."
+        "Lower the threshold, or select the region yourself."
     )
     assert krita.run(layer_names) == ["Background"]
 

@@ -179,7 +179,7 @@ def test_a_learned_word_is_found_in_the_folder_at_the_next_look_and_is_heard_whe
     easel.hands.click("adapters.choice")
     easel.hands.type("toy")
     easel.hands.key("Return")
-    assert easel.krita.run(rows) == [["toy", 1.0, "Write <toy> in a text: only then it counts."]]
+    assert easel.krita.run(rows) == [["toy", 1.0, "Write <toy> in a text, or it has no effect."]]
     easel.krita.run(change_target, target=f"<toy> {SAMPLE.target}")
     assert easel.krita.run(rows) == [["toy", 1.0, ""]]
     easel.krita.run(edit_selection, file=tmp_path / "toy.kra", limit=240)

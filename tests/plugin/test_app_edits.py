@@ -164,18 +164,18 @@ def test_cancel_changes_nothing_and_says_so(opened, until) -> None:
     [
         (
             OutOfMemoryError("x"),
-            "The GPU ran out of memory at 64 × 48. A selection, or the draft quality, needs less.",
+            "The GPU ran out of memory at 64 × 48. Select a smaller area, or choose Draft quality.",
             ("retry",),
         ),
         (
             WorkerDiedError("x"),
-            "The backend had to restart its model. Your picture is untouched.",
+            "The backend had to restart its model. Your picture was not changed.",
             ("retry", "log"),
         ),
         (
             NothingFoundError("x"),
-            "No region differs clearly between 'a horse' and 'a zebra'. "
-            "Lower the threshold, or select the place yourself.",
+            "No region differs clearly between 'a horse' and 'a zebra'. Lower the threshold, or select the "
+            "region yourself.",
             (),
         ),
     ],

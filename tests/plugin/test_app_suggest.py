@@ -98,8 +98,8 @@ def test_without_a_language_model_the_first_text_is_offered_captions_and_the_sec
     app, link, panel = opened
     link.become(able(DESCRIBE))
     app.session.change_inputs(source="a horse", target="a zebra")
-    panel.suggest_target.click()
-    assert app.session.notice.sentence.startswith("This backend has no language model to suggest words with.")
+    app.suggest("target")  # Ctrl+Space: its button is hidden
+    assert app.session.notice.sentence.startswith("This backend has no language model for suggestions.")
     assert not link.payloads
     panel.suggest_source.click()
     until(lambda: link.payloads)
@@ -114,10 +114,10 @@ def test_an_empty_second_text_is_said(opened) -> None:
 
 
 def test_without_a_backend_it_says_so(opened) -> None:
-    app, link, panel = opened
+    app, link, _ = opened
     link.become(LinkState("down", "", True, None, LinkError("x")))
     app.session.change_inputs(target="a zebra")
-    panel.suggest_target.click()
+    app.suggest("target")
     assert app.session.notice.sentence.startswith("No backend is running.")
 
 
@@ -186,3 +186,10 @@ def test_the_list_fits_into_260_px(opened) -> None:
     answer(link, "a zebra that is standing alone on a wide meadow of yellow grass in the evening", "the zebra")
     QtWidgets.QApplication.sendPostedEvents()
     assert panel.widget().minimumSizeHint().width() <= 260
+
+
+def test_a_button_suggests_only_where_the_backend_can(opened) -> None:
+    _, link, panel = opened
+    for capabilities, source, target in (((), False, False), ((DESCRIBE,), True, False), ((SUGGEST,), True, True)):
+        link.become(able(*capabilities))
+        assert (panel.suggest_source.isVisible(), panel.suggest_target.isVisible()) == (source, target)

@@ -66,7 +66,7 @@ def test_a_backend_is_starting_until_it_says_that_it_is_ready_and_stops_politely
 def test_a_backend_that_ends_by_itself_is_told_with_its_last_words(backend, program, until) -> None:
     backend.start(program('print("No such model: xl", flush=True)\nsys.exit(3)'))
     until(lambda: backend.state == "failed")
-    assert backend.problem == "The backend ended by itself (code 3): No such model: xl"
+    assert backend.problem == "The backend stopped unexpectedly (code 3): No such model: xl"
 
 
 def test_a_program_that_cannot_be_started_is_named(backend, until) -> None:
@@ -119,7 +119,7 @@ def test_without_a_program_start_offers_the_three_ways_to_one(store, krita, monk
 def test_a_backend_of_somebody_else_is_not_stopped(store, krita) -> None:
     app, _ = make_app(store)
     app.stop_backend()
-    assert "not started by this Krita" in app.session.notice.sentence
+    assert "did not start the backend" in app.session.notice.sentence
 
 
 class TestSettingsDialog:
@@ -143,7 +143,7 @@ class TestSettingsDialog:
         assert (home / "remote.json").stat().st_mode & 0o777 == 0o600
         assert line not in (home / "plugin.json").read_text()
         assert self.link.reconnects >= 1
-        assert dialog.joined.text() == "Joined: tcp://gpu1:5599 as 'anna'"
+        assert dialog.joined.text() == "Connected to tcp://gpu1:5599 as 'anna'"
         assert dialog.line.text() == ""
 
     def test_a_line_that_is_not_whole_is_told_and_changes_nothing(self, dialog) -> None:

@@ -138,6 +138,79 @@ def test_sliders_and_boxes_move_together_and_tell_the_session(opened) -> None:
     assert app.session.inputs.grow == -12
 
 
+def test_the_threshold_says_auto_until_one_is_found_or_chosen(opened) -> None:
+    app, _, panel = opened
+    box = panel.mask.threshold.box
+    assert box.text() == "auto"
+    panel.mask.threshold.slider.setValue(60)
+    assert box.text() == box.locale().toString(0.6, "f", 2)
+    panel.mask.automatic.click()
+    assert box.text() == "auto"
+    box.setFocus()
+    box.selectAll()
+    write_number(box, "0,3" if box.locale().decimalPoint() == "," else "0.3")
+    assert app.session.inputs.threshold == pytest.approx(0.3)
+
+
+def write_number(box: QtWidgets.QDoubleSpinBox, text: str) -> None:
+    for character in text:
+        press(box, Key.Key_A, text=character)
+    press(box, Key.Key_Return)
+
+
+def test_a_tile_is_large_enough_to_judge_and_its_tooltip_shows_the_whole_picture(opened, until) -> None:
+    app, link, panel = opened
+    open_picture()
+    app.look()
+    words(panel)
+    app.session.change_inputs(variations=3)
+    panel.run.edit.click()
+    until(lambda: bool(link.payloads))
+    link.finish(square())
+    until(lambda: len(panel.results.tiles.tiles) == 4)
+    tile = panel.results.tiles.tiles[0]
+    assert tile.width() >= 72
+    shown = QtGui.QTextDocument()
+    variation = app.session.variations[0]
+    shown.setHtml(tile.enlarged(variation))
+    assert "horse → zebra" in shown.toPlainText()
+    picture = variation.thumbnail
+    assert shown.size().width() >= picture.width()
+
+
+def test_with_a_selection_the_docker_offers_to_repaint_it(opened, until) -> None:
+    app, link, panel = opened
+    document = open_picture()
+    app.look()
+    words(panel)
+    assert not panel.run.repaint_selection.isVisible()
+    selection = fake_krita.Selection()
+    selection.select(8, 8, 20, 16, 255)
+    document.setSelection(selection)
+    until(lambda: panel.run.repaint_selection.isVisible())
+    panel.run.repaint_selection.click()
+    until(lambda: bool(link.payloads))
+    assert not panel.run.repaint_selection.isVisible()
+    assert link.last.mask is not None  # the selection itself, nothing is searched
+    document.setSelection(None)
+    link.finish(None)
+    until(lambda: app.session.activity is None and not panel.run.repaint_selection.isVisible())
+
+
+def test_a_mask_that_is_shown_as_a_selection_is_not_taken_for_the_artist_s(opened, until) -> None:
+    app, link, panel = opened
+    app.store.change(mask_form="selection")
+    document = open_picture()
+    app.look()
+    words(panel)
+    panel.run.find.click()
+    until(lambda: bool(link.payloads))
+    link.finish(square())
+    until(lambda: document.selection() is not None)
+    app._look_for_changes()
+    assert not panel.run.repaint_selection.isVisible()
+
+
 def test_the_automatic_threshold_is_shown_and_comes_back(opened, until) -> None:
     app, link, panel = opened
     open_picture()
@@ -403,7 +476,7 @@ def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(
     assert panel.history.list.height() < 3 * panel.history.list.sizeHintForRow(0)
 
 
-def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_line_at_260_px(opened, until) -> None:
+def test_four_results_and_the_plus_fill_two_rows_and_sliders_end_at_one_line_at_260_px(opened, until) -> None:
     app, link, panel = opened
     open_picture()
     app.look()
@@ -417,8 +490,8 @@ def test_four_results_and_the_plus_stand_side_by_side_and_sliders_end_at_one_lin
     QtWidgets.QApplication.sendPostedEvents()
     tiles = panel.results.tiles.tiles
     assert len(tiles) == 5
-    assert len({tile.y() for tile in tiles}) == 1
-    assert tiles[-1].geometry().right() < panel.results.tiles.width()
+    assert [tile.y() > 0 for tile in tiles] == [False, False, False, True, True]
+    assert tiles[2].geometry().right() < panel.results.tiles.width()
     for sliders in (
         (panel.mask.threshold, panel.mask.grow, panel.mask.feather),
         (panel.edit.strength, panel.edit.variations),

@@ -100,7 +100,7 @@ def test_only_what_fits_the_model_can_be_chosen_and_another_model_changes_that(o
     assert listed(panel) == {"ink": True, "toy": True, "wide": False, "broken": False}
     add(panel, "wide")
     assert app.session.inputs.adapters == ()
-    assert panel.adapters.hint.text() == "There is none of that name that fits the model."
+    assert panel.adapters.hint.text() == "Nothing of that name fits the model."
     app.choose("model:large")
     assert listed(panel) == {"ink": False, "toy": False, "wide": True, "broken": False}
 
@@ -128,7 +128,7 @@ def test_the_row_of_a_learned_word_says_it_until_a_text_has_it(opened) -> None:
     app, _, panel = opened
     add(panel, "toy")
     (line,) = panel.adapters.rows
-    assert line.remark.text() == "Write <toy> in a text: only then it counts."
+    assert line.remark.text() == "Write <toy> in a text, or it has no effect."
     app.session.change_inputs(target="a <toy> zebra")
     assert line.remark.isHidden()
 
@@ -138,12 +138,12 @@ def test_what_the_backend_lacks_is_named_before_anything_is_sent_and_stays_on_th
     app.session.change_inputs(adapters=(Adapter("ink", 0.7), Adapter("wash")))
     panel.run.edit.click()
     assert app.session.notice.sentence == (
-        "'wash' is not in the adapters folder. Put its file there, or take it off the list."
+        "'wash' is not in the adapters folder. Put its file there, or remove it from the list."
     )
     link.become(backend(INK, host="gpu1"))
     panel.run.edit.click()
-    assert app.session.notice.sentence.startswith("gpu1 has no 'wash'.")
-    assert panel.adapters.rows[1].remark.text().startswith("Not at this backend")
+    assert app.session.notice.sentence.startswith("gpu1 does not have 'wash'.")
+    assert panel.adapters.rows[1].remark.text().startswith("This backend does not have it")
     assert not link.payloads
     panel.notice.buttons["look"].click()
     assert (app.session.notice, link.reconnects) == (None, 1)
@@ -178,11 +178,11 @@ def test_an_older_backend_tells_names_alone_and_they_can_be_chosen(opened) -> No
 def test_nothing_there_is_told_with_what_to_do(opened) -> None:
     _, link, panel = opened
     link.become(backend())
-    assert panel.adapters.hint.text().endswith("put .safetensors files into the folder, then look again.")
+    assert panel.adapters.hint.text().endswith("put .safetensors files into the folder, then refresh.")
     assert panel.adapters.folder.isVisible()
     assert not panel.adapters.choice.isEnabled()
     link.become(backend(host="gpu1"))
-    assert "gpu1 has none: its owner puts" in panel.adapters.hint.text()
+    assert "gpu1 has none: .safetensors files go into" in panel.adapters.hint.text()
     assert not panel.adapters.folder.isVisible()
     panel.adapters.again.click()
     assert link.reconnects == 1

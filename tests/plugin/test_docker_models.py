@@ -61,10 +61,10 @@ def test_a_backend_without_the_chosen_model_says_so_and_edits_with_no_other_one(
     app.choose("model:paint & ink")
     link.become(READY)
     assert panel.status.text.text_whole == "Ready · without the model 'paint & ink' · this machine"
-    assert ("paint && ink\tnot there", True, False) in entries(panel)
+    assert ("paint && ink\tmissing", True, False) in entries(panel)
     panel.run.edit.click()
     assert app.session.notice.sentence == (
-        "The backend on this machine has no model 'paint & ink'. Choose one that it has, behind ☰."
+        "The backend on this machine does not have the model 'paint & ink'. Choose another one in the menu ☰."
     )
     assert not link.payloads
     link.become(STATE)

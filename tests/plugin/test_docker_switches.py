@@ -119,7 +119,7 @@ def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(ope
     assert ask(app, link, until, app.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, True)
     link.become(able(DETAIL))
     link.finish(square(), left_out=(MATTING,))
-    assert app.session.notice.sentence == "Made without what this backend cannot do: Fine edges."
+    assert app.session.notice.sentence == "This backend does not support Fine edges. The edit was made without it."
     (record,) = app.session.history
     assert (record.inputs.detail, record.inputs.matting) == (True, False)
     assert app.session.inputs.matting

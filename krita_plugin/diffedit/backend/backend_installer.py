@@ -118,7 +118,7 @@ class BackendInstaller(QtCore.QObject):
             outcome = InstallOutcome(None, str(error))
         except Exception as error:  # a fault of ours must not leave the dialog waiting for ever
             self.logged.emit(repr(error))
-            sentence = tr("The installation failed: {last} The log has all of it.", last=str(error)[:200])
+            sentence = tr("The installation failed: {last} The log has the details.", last=str(error)[:200])
             outcome = InstallOutcome(None, sentence)
         self.finished.emit(outcome)
 

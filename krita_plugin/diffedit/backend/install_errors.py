@@ -34,12 +34,14 @@ def sentence_for(output: str, folder: Path, index: str) -> str:
     """What an installer's output means for the artist."""
     if _NO_ROOM.search(output):
         return tr(
-            "The disk is full. Make room where '{folder}' lies, then try again: it goes on where it was.", folder=folder
+            "The disk is full. Free some space on the disk of '{folder}', then try again; the installation "
+            "continues where it stopped.",
+            folder=folder,
         )
     if _WRONG_HASH.search(output):
         return tr(
-            "A downloaded file is not the one that was published, and was deleted. Try again; if"
-            " it stays so, check the mirror in Settings."
+            "A downloaded file differs from the published one and was deleted. Try again; if this happens "
+            "again, check the mirror in Settings."
         )
     if _PROXY.search(output):
         return tr(
@@ -67,11 +69,12 @@ def sentence_for(output: str, folder: Path, index: str) -> str:
         )
     if _NETWORK.search(output):
         return tr(
-            "'{index}' cannot be reached. Check the network, then try again: it goes on where it was.",
+            "'{index}' cannot be reached. Check the network, then try again; the installation continues where "
+            "it stopped.",
             index=without_password(index),
         )
     last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
-    return tr("The installation failed: {last} The log has all of it.", last=last[:200])
+    return tr("The installation failed: {last} The log has the details.", last=last[:200])
 
 
 def sentence_for_os_error(error: OSError, folder: Path) -> str:
@@ -82,7 +85,7 @@ def sentence_for_os_error(error: OSError, folder: Path) -> str:
         return sentence_for("WinError 32", folder, "")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return sentence_for("Permission denied", folder, "")
-    return tr("The installation failed: {last} The log has all of it.", last=str(error)[:200])
+    return tr("The installation failed: {last} The log has the details.", last=str(error)[:200])
 
 
 def gigabytes(count: int) -> str:

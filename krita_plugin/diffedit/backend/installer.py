@@ -157,7 +157,8 @@ class Installer:
             if not plan.wheel.is_file():
                 raise InstallError(
                     tr(
-                        "The plugin carries no backend: '{file}' is missing. Install the plugin from its zip again.",
+                        "The plugin does not contain the backend: '{file}' is missing. Install the plugin from "
+                        "its zip again.",
                         file=plan.wheel,
                     )
                 )
@@ -174,8 +175,8 @@ class Installer:
             self._log(str(error))
             raise InstallError(
                 tr(
-                    "A downloaded file is not the one that was published, and was deleted. Try "
-                    "again; if it stays so, check the mirror in Settings."
+                    "A downloaded file differs from the published one and was deleted. Try again; if this "
+                    "happens again, check the mirror in Settings."
                 )
             ) from error
         except IndexUnreachableError as error:
@@ -198,7 +199,7 @@ class Installer:
         if free < needed:
             raise InstallError(
                 tr(
-                    "'{folder}' has {free} free, and about {needed} are needed. Make room, or choose another folder.",
+                    "'{folder}' has {free} free; about {needed} are needed. Free some space, or choose another folder.",
                     folder=folder,
                     free=gigabytes(free),
                     needed=gigabytes(needed),

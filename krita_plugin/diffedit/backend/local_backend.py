@@ -102,7 +102,7 @@ class LocalBackend(QtCore.QObject):
             self._become("stopped")
         else:
             last = next((line for line in reversed(self.lines) if line.strip()), "")
-            self.problem = tr("The backend ended by itself (code {code}): {last}", code=code, last=last)
+            self.problem = tr("The backend stopped unexpectedly (code {code}): {last}", code=code, last=last)
             self._become("failed")
 
     def _error(self, error: QtCore.QProcess.ProcessError) -> None:

@@ -28,7 +28,10 @@ class CanvasView:
         if controller is None or widget is None or self._view is None:
             raise CanvasRefusal(
                 "NO_CANVAS",
-                tr("The canvas was not found, so nothing can be drawn over it. Choose another form under 'Show as'."),
+                tr(
+                    "The canvas was not found, so the mask cannot be drawn over it. Choose another form under "
+                    "'Show as'."
+                ),
             )
         self._controller: QtWidgets.QAbstractScrollArea = controller
         self.widget: QtWidgets.QWidget = widget

@@ -86,7 +86,7 @@ def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:
     if (selected & shown).empty:
         raise CanvasRefusal(
             "NOTHING_SELECTED",
-            tr("'{layer}' has nothing inside the selection. Choose another layer, or deselect.", layer=layer.name()),
+            tr("'{layer}' is empty inside the selection. Choose another layer, or deselect.", layer=layer.name()),
         )
     return selected.grown(context) & shown
 
@@ -94,7 +94,7 @@ def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:
 def _empty(layer: Node) -> CanvasRefusal:
     if layer.parentNode() is None:
         return CanvasRefusal("EMPTY", tr("The picture is empty. Paint or open something first."))
-    sentence = tr("'{layer}' is empty. Choose a layer with something on it.", layer=layer.name())
+    sentence = tr("'{layer}' is empty. Choose another layer.", layer=layer.name())
     return CanvasRefusal("EMPTY", sentence)
 
 

@@ -68,6 +68,13 @@ class KritaCanvas:
     def open_documents(self) -> list[str]:
         return [documents.id_of(document) for document in documents.open_documents()]
 
+    def has_selection(self) -> bool:
+        """Whether something is selected in the document in front."""
+        try:
+            return documents.active_document().selection() is not None
+        except CanvasRefusal:
+            return False
+
     def active_layer(self, kind: InputKind) -> LayerRef:
         """What an edit would work on. CanvasRefusal NO_DOCUMENT or NO_LAYER when there is nothing."""
         document, node = layers.active_node()

@@ -106,8 +106,8 @@ def stage_name(stage: str) -> str:
         "loading": tr("loading the model"),
         "encoding": tr("reading the picture"),
         "finding": tr("finding the mask"),
-        "edges": tr("tracing the edges"),
-        "inverting": tr("inverting"),
+        "edges": tr("refining the edges"),
+        "inverting": tr("preparing"),
         "editing": tr("painting"),
         "decoding": tr("finishing the pixels"),
     }

@@ -175,7 +175,7 @@ class ResultController(QtCore.QObject):
             session.history = decode(self._canvas.read_history(session.document_id))
         except ValueError as error:
             session.notice = sentences.Notice(
-                "info", tr("The history in this file could not be read; a new one begins."), str(error)
+                "info", tr("The history in this file could not be read. A new one was started."), str(error)
             )
 
     def forget(self, session: EditSession) -> None:

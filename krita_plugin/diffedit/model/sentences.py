@@ -36,16 +36,16 @@ def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target:
     match error.code:
         case "OOM":
             sentence = tr(
-                "The GPU ran out of memory at {size}. A selection, or the draft quality, needs less.", size=size
+                "The GPU ran out of memory at {size}. Select a smaller area, or choose Draft quality.", size=size
             )
             return Notice("error", sentence, detail, ("retry",))
         case "WORKER_DIED":
-            sentence = tr("The backend had to restart its model. Your picture is untouched.")
+            sentence = tr("The backend had to restart its model. Your picture was not changed.")
             return Notice("error", sentence, detail, ("retry", "log"))
         case "NOTHING_FOUND":
             sentence = tr(
-                "No region differs clearly between '{source}' and '{target}'. "
-                "Lower the threshold, or select the place yourself.",
+                "No region differs clearly between '{source}' and '{target}'. Lower the threshold, or select "
+                "the region yourself.",
                 source=shortened(source),
                 target=shortened(target),
             )
@@ -120,7 +120,9 @@ def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | N
     chosen = info.model(model)
     if info.models and chosen is None:
         sentence = tr(
-            "The backend on {where} has no model '{name}'. Choose one that it has, behind ☰.", where=where, name=model
+            "The backend on {where} does not have the model '{name}'. Choose another one in the menu ☰.",
+            where=where,
+            name=model,
         )
         return Notice("error", sentence, "", ("look",))
     there = {adapter.name: adapter for adapter in info.known_adapters}
@@ -128,22 +130,22 @@ def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | N
         if name not in there:
             if state.local:
                 sentence = tr(
-                    "'{name}' is not in the adapters folder. Put its file there, or take it off the list.", name=name
+                    "'{name}' is not in the adapters folder. Put its file there, or remove it from the list.", name=name
                 )
             else:
                 sentence = tr(
-                    "{where} has no '{name}'. Its owner can put the file there; or take it off the list.",
+                    "{where} does not have '{name}'. Have its file put there, or remove it from the list.",
                     where=where,
                     name=name,
                 )
             return Notice("error", sentence, "", ("look",))
         if chosen is not None and not there[name].fits(chosen):
             if there[name].kind == "damaged":
-                sentence = tr("The file of '{name}' is damaged. Copy it anew, or take it off the list.", name=name)
+                sentence = tr("The file of '{name}' is damaged. Copy it again, or remove it from the list.", name=name)
             else:
                 sentence = tr(
-                    "'{name}' was made for {family} and does not fit the model '{model}'. Take it off the list, or "
-                    "choose another model.",
+                    "'{name}' was made for {family} and does not fit the model '{model}'. Remove it from the "
+                    "list, or choose another model.",
                     name=name,
                     family=there[name].family,
                     model=chosen.name,

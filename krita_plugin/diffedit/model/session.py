@@ -38,6 +38,7 @@ class EditSession(QtCore.QObject):
         self._side = 0
         self.part: tuple[int, int] | None = None  # of a batch: which one of how many
         self._mask_in_use = ""
+        self._selection = False
 
     @property
     def inputs(self) -> EditInputs:
@@ -97,6 +98,15 @@ class EditSession(QtCore.QObject):
         if side != self._side:
             self._side = side
             self.changed.emit("inputs")  # automatic values are others now
+
+    @property
+    def selection(self) -> bool:
+        """Whether the artist has something selected, of their own: a mask that is shown as a selection is not."""
+        return self._selection
+
+    @selection.setter
+    def selection(self, selection: bool) -> None:
+        self._set("selection", selection)
 
     @property
     def mask_in_use(self) -> str:

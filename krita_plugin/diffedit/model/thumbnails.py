@@ -9,7 +9,7 @@ from diffedit_protocol.messages import Bounds
 from ..qt import QtCore, QtGui
 
 BASE_SIDE = 512  # px: the copy of a captured picture that thumbnails are cut from
-THUMBNAIL_SIDE = 160  # px: 64 units of a docker on a screen of 250 %
+THUMBNAIL_SIDE = 320  # px: a tile of 128 units on a screen of 250 %, and what it is enlarged to under the mouse
 KEPT_SIDE = 64  # px: in a document's history
 MARGIN = 0.15  # of the edit's larger side, shown around it
 

@@ -60,7 +60,7 @@ class DiagnosticsDialog(QtWidgets.QDialog):
         refresh = buttons.addButton(tr("Refresh"), role)
         refresh.clicked.connect(self.refresh)
         buttons.rejected.connect(self.close)
-        hint = QtWidgets.QLabel(tr("This helps to find what is wrong. It holds no keys and none of your texts."))
+        hint = QtWidgets.QLabel(tr("Use this to find out what is wrong. It contains no keys and none of your texts."))
         hint.setWordWrap(True)
         layout = QtWidgets.QVBoxLayout(self)
         layout.addWidget(hint)

@@ -103,7 +103,7 @@ class SettingsDialog(QtWidgets.QDialog):
     def _remote_box(self) -> QtWidgets.QWidget:
         self.line = QtWidgets.QLineEdit()
         self.line.setPlaceholderText("diffedit://…")
-        self.line.setToolTip(tr("The line that 'diffedit invite' printed on the other machine"))
+        self.line.setToolTip(tr("The line printed by 'diffedit invite' on the other machine"))
         self.line.setEchoMode(QtWidgets.QLineEdit.EchoMode.PasswordEchoOnEdit)
         self.line.returnPressed.connect(self._join)
         self.join = QtWidgets.QPushButton(tr("Join"))
@@ -121,8 +121,8 @@ class SettingsDialog(QtWidgets.QDialog):
         try:
             connection = Connection.from_file(self._app.store.remote_file)
         except DiffEditError:
-            return tr("Paste the line that 'diffedit invite' printed on the other machine.")
-        return tr("Joined: {address} as '{name}'", address=connection.endpoint, name=connection.name)
+            return tr("Paste the line printed by 'diffedit invite' on the other machine.")
+        return tr("Connected to {address} as '{name}'", address=connection.endpoint, name=connection.name)
 
     def _join(self) -> None:
         try:
@@ -136,7 +136,7 @@ class SettingsDialog(QtWidgets.QDialog):
         self._test_connection()
 
     def _choose_program(self) -> None:
-        dialog = QtWidgets.QFileDialog(self, tr("Where is the program 'diffedit'?"))
+        dialog = QtWidgets.QFileDialog(self, tr("Choose the program 'diffedit'"))
         dialog.setFileMode(QtWidgets.QFileDialog.FileMode.ExistingFile)
         dialog.fileSelected.connect(self._use_program)
         dialog.open()
@@ -212,7 +212,7 @@ class SettingsDialog(QtWidgets.QDialog):
             self._combo(
                 "mask_form",
                 {
-                    "overlay": tr("an overlay in red"),
+                    "overlay": tr("a red overlay"),
                     "selection": tr("Krita's selection"),
                     "selectionmask": tr("a selection mask"),
                 },

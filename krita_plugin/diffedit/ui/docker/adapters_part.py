@@ -31,7 +31,7 @@ class AdapterRow(QtWidgets.QWidget):
         self.name = ElidedLabel()
         self.name.set_text(adapter.name)
         self.remove = tool_button("cross", tr("Remove '{name}' from the list", name=adapter.name), self.removed.emit)
-        tip = tr("How much of it is added: 1 as it was made, 0 nothing, below 0 its opposite")
+        tip = tr("Its strength: 1 is full, 0 is off, negative values invert it")
         self.weight = SliderRow(tr("Weight"), *SLIDER, 0.05, tip, 2, typed=TYPED)
         for control in (self.weight.slider, self.weight.box):
             control.setAccessibleName(tr("Weight of {name}", name=adapter.name))
@@ -155,11 +155,11 @@ class AdaptersPart(QtWidgets.QWidget):
             return ""
         if self._link.local:
             return tr(
-                "A LoRA teaches the model a style or a thing. There is none yet: put .safetensors files into the "
-                "folder, then look again."
+                "A LoRA adds a style or a subject to the model. There is none yet: put .safetensors files into "
+                "the folder, then refresh."
             )
         return tr(
-            "A LoRA teaches the model a style or a thing. {where} has none: its owner puts .safetensors files into the "
+            "A LoRA adds a style or a subject to the model. {where} has none: .safetensors files go into the "
             "adapters folder there.",
             where=self._link.host,
         )
@@ -190,7 +190,7 @@ class AdaptersPart(QtWidgets.QWidget):
             fits = known.fits(self._model)
             self.choice.addItem(known.name, known.name)
             index = self.choice.count() - 1
-            kind = tr("a learned word: {word}", word=known.word) if known.word else known.kind
+            kind = tr("textual inversion: {word}", word=known.word) if known.word else known.kind
             about = " · ".join(part for part in (kind, known.family) if part)
             self.choice.setItemData(index, about if fits else _trouble(known), QtCore.Qt.ItemDataRole.ToolTipRole)
             self.choice.model().item(index).setEnabled(fits)
@@ -221,7 +221,7 @@ class AdaptersPart(QtWidgets.QWidget):
         elif found:
             self.choice.completer().complete()
         else:
-            self.hint.setText(tr("There is none of that name that fits the model."))
+            self.hint.setText(tr("Nothing of that name fits the model."))
             self.hint.show()
 
     def _weigh(self, index: int, weight: float) -> None:

@@ -22,13 +22,18 @@ class EditPart(QtWidgets.QWidget):
         self._app = app
         self._backend: ServerInfo | None = None
         self.strength = SliderRow(
-            tr("Strength"), 0.05, 1.0, 0.05, tr("How far the edit may go from what is there; high changes shapes"), 2
+            tr("Strength"),
+            0.05,
+            1.0,
+            0.05,
+            tr("How far the result may depart from the picture; high values change shapes"),
+            2,
         )
         self.quality = Choice(
             {
-                "draft": (tr("Draft"), tr("Quick, to try words")),
+                "draft": (tr("Draft"), tr("Fast, for trying out texts")),
                 "normal": (tr("Normal"), tr("For most edits")),
-                "fine": (tr("Fine"), tr("Slower, the most careful")),
+                "fine": (tr("Fine"), tr("Slower, the best result")),
             }
         )
         self.input = Choice(
@@ -61,7 +66,7 @@ class EditPart(QtWidgets.QWidget):
         self.presets.setEditable(True)
         self.presets.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
         self.presets.lineEdit().setPlaceholderText(tr("Name"))
-        self.presets.setToolTip(tr("Choose a preset, or type a name and save the words and sliders under it"))
+        self.presets.setToolTip(tr("Choose a preset, or enter a name and save the texts and sliders under it"))
         self.presets.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
         for control in (self.seed, self.presets):
             scrolls_past(control)
@@ -134,24 +139,25 @@ class EditPart(QtWidgets.QWidget):
         """When a switch pays, and what it costs."""
         if name == DETAIL:
             return tr(
-                "Draws a large edit at the layer's own resolution. It pays when the edit looks soft, and takes several "
-                "times as long. A small place has full detail anyway."
+                "Paints a large area at the layer's own resolution. Useful when the result looks soft; takes "
+                "several times as long. A small area has full detail anyway."
             )
         return tr(
-            "Follows hair, fur and leaves along the edge of the mask, also of your own. It pays where the edge is no "
-            "clear line, and takes some seconds for a large mask. It is seen in the result, not in the red mask."
+            "Follows hair, fur and leaves along the edge of the mask, found or your own. Useful where the edge "
+            "is not a clear line; a large mask takes some seconds. Visible in the result, not in the red "
+            "overlay."
         )
 
     def _obstacle(self, name: str) -> str:
         """Why the backend cannot do what a switch asks for, and the way out."""
         if name == MATTING and self._backend is not None and DETAIL in self._backend.capabilities:
             return tr(
-                "This backend cannot trace fine edges. Install what it lacks, where it runs, and start it anew: "
-                "pip install 'krita-diffedit[matting]'"
+                "This backend does not support fine edges. Install what is missing where it runs, and restart "
+                "it: pip install 'krita-diffedit[matting]'"
             )
         return tr(
-            "This backend is too old for that. Update it, where it runs, and start it anew: "
-            "pip install --upgrade krita-diffedit"
+            "This backend is too old for that. Update it where it runs, and restart it: pip install --upgrade "
+            "krita-diffedit"
         )
 
     def _label(self, text: str, buddy: QtWidgets.QWidget | None = None) -> QtWidgets.QLabel:

@@ -32,7 +32,7 @@ class HistoryPart(QtWidgets.QWidget):
         self.empty = quiet(QtWidgets.QLabel(tr("The edits of this picture are listed here and saved with it.")))
         self.empty.setWordWrap(True)
         self.use = QtWidgets.QPushButton(tr("Use again"))
-        self.use.setToolTip(tr("Set words, sliders and seed as they were (double click)"))
+        self.use.setToolTip(tr("Restore its texts, sliders and seed (double-click)"))
         self.use.clicked.connect(self._use)
         self.put = QtWidgets.QPushButton(tr("Add"))
         self.put.setToolTip(tr("Add this result above the active layer"))

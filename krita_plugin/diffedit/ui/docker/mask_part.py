@@ -22,7 +22,7 @@ class MaskPart(QtWidgets.QWidget):
             0.01,
             0.99,
             0.01,
-            tr("How clearly a place must differ to be repainted; lower takes more"),
+            tr("How clearly a region must differ to be repainted; lower values take in more"),
             2,
         )
         self.automatic = tool_button("again", tr("Automatic threshold, grow and feather"), self._reset)
@@ -60,7 +60,10 @@ class MaskPart(QtWidgets.QWidget):
 
     def refresh(self, session: EditSession) -> None:
         threshold = session.threshold
-        self.threshold.set_value(AUTOMATIC if threshold is None else threshold)
+        if threshold is None:
+            self.threshold.set_value(AUTOMATIC, tr("auto"))
+        else:
+            self.threshold.set_value(threshold)
         own = (session.inputs.threshold, session.inputs.grow, session.inputs.feather)
         self.automatic.setEnabled(own != (None, None, None))
         self.grow.set_value(session.inputs.grow_px(session.side))

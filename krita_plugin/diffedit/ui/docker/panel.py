@@ -34,7 +34,7 @@ ADAPTER_ASPECTS = ("inputs",)
 HISTORY_ASPECTS = ("history",)
 ASPECTS = (
     *("inputs", "activity", "preview", "notice", "suggestions"),
-    *("mask_in_use", "found", "variations", "history"),
+    *("selection", "mask_in_use", "found", "variations", "history"),
 )
 
 
@@ -57,7 +57,7 @@ class EditPanel(QtWidgets.QScrollArea):
         self.status = StatusLine()
         swap = tool_button("swap", tr("Swap the two texts"), app.swap)
         swap.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
-        self.describe = tool_button("pen", tr("Describe the layer, or what is selected of it"), app.describe)
+        self.describe = tool_button("pen", tr("Describe the layer, or the selected part of it"), app.describe)
         self.describe.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
         self.suggest_source, self.suggest_target = (
             tool_button("words", tr("Suggest words for this text (Ctrl+Space)"), partial(app.suggest, field))
@@ -68,7 +68,7 @@ class EditPanel(QtWidgets.QScrollArea):
         self.source = PromptField(
             tr("Now"),
             tr("a horse"),
-            tr("What is in the picture now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
+            tr("What the picture shows now, in a few words. Enter: Edit, Shift+Enter: Find mask"),
             lambda: prompts.earlier(app.store, "source"),
             self.describe,
             self.suggest_source,
@@ -112,17 +112,7 @@ class EditPanel(QtWidgets.QScrollArea):
         self._session.changed.disconnect(self._refresh)
         self._session = session
         session.changed.connect(self._refresh)
-        for aspect in (
-            "inputs",
-            "activity",
-            "preview",
-            "notice",
-            "suggestions",
-            "mask_in_use",
-            "found",
-            "variations",
-            "history",
-        ):
+        for aspect in ASPECTS:
             self._refresh(aspect)
 
     def _arrange(self) -> None:
@@ -188,6 +178,7 @@ class EditPanel(QtWidgets.QScrollArea):
             field.edit.submitted.connect(lambda shift: app.find_mask() if shift else app.edit_layer())
         self.run.find_wanted.connect(app.find_mask)
         self.run.edit_wanted.connect(app.edit_layer)
+        self.run.repaint_wanted.connect(app.edit_selection)
         self.run.cancel_wanted.connect(app.cancel)
         self.notice.remedy_wanted.connect(app.remedy)
         self.notice.dismissed.connect(lambda: setattr(app.session, "notice", None))
@@ -219,6 +210,8 @@ class EditPanel(QtWidgets.QScrollArea):
             self.run.show_activity(session.activity)
             for button in (self.describe, self.suggest_source, self.suggest_target):
                 button.setEnabled(session.activity is None)
+        elif aspect == "selection":
+            self.run.show_selection(session.selection)
         elif aspect == "preview":
             self.run.preview.show_image(session.preview)
         elif aspect == "suggestions":

@@ -166,6 +166,23 @@ class JumpingSlider(QtWidgets.QSlider):
         super().mousePressEvent(event)
 
 
+class NumberBox(QtWidgets.QDoubleSpinBox):
+    """A box that can show a word in place of its number, for a value that is not chosen yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._word = ""
+
+    def show_word(self, word: str) -> None:
+        """Shows `word` until the value is set or typed; "" shows the number again."""
+        if word != self._word:
+            self._word = word
+            self.setSpecialValueText(self.specialValueText())  # has Qt write the text anew
+
+    def textFromValue(self, value: float) -> str:
+        return self._word or super().textFromValue(value)
+
+
 class SliderRow(QtWidgets.QWidget):
     """A named number with a slider and a box to type it. `changed(value)` only when the artist changes it.
 
@@ -194,7 +211,7 @@ class SliderRow(QtWidgets.QWidget):
         self.slider = JumpingSlider(QtCore.Qt.Orientation.Horizontal)
         self.slider.setRange(round(low / step), round(high / step))
         self.slider.setMinimumWidth(40)
-        self.box = QtWidgets.QDoubleSpinBox()
+        self.box = NumberBox()
         self.box.setDecimals(decimals)
         self.box.setRange(lowest, highest)
         self.box.setSingleStep(step)
@@ -221,8 +238,9 @@ class SliderRow(QtWidgets.QWidget):
     def value(self) -> float:
         return self.box.value()
 
-    def set_value(self, value: float) -> None:
-        """Shows `value` without telling of it."""
+    def set_value(self, value: float, word: str = "") -> None:
+        """Shows `value` without telling of it; in the box `word` in its place, where there is one."""
+        self.box.show_word(word)
         for widget, shown in ((self.slider, round(value / self._step)), (self.box, value)):
             blocked = widget.blockSignals(True)
             widget.setValue(shown)

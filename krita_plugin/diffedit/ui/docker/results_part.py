@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from ...app import App
 from ...model.session import EditSession
 from ...model.variations import Variation
@@ -10,12 +12,12 @@ from ...translation import tr
 from .icons import icon
 from .pieces import SPACING, ElidedLabel, quiet, row, tab_before
 
-SMALLEST, LARGEST = 42, 72  # px of a tile: four results and the plus stand in a row of 260
+SMALLEST, LARGEST = 72, 128  # px of a tile: three stand in a row of a docker of 260 px
 GAP = 4
 
 
 class Tile(QtWidgets.QAbstractButton):
-    """One result. Click or Space shows it, double click or Enter accepts it."""
+    """One result. Click or Space shows it, double click or Enter accepts it; its tooltip shows it larger."""
 
     accepted = Signal()
 
@@ -30,6 +32,21 @@ class Tile(QtWidgets.QAbstractButton):
         tip = tr("One more, with a new seed") if variation is None else self._describe(variation)
         self.setToolTip(tip)
         self.setAccessibleName(tip)
+
+    def event(self, event: QtCore.QEvent) -> bool:
+        if self._variation is None or not isinstance(event, QtGui.QHelpEvent):
+            return super().event(event)
+        if event.type() != QtCore.QEvent.Type.ToolTip:
+            return super().event(event)
+        QtWidgets.QToolTip.showText(event.globalPos(), self.enlarged(self._variation), self)
+        return True
+
+    def enlarged(self, variation: Variation) -> str:
+        """The tooltip: the whole thumbnail above its description, as Qt's rich text."""
+        text = "<br>".join(html.escape(line) for line in self.toolTip().splitlines())
+        picture, ratio = variation.thumbnail, self.devicePixelRatioF()
+        size = f"width={round(picture.width() / ratio)} height={round(picture.height() / ratio)}"
+        return f'<img src="data:image/png;base64,{_png(picture)}" {size}><br>{text}'
 
     def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
         self.accepted.emit()
@@ -77,11 +94,20 @@ class Tile(QtWidgets.QAbstractButton):
 
     def _describe(self, variation: Variation) -> str:
         state = {
-            "waiting": tr("Click to see it in the picture, double click to accept it"),
+            "waiting": tr("Click to show it in the picture, double-click to accept it"),
             "shown": tr("Shown in the picture; accept it to keep it"),
             "added": tr("Added as a layer"),
         }[variation.state]
         return f"{variation.name}\n{state}"
+
+
+def _png(image: QtGui.QImage) -> str:
+    data = QtCore.QByteArray()
+    buffer = QtCore.QBuffer(data)
+    buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
+    image.save(buffer, "PNG")
+    buffer.close()
+    return bytes(data.toBase64()).decode()
 
 
 class Tiles(QtWidgets.QWidget):
@@ -128,7 +154,7 @@ class ResultsPart(QtWidgets.QWidget):
         self.accept.setToolTip(tr("Keep the chosen result as a layer above the source"))
         self.accept.clicked.connect(lambda: app.results.accept(app.session))
         self.discard = QtWidgets.QPushButton(tr("Discard"))
-        self._discard_tip = tr("Drop the results that were not accepted")
+        self._discard_tip = tr("Discard the results that were not accepted")
         self.discard.clicked.connect(lambda: app.results.discard(app.session))
         self.seed = quiet(ElidedLabel())
         layout = QtWidgets.QVBoxLayout(self)

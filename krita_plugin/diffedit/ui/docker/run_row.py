@@ -6,7 +6,7 @@ from ...model.progress import Activity
 from ...model.texts import shortened
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
-from .pieces import SPACING, ElidedLabel, row, tool_button
+from .pieces import SPACING, ElidedLabel, quiet, row, tool_button
 
 PREVIEW_HEIGHT = 120  # px
 BAR_STEPS = 1000
@@ -58,10 +58,11 @@ class MaskInUse(QtWidgets.QWidget):
 
 
 class RunRow(QtWidgets.QWidget):
-    """`find_wanted()`, `edit_wanted()`, `cancel_wanted()`."""
+    """`find_wanted()`, `edit_wanted()`, `repaint_wanted()`, `cancel_wanted()`."""
 
     find_wanted = Signal()
     edit_wanted = Signal()
+    repaint_wanted = Signal()
     cancel_wanted = Signal()
 
     def __init__(self) -> None:
@@ -74,12 +75,18 @@ class RunRow(QtWidgets.QWidget):
         self.edit.setStyleSheet("QPushButton { font-weight: bold; }")
         self.cancel = QtWidgets.QPushButton(tr("Cancel"))
         self.cancel.setToolTip(tr("Cancel; nothing is changed (Esc)"))
+        self.repaint_selection = QtWidgets.QPushButton(tr("Repaint all of it"))
+        self.repaint_selection.setToolTip(tr("Repaint exactly what is selected, without finding a mask in it"))
+        self.inside = quiet(ElidedLabel(tr("In selection")))
+        self.inside.setToolTip(tr("Find mask and Edit work inside the selection"))
         for button, wanted in (
             (self.find, self.find_wanted),
             (self.edit, self.edit_wanted),
+            (self.repaint_selection, self.repaint_wanted),
             (self.cancel, self.cancel_wanted),
         ):
             button.clicked.connect(lambda _=False, wanted=wanted: wanted.emit())
+        self._idle, self._selection = True, False
         self.bar = QtWidgets.QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Preferred)
@@ -90,6 +97,7 @@ class RunRow(QtWidgets.QWidget):
         layout.setSpacing(SPACING)
         layout.addWidget(self.title)
         layout.addLayout(row(self.find, 1, self.edit, 1, self.bar, 2, self.cancel, 1))
+        layout.addLayout(row(self.inside, 1, self.repaint_selection, 1))
         layout.addWidget(self.preview)
         self._starting = False
         self.show_activity(None)
@@ -102,7 +110,15 @@ class RunRow(QtWidgets.QWidget):
                 self.bar.setRange(0, 0)
                 self.bar.setVisible(starting)
 
+    def show_selection(self, selection: bool) -> None:
+        """Offers to repaint the selection where there is one."""
+        self._selection = selection
+        for widget in (self.inside, self.repaint_selection):
+            widget.setVisible(self._idle and selection)
+
     def show_activity(self, activity: Activity | None) -> None:
+        self._idle = activity is None
+        self.show_selection(self._selection)
         had_focus = any(button.hasFocus() for button in (self.find, self.edit, self.cancel))
         for widget in (self.find, self.edit):
             widget.setVisible(activity is None)

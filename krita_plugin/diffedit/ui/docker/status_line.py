@@ -85,7 +85,7 @@ class StatusLine(QtWidgets.QWidget):
         if info is not None:
             tip = tr("DiffEdit {version} on {device}", version=info.version, device=info.device)
         starting = starting and state.kind != "ready"
-        self.start.setVisible(state.kind == "down" and state.local and not started_here)
+        self.start.setVisible(state.kind == "down" and state.local and not (started_here or starting))
         if starting:
             self.dot.set_colour(AMBER)
         self.text.set_text(tr("Starting …") if starting else status_line(state, model), tip)
@@ -105,7 +105,7 @@ class StatusLine(QtWidgets.QWidget):
                 action.setToolTip(model.fault)
                 action.triggered.connect(lambda _=False, name=model.name: self.chosen.emit(f"model:{name}"))
             if info.model(current) is None:
-                absent = menu.addAction(_shown(current) + "\t" + tr("not there"))
+                absent = menu.addAction(_shown(current) + "\t" + tr("missing"))
                 absent.setCheckable(True)
                 absent.setChecked(True)
                 absent.setEnabled(False)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..method.family import ModelFamily
+from ..method.family import FamilyModel, ModelFamily
 from ..method.text_condition import TextCondition
 from .chat import as_chat, beyond
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..method.model import LoadedModel
     from ..method.schedule import Level
 
 _LAYERS = (9, 18, 27)  # of Qwen3, whose hidden states are the text's embedding side by side
@@ -28,19 +27,19 @@ class Flux2Klein(ModelFamily):
 
     name = "FLUX.2 klein"
 
-    def factor(self, model: LoadedModel) -> int:
+    def factor(self, model: FamilyModel) -> int:
         return int(2 ** len(model.vae.config.block_out_channels))
 
-    def multiple(self, model: LoadedModel) -> int:
+    def multiple(self, model: FamilyModel) -> int:
         return self.factor(model)
 
-    def native_size(self, model: LoadedModel) -> int:
+    def native_size(self, model: FamilyModel) -> int:
         return int(model.vae.config.sample_size)
 
-    def latent_channels(self, model: LoadedModel) -> int:
+    def latent_channels(self, model: FamilyModel) -> int:
         return int(4 * model.vae.config.latent_channels)
 
-    def encode_text(self, model: LoadedModel, text: str) -> TextCondition:
+    def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
         """tokens: (512, 3 D), padding included, which the network sees too."""
         tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
         chat = as_chat(tokenizer, text, thinking=False)
@@ -55,18 +54,18 @@ class Flux2Klein(ModelFamily):
         ).hidden_states
         return TextCondition(torch.cat([states[layer][0] for layer in _LAYERS], dim=-1).to(model.dtype))
 
-    def words_beyond(self, model: LoadedModel, text: str) -> str:
+    def words_beyond(self, model: FamilyModel, text: str) -> str:
         tokenizer = model.tokenizers[0]
         return beyond(tokenizer, text, as_chat(tokenizer, text, thinking=False), _TEXT_TOKENS)
 
-    def encode(self, model: LoadedModel, picture: Tensor) -> Tensor:
+    def encode(self, model: FamilyModel, picture: Tensor) -> Tensor:
         z: Tensor = model.vae.encode(picture).latent_dist.mode()
         rows, channels, height, width = z.shape
         z = z.reshape(rows, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
         mean, deviation = _statistics(model.vae)
         return (z.reshape(rows, 4 * channels, height // 2, width // 2) - mean) / deviation
 
-    def decode(self, model: LoadedModel, latents: Tensor) -> Tensor:
+    def decode(self, model: FamilyModel, latents: Tensor) -> Tensor:
         mean, deviation = _statistics(model.vae)
         z = latents * deviation + mean
         rows, channels, height, width = z.shape
@@ -76,7 +75,7 @@ class Flux2Klein(ModelFamily):
         return picture
 
     def forward(
-        self, model: LoadedModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
+        self, model: FamilyModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
     ) -> Tensor:
         rows, _, height, width = x.shape
         tokens = torch.stack([text.tokens for text in texts])

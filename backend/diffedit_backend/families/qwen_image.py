@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..method.family import ModelFamily
+from ..method.family import FamilyModel, ModelFamily
 from ..method.text_condition import TextCondition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..method.model import LoadedModel
     from ..method.schedule import Level
 
 # What the model was trained to read around a text (diffusers' QwenImagePipeline); the template's head is dropped.
@@ -37,19 +36,19 @@ class QwenImage(ModelFamily):
     name = "Qwen-Image"
     same_text_length = False
 
-    def factor(self, model: LoadedModel) -> int:
+    def factor(self, model: FamilyModel) -> int:
         return int(2 ** len(model.vae.config.temperal_downsample))
 
-    def multiple(self, model: LoadedModel) -> int:
+    def multiple(self, model: FamilyModel) -> int:
         return 2 * self.factor(model)
 
-    def native_size(self, model: LoadedModel) -> int:
+    def native_size(self, model: FamilyModel) -> int:
         return self.size
 
-    def latent_channels(self, model: LoadedModel) -> int:
+    def latent_channels(self, model: FamilyModel) -> int:
         return int(model.vae.config.z_dim)
 
-    def encode_text(self, model: LoadedModel, text: str) -> TextCondition:
+    def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
         """tokens: (L, D) of the text and the template's end."""
         tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
         tokens = tokenizer(
@@ -60,17 +59,17 @@ class QwenImage(ModelFamily):
         ).hidden_states
         return TextCondition(states[-1][0, _HEAD_TOKENS:].to(model.dtype))
 
-    def words_beyond(self, model: LoadedModel, text: str) -> str:
+    def words_beyond(self, model: FamilyModel, text: str) -> str:
         from .chat import beyond
 
         return beyond(model.tokenizers[0], text, _TEMPLATE.format(text), _TEXT_TOKENS + _HEAD_TOKENS)
 
-    def encode(self, model: LoadedModel, picture: Tensor) -> Tensor:
+    def encode(self, model: FamilyModel, picture: Tensor) -> Tensor:
         mean, deviation = _statistics(model.vae)
         z: Tensor = model.vae.encode(picture[:, :, None]).latent_dist.mode()[:, :, 0]
         return (z - mean) / deviation
 
-    def decode(self, model: LoadedModel, latents: Tensor) -> Tensor:
+    def decode(self, model: FamilyModel, latents: Tensor) -> Tensor:
         mean, deviation = _statistics(model.vae)
         picture: Tensor = model.vae.decode((latents * deviation + mean)[:, :, None]).sample[:, :, 0]
         return picture
@@ -83,7 +82,7 @@ class QwenImage(ModelFamily):
         return _unpacked(_packed(guided) * (lengths[0] / lengths[1]), height, width)
 
     def forward(
-        self, model: LoadedModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
+        self, model: FamilyModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
     ) -> Tensor:
         """Texts of one length go together: so none is padded."""
         rows, _, height, width = x.shape

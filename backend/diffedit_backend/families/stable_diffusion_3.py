@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..method.family import ModelFamily
+from ..method.family import FamilyModel, ModelFamily
 from ..method.text_condition import TextCondition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..method.model import LoadedModel
     from ..method.schedule import Level
 
 _T5_TOKENS = 256
@@ -26,19 +25,19 @@ class StableDiffusion3(ModelFamily):
 
     name = "Stable Diffusion 3"
 
-    def factor(self, model: LoadedModel) -> int:
+    def factor(self, model: FamilyModel) -> int:
         return int(2 ** (len(model.vae.config.block_out_channels) - 1))
 
-    def multiple(self, model: LoadedModel) -> int:
+    def multiple(self, model: FamilyModel) -> int:
         return int(self.factor(model) * model.unet.config.patch_size)
 
-    def native_size(self, model: LoadedModel) -> int:
+    def native_size(self, model: FamilyModel) -> int:
         return int(self.factor(model) * model.unet.config.sample_size)
 
-    def latent_channels(self, model: LoadedModel) -> int:
+    def latent_channels(self, model: FamilyModel) -> int:
         return int(model.vae.config.latent_channels)
 
-    def encode_text(self, model: LoadedModel, text: str) -> TextCondition:
+    def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
         """tokens: (77 + 256, D), zeros for a T5 that was left out. pooled: those of both CLIPs."""
         width = int(model.unet.config.joint_attention_dim)
         clip, pooled = [], []
@@ -56,7 +55,7 @@ class StableDiffusion3(ModelFamily):
             tokens.append(torch.zeros(_T5_TOKENS, width, device=model.device, dtype=model.dtype))
         return TextCondition(torch.cat(tokens), torch.cat(pooled, dim=-1).to(model.dtype))
 
-    def words_beyond(self, model: LoadedModel, text: str) -> str:
+    def words_beyond(self, model: FamilyModel, text: str) -> str:
         """What no encoder reads: T5 takes more than CLIP does."""
         with_t5 = len(model.tokenizers) > 2
         tokenizer = model.tokenizers[-1]
@@ -64,18 +63,18 @@ class StableDiffusion3(ModelFamily):
         ids = tokenizer(text, truncation=False, verbose=False).input_ids
         return str(tokenizer.decode(ids[limit - 1 : -1])).strip() if len(ids) > limit else ""
 
-    def encode(self, model: LoadedModel, picture: Tensor) -> Tensor:
+    def encode(self, model: FamilyModel, picture: Tensor) -> Tensor:
         z = model.vae.encode(picture).latent_dist.mode()
         latents: Tensor = (z - model.vae.config.shift_factor) * model.vae.config.scaling_factor
         return latents
 
-    def decode(self, model: LoadedModel, latents: Tensor) -> Tensor:
+    def decode(self, model: FamilyModel, latents: Tensor) -> Tensor:
         z = latents / model.vae.config.scaling_factor + model.vae.config.shift_factor
         picture: Tensor = model.vae.decode(z).sample
         return picture
 
     def forward(
-        self, model: LoadedModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
+        self, model: FamilyModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
     ) -> Tensor:
         output: Tensor = network(
             hidden_states=x,
@@ -87,7 +86,7 @@ class StableDiffusion3(ModelFamily):
         return output
 
 
-def _ids(model: LoadedModel, tokenizer: Any, text: str, length: int) -> Tensor:
+def _ids(model: FamilyModel, tokenizer: Any, text: str, length: int) -> Tensor:
     ids: Tensor = tokenizer(
         text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     ).input_ids

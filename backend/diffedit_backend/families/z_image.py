@@ -19,7 +19,7 @@ from .stable_diffusion_3 import StableDiffusion3
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..method.model import LoadedModel
+    from ..method.family import FamilyModel
     from ..method.schedule import Level
 
 _TEXT_TOKENS = 512
@@ -35,13 +35,13 @@ class ZImage(StableDiffusion3):
     name = "Z-Image"
     same_text_length = False
 
-    def multiple(self, model: LoadedModel) -> int:
+    def multiple(self, model: FamilyModel) -> int:
         return int(self.factor(model) * model.unet.config.all_patch_size[0])
 
-    def native_size(self, model: LoadedModel) -> int:
+    def native_size(self, model: FamilyModel) -> int:
         return int(model.vae.config.sample_size)
 
-    def encode_text(self, model: LoadedModel, text: str) -> TextCondition:
+    def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
         """tokens: (L, D) of the text in its chat template, without padding."""
         tokenizer, encoder = model.tokenizers[0], model.text_encoders[0]
         chat = as_chat(tokenizer, text, thinking=True)
@@ -49,12 +49,12 @@ class ZImage(StableDiffusion3):
         states = encoder(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
         return TextCondition(states[-2][0].to(model.dtype))
 
-    def words_beyond(self, model: LoadedModel, text: str) -> str:
+    def words_beyond(self, model: FamilyModel, text: str) -> str:
         tokenizer = model.tokenizers[0]
         return beyond(tokenizer, text, as_chat(tokenizer, text, thinking=True), _TEXT_TOKENS)
 
     def forward(
-        self, model: LoadedModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
+        self, model: FamilyModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
     ) -> Tensor:
         output = network(
             list(x[:, :, None]),  # each (C, 1, h, w): a video of one picture

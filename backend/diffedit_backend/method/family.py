@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -12,8 +12,39 @@ from .denoise import guide
 from .text_condition import TextCondition
 
 if TYPE_CHECKING:
-    from .model import LoadedModel
+    import torch
+
     from .schedule import Level
+    from .words import LearnedWords
+
+
+class FamilyModel(Protocol):
+    """What a family asks of a model: the part of `model.LoadedModel` that its methods read."""
+
+    @property
+    def unet(self) -> Any: ...
+    @property
+    def vae(self) -> Any: ...
+    @property
+    def tokenizers(self) -> tuple[Any, ...]: ...
+    @property
+    def text_encoders(self) -> tuple[Any, ...]: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def words(self) -> LearnedWords: ...
+    @property
+    def compiled(self) -> bool: ...
+    @property
+    def zero_empty_text(self) -> bool: ...
+    @property
+    def is_xl(self) -> bool: ...
+    @property
+    def factor(self) -> int: ...
+    @property
+    def scaling_factor(self) -> float: ...
 
 
 class ModelFamily(ABC):
@@ -30,43 +61,43 @@ class ModelFamily(ABC):
     weighting: ClassVar[bool] = False
 
     @abstractmethod
-    def factor(self, model: LoadedModel) -> int:
+    def factor(self, model: FamilyModel) -> int:
         """Picture px per latent cell."""
 
     @abstractmethod
-    def multiple(self, model: LoadedModel) -> int:
+    def multiple(self, model: FamilyModel) -> int:
         """Picture sides must be multiples of this many px."""
 
     @abstractmethod
-    def native_size(self, model: LoadedModel) -> int:
+    def native_size(self, model: FamilyModel) -> int:
         """The side in px of the square pictures that the model was trained on."""
 
     @abstractmethod
-    def latent_channels(self, model: LoadedModel) -> int:
+    def latent_channels(self, model: FamilyModel) -> int:
         """Channels of the latents that the network takes."""
 
     @abstractmethod
-    def encode_text(self, model: LoadedModel, text: str) -> TextCondition:
+    def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
         """The embedding of one text, in the model's precision, on its device."""
 
     @abstractmethod
-    def words_beyond(self, model: LoadedModel, text: str) -> str:
+    def words_beyond(self, model: FamilyModel, text: str) -> str:
         """The end of a text beyond the number of tokens that the model reads; mostly ""."""
 
     @abstractmethod
-    def encode(self, model: LoadedModel, picture: Tensor) -> Tensor:
+    def encode(self, model: FamilyModel, picture: Tensor) -> Tensor:
         """Latents (B, C, h, w), as the network takes them, of a picture (B, 3, H, W) in [-1, 1]: the posterior's mode.
 
         Both have the VAE's precision.
         """
 
     @abstractmethod
-    def decode(self, model: LoadedModel, latents: Tensor) -> Tensor:
+    def decode(self, model: FamilyModel, latents: Tensor) -> Tensor:
         """The picture (B, 3, H, W), about [-1, 1], of latents (B, C, h, w)."""
 
     @abstractmethod
     def forward(
-        self, model: LoadedModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
+        self, model: FamilyModel, network: Any, x: Tensor, level: Level, texts: Sequence[TextCondition]
     ) -> Tensor:
         """What `network`, the model's own, predicts at x (B, C, h, w) of `level` under B texts: (B, C, h, w) in the
         unit of the model's schedule.

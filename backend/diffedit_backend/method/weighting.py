@@ -16,7 +16,7 @@ from diffedit_protocol.errors import BadInputError, ModelError
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .model import LoadedModel
+    from .family import FamilyModel
 
 # Right behind a closing bracket: a number with a point, since "size (m)2" weighs nothing, or plus or minus signs.
 _BEHIND = re.compile(r"\d*\.\d+|[+-]+(?!\w)")
@@ -132,7 +132,7 @@ def without_weights(text: str) -> str:
     return text if weighted is None else weighted.unweighted
 
 
-def weighted_tokens(model: LoadedModel, text: WeightedText) -> Tensor:
+def weighted_tokens(model: FamilyModel, text: WeightedText) -> Tensor:
     """(L, D) embeddings of a weighted text, of all text encoders side by side; from the layers of plain texts."""
     compel = _compel(text.unweighted)
     kinds = compel.embeddings_provider.ReturnedEmbeddingsType
@@ -154,7 +154,7 @@ def weighted_tokens(model: LoadedModel, text: WeightedText) -> Tensor:
 class _Encoder:
     """A text encoder as compel calls it, which hears learned words and may be offloaded."""
 
-    def __init__(self, model: LoadedModel, index: int) -> None:
+    def __init__(self, model: FamilyModel, index: int) -> None:
         self._model = model
         self._index = index
         self.device = model.device

@@ -15,7 +15,7 @@ from diffedit_backend.families.schedule import ShiftedSchedule
 from diffedit_backend.families.stable_diffusion_3 import StableDiffusion3
 from diffedit_backend.families.z_image import ZImage
 from diffedit_backend.method.cache import digest
-from diffedit_backend.method.family import ModelFamily
+from diffedit_backend.method.family import FamilyModel, ModelFamily
 from diffedit_backend.method.model import LoadedModel
 from diffedit_backend.method.text_condition import TextCondition
 from diffusers import (
@@ -148,13 +148,13 @@ def _with_random_texts(shape: _Shape) -> ModelFamily:
     """The family, but a text is random numbers that depend on the text alone."""
 
     class WithRandomTexts(type(shape.family)):  # type: ignore[misc]  # a class that is chosen at run time
-        def encode_text(self, model: LoadedModel, text: str) -> TextCondition:
+        def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
             draw = torch.Generator().manual_seed(int(digest(text.encode())[:8], 16))
             tokens = torch.randn(shape.text, generator=draw).to(model.device, model.dtype)
             pooled = torch.randn(shape.pooled, generator=draw).to(model.device, model.dtype) if shape.pooled else None
             return TextCondition(tokens, pooled)
 
-        def words_beyond(self, model: LoadedModel, text: str) -> str:
+        def words_beyond(self, model: FamilyModel, text: str) -> str:
             return ""
 
     family: ModelFamily = WithRandomTexts()

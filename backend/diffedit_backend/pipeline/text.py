@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 from diffusers.utils import USE_PEFT_BACKEND, scale_lora_layers, unscale_lora_layers
 from torch import Tensor
 
@@ -63,10 +63,18 @@ def negatives_of(prompt: Prompt | None, negative_prompt: Prompt | None, batch_si
     return negative_prompt
 
 
-class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
-    """The part of the pipeline that owns `tokenizer` and `text_encoder`."""
+@dataclass(frozen=True, eq=False)
+class PromptEncoder:
+    """A pipeline's text encoder. `convert` replaces the words of textual inversions; `dtype`: of embeddings where there
+    is no text encoder, None for that of the embeddings given.
+    """
 
-    def encode_prompt(
+    tokenizer: Any
+    text_encoder: Any
+    convert: Callable[[Any, Any], Any]
+    dtype: torch.dtype | None
+
+    def encode(
         self,
         prompt: Prompt | None,
         device: torch.device | str,
@@ -78,18 +86,7 @@ class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin
         lora_scale: float | None = None,
         clip_skip: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Embeddings of the prompts and of their negatives.
-
-        Args:
-            prompt, negative_prompt: one text or a list of B; not needed where embeddings are given.
-            num_images_per_prompt: how often each embedding is repeated, one after the other.
-            do_classifier_free_guidance: False leaves the negatives out (returned as they were given).
-            prompt_embeds, negative_prompt_embeds: (B, L, D), used instead of texts.
-            lora_scale: weight of the text encoder's LoRA layers during this call.
-            clip_skip: how many of CLIP's last layers are left out.
-
-        Returns: two tensors (B * num_images_per_prompt, L, D) in the text encoder's dtype.
-        """
+        """See `DiffEditPipeline.encode_prompt`."""
         adapted = lora_scale is not None and self.text_encoder is not None and USE_PEFT_BACKEND
         if adapted:
             scale_lora_layers(self.text_encoder, lora_scale)
@@ -102,14 +99,14 @@ class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin
         if adapted:
             unscale_lora_layers(self.text_encoder, lora_scale)
 
-        dtype = self._embedding_dtype(prompt_embeds)
+        dtype = self._dtype_for(prompt_embeds)
         prompt_embeds = prompt_embeds.to(device, dtype).repeat_interleave(num_images_per_prompt, dim=0)
         if do_classifier_free_guidance and negative_prompt_embeds is not None:
             negative_prompt_embeds = negative_prompt_embeds.to(device, dtype)
             negative_prompt_embeds = negative_prompt_embeds.repeat_interleave(num_images_per_prompt, dim=0)
         return prompt_embeds, negative_prompt_embeds
 
-    def embed_contrast(
+    def contrast(
         self, source: Texts, target: Texts, device: torch.device | str, guided: bool, lora_scale: float | None
     ) -> list[Tensor]:
         """Embeddings whose predictions tell source from target: [source, target], each (B, L, D) with B the target's.
@@ -124,7 +121,7 @@ class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin
         guided = guided and (negatives[0] is None or negatives[0] != negatives[1])
         rows = []
         for texts in (source, target):
-            positive, negative = self.encode_prompt(
+            positive, negative = self.encode(
                 texts.prompt,
                 device,
                 1,
@@ -138,11 +135,11 @@ class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin
         rows = [row.expand(batch_size, -1, -1) for row in rows]
         return rows[1::2] if guided and torch.equal(rows[0], rows[2]) else rows
 
-    def _embedding_dtype(self, prompt_embeds: Tensor) -> torch.dtype:
-        for module in (self.text_encoder, self.unet):
-            if module is not None:
-                return module.dtype
-        return prompt_embeds.dtype
+    def _dtype_for(self, prompt_embeds: Tensor) -> torch.dtype:
+        if self.text_encoder is not None:
+            dtype: torch.dtype = self.text_encoder.dtype
+            return dtype
+        return prompt_embeds.dtype if self.dtype is None else self.dtype
 
     def _embed(
         self,
@@ -154,7 +151,7 @@ class PromptEncoding(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin
     ) -> Tensor:
         """(B, L, D): the text encoder's last hidden state of `texts`, or that of `clip_skip` layers before,
         normalised."""
-        texts = self.maybe_convert_prompt(texts, self.tokenizer)
+        texts = self.convert(texts, self.tokenizer)
         tokens = self.tokenizer(
             texts,
             padding="max_length",

@@ -15,9 +15,7 @@ Made by `docs/make_api.py` from the docstrings. Everything here has types; `py.t
 are 8-bit sRGB. Sizes are (H, W) in px.
 
 ```python
-from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.editing import edit_picture, paste
-from diffedit_backend.models import load_model
+from diffedit_backend import DiffEditEngine, edit_picture, load_model, paste
 from diffedit_protocol.messages import EditRequest
 
 engine = DiffEditEngine(load_model("bundled"))

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffedit_protocol.messages import EditRequest
-from numpy.typing import NDArray
 
 from .imaging.area import WorkArea, bounds_of, cut, detailed_area, from_work, to_cells, to_work
 from .method.engine import DiffEditEngine, Subject
 from .method.schedule import count_steps
 from .method.settings import Settings
 from .method.steps import OnStep, Step
-
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.uint8]
+from .types import Pixels, Plane
 
 # The encoding ratio that detail is drawn from. With the bundled model windows draw things of their own from 0.35 on.
 RATIO = 0.2

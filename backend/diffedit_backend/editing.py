@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from diffedit_protocol.errors import BadInputError, ModelError, NothingFoundError, OutOfMemoryError
 from diffedit_protocol.messages import Bounds, EditRequest
-from numpy.typing import NDArray
 
 from .detail import Detail
 from .imaging.alpha import composite_on_white, uncomposite
@@ -22,7 +21,7 @@ from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, Subject, content_id
 from .method.mask import automatic_threshold, final_mask, limit, unchanged
-from .method.memory import OutOfMemory
+from .method.memory import DeviceMemoryError
 from .method.settings import Settings, settings_for
 from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
@@ -31,9 +30,7 @@ from .models import with_adapters
 from .models.written_adapters import with_written_adapters
 from .outcome import Edit, EditOutcome, EditWarning, paste
 from .stopwatch import Stopwatch
-
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.uint8]
+from .types import Pixels, Plane
 
 __all__ = ["Edit", "EditOutcome", "EditWarning", "edit_picture", "paste"]
 
@@ -81,7 +78,7 @@ def edit_picture(
             )
         engine = engine.with_adapters(with_adapters(engine.model, request.adapters))
         return _Job(engine, request, picture, selection, mask, on_step, inversion, segmentation).run()
-    except (OutOfMemory, torch.OutOfMemoryError) as error:
+    except (DeviceMemoryError, torch.OutOfMemoryError) as error:
         engine.cache.clear()
         height, width = picture.shape[:2]
         raise OutOfMemoryError(
@@ -169,7 +166,7 @@ class _Job:
         bounds = bounds_of(mask)
         if bounds.empty:
             raise self._nothing_found()
-        notes = self._notes(mask)
+        warnings = self._warnings(mask)
         edits, withheld = self._edits(mask, bounds) if request.task == "edit" else ((), ())
         return EditOutcome(
             mask=mask,
@@ -179,7 +176,7 @@ class _Job:
             edits=edits,
             evaluations=self.engine.evaluations - before,
             seconds=self.watch.seconds,
-            notes=notes + withheld,
+            warnings=warnings + withheld,
         )
 
     def _choose_area(self) -> WorkArea:
@@ -350,7 +347,7 @@ class _Job:
             "Lower the threshold, or select the place yourself."
         )
 
-    def _notes(self, mask: Plane) -> tuple[EditWarning, ...]:
+    def _warnings(self, mask: Plane) -> tuple[EditWarning, ...]:
         notes = []
         searched = mask.size if self.selection is None else max(1, int(np.count_nonzero(self.selection)))
         share = np.count_nonzero(mask) / searched

@@ -6,12 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from diffedit_protocol.messages import Bounds
-from numpy.typing import NDArray
 
 from .imaging.area import cut
-
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.uint8]
+from .types import Pixels, Plane
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class EditOutcome:
     edits: tuple[Edit, ...] = ()
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: tuple[EditWarning, ...] = ()
+    warnings: tuple[EditWarning, ...] = ()
 
 
 def paste(picture: Pixels, outcome: EditOutcome, index: int = 0) -> Pixels:

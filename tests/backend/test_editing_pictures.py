@@ -11,7 +11,7 @@ from diffedit_backend.imaging.area import bounds_of
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.mask import final_mask
 from diffedit_backend.method.settings import settings_for
-from diffedit_backend.method.steps import Cancelled
+from diffedit_backend.method.steps import EditCancelled
 from diffedit_protocol.errors import BadInputError, NothingFoundError, OutOfMemoryError
 from diffedit_protocol.messages import EditRequest
 from PIL import Image
@@ -136,7 +136,7 @@ def test_variations_have_their_own_seeds_and_share_the_rest(engine):
 def test_a_method_without_chance_says_that_more_seeds_bring_nothing(engine):
     outcome = edit_picture(engine, replace(REQUEST, method="paper", variations=3), picture_of(40, 40))
     assert len(outcome.edits) == 1
-    assert "ONE_RESULT" in [note.code for note in outcome.notes]
+    assert "ONE_RESULT" in [note.code for note in outcome.warnings]
 
 
 def test_transparent_places_do_not_change_what_is_seen(engine):
@@ -162,15 +162,15 @@ def test_previews_show_the_whole_picture_with_its_outside_as_it_is(engine):
 
 def test_what_a_listener_raises_ends_the_edit(engine):
     def stop(_):
-        raise Cancelled
+        raise EditCancelled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(EditCancelled):
         edit_picture(engine, REQUEST, picture_of(40, 40, seed=9), on_step=stop)
 
 
 def test_a_text_that_is_too_long_is_said(engine):
     outcome = edit_picture(engine, replace(REQUEST, target="a zebra that stands in the sun"), picture_of(40, 40))
-    assert [note.code for note in outcome.notes].count("TEXT_CUT") == 1
+    assert [note.code for note in outcome.warnings].count("TEXT_CUT") == 1
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_picture_is_inverted_under_its_own_text_where_one_is_given(engine):
     assert pixels("reference", "a horse") == pixels("reference", None)
     assert pixels("reference", "") != pixels("reference", None)
     cut = edit_picture(engine, REQUEST, picture, mask=mask, inversion="abcdefghijklmnopqrst")
-    assert [note.code for note in cut.notes] == ["TEXT_CUT"]
+    assert [note.code for note in cut.warnings] == ["TEXT_CUT"]
 
 
 def test_texts_that_mean_the_same_to_the_model_find_nothing(engine):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffedit_backend.cli.program import main
 from diffedit_backend.method.encoding import decode_latents, encode_picture
-from diffedit_backend.method.memory import OutOfMemory, room_on
+from diffedit_backend.method.memory import DeviceMemoryError, room_on
 from diffedit_backend.method.tiling import halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.models import load_model
 from diffedit_training.scenes.scenes import Scenes
@@ -93,9 +93,9 @@ def test_a_vae_that_does_not_fit_in_tiles_either_says_so_and_is_left_as_it_was(m
     before = settings_of(model.vae)
     latents = encode_picture(model, pixels)
     small_memory(1)
-    with pytest.raises(OutOfMemory, match="scripted"):
+    with pytest.raises(DeviceMemoryError, match="scripted"):
         encode_picture(model, pixels)
-    with pytest.raises(OutOfMemory, match="scripted"):
+    with pytest.raises(DeviceMemoryError, match="scripted"):
         decode_latents(model, latents)
     assert settings_of(model.vae) == before
 

@@ -12,10 +12,10 @@ import torch
 from diffedit_backend.method.cache import ContentCache
 from diffedit_backend.method.encoding import Projection
 from diffedit_backend.method.engine import DiffEditEngine, Subject
-from diffedit_backend.method.memory import OutOfMemory
+from diffedit_backend.method.memory import DeviceMemoryError
 from diffedit_backend.method.network import Network
 from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
-from diffedit_backend.method.steps import Cancelled
+from diffedit_backend.method.steps import EditCancelled
 from diffedit_backend.method.text import encode_text, words_beyond
 from diffedit_protocol.errors import ModelError
 from tiny_models import NATIVE, tiny_model, with_unet
@@ -176,14 +176,14 @@ def test_cancelling_stops_within_one_step_of_every_stage(sd1, subject, stage):
     def on_step(step):
         after_cancel.append(step)
         if step.stage == stage:
-            raise Cancelled
+            raise EditCancelled
 
     def run():
         engine.difference(subject, "a horse", "a zebra", QUICK, on_step)
         trajectory = engine.trajectory(subject, "a horse", 0.8, QUICK, on_step)
         engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK, on_step=on_step)
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(EditCancelled):
         run()
     assert [s.stage for s in after_cancel].count(stage) == 1
     assert after_cancel[-1].stage == stage
@@ -194,9 +194,9 @@ def test_after_a_cancel_the_next_edit_is_right(sd1, subject):
 
     def cancel_at_third(step):
         if step.step == 3:
-            raise Cancelled
+            raise EditCancelled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(EditCancelled):
         engine.trajectory(subject, "a horse", 0.8, QUICK, cancel_at_third)
     assert torch.equal(edited(engine, subject), edited(DiffEditEngine(sd1), subject))
 
@@ -228,7 +228,7 @@ def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
 
 def test_what_does_not_fit_in_half_either_is_told(sd1, subject):
     engine = DiffEditEngine(with_unet(sd1, SmallDevice(sd1.unet, room=0)))
-    with pytest.raises(OutOfMemory, match="scripted"):
+    with pytest.raises(DeviceMemoryError, match="scripted"):
         engine.difference(subject, "a horse", "a zebra", QUICK)
 
 

@@ -14,7 +14,7 @@ from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.matting import closed_form, matted
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.mask import grow
-from diffedit_backend.method.steps import Cancelled
+from diffedit_backend.method.steps import EditCancelled
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.messages import EditRequest
 from test_editing_pictures import REQUEST, picture_of, square
@@ -154,11 +154,11 @@ def test_every_block_is_a_step_that_can_end_the_edit(monkeypatch):
 
     def cancel(step):
         if step.step == 2:
-            raise Cancelled
+            raise EditCancelled
         told.append(step.step)
 
     told = []
-    with pytest.raises(Cancelled):
+    with pytest.raises(EditCancelled):
         edit_picture(DiffEditEngine(tiny_model()), request, picture, mask=disk(), on_step=cancel)
     assert told == [0, 1]
 

@@ -315,7 +315,7 @@ def test_an_edit_with_a_learned_word_ends_in_a_result_and_the_word_is_forgotten_
     request = EditRequest("a horse", f"a {word}", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
     outcome = edit_picture(engine, request, picture)
     assert outcome.edits
-    assert not any(note.code == "WORD_UNUSED" for note in outcome.notes)
+    assert not any(note.code == "WORD_UNUSED" for note in outcome.warnings)
     assert len(model.tokenizers[0]) == model.text_encoders[0].config.vocab_size
     assert not model.text_encoders[0].get_input_embeddings()._forward_hooks
 
@@ -323,7 +323,7 @@ def test_an_edit_with_a_learned_word_ends_in_a_result_and_the_word_is_forgotten_
 def test_a_learned_word_that_no_text_says_is_told(adapters: Path, model: LoadedModel, picture: Any) -> None:
     write(adapters / "thing.safetensors", inversion(model, "diffusers"))
     request = EditRequest("a horse", "a zebra", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
-    notes = edit_picture(DiffEditEngine(model), request, picture).notes
+    notes = edit_picture(DiffEditEngine(model), request, picture).warnings
     assert [n.sentence for n in notes if n.code == "WORD_UNUSED"] == [
         "No text says '<thing>' or 'thing', so what was learned for it is not used."
     ]

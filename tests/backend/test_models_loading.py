@@ -254,7 +254,7 @@ def echoing(network: Any, device: torch.device, channels_last: bool = False) -> 
 def test_settings_that_call_a_velocity_model_a_noise_model_are_said_with_the_edit(tmp_path: Path, picture: Any) -> None:
     model = load_model(write_folder(tmp_path / "m", parts("sd1", "epsilon")), "cpu")  # random weights: no noise model
     outcome = edit_picture(DiffEditEngine(model), REQUEST, picture)
-    assert any(note.code == "MODEL" and "say epsilon, but" in note.sentence for note in outcome.notes)
+    assert any(note.code == "MODEL" and "say epsilon, but" in note.sentence for note in outcome.warnings)
 
 
 def test_the_bundled_model_predicts_what_its_settings_say() -> None:
@@ -299,7 +299,7 @@ def test_of_several_results_only_the_flagged_ones_are_kept_back(
     request = replace(REQUEST, variations=4, seed=10)
     outcome = edit_picture(DiffEditEngine(model), request, picture)
     assert [edit.seed for edit in outcome.edits] == [10, 12]
-    assert [note.code for note in outcome.notes].count("FLAGGED") == 1
+    assert [note.code for note in outcome.warnings].count("FLAGGED") == 1
 
 
 def test_a_pickled_safety_checker_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_an_edit_hears_the_weights(model: LoadedModel) -> None:
     plain = edit_picture(engine, request, PIXELS, mask=mask)
     weighted = edit_picture(engine, replace(request, target=WEIGHTED), PIXELS, mask=mask)
     assert not np.array_equal(plain.edits[0].pixels, weighted.edits[0].pixels)
-    assert not [note for note in weighted.notes if note.code == "TEXT_CUT"]
+    assert not [note for note in weighted.warnings if note.code == "TEXT_CUT"]
 
 
 @pytest.mark.parametrize("text", ["(cat).blend(1)1.2", "()1.3", '("a (cat)1.2", "b").and()', 'cat.swap("(dog)1.2")'])

@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
             _check_outputs(args, manifest, ground)
             outcome = fetch_outcome(client, manifest)
             _write(args, job, manifest, outcome, ground)
-            for note in outcome.notes:
-                remark(note.sentence)
+            for warning in outcome.warnings:
+                remark(warning.sentence)
         if args.forget:
             client.ack(job)
     return 0

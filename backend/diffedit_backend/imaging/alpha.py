@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .types import Pixels, Plane
+from ..types import Pixels, Plane
 
 _PAPER = 255.0  # white: what artists see behind a transparent layer
 

@@ -10,7 +10,7 @@ from diffedit_protocol.messages import Bounds
 from numpy.typing import NDArray
 from PIL import Image
 
-from .types import Pixels, Plane
+from ..types import Pixels, Plane
 
 # What a model sees around a selection, as a share of the selection's longer side on each side.
 _CONTEXT = 0.35

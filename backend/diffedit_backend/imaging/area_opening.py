@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .types import Plane
+from ..types import Plane
 
 # Latent cells: the network tells no more than one value for each. Of 1 to 6 the best when it was chosen, on 200 bundled
 # scenes that the benchmark does not show; docs/make_figures.py measures them anew for docs/how-it-works.md.

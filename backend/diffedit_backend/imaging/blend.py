@@ -12,10 +12,9 @@ from PIL import Image
 from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_filter
 
 from ..method.mask import grow
+from ..types import Pixels, Plane
 from .area import resized
 
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.uint8]
 Region = NDArray[np.bool_]
 Field = NDArray[np.float32]
 

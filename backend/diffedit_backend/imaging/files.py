@@ -18,10 +18,10 @@ from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ..types import Pixels, Plane
 from .deep import has_deep_colours, read_deep
 from .metadata import Metadata, orientation_of
 from .profiles import Profile, lab_to_srgb
-from .types import Pixels, Plane
 
 Samples = NDArray[Any]  # (H, W, 1 to 4) uint8 or uint16: grey, grey and alpha, RGB, RGBA
 

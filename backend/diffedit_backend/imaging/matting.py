@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..method.mask import grow, hard_mask, limit
+from ..types import Pixels, Plane
 from .area import bounds_of, resized
 from .refine import guided_filter
-from .types import Pixels, Plane
 
 Block = tuple[slice, slice]
 OnBlock = Callable[[int, int], None]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .types import Pixels
+from ..types import Pixels
 
 EPS = 1e-4  # regularisation for colours in [0, 1]; the best of those measured on scenes with known truth
 _STRIP = 512  # rows of the full picture that are held as floats at once

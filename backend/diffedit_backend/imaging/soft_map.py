@@ -9,10 +9,10 @@ from PIL import Image
 
 from ..method.difference import clamp_to_mean, smooth
 from ..method.settings import Settings
+from ..types import Pixels, Plane
 from .area import WorkArea, content_cells, cut, resized, to_cells
 from .area_opening import area_opening
 from .refine import guided_filter
-from .types import Pixels, Plane
 
 # Chosen on the bundled scenes, whose masks are known: the filter raises the mean IoU of swaps from 0.54 to 0.74.
 _RADIUS_CELLS = 4

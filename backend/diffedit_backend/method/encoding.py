@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ..types import Pixels
 from .network import require_finite
 from .tiling import in_tiles_that_fit
 
 if TYPE_CHECKING:
     from .model import LoadedModel
 
-Pixels = NDArray[np.uint8]
-
 
 @torch.inference_mode()
 def encode_picture(model: LoadedModel, pixels: Pixels) -> Tensor:
     """Latents (1, C, H/f, W/f) float32 of a picture (H, W, 3) uint8: the posterior's mode, scaled for the network.
 
-    In tiles where the memory is small. Raises OutOfMemory.
+    In tiles where the memory is small. Raises DeviceMemoryError.
     """
     picture = torch.from_numpy(pixels.copy()).to(model.device).permute(2, 0, 1)[None]
     picture = picture.to(model.vae.dtype) / 127.5 - 1
@@ -36,7 +33,7 @@ def encode_picture(model: LoadedModel, pixels: Pixels) -> Tensor:
 
 @torch.inference_mode()
 def decode_latents(model: LoadedModel, latents: Tensor) -> Pixels:
-    """The picture (H, W, 3) uint8 of latents (1, C, h, w); in tiles where the memory is small. Raises OutOfMemory."""
+    """The picture (H, W, 3) uint8 of latents (1, C, h, w); in tiles where memory is small. Raises DeviceMemoryError."""
     height, width = (side * model.factor for side in latents.shape[-2:])
 
     def decoded() -> Tensor:

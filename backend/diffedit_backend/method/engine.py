@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..types import Pixels
 from .align import aligned_edit
 from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
 from .denoise import masked_denoise, strength_masks
 from .difference import prediction_difference
-from .encoding import Pixels, Projection, decode_latents, encode_picture
+from .encoding import Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
 from .network import Network, require_finite
 from .schedule import Level

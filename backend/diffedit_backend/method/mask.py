@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Plane = NDArray[np.uint8]
+from ..types import Plane
 
 _AUTOMATIC_LEVELS = (77, 179)  # 0.3 to 0.7: beyond, no area is stable but everything and nothing
 _LARGEST_SHORT_BOX = 255  # px: up to here the sums times 2^16 / box stay below 2^32

@@ -40,7 +40,7 @@ def _largest_layer(network: Any) -> int:
     return max(sum(tensor.nbytes for tensor in layer) for layer in layers)
 
 
-class OutOfMemory(RuntimeError):
+class DeviceMemoryError(RuntimeError):
     """The device's memory was too small even for the smallest piece tried."""
 
 

@@ -11,7 +11,7 @@ from diffedit_protocol.errors import ModelError
 from torch import Tensor
 
 from .attention_map import AttentionRecord, listening
-from .memory import FREE_SHARE, OutOfMemory, free_bytes, give_back
+from .memory import FREE_SHARE, DeviceMemoryError, free_bytes, give_back
 from .schedule import Level
 from .text_condition import Condition, MixedCondition, TextCondition
 
@@ -64,7 +64,7 @@ class Network:
 
         Solvers work in float32 whatever the network's precision: half precision would add up over the levels.
 
-        Raises OutOfMemory when half of a batch does not fit either.
+        Raises DeviceMemoryError when half of a batch does not fit either.
         """
         plain = [text for text in texts if isinstance(text, TextCondition)]
         if len(plain) < len(texts):
@@ -90,7 +90,7 @@ class Network:
         try:
             pieces = [self._forward(x[i : i + half], level, texts[i : i + half]) for i in range(0, len(x), half)]
         except torch.OutOfMemoryError as error:
-            raise OutOfMemory(str(error)) from error
+            raise DeviceMemoryError(str(error)) from error
         return torch.cat(pieces)
 
     def _forward(self, x: Tensor, level: Level, texts: Sequence[TextCondition]) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Cancelled(Exception):
+class EditCancelled(Exception):
     """Raised by the caller's `on_step` to stop the edit; passes through the engine untouched."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .memory import FREE_SHARE, OutOfMemory, give_back, room_on
+from .memory import FREE_SHARE, DeviceMemoryError, give_back, room_on
 
 T = TypeVar("T")
 # Planes of a picture's size, in units of the first block's channels, that an autoencoder holds at its peak: the input
@@ -54,7 +54,7 @@ def in_tiles_that_fit(
     """`work()`, which asks the VAE about a picture of height x width px, in tiles where the whole does not fit.
 
     wish: this many tiles along the longer side instead: 1, 2, 4 or 8.
-    Out of memory is answered once, with tiles of half the side. Raises OutOfMemory when they do not fit either.
+    Out of memory is answered once, with tiles of half the side. Raises DeviceMemoryError when they do not fit either.
     """
     halvings = halvings_for(vae, height, width, room_on(device)) if wish is None else wish.bit_length() - 1
     try:
@@ -67,4 +67,4 @@ def in_tiles_that_fit(
         with tiles(vae, height, width, halvings + 1):
             return work()
     except torch.OutOfMemoryError as error:
-        raise OutOfMemory(str(error)) from error
+        raise DeviceMemoryError(str(error)) from error

@@ -12,8 +12,9 @@ from diffedit_protocol.messages import Bounds, EditRequest, Manifest, PictureRef
 from ..imaging.alpha import composite_on_white
 from ..imaging.area import cut
 from ..models.captioning import Captioner, load_captioner
+from ..types import Pixels
 from .loop import Finished, ReportStep
-from .pixels import Pixels, picture_of, plane_of
+from .pixels import picture_of, plane_of
 
 
 class Describer:

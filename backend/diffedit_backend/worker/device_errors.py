@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffedit_protocol.errors import OutOfMemoryError
 
-from ..method.memory import OutOfMemory
+from ..method.memory import DeviceMemoryError
 
 # Any CUDA error but out of memory leaves the context unusable (pytorch issues 44624, 17425). Newer versions of torch
 # have a class for them; older ones a RuntimeError that holds one of these.
@@ -15,7 +15,7 @@ _NO_MEMORY = ("not enough memory", "out of memory")  # the CPU's allocator and A
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device, or this machine, had too little memory."""
-    if isinstance(error, (torch.OutOfMemoryError, OutOfMemory, OutOfMemoryError, MemoryError)):
+    if isinstance(error, (torch.OutOfMemoryError, DeviceMemoryError, OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _NO_MEMORY)
 

@@ -26,7 +26,7 @@ import psutil
 from diffedit_protocol.errors import DiffEditError, InternalError
 from diffedit_protocol.messages import EditRequest, Manifest, Preview, Progress
 
-from ..method.steps import Cancelled
+from ..method.steps import EditCancelled
 from .pipe import Pipe, PipeMessage
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Runner(Protocol):
         ...
 
     def run(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
-        """Run one edit. `report` is called after every step and raises Cancelled when the job is to end."""
+        """Run one edit. `report` is called after every step and raises EditCancelled when the job is to end."""
         ...
 
 
@@ -122,7 +122,7 @@ def _run(pipe: Pipe, inbox: Inbox, runner: Runner, message: PipeMessage) -> None
 
     def report(event: Progress | Preview) -> None:
         if inbox.cancelled(job):
-            raise Cancelled
+            raise EditCancelled
         if isinstance(event, Preview):
             pipe.send("preview", [event.rgb], id=job, width=event.width, height=event.height)
         else:
@@ -145,7 +145,7 @@ def _run(pipe: Pipe, inbox: Inbox, runner: Runner, message: PipeMessage) -> None
         finished = runner.run(request, blobs, report)
         manifest, names = finished.manifest.to_wire(), list(finished.blobs)
         pipe.send("done", list(finished.blobs.values()), id=job, manifest=manifest, blobs=names, usage=usage())
-    except Cancelled:
+    except EditCancelled:
         pipe.send("cancelled", id=job, usage=usage())
     except DiffEditError as error:
         pipe.send("failed", id=job, error=error.to_wire(), usage=usage())

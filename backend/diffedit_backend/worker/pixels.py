@@ -8,12 +8,10 @@ import numpy as np
 from diffedit_protocol.blobs import blob_id, pack_plane, unpack_picture, unpack_plane
 from diffedit_protocol.events import MAX_PREVIEW_SIDE
 from diffedit_protocol.messages import Bounds, EditResult, Manifest, PictureRef, PlaneRef, Preview
-from numpy.typing import NDArray
 
 from ..outcome import EditOutcome
+from ..types import Pixels
 from .loop import Finished
-
-Pixels = NDArray[np.uint8]
 
 
 def picture_of(ref: PictureRef, blobs: Mapping[str, bytes]) -> Pixels:
@@ -63,6 +61,6 @@ def finished(outcome: EditOutcome, model: str) -> Finished:
         model=model,
         evaluations=outcome.evaluations,
         seconds=dict(outcome.seconds),
-        notes=tuple((note.code, note.sentence) for note in outcome.notes),
+        notes=tuple((warning.code, warning.sentence) for warning in outcome.warnings),
     )
     return Finished(manifest, blobs)

@@ -177,7 +177,7 @@ def _run(
             "picture": edit.picture.name,
         }
         write_result(path, format_, file, samples, record)
-    notes = (*file.remarks, *format_.remarks(edit.result), *(note.sentence for note in outcome.notes))
+    notes = (*file.remarks, *format_.remarks(edit.result), *(warning.sentence for warning in outcome.warnings))
     return results, notes
 
 

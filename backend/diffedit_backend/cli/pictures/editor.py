@@ -9,9 +9,9 @@ from typing import Any
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.messages import EditRequest
 
-from ...imaging.types import Pixels, Plane
 from ...method.steps import OnStep, ignore
 from ...outcome import EditOutcome
+from ...types import Pixels, Plane
 from ..arguments import connection_of, model_options
 
 

@@ -12,9 +12,9 @@ from diffedit_protocol.messages import EditRequest
 
 from ...imaging.files import PictureFile, lay_in, plane_of
 from ...imaging.results import ResultFormat, format_for
-from ...imaging.types import Plane
 from ...method.steps import Step
 from ...outcome import EditOutcome, paste
+from ...types import Plane
 from ..arguments import STANDARD_STREAM
 from ..terminal import ProgressLine, remark
 from .editor import Editor
@@ -86,7 +86,7 @@ def _keep(
         write_result(path, format_, file, samples, record)
         lines.append(f"{path}  seed {edit.seed}")
     lines += _write_planes(args, request, outcome)
-    sentences = [*file.remarks, *format_.remarks(args.result), *(note.sentence for note in outcome.notes)]
+    sentences = [*file.remarks, *format_.remarks(args.result), *(warning.sentence for warning in outcome.warnings)]
     if file.is_grey:
         sentences.append("The picture is grey, and so is the result. Give it in colour to get colours.")
     if args.json:
@@ -132,7 +132,7 @@ def run_mask(args: argparse.Namespace) -> int:
     request = EditRequest(**_shared(args), task="mask")
     outcome = _outcome(args, Editor(args), request, file, None)
     lines = _write_planes(args, request, outcome)
-    sentences = [*file.remarks, *(note.sentence for note in outcome.notes)]
+    sentences = [*file.remarks, *(warning.sentence for warning in outcome.warnings)]
     if args.json:
         results, parameters = tuple(_plane_paths(args)), parameters_of(request)
         EditReport(args.picture, "done", results, notes=tuple(sentences), parameters=parameters).print_json()

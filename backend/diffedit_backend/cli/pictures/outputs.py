@@ -14,7 +14,7 @@ from diffedit_protocol.errors import BadInputError
 
 from ...imaging.files import PictureFile, Samples, decode_picture, read_picture
 from ...imaging.results import ResultFormat, check_destination, encode_picture, fingerprint, format_for, write_picture
-from ...imaging.types import Plane
+from ...types import Plane
 from ..arguments import STANDARD_STREAM
 from .record import Record, is_untouched, record_text
 

@@ -21,9 +21,9 @@ from diffedit_protocol.messages import (
     Progress,
 )
 
-from ...imaging.types import Pixels, Plane
 from ...method.steps import OnStep, Step, ignore
 from ...outcome import Edit, EditOutcome, EditWarning
+from ...types import Pixels, Plane
 
 
 def edit_over_link(
@@ -105,5 +105,5 @@ def fetch_outcome(client: Client, manifest: Manifest) -> EditOutcome:
         edits=tuple(Edit(edit.seed, picture(edit.pixels)) for edit in manifest.edits),
         evaluations=manifest.evaluations,
         seconds=manifest.seconds,
-        notes=tuple(EditWarning(code, sentence) for code, sentence in manifest.notes),
+        warnings=tuple(EditWarning(code, sentence) for code, sentence in manifest.notes),
     )

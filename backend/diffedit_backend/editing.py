@@ -348,11 +348,11 @@ class _Job:
         )
 
     def _warnings(self, mask: Plane) -> tuple[EditWarning, ...]:
-        notes = []
+        warnings = []
         searched = mask.size if self.selection is None else max(1, int(np.count_nonzero(self.selection)))
         share = np.count_nonzero(mask) / searched
         if self.given_mask is None and share > _NEARLY_ALL:
-            notes.append(
+            warnings.append(
                 EditWarning(
                     "NEARLY_ALL", f"{share:.0%} was found: nearly everything. Raise the threshold, or select the place."
                 )
@@ -361,24 +361,24 @@ class _Job:
         texts = (request.source, request.target, request.negative, self.inversion or "")
         if self._is_thin:
             size = f"{self.area.width} × {self.area.height} px"
-            notes.append(
+            warnings.append(
                 EditWarning("STRIP", f"So long a picture is worked on at {size}; a selection gives finer edits.")
             )
         if model.remark:
-            notes.append(EditWarning("MODEL", model.remark))
+            warnings.append(EditWarning("MODEL", model.remark))
         if unsaid := self._unsaid_words(texts):
-            notes.append(EditWarning("WORD_UNUSED", f"No text says {unsaid}, so what was learned for it is not used."))
+            warnings.append(EditWarning("WORD_UNUSED", f"No text says {unsaid}, so what was learned for it is not used."))
         for text in texts:
             if rest := words_beyond(model, text):
-                notes.append(EditWarning("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
+                warnings.append(EditWarning("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
         if self.request.variations > 1 and not self.settings.varies:
-            notes.append(
+            warnings.append(
                 EditWarning(
                     "ONE_RESULT",
                     f"The method '{self.request.method}' gives the same result for every seed, so one is given.",
                 )
             )
-        return tuple(notes)
+        return tuple(warnings)
 
     def _unsaid_words(self, texts: tuple[str, ...]) -> str:
         """The textual inversions that no text names, each by the words that would."""

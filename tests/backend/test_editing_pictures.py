@@ -312,7 +312,7 @@ def test_a_strip_of_which_the_model_would_see_a_few_px_asks_for_a_selection(engi
     part = square(width, height, (20, 20, 280, 280))
     outcome = edit_picture(engine, REQUEST, picture, selection=part)
     assert not outcome.mask[part == 0].any()
-    assert "STRIP" not in [note.code for note in outcome.notes]
+    assert "STRIP" not in [note.code for note in outcome.warnings]
 
 
 def test_a_long_picture_is_edited_with_a_word_on_the_size_that_it_is_worked_on_at(engine):

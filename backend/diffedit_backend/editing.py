@@ -367,7 +367,8 @@ class _Job:
         if model.remark:
             warnings.append(EditWarning("MODEL", model.remark))
         if unsaid := self._unsaid_words(texts):
-            warnings.append(EditWarning("WORD_UNUSED", f"No text says {unsaid}, so what was learned for it is not used."))
+            sentence = f"No text says {unsaid}, so what was learned for it is not used."
+            warnings.append(EditWarning("WORD_UNUSED", sentence))
         for text in texts:
             if rest := words_beyond(model, text):
                 warnings.append(EditWarning("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))

@@ -271,7 +271,7 @@ def test_while_a_tool_is_in_use_it_is_said_and_cancel_keeps_the_result(krita: Re
         return title, enabled, [v.state for v in session.variations], len(document.topLevelNodes())
 
     title, enabled, states, layers = krita.run(busy)
-    assert "finish or cancel the tool that is in use" in title
+    assert "finish or cancel the active tool" in title
     assert enabled
     assert (states, layers) == (["waiting"], 1)
 

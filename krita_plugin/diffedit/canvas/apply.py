@@ -173,7 +173,11 @@ def keep_mask_steps(ref: LayerRef, name: str, mask: bytes, area: Bounds) -> Gene
     host_of(ref, document).addChildNode(node, None)
     _check_added(document, node)
     node_id = str(node.uniqueId().toString())
-    yield from _activate(document, node, node_id)  # to be painted on
+    for _ in range(2):
+        yield  # an active node that is set in the same turn is forgotten
+    if document.rootNode() is not None and node.parentNode() is not None:
+        document.setActiveNode(node)  # to be painted on
+    yield
     return node_id
 
 

@@ -144,6 +144,7 @@ class Transport:
         self._explained = True  # what became of the present connection was told
         self._failed = False  # the last handshake failed, which says more than that it is tried again
         self._closed_pipes = 0  # handshakes in a row that ended so
+        self._suspected = False  # as many have ended so before
         self._connected = 0.0  # when the present connection was made
         self._socket.connect(_reachable(self._connection))
 
@@ -157,7 +158,7 @@ class Transport:
         if event == zmq.EVENT_CONNECTED:
             self._explained, self._connected = False, time.monotonic()
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._shaken, self._failed, self._closed_pipes = True, False, 0
+            self._shaken, self._failed, self._closed_pipes, self._suspected = True, False, 0, False
             return Up()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._explained = True
@@ -170,14 +171,18 @@ class Transport:
             if late or value not in (errno.EPIPE, errno.ECONNRESET):
                 return Down(LinkError(f"{_address(self._connection)} accepts the link but does not answer."))
             self._closed_pipes += 1
-            return self._look() if self._closed_pipes >= CLOSED_PIPES else None
+            if self._closed_pipes < CLOSED_PIPES:
+                return None
+            if self._suspected:
+                return self._look()
+            self._suspected, self._closed_pipes = True, 0  # a cut line or a proxy closes pipes too: once more
         elif event == zmq.EVENT_DISCONNECTED and self._shaken:
             self._shaken = False
             return Down(LinkError(_lost(self._connection)))
         elif event == zmq.EVENT_DISCONNECTED and not self._explained:
             return self._look()
         elif event == zmq.EVENT_CLOSED or (event == zmq.EVENT_CONNECT_RETRIED and not self._failed):
-            self._failed, self._closed_pipes = False, 0
+            self._failed, self._closed_pipes, self._suspected = False, 0, False
             return Down(LinkError(_absent(self._connection)))
         return None
 

@@ -14,7 +14,8 @@ from .messages import mutated, valid_requests
 WITNESS_EVERY = 1000  # messages, after which the other client asks for a sign of life
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
-LAST_ANSWER_SECONDS = 0.1  # without one, after which none is taken to be under way
+CATCH_UP_EVERY = 50  # messages, after which answers are read: a link with more than 64 unread ones is cut
+ANSWER_PAUSE_SECONDS, LAST_ANSWER_SECONDS = 0.01, 0.5  # without one, after which none is taken to be under way
 
 
 def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
@@ -35,9 +36,11 @@ def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
             for number, frames in enumerate(mutated(valid_requests(), seed, count), 1):
                 if frames:
                     answers += _send(transport, frames)
+                if number % CATCH_UP_EVERY == 0:
+                    answers += _catch_up(transport, ANSWER_PAUSE_SECONDS)
                 if number % WITNESS_EVERY == 0 or number == count:
                     waits.append(witness.ping())
-                    answers += _catch_up(transport)
+            answers += _catch_up(transport, LAST_ANSWER_SECONDS)
         finally:
             transport.close()
         waits.append(witness.ping())
@@ -52,16 +55,16 @@ def _until_up(transport: Transport) -> None:
         transport.wait(0.05, to_send=False)
 
 
-def _catch_up(transport: Transport) -> int:
-    """Read answers until none comes any more; how many there were. The backend takes messages as fast as they come,
-    and answers as fast as it can."""
+def _catch_up(transport: Transport, seconds: float) -> int:
+    """Read answers until none comes for `seconds`; how many there were. The backend takes messages as fast as they
+    come, and answers as fast as it can."""
     answers = 0
     while True:
         transport.changes()
         if transport.receive() is not None:
             answers += 1
             continue
-        transport.wait(LAST_ANSWER_SECONDS, to_send=False)
+        transport.wait(seconds, to_send=False)
         transport.changes()
         if transport.receive() is None:
             return answers

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.imaging.deep import write_deep_png
+from diffedit_backend.imaging.deep import is_cut_to_8_bits, write_deep_png
 from diffedit_backend.imaging.files import PictureFile, Samples, lay_in, read_picture, read_plane
 from diffedit_backend.imaging.results import format_for, write_picture
 from diffedit_protocol.errors import BadInputError
@@ -355,3 +355,29 @@ def test_pictures_beyond_the_first_are_told(tmp_path, ending):
     assert read_picture(tmp_path / f"in.{ending}").remarks == (
         f"'in.{ending}' holds 3 pictures (frames or pages); the first is edited, the result holds no other.",
     )
+
+
+@pytest.mark.parametrize(
+    ("ending", "name", "anchor", "offset", "value"),
+    [("avif", "AVIF", b"av1C", 6, 0x40), ("jp2", "JPEG2000", b"\xff\x4f\xff\x51", 42, 15)],
+)
+def test_bits_that_are_cut_to_8_are_known_by_the_files_own_header(tmp_path, ending, name, anchor, offset, value):
+    """No encoder at hand writes such files, so one of 8 bits gets the header of one of 10 or 16."""
+    Image.fromarray(noise(3)).save(tmp_path / f"in.{ending}")
+    data = bytearray((tmp_path / f"in.{ending}").read_bytes())
+    assert not is_cut_to_8_bits(name, bytes(data))
+    assert read_picture(tmp_path / f"in.{ending}").remarks == ()
+    data[data.index(anchor) + offset] |= value
+    assert is_cut_to_8_bits(name, bytes(data))
+    assert not is_cut_to_8_bits("PNG", bytes(data))
+    assert not is_cut_to_8_bits(name, b"")
+
+
+def test_bits_that_are_cut_to_8_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("diffedit_backend.imaging.files.is_cut_to_8_bits", lambda name, data: name == "AVIF")
+    Image.fromarray(noise(3)).save(tmp_path / "in.avif")
+    Image.fromarray(noise(3)).save(tmp_path / "in.png")
+    assert read_picture(tmp_path / "in.avif").remarks == (
+        "'in.avif' has more than 8 bits per channel, of which 8 are read.",
+    )
+    assert read_picture(tmp_path / "in.png").remarks == ()

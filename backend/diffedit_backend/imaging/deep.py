@@ -41,6 +41,20 @@ def has_deep_colours(image: Image.Image) -> bool:
     return codec in ("ppm", "ppm_plain") and int(arguments[-1]) > 255
 
 
+def is_cut_to_8_bits(format_: str | None, data: bytes) -> bool:
+    """Whether the content of a file of Pillow's `format_` has more bits per channel than the 8 that Pillow reads of it.
+
+    AVIF: high_bitdepth in the box av1C (AV1 in ISOBMFF, 2.3.3). JPEG 2000: Ssiz in the marker SIZ (ISO 15444-1, A.5.1).
+    """
+    if format_ == "AVIF":
+        start = data.find(b"av1C")
+        return start >= 0 and len(data) > start + 6 and bool(data[start + 6] & 0x40)
+    if format_ == "JPEG2000":
+        start = data.find(b"\xff\x4f\xff\x51")
+        return start >= 0 and len(data) > start + 42 and (data[start + 42] & 0x7F) + 1 > 8
+    return False
+
+
 def read_deep(image: Image.Image, again: Image.Image) -> NDArray[np.uint16] | None:
     """The samples (H, W, 2 to 4) of a file that `has_deep_colours`; None where only 8 bits of them can be had.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ..types import Pixels, Plane
-from .deep import has_deep_colours, read_deep
+from .deep import has_deep_colours, is_cut_to_8_bits, read_deep
 from .metadata import Metadata, orientation_of
 from .profiles import Profile, lab_to_srgb
 
@@ -75,7 +75,11 @@ def decode_picture(data: bytes, name: str) -> PictureFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on large pictures and odd EXIF, which stop nothing here
             with Image.open(io.BytesIO(data)) as image:
-                return _read(name, image, lambda: Image.open(io.BytesIO(data)))
+                file = _read(name, image, lambda: Image.open(io.BytesIO(data)))
+                if file.samples.dtype == np.uint8 and is_cut_to_8_bits(image.format, data):
+                    sentence = f"'{name}' has more than 8 bits per channel, of which 8 are read."
+                    file = replace(file, remarks=(*file.remarks, sentence))
+                return file
     except UnidentifiedImageError as error:
         raise BadInputError(f"'{name}' is no picture that can be read. Save it as PNG.") from error
     except Image.DecompressionBombError as error:

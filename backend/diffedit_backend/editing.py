@@ -40,7 +40,7 @@ THINNEST = 0.25
 STRIP = 4  # times as long as wide: from here on the longer side is what limits the size that a picture is worked on at
 HALF = 0.5  # told as the threshold of a mask that was given
 _LEAST_BAND = 4  # px to either side of an edge that matting looks at
-_FILL_MARGIN = 0.25  # latent cells around a mask that are filled with it: the edge of a thing that the mask missed
+FILL_MARGIN = 0.25  # latent cells around a mask that are filled with it: the edge of a thing that the mask missed
 _NEARLY_ALL = 0.9  # share of the searched place
 
 
@@ -278,7 +278,7 @@ class _Job:
             text = request.source if self.inversion is None else self.inversion
             trajectory = engine.trajectory(self.subject, text, request.strength, told, self.on_step)
             if settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0]):
-                around = Subject.of(to_work(filled(self.colours, mask, self._px(_FILL_MARGIN)), self.area))
+                around = Subject.of(to_work(filled(self.colours, mask, self._px(FILL_MARGIN)), self.area))
                 trajectory = engine.refilled(trajectory, around, cells, request.strength, settings, request.seed)
         with self.watch.measure("editing"):
             return engine.edit(

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.mask import grow
 from diffedit_backend.models import LoadedModel, load_model
 from diffedit_bench.quality import command as quality
 from diffedit_bench.quality.cases import bundled_cases
+from diffedit_bench.quality.editors import Edited
+from diffedit_bench.quality.ours import GivenMaskEditor, MaskOf
 from diffedit_bench.quality.roster import make_editors
 from diffedit_bench.speed.models import random_components
 from diffedit_protocol.errors import BadInputError
@@ -153,3 +156,17 @@ def test_what_no_one_can_run_is_refused_before_anything_runs(tmp_path: Path, mod
     with pytest.raises(SystemExit):
         bench(tmp_path, model_folder, "--kinds", "wish")
     assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_with_the_found_mask_for_a_given_one_an_edit_is_ours(model: LoadedModel) -> None:
+    cases = bundled_cases(4, 0, 32)
+    engine = DiffEditEngine(model)
+    for name in cases.names:
+        case = cases.load(name)
+        ours = make_editors(["ours"], model)[0].edit(case, 0.3)
+        given = GivenMaskEditor("given", engine, found_by(ours)).edit(case, 0.3)
+        assert np.array_equal(given.delivered, ours.delivered), name
+
+
+def found_by(edited: Edited) -> MaskOf:
+    return lambda _: edited.mask

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffedit_backend.editing import edit_picture, paste
-from diffedit_backend.imaging.area import choose_area, from_work, to_cells, to_work
+from diffedit_backend.editing import FILL_MARGIN, edit_picture, paste
+from diffedit_backend.imaging.area import WorkArea, choose_area, from_work, to_cells, to_work
+from diffedit_backend.imaging.blend import blended, filled
 from diffedit_backend.method.engine import DiffEditEngine, Subject
 from diffedit_backend.method.settings import Settings, settings_for
 from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.steps import OnStep, ignore
+from diffedit_backend.method.wordings import leaves_things_out
 from diffedit_protocol.errors import NothingFoundError
 from diffedit_protocol.messages import EditRequest
 from torch import Tensor
@@ -110,6 +112,9 @@ class GivenMaskEditor:
             subject = Subject.of(to_work(case.source, area))
             trajectory = engine.trajectory(subject, case.source_text, ratio, settings)
             cells = torch.from_numpy(to_cells(mask, area, engine.model.factor))
+            if settings.fill and leaves_things_out(case.source_text, case.target_text):
+                around = Subject.of(to_work(filled(case.source, mask, self._px(FILL_MARGIN, area)), area))
+                trajectory = engine.refilled(trajectory, around, cells, ratio, settings, case.seed)
             latents = engine.edit(
                 subject,
                 trajectory,
@@ -123,7 +128,11 @@ class GivenMaskEditor:
             )
             decoded = from_work(engine.decode(latents)[0], area)
         edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds, read.cpu_seconds)
-        return replace(edited, delivered=pasted(case, edited))
+        joined = blended(decoded, case.source, mask, self._px(1, area)) if settings.blend else decoded
+        return replace(edited, delivered=pasted(case, replace(edited, decoded=joined)))
+
+    def _px(self, cells: float, area: WorkArea) -> int:
+        return max(1, round(cells * self._engine.model.factor / area.scale))
 
 
 class EngineWithoutInversion(DiffEditEngine):

@@ -40,6 +40,7 @@ THINNEST = 0.25
 STRIP = 4  # times as long as wide: from here on the longer side is what limits the size that a picture is worked on at
 HALF = 0.5  # told as the threshold of a mask that was given
 _LEAST_BAND = 4  # px to either side of an edge that matting looks at
+FILL_RATIO = 0.4  # encoding ratio of an edit that only leaves things out, at most
 FILL_MARGIN = 0.25  # latent cells around a mask that are filled with it: the edge of a thing that the mask missed
 _NEARLY_ALL = 0.9  # share of the searched place
 
@@ -273,20 +274,23 @@ class _Job:
                     preview=request.preview,
                     on_step=self.on_step,
                 )
+        fills = settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0])
+        # A place that is filled from around it is nearly right: deeper, the model would draw another thing there.
+        ratio = min(request.strength, FILL_RATIO) if fills else request.strength
         with self.watch.measure("inverting"):
             told = settings if self.inversion is None else replace(settings, inversion_text="source")
             text = request.source if self.inversion is None else self.inversion
-            trajectory = engine.trajectory(self.subject, text, request.strength, told, self.on_step)
-            if settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0]):
+            trajectory = engine.trajectory(self.subject, text, ratio, told, self.on_step)
+            if fills:
                 around = Subject.of(to_work(filled(self.colours, mask, self._px(FILL_MARGIN)), self.area))
-                trajectory = engine.refilled(trajectory, around, cells, request.strength, settings, request.seed)
+                trajectory = engine.refilled(trajectory, around, cells, ratio, settings, request.seed)
         with self.watch.measure("editing"):
             return engine.edit(
                 self.subject,
                 trajectory,
                 request.target,
                 cells,
-                request.strength,
+                ratio,
                 guidance,
                 settings,
                 source=request.source,

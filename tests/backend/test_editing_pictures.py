@@ -279,14 +279,14 @@ def test_an_edit_that_leaves_a_thing_out_knows_nothing_of_what_stood_in_the_mask
     assert differs(request) < 0.5 * differs(swapped)
 
 
-def test_an_edit_that_leaves_a_thing_out_costs_no_evaluation_more(engine):
+def test_an_edit_that_leaves_a_thing_out_costs_fewer_evaluations(engine):
     picture, mask = picture_of(32, 32), square(32, 32, (8, 8, 24, 24))
     request = replace(REQUEST, source="a cat and a dog", target="a cat and a horse")
     counted = []
     for target in ("a cat and a horse", "a cat"):
         engine.cache.clear()
         counted.append(edit_picture(engine, replace(request, target=target), picture, mask=mask).evaluations)
-    assert counted[0] == counted[1]
+    assert 0 < counted[1] < counted[0]
 
 
 def test_blend_is_what_the_request_wishes_and_else_the_methods_own(engine):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffedit_backend.editing import FILL_MARGIN, edit_picture, paste
+from diffedit_backend.editing import FILL_MARGIN, FILL_RATIO, edit_picture, paste
 from diffedit_backend.imaging.area import WorkArea, choose_area, from_work, to_cells, to_work
 from diffedit_backend.imaging.blend import blended, filled
 from diffedit_backend.method.engine import DiffEditEngine, Subject
@@ -107,12 +107,14 @@ class GivenMaskEditor:
         engine.cache.clear()
         height, width = case.source.shape[:2]
         mask = self._mask_of(case)
+        fills = settings.fill and leaves_things_out(case.source_text, case.target_text)
+        ratio = min(ratio, FILL_RATIO) if fills else ratio
         with Instruments(engine.model) as read:
             area = choose_area(width, height, None, engine.model.native_size, engine.model.multiple)
             subject = Subject.of(to_work(case.source, area))
             trajectory = engine.trajectory(subject, case.source_text, ratio, settings)
             cells = torch.from_numpy(to_cells(mask, area, engine.model.factor))
-            if settings.fill and leaves_things_out(case.source_text, case.target_text):
+            if fills:
                 around = Subject.of(to_work(filled(case.source, mask, self._px(FILL_MARGIN, area)), area))
                 trajectory = engine.refilled(trajectory, around, cells, ratio, settings, case.seed)
             latents = engine.edit(

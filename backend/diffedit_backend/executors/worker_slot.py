@@ -53,7 +53,7 @@ class Worker(Protocol):
 class WorkerSlot:
     """State of one worker: starting, idle, busy, waiting (to start again) or unusable. Time is `time.monotonic`.
 
-    `spawn` starts a worker. `lossless`: a job whose worker died is told as Lost, to be run again, not as Failed.
+    `spawn` starts a worker. `lossless`: a job whose worker died is reported as Lost, to be run again, not as Failed.
     """
 
     def __init__(self, name: str, spawn: Callable[[], Worker], timeouts: Timeouts, *, lossless: bool = False) -> None:
@@ -66,7 +66,9 @@ class WorkerSlot:
         self._lossless = lossless
         self._process: Worker | None = None
         self._reported: dict[str, Any] = {}
-        self._mattes: bool | None = None  # of its installation: what the worker before it told counts until it is ready
+        self._mattes: bool | None = (
+            None  # of its installation: what the worker before it reported counts until it is ready
+        )
         self._since = 0.0  # of the last sign of life, or of the death
         self._cancelled_at: float | None = None
         self._deaths_in_a_row = 0

@@ -1,4 +1,4 @@
-"""The links of this moment: a protocol session, an owner, and how far each subscription has been told.
+"""The links of this moment: a protocol session, an owner, and how far each subscription has been sent.
 
 A link's events are no queue of its own: a subscription is a position in its job's list of events, so a reader that is
 slow costs no memory. Previews go out when the link has room and are dropped when it has not.
@@ -170,9 +170,9 @@ class ClientConnections:
             if sent is not SendResult.YES:
                 return self._unsent(link, sent)
             link.unsent.popleft()
-        for job, told in link.sent.items():
+        for job, last in link.sent.items():
             events = self._events_of((link.owner, job))
-            for seq in range(told + 1, len(events) + 1):
+            for seq in range(last + 1, len(events) + 1):
                 frames = self._frames_of(link, job, seq, events[seq - 1])
                 sent = self._listener.send(link.id, frames) if frames is not None else SendResult.YES
                 if sent is not SendResult.YES:

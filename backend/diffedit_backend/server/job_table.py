@@ -379,10 +379,10 @@ class JobTable:
         if isinstance(event, Done):
             self._seconds += SMOOTHING * (seconds - self._seconds)
         self.finished += 1
-        told = {"job": entry.id, "state": entry.state, "seconds": round(seconds, 3)}
+        fields = {"job": entry.id, "state": entry.state, "seconds": round(seconds, 3)}
         if isinstance(event, Failed):
-            told.update(code=event.error.code, detail=event.error.detail[:500])
-        log.info("ended", extra={"fields": told})
+            fields.update(code=event.error.code, detail=event.error.detail[:500])
+        log.info("ended", extra={"fields": fields})
         self._on_event(entry.key, len(entry.events), event)
         without = [other.key for other in self._jobs.values() if other.owner == entry.owner and other.resultless]
         for key in without[:-MOST_RESULTLESS]:

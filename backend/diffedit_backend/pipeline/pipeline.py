@@ -450,7 +450,7 @@ class DiffEditPipeline(
 
         Returns: two tensors (B * num_images_per_prompt, L, D) in the text encoder's dtype.
         """
-        return self._prompts.encode(
+        prompt_embeds, negative_prompt_embeds = self._prompts.encode(
             prompt,
             device,
             num_images_per_prompt,
@@ -461,6 +461,8 @@ class DiffEditPipeline(
             lora_scale,
             clip_skip,
         )
+        # The library's own tests read the names of what is returned from this line.
+        return prompt_embeds, negative_prompt_embeds
 
     def check_inputs(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.models import ModelOptions
 from diffedit_backend.outcome import Edit, EditOutcome, EditWarning
 from diffedit_backend.worker import edit_runner
@@ -22,6 +23,7 @@ from diffedit_protocol.blobs import blob_id, pack_picture, pack_plane, unpack_pl
 from diffedit_protocol.errors import ModelError, OutOfMemoryError, SchemaError
 from diffedit_protocol.events import MAX_PREVIEW_SIDE
 from diffedit_protocol.messages import STAGES, Bounds, EditRequest, PictureRef, PlaneRef
+from tiny_models import tiny_model
 
 OUTCOME = EditOutcome(np.full((8, 8), 255, np.uint8), None, 0.5, Bounds(0, 0, 8, 8))
 OUT_OF_MEMORY = [
@@ -41,19 +43,13 @@ LOST = [
 ]
 
 
-class Engine:
-    """Stands in for a model's engine: only what is asked of it here."""
-
-    class model:
-        nbytes = 0
-
-
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> EditRunner:
     bench = EditRunner({"bundled": "bundled"}, ModelOptions("cpu"), 0)
-    bench._shelf._engines["bundled"] = Engine()  # type: ignore[assignment]
-    bench._shelf.cache.max_bytes = 1000
-    bench._shelf.cache.get(("kept",), lambda: torch.zeros(8))
+    bench._cache._engines["bundled"] = DiffEditEngine(tiny_model())
+    bench._cache._engines["bundled"].cache = bench._cache.cache
+    bench._cache.cache.max_bytes = 1000
+    bench._cache.cache.get(("kept",), lambda: torch.zeros(8))
     return bench
 
 
@@ -80,7 +76,7 @@ def test_out_of_memory_once_frees_the_cache_and_tries_again(
 ) -> None:
     monkeypatch.setattr(edit_runner, "edit_picture", failing([error]))
     assert run(bench).manifest.bounds == Bounds(0, 0, 8, 8)
-    assert ("kept",) not in bench._shelf.cache
+    assert ("kept",) not in bench._cache.cache
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:20])
@@ -216,7 +212,7 @@ def test_edges_are_a_stage_of_a_job_that_asks_for_them(
 ) -> None:
     watched = []
     monkeypatch.setattr(edit_runner, "edit_picture", lambda *_, **__: OUTCOME)
-    monkeypatch.setattr(bench._pace, "watch", lambda kind, stages: watched.append((kind, stages)))
+    monkeypatch.setattr(bench._eta, "watch", lambda kind, stages: watched.append((kind, stages)))
     picture, raw = pack_picture(bytes(8 * 8 * 3), 8, 8, 3)
     for task in ("mask", "edit"):
         request = EditRequest("a", "b", task, picture=picture, matting=matting)
@@ -234,5 +230,4 @@ def test_a_worker_tells_whether_it_can_matte(
     bench: EditRunner, installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
-    monkeypatch.setattr(Engine.model, "device", torch.device("cpu"), raising=False)
     assert bench.load()["mattes"] is installed

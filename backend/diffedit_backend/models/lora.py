@@ -20,6 +20,7 @@ from diffusers.loaders.lora_base import (
     enable_lora_for_text_encoder,
     set_adapters_for_text_encoder,
 )
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from ..method.model import LoadedModel
@@ -142,7 +143,11 @@ def delete_loras(model: LoadedModel, keys: Iterable[str]) -> None:
 def _delete(model: LoadedModel, key: str) -> None:
     for network in _parts(model).values():
         if key in _keys(network):
-            network.delete_adapters([key]) if network is model.unet else network.delete_adapter(key)
+            # By peft itself: transformers' own way asks for a later peft than adding does.
+            for layer in network.modules():
+                if isinstance(layer, BaseTunerLayer):
+                    layer.delete_adapter(key)
+            del network.peft_config[key]
     _of(model).pop(key, None)
 
 

@@ -51,6 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="unet: what the network learns to predict; flow is rectified flow, which today's large models use "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--widths",
+        type=_widths,
+        metavar="A,B,C",
+        help="unet: channels of its levels, multiples of 16 (default: 64,128,192); 80,160,256 is 37 MB",
+    )
+    parser.add_argument(
+        "--min-snr", type=float, metavar="G", help="unet: weigh timesteps by min(SNR, G) / (SNR + 1), for example 5"
+    )
+    parser.add_argument("--compile", action="store_true", help="unet: compile it, for a GPU")
+    parser.add_argument(
+        "--data-workers", type=int, default=0, help="unet: processes that render scenes (default: none but this)"
+    )
     parser.add_argument("--learning-rate", type=float, help="peak learning rate of the unet stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -61,6 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, help="evaluate: a diffusers folder instead of the checkpoint")
     parser.add_argument("--out", type=Path, help="judge, export, samples: where to write (default: the package itself)")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    widths = tuple(int(part) for part in text.split(","))
+    if len(widths) != 3 or any(width < 16 or width % 16 for width in widths):
+        raise argparse.ArgumentTypeError(f"three multiples of 16 with commas between, not {text}")
+    return widths
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,7 +127,18 @@ def _train(args: argparse.Namespace) -> None:
     if args.stage == "unet":
         batch = args.batch or (6 if args.device == "cpu" else 256)
         rate = args.learning_rate or unet.PEAK_LEARNING_RATE
-        settings = unet.Settings(args.seed, batch, args.fresh, rate, args.start_from, args.prediction)
+        settings = unet.Settings(
+            args.seed,
+            batch,
+            args.fresh,
+            rate,
+            args.start_from,
+            args.prediction,
+            args.widths or unet.WIDTHS,
+            args.min_snr,
+            args.compile,
+            args.data_workers,
+        )
         launch(unet.train, workers, args.device, args.folder, budget, settings, args.resume)
         return
     batch = args.batch or (8 if args.device == "cpu" else 128)

@@ -8,6 +8,7 @@ cross-attention where which thing is (after the idea of REPA, Yu et al. 2024); i
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ CLASS_MAP_WEIGHT = 0.05
 MIDDLE, MIDDLE_SHARE = (250, 850), 0.4  # timesteps that matter most for edits, and how many of a batch are taken there
 SINGLE_UNTIL, WEIGHTED_UNTIL, HOLD = 0.2, 0.8, 0.55  # shares of the budget
 PEAK_LEARNING_RATE = 8e-4
+HELD_OUT_PAIRS, HELD_OUT_FIRST = 24, 3_000_000_000  # scenes that checkpoints are compared on
+BEST = "unet-best.pt"
 EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourth step
 
 
@@ -49,6 +52,10 @@ class Settings:
 
     start: a diffusers folder whose weights the run starts from, with a new optimiser and no phase of single things.
     prediction: what the UNet learns to predict; "flow" is rectified flow's velocity (arXiv 2209.03003).
+    widths: channels of the UNet's levels; the export of (64, 128, 192) takes 21 MB in half precision.
+    min_snr: weigh a timestep's error by min(SNR, min_snr) / (SNR + 1) (arXiv 2303.09556); None weighs all alike.
+    compiled: compile the UNet, which pays on a GPU after the minute that it takes.
+    data_workers: processes that render scenes; 0 renders in this one.
     """
 
     seed: int
@@ -57,19 +64,23 @@ class Settings:
     learning_rate: float = PEAK_LEARNING_RATE
     start: Path | None = None
     prediction: Prediction = "v_prediction"
+    widths: tuple[int, ...] = WIDTHS
+    min_snr: float | None = None
+    compiled: bool = False
+    data_workers: int = 0
 
 
 class Model(nn.Module):
     """UNet, text encoder and the auxiliary head, trained together."""
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.unet = UNet2DConditionModel(
             sample_size=SIZE // CELL,
             in_channels=LATENT_CHANNELS,
             out_channels=LATENT_CHANNELS,
             layers_per_block=1,
-            block_out_channels=WIDTHS,
+            block_out_channels=widths,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=TEXT_WIDTH,
@@ -95,7 +106,7 @@ class Model(nn.Module):
                 nn.init.normal_(module.weight, std=0.1)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-        self.class_map = nn.Conv2d(WIDTHS[-1], LABELS, 1)
+        self.class_map = nn.Conv2d(widths[-1], LABELS, 1)
         self._features: Tensor | None = None
         self.unet.up_blocks[0].register_forward_hook(self._keep_features)
 
@@ -103,6 +114,12 @@ class Model(nn.Module):
         """Take the weights of an exported model of either prediction; the auxiliary head, which is never exported,
         starts anew.
         """
+        config = json.loads((folder / "unet" / "config.json").read_text())
+        theirs, ours = tuple(config["block_out_channels"]), tuple(self.unet.config.block_out_channels)
+        if theirs != ours:
+            raise ValueError(
+                f"{folder} has a UNet with widths {theirs}, not {ours}: leave --widths or --start-from out."
+            )
         self.unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
         self.text_encoder.load_state_dict(load_file(folder / "text_encoder" / "model.safetensors"))
 
@@ -128,6 +145,7 @@ class Run:
     single_steps: int = 0
     samples: int = 0
     prediction: Prediction = "v_prediction"
+    best: float | None = None  # the lowest held-out error of a checkpoint so far
 
     def state(self, seconds: float) -> dict[str, Any]:
         return {
@@ -138,6 +156,7 @@ class Run:
             "single_steps": self.single_steps,
             "samples": self.samples,
             "prediction": self.prediction,
+            "widths": tuple(self.model.unet.config.block_out_channels),
             "seconds": seconds,
         }
 
@@ -146,6 +165,9 @@ class Run:
         kept = state.get("prediction", "v_prediction")
         if kept != self.prediction:
             raise ValueError(f"The checkpoint is of a run with prediction {kept!r}, not {self.prediction!r}.")
+        widths, mine_too = tuple(state.get("widths", WIDTHS)), tuple(self.model.unet.config.block_out_channels)
+        if widths != mine_too:
+            raise ValueError(f"The checkpoint is of a UNet with widths {widths}, not {mine_too}: give --widths.")
         self.model.load_state_dict(state["model"])
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
@@ -170,7 +192,7 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
     group.wait()
     vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(group.device)
     torch.manual_seed(settings.seed)
-    model = Model(tokenizer).to(group.device)
+    model = Model(tokenizer, settings.widths).to(group.device)
     teacher = None
     if settings.start is not None:
         model.start_from(settings.start)
@@ -187,8 +209,12 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
         state = load_checkpoint(path)
         run.load(state)
         budget.resume_at(state["seconds"])
-    store = ExampleStore(vae, tokenizer, group)
+        run.best = load_checkpoint(folder / BEST)["best"] if (folder / BEST).is_file() else None
+    if settings.compiled:
+        model.unet.compile()
+    store = ExampleStore(vae, tokenizer, group, data_workers=settings.data_workers)
     levels = NoiseLevels.of(settings.prediction).to(group.device)
+    held_out = held_out_batch(ExampleStore(vae, tokenizer, group)) if group.leads else None
     journal = Journal(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
     while (progress := group.agree(budget.progress(run.step))) < 1:
         rng = group.seed_step(settings.seed, STAGE, run.step)
@@ -198,7 +224,16 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
         single = settings.start is None and progress < SINGLE_UNTIL
         run.single_steps += single
         batch = store.batch(scene_numbers(run, settings, group, single, rng), single, rng, UNCAPTIONED)
-        losses = step_losses(group, model, batch, levels, rng, weighted=progress < WEIGHTED_UNTIL, teacher=teacher)
+        losses = step_losses(
+            group,
+            model,
+            batch,
+            levels,
+            rng,
+            weighted=progress < WEIGHTED_UNTIL,
+            teacher=teacher,
+            min_snr=settings.min_snr,
+        )
         optimiser.zero_grad()
         # A taught network has learned its features; a head that begins at random would only disturb them.
         class_map_weight = CLASS_MAP_WEIGHT if teacher is None else 0.0
@@ -213,13 +248,50 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Setti
             row = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * group.size}
             journal.note(losses, run.step, run.samples, budget.seconds, row)
         if group.leads and budget.save_due():
-            save_checkpoint(path, **run.state(budget.seconds))
+            _keep(run, group, held_out, levels, path, budget.seconds)
+    store.close()
     if group.leads:
-        save_checkpoint(path, **run.state(budget.seconds))
+        _keep(run, group, held_out, levels, path, budget.seconds)
         minutes = round(budget.seconds / 60, 1)
         figures = {"samples": run.samples, "steps": run.step, "minutes": minutes, "seed": settings.seed}
         note_stage(folder, "unet", figures)
         print(f"unet done: {figures}", flush=True)
+
+
+def held_out_batch(store: ExampleStore, pairs: int = HELD_OUT_PAIRS) -> Batch:
+    """The same pairs of scenes at every call, of numbers that no step trains on."""
+    return store.batch(np.arange(pairs) + HELD_OUT_FIRST, False, np.random.default_rng(0), 0.0)
+
+
+@torch.no_grad()
+def held_out_error(run: Run, group: DistributedGroup, batch: Batch, levels: NoiseLevels) -> float:
+    """The error of the averaged weights on a batch, the same noises and timesteps at every call; lower is better."""
+    parameters = list(run.model.parameters())
+    trained = [parameter.detach().clone() for parameter in parameters]
+    kept = torch.get_rng_state()
+    try:
+        for parameter, average in zip(parameters, run.average, strict=True):
+            parameter.copy_(average)
+        torch.manual_seed(0)
+        losses = step_losses(group, run.model, batch, levels, np.random.default_rng(0), weighted=True)
+        return float(losses["velocity"])
+    finally:
+        torch.set_rng_state(kept)
+        for parameter, before in zip(parameters, trained, strict=True):
+            parameter.copy_(before)
+
+
+def _keep(
+    run: Run, group: DistributedGroup, held_out: Batch | None, levels: NoiseLevels, path: Path, seconds: float
+) -> None:
+    """Write the checkpoint, and another beside it where its held-out error is the lowest so far."""
+    assert held_out is not None  # of the leader, who alone keeps checkpoints
+    error = held_out_error(run, group, held_out, levels)
+    if run.best is None or error <= run.best:
+        run.best = error
+        save_checkpoint(path.with_name(BEST), **run.state(seconds), best=error)
+    save_checkpoint(path, **run.state(seconds))
+    print(f"unet step {run.step}: held-out error {error:.4f}, best {run.best:.4f}", flush=True)
 
 
 def scene_numbers(
@@ -241,6 +313,7 @@ def step_losses(
     rng: np.random.Generator,
     weighted: bool,
     teacher: FlowTeacher | None = None,
+    min_snr: float | None = None,
 ) -> dict[str, Tensor]:
     """The losses of a batch: scalars "velocity" and "class_map"; to log "quarters" (2, n): timestep // 250, error.
 
@@ -262,6 +335,9 @@ def step_losses(
         velocity, logits = model(noisy, levels.times(timesteps), token_ids)
     error = (velocity.float() - wanted).square()
     weight = 1 + FOREGROUND_WEIGHT * coverage if weighted else torch.ones_like(coverage)
+    if min_snr is not None:
+        snr = (alpha / sigma) ** 2
+        weight = weight * (snr.clamp(max=min_snr) / (snr + 1))
     return {
         "velocity": (error * weight).mean() / weight.mean(),
         "class_map": F.cross_entropy(logits.float(), labels),

@@ -6,7 +6,9 @@ training, so what differs between the two predictions is what differs between th
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,12 +23,13 @@ from .scenes.art import CLASSES, COLOURS
 from .scenes.backgrounds import BACKGROUNDS
 from .scenes.captions import caption
 from .scenes.scene import Scene
-from .scenes.scenes import Scenes, is_held_out
+from .scenes.scenes import Rendered, Scenes, is_held_out
 from .vae import to_tensor
 
 CELL = 8  # px: one latent
 COARSE = 2  # latents: one cell of the class map
 LABELS = len(CLASSES) + 1  # the last one: ground
+_scenes = Scenes()  # of a rendering process
 _MADE_UP_WORDS = 0.06  # share of captions that get a word without meaning
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -61,6 +64,8 @@ class ExampleStore:
     group: DistributedGroup
     scenes: Scenes = field(default_factory=Scenes)
     pairs: dict[tuple[int, bool], tuple[Example, Example]] = field(default_factory=dict)
+    data_workers: int = 0  # processes that render; 0: this one
+    _renderers: ProcessPoolExecutor | None = None
 
     def batch(self, numbers: NDArray[np.int64], single: bool, rng: np.random.Generator, uncaptioned: float) -> Batch:
         """The pairs of these numbers; `single`: with one thing each. A share `uncaptioned` gets the empty caption."""
@@ -89,12 +94,26 @@ class ExampleStore:
                 words.insert(int(rng.integers(len(words) + 1)), made_up)
             yield " ".join(words)
 
+    def close(self) -> None:
+        """End the processes that render."""
+        if self._renderers is not None:
+            self._renderers.shutdown()
+
+    def _rendered(self, scenes: list[Scene]) -> list[Rendered]:
+        if self.data_workers == 0:
+            return [self.scenes.render(scene) for scene in scenes]
+        if self._renderers is None:
+            spawn = multiprocessing.get_context("spawn")  # a fork of a process that uses a GPU is not allowed to
+            empty = Scenes(self.scenes.size, self.scenes.split)
+            self._renderers = ProcessPoolExecutor(self.data_workers, spawn, _start_rendering, (empty,))
+        return list(self._renderers.map(_render, scenes, chunksize=max(1, len(scenes) // (4 * self.data_workers))))
+
     @torch.no_grad()
     def _encode(self, numbers: list[int], single: bool) -> None:
         if not numbers:
             return
         scenes = [scene for number in dict.fromkeys(numbers) for scene in training_pair(self.scenes, number, single)]
-        rendered = [self.scenes.render(scene) for scene in scenes]
+        rendered = self._rendered(scenes)
         examples = []
         for first in range(0, len(scenes), 64):
             pictures = to_tensor(np.stack([r.pixels for r in rendered[first : first + 64]])).to(self.group.device)
@@ -104,6 +123,15 @@ class ExampleStore:
                 examples.append(Example(scene, z.clone(), *coverage_and_labels(scene, picture.masks)))
         for number, pair in zip(dict.fromkeys(numbers), zip(examples[::2], examples[1::2], strict=True), strict=True):
             self.pairs[number, single] = pair
+
+
+def _start_rendering(scenes: Scenes) -> None:
+    global _scenes
+    _scenes = scenes
+
+
+def _render(scene: Scene) -> Rendered:
+    return _scenes.render(scene)
 
 
 def training_pair(scenes: Scenes, number: int, single: bool) -> tuple[Scene, Scene]:

@@ -12,7 +12,7 @@ from diffedit_backend.models.catalogue.facts import FACTS_FILE
 from diffusers import AutoencoderKL
 
 from .budget import load_checkpoint
-from .denoiser import Model
+from .denoiser import BEST, WIDTHS, Model
 from .evaluate import Parts
 from .flow import new_scheduler
 from .record import RECORD_FILE
@@ -24,10 +24,13 @@ LIMIT_BYTES = 40 * 1024 * 1024
 
 
 def averaged_parts(folder: Path) -> Parts:
-    """The parts of the run in `folder`, with the averaged weights of its last checkpoint, float32."""
+    """The parts of the run in `folder`, float32, with the averaged weights of the checkpoint of the lowest held-out
+    error; of the last one where an older run kept no such.
+    """
     tokenizer = new_tokenizer()
-    model = Model(tokenizer)
-    state = load_checkpoint(folder / "unet.pt")
+    best = folder / BEST
+    state = load_checkpoint(best if best.is_file() else folder / "unet.pt")
+    model = Model(tokenizer, tuple(state.get("widths", WIDTHS)))
     with torch.no_grad():
         for parameter, average in zip(model.parameters(), state["average"], strict=True):
             parameter.copy_(average)

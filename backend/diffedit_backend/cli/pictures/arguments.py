@@ -8,9 +8,15 @@ from pathlib import Path
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import MAX_VARIATIONS, METHODS, QUALITIES, SEGMENTS, Adapter
 
-from ..arguments import STANDARD_STREAM, add_connect_argument, add_memory_arguments, number, whole_number
+from ..arguments import (
+    DEFAULT_SUGGESTIONS,
+    STANDARD_STREAM,
+    add_connect_argument,
+    add_memory_arguments,
+    number,
+    whole_number,
+)
 
-DEFAULT_SUGGESTIONS = 16  # as many as the library's removed guide for DiffEdit averaged
 _LONGEST = 4096  # px that a mask can grow or be feathered by
 _LAST_SEED = 2**32 - 1
 # What only a model in this process can be asked for; a running backend has loaded its models as its owner chose.

@@ -123,7 +123,7 @@ def require_finite(values: Tensor, model: LoadedModel, stage: str) -> Tensor:
         precision = str(model.dtype).removeprefix("torch.")
         raise ModelError(
             f"The model '{model.name}' gave values that are no numbers for {stage} in {precision}. Its weights are "
-            "damaged, or too large for this precision: try --dtype fp32, or download the model again."
+            "damaged, or too large for this precision: try --precision fp32, or download the model again."
         )
     return values
 

@@ -111,25 +111,3 @@ def run_all(
                     on_edit(case, editor.name, edited)
                 rows.add(score(case, editor.name, ratio, edited))
                 bar.update()
-
-
-class StripsOf:
-    """Keeps a strip of a contact sheet for each of the first cases and every editor, as PNG files in a folder."""
-
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self._folder = folder
-        self._names = names
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def __call__(self, case: EditCase, editor: str, edited: Edited) -> None:
-        from .plots import strip
-
-        if case.name in self._names:
-            strip(case, edited).save(self.path(case.name, editor))
-
-    def path(self, case: str, editor: str) -> Path:
-        return self._folder / f"{editor}-{case}.png"
-
-    def of(self, editor: str) -> list[Path]:
-        """The strips of an editor that are there, in the cases' order."""
-        return [path for name in self._names if (path := self.path(name, editor)).is_file()]

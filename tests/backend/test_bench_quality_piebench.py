@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffedit_bench.quality import piebench_metrics as published
+from diffedit_bench.quality import piebench as published
 from diffedit_bench.quality.editors import Edited
 from diffedit_bench.quality.metrics import mse, psnr
 from diffedit_bench.quality.perceptual import Perceptual, clip_score, load_perceptual, structure_distance

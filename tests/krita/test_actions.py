@@ -21,6 +21,7 @@ SAMPLE = samples()[0]
 MENU = [
     "Edit Layer…",
     "Find Mask…",
+    "Edit Layers…",
     "Edit Selection…",
     "",
     "Repeat Last Edit",

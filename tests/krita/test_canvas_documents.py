@@ -30,7 +30,7 @@ def round_trip(stage, model, depth, profile):
     import random
 
     from diffedit.canvas.apply import apply_steps
-    from diffedit.canvas.capture import capture_steps
+    from diffedit.canvas.capture import capture_steps, read_plane
     from diffedit.model.ports import Addition
 
     width, height = 67, 45
@@ -52,6 +52,8 @@ def round_trip(stage, model, depth, profile):
     yield from stage.settle()
     added = document.nodeByName("result")
     again = yield from stage.run(capture_steps(document, added))
+    (mask_node,) = added.childNodes()  # the mask of a result is no mask of the artist's: a capture leaves it out
+    added_mask = yield from stage.run(read_plane(mask_node.selection(), captured.area))
     source_kept = bytes(layer.pixelData(0, 0, width, height)) == raw
     opaque = bytes(value for i, value in enumerate(pixels) if i % 4 != 3)
     added_space = [added.colorModel(), added.colorDepth(), added.colorProfile()]
@@ -60,7 +62,7 @@ def round_trip(stage, model, depth, profile):
         "space": space,
         "added space": added_space,
         "error": max(abs(a - b) for a, b in zip(opaque, again.pixels, strict=True)),
-        "mask": again.mask == mask,
+        "mask": added_mask == mask and again.mask is None,
         "source kept": source_kept,
         "undone": [node.name() for node in document.topLevelNodes()] == [layer.name()],
     }
@@ -266,8 +268,6 @@ def test_an_animated_layer_is_captured_at_the_current_frame(krita: RemoteKrita) 
 
 def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: RemoteKrita) -> None:
     def small(stage):
-        import time
-
         from diffedit.canvas.capture import capture_steps
         from krita import Selection
 
@@ -280,15 +280,26 @@ def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: Remo
         selection.select(4100, 4100, 200, 100, 255)
         document.setSelection(selection)
         yield from stage.refresh()
-        start = time.perf_counter()
-        captured = yield from stage.run(capture_steps(document, layer, context=16))
-        area = captured.area
-        return [area.x, area.y, area.width, area.height], len(captured.pixels), time.perf_counter() - start
+        strips = 0
 
-    area, size, seconds = krita.run(small)
+        def counted(steps):
+            nonlocal strips
+            while True:
+                try:
+                    wanted = next(steps)
+                except StopIteration as end:
+                    return end.value
+                strips += 1
+                yield wanted
+
+        captured = yield from stage.run(counted(capture_steps(document, layer, context=16)))
+        area = captured.area
+        return [area.x, area.y, area.width, area.height], len(captured.pixels), strips
+
+    area, size, strips = krita.run(small)
     assert area == [4084, 4084, 232, 132]
     assert size == 232 * 132 * 3
-    assert seconds < 1.0
+    assert strips < 20  # a step a strip: the whole canvas has hundreds
 
 
 @pytest.mark.parametrize(

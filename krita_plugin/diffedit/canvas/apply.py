@@ -57,6 +57,8 @@ def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -
         if not ref.whole:
             _mix_as(node, layer)
         add(document, node, layer)
+        if form == "group":  # Krita composes a group with a transparency mask as if it had none until it is told to
+            document.refreshProjection()
         node_id = str(node.uniqueId().toString())
         yield from _activate(document, active, node_id)
         _added[node_id] = yield from painted_sums(node)

@@ -16,7 +16,7 @@ from diffedit.qt import QtCore, QtGui, QtWidgets
 from diffedit.ui.docker.panel import EditPanel
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Progress
-from diffedit_protocol.replies import DETAIL, MATTING, OPTIONAL_FIELDS
+from diffedit_protocol.replies import BLEND, DETAIL, MATTING, OPTIONAL_FIELDS
 
 AWAY = LinkState("down", "", True, None, LinkError("No backend is running."))
 
@@ -60,6 +60,26 @@ def test_a_click_asks_for_it_and_another_does_not(opened, name: str, until) -> N
     switch.click()
     until(lambda: app.session.activity is None)
     assert ask(app, link, until, app.edit_layer) == dict.fromkeys(OPTIONAL_FIELDS, False)
+
+
+def test_blending_is_the_method_s_own_choice_until_it_is_switched_off(opened, until) -> None:
+    app, link, panel = opened
+    link.become(able(*OPTIONAL_FIELDS, BLEND))
+    assert panel.edit.blend.isChecked()
+    ask(app, link, until, app.edit_layer)
+    assert link.last.request.blend is None
+    link.finish(square())
+    until(lambda: app.session.activity is None)
+    panel.edit.blend.click()
+    ask(app, link, until, app.edit_layer)
+    assert link.last.request.blend is False
+
+
+def test_blending_is_grey_where_the_backend_cannot(opened) -> None:
+    _, link, panel = opened
+    link.become(able())
+    assert not panel.edit.blend.isEnabled()
+    assert not panel.edit.blend.isChecked()
 
 
 def test_the_keyboard_reaches_the_switches_after_the_quality_and_space_turns_them(opened) -> None:

@@ -98,7 +98,7 @@ class TestWords:
         assert prompts.apply_preset(store, "held", EditInputs(seed=1)).seed == 5
 
     def test_every_control_is_part_of_the_request(self) -> None:
-        inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4, True, True)
+        inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4, True, True, False)
         request = inputs.request("edit", side=64, model="m", preview=False)
         told = dataclasses.asdict(inputs)
         del told["seed_locked"]

@@ -33,7 +33,7 @@ class EditInputs:
     None for what fits its size.
     `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
     `detail`: an edit larger than the model's pictures is drawn at the layer's own resolution. `matting`: the edge of
-    its mask follows hair and fur.
+    its mask follows hair and fur. `blend`: the edit's colours are joined to what surrounds it.
     `adapters`: LoRAs and textual inversions of the backend, by name with their weights.
     """
 
@@ -50,6 +50,7 @@ class EditInputs:
     variations: int = 1
     detail: bool = False
     matting: bool = False
+    blend: bool = True
     adapters: tuple[Adapter, ...] = ()
 
     def __post_init__(self) -> None:
@@ -110,6 +111,7 @@ class EditInputs:
             variations=self.variations if task == "edit" else 1,
             detail=self.detail and task == "edit",
             matting=self.matting and task == "edit",  # a mask that is shown is made from its soft map, here
+            blend=None if self.blend else False,  # None: as the method does by itself, which an older backend does too
             model=model,
             adapters=self.adapters if task != "describe" else (),
             preview=preview,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffedit_protocol.replies import DETAIL, MATTING, ServerInfo
+from diffedit_protocol.replies import BLEND, DETAIL, MATTING, ServerInfo
 
 from ...app import App
 from ...model import prompts
@@ -46,6 +46,7 @@ class EditPart(QtWidgets.QWidget):
             }
         )
         self.switches = {DETAIL: QtWidgets.QCheckBox(tr("Full detail")), MATTING: QtWidgets.QCheckBox(tr("Fine edges"))}
+        self.blend = QtWidgets.QCheckBox(tr("Blend in"))
         self.seed = QtWidgets.QDoubleSpinBox()  # a QSpinBox ends at 2³¹
         self.seed.setDecimals(0)
         self.seed.setRange(0, MAX_SEED)
@@ -81,6 +82,7 @@ class EditPart(QtWidgets.QWidget):
         self.input.changed.connect(lambda key: app.store.change(input=key))
         for name, switch in self.switches.items():
             switch.clicked.connect(lambda on, name=name: change(**{name: bool(on)}))
+        self.blend.clicked.connect(lambda on: change(blend=bool(on)))
         self.seed.valueChanged.connect(lambda value: change(seed=int(value)))
         self.lock.clicked.connect(lambda locked: change(seed_locked=bool(locked)))
         self.variations.changed.connect(lambda value: change(variations=int(value)))
@@ -93,6 +95,7 @@ class EditPart(QtWidgets.QWidget):
         layout.addWidget(self.strength)
         layout.addLayout(row(self._label(tr("Quality")), self.quality, 1))
         layout.addLayout(row(*self.switches.values(), None))
+        layout.addWidget(self.blend)
         layout.addLayout(row(self._label(tr("Seed"), self.seed), self.seed, 1, self.dice, self.lock))
         layout.addWidget(self.variations)
         layout.addWidget(self.negative)
@@ -134,6 +137,18 @@ class EditPart(QtWidgets.QWidget):
             switch.setEnabled(able)
             switch.setChecked(able and getattr(session.inputs, name))
             switch.setToolTip(self._about(name) if able else self._obstacle(name))
+
+        able = self._backend is None or BLEND in self._backend.capabilities
+        self.blend.setEnabled(able)
+        self.blend.setChecked(able and session.inputs.blend)
+        self.blend.setToolTip(
+            tr(
+                "Joins the colours of the edit to what surrounds it, so that no seam and no pale trace of the old "
+                "thing stays. Switch it off to keep the model's own colours."
+            )
+            if able
+            else self._obstacle(BLEND)
+        )
 
     def _about(self, name: str) -> str:
         """When a switch pays, and what it costs."""

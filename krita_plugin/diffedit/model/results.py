@@ -64,7 +64,8 @@ class ResultController(QtCore.QObject):
             session.notice = sentences.Notice("info", sentence)
         waiting = tuple(v for v in session.variations if v.state != "added")
         session.offer(waiting + fresh, len(waiting))
-        if len(fresh) == 1 and not waiting and (self._store.settings.add_single or session.part is not None):
+        undecided = [v for v in waiting if v.undone is None]  # one that an undo took away was decided upon
+        if len(fresh) == 1 and not undecided and (self._store.settings.add_single or session.part is not None):
             self.accept(session)
 
     def show(self, session: EditSession, index: int) -> None:

@@ -128,6 +128,7 @@ def test_the_names_of_peers_begin_elsewhere_at_every_start(socket_path: str) -> 
     (socket_base.cpp:2113, "Assertion failed: ok")."""
     names = set()
     for _ in range(3):
+        Path(socket_path).parent.mkdir(mode=0o700, exist_ok=True)  # a listener that closes takes its own folder along
         with run(NAMES, socket_path) as server:
             output, errors = server.communicate(timeout=60)
         assert (server.returncode, errors) == (0, "")

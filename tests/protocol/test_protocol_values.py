@@ -51,7 +51,7 @@ def test_a_request_and_a_manifest_come_back_as_they_were() -> None:
         ({"source": "x" * 4001}, "source must be at most 4000 characters"),
         ({"task": "paint"}, "task must be one of mask, edit, describe, suggest, not 'paint'."),
         ({"quality": "best"}, "quality must be one of draft, normal, fine, not 'best'."),
-        ({"method": "magic"}, "method must be one of fast, paper, reference, not 'magic'."),
+        ({"method": "magic"}, "method must be one of fast, paper, reference, align, not 'magic'."),
         ({"threshold": 1.0}, "threshold must be between 0 and 1, or empty for automatic, not 1.0."),
         ({"threshold": math.nan}, "EditRequest.threshold must be float, not nan."),
         ({"threshold": True}, "EditRequest.threshold must be float, not True."),

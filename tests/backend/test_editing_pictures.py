@@ -316,10 +316,10 @@ def test_a_strip_of_which_the_model_would_see_a_few_px_asks_for_a_selection(engi
 
 
 def test_a_long_picture_is_edited_with_a_word_on_the_size_that_it_is_worked_on_at(engine):
-    notes = edit_picture(engine, REQUEST, picture_of(1200, 200)).notes
+    notes = edit_picture(engine, REQUEST, picture_of(1200, 200)).warnings
     size = 2 * engine.model.native_size, round(2 * engine.model.native_size / 6)
     assert [n.sentence for n in notes if n.code == "STRIP"] == [
         f"So long a picture is worked on at {size[0]} × {size[1]} px; a selection gives finer edits."
     ]
-    assert "STRIP" not in [n.code for n in edit_picture(engine, REQUEST, picture_of(700, 200)).notes]
-    assert "STRIP" not in [n.code for n in edit_picture(engine, REQUEST, picture_of(60, 10)).notes]
+    assert "STRIP" not in [n.code for n in edit_picture(engine, REQUEST, picture_of(700, 200)).warnings]
+    assert "STRIP" not in [n.code for n in edit_picture(engine, REQUEST, picture_of(60, 10)).warnings]

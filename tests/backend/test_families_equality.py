@@ -17,7 +17,7 @@ from torch import Tensor
 
 TEXT, NEGATIVE = "a red apple on a table, painted in oil", "blurred"
 SIZES = ((32, 32), (48, 32))
-STEPS = 4
+STEPS = 8
 WITHOUT, WITH = 1.0, 3.5
 
 

@@ -397,11 +397,11 @@ def test_tensors_of_a_lora_that_fit_no_layer_are_told_and_the_others_work(
     by_hand(reference, 1.0, text=True)
     assert torch.allclose(answers(with_adapters(model, [Adapter("paint")])), answers(reference), atol=1e-4)
     request = replace(REQUEST, adapters=(Adapter("paint"),))
-    notes = edit_picture(DiffEditEngine(model), request, picture).notes
+    notes = edit_picture(DiffEditEngine(model), request, picture).warnings
     (said,) = [note.sentence for note in notes if "fit no layer" in note.sentence]
     assert f"{len(extra)} of the {len(whole) + len(extra)} tensors of the LoRA 'paint' fit no layer" in said
     assert "fit no layer" not in " ".join(
-        note.sentence for note in edit_picture(DiffEditEngine(model), REQUEST, picture).notes
+        note.sentence for note in edit_picture(DiffEditEngine(model), REQUEST, picture).warnings
     )
 
 

@@ -183,9 +183,9 @@ def test_a_single_file_without_its_settings_says_what_to_put_where(tmp_path: Pat
 def test_a_scheduler_whose_schedule_cannot_be_inverted_is_said(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m", parts("sd1"))
     index = json.loads((folder / "model_index.json").read_text())
-    index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    index["scheduler"] = ["diffusers", "EDMEulerScheduler"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError, match="trained with FlowMatchEulerDiscreteScheduler"):
+    with pytest.raises(ModelError, match="trained with EDMEulerScheduler"):
         load_model(folder, "cpu")
 
 

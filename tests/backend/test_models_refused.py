@@ -206,10 +206,6 @@ FILES = {
     "FLUX.1 as ComfyUI writes it": Fault(
         holding("model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale"), "of the kind FLUX.1"
     ),
-    "Stable Diffusion 3": Fault(
-        holding("model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias"),
-        "of the kind Stable Diffusion 3",
-    ),
     "a refiner": Fault(
         holding(
             "model.diffusion_model.out.2.weight",

@@ -166,7 +166,7 @@ def test_a_worker_without_a_segmenter_says_how_to_get_one(tmp_path: Path) -> Non
 def test_a_backend_tells_in_hello_whether_it_has_a_segmenter_and_refuses_the_field_without(tmp_path: Path) -> None:
     for has in (False, True):
         settings = ServerSettings(state=tmp_path, segments=has)
-        assert (SEGMENT in hello_info("boot", settings, ()).capabilities) is has
+        assert (SEGMENT in hello_info("boot", settings, (), ()).capabilities) is has
     picture, raw = pack_picture(bytes(32 * 32 * 3), 32, 32, 3)
     with scripted_backend(tmp_path) as backend, client_of(backend.connection) as client:
         assert SEGMENT not in client.hello.capabilities

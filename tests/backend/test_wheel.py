@@ -44,7 +44,7 @@ def test_the_wheel_asks_for_no_torch_but_by_its_extras_and_carries_its_licence(w
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in archive.namelist())
     asked = metadata.get_all("Requires-Dist") or []
     plain = {line.split(">")[0] for line in asked if "extra ==" not in line}
-    assert plain == {"msgpack", "pyzmq", "numpy", "pillow"}
+    assert plain == {"msgpack", "pyzmq", "numpy", "pillow", "argcomplete", "filelock", "safetensors"}
     assert {"backend", "weighting", "matting", "ray"} <= set(metadata.get_all("Provides-Extra") or [])
     assert any(line.startswith("torch>=") and "backend" in line for line in asked)
     assert "Typing :: Typed" in (metadata.get_all("Classifier") or [])

@@ -49,7 +49,7 @@ DEVELOPMENT_COMMANDS = {
 # What the client alone does not bring: the modules and the extra of pyproject.toml that has them.
 EXTRAS = {
     **dict.fromkeys(
-        ("torch", "diffusers", "transformers", "accelerate", "safetensors", "peft", "tqdm", "psutil", "scipy"),
+        ("torch", "diffusers", "transformers", "accelerate", "huggingface_hub", "peft", "tqdm", "psutil", "scipy"),
         "backend",
     ),
     **dict.fromkeys(("matplotlib", "skimage"), "backend,bench"),

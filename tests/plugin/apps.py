@@ -84,11 +84,23 @@ class ScriptedLink(QtCore.QObject):
         self.job_finished.emit(payload.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
 
 
+_made: list[App] = []
+
+
+def delete_apps() -> None:
+    """Ends what `make_app` made: the timers of an app that is left over look at the next test's documents."""
+    while _made:
+        _made.pop().deleteLater()
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+
+
 def make_app(store: Store, input: str = "layer") -> tuple[App, ScriptedLink]:
     """`input`: what an edit works on; the stand-in mixes no half-transparent layers."""
     store.change(input=input)
     link = ScriptedLink()
-    return App(store, link), link
+    app = App(store, link)
+    _made.append(app)
+    return app, link
 
 
 def open_picture(name: str = "sketch", width: int = 64, height: int = 48) -> fake_krita.Document:

@@ -64,6 +64,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def apps_end_with_their_test() -> Iterator[None]:
+    """An app lives as long as Krita does; in a test it must not see the next one's documents."""
+    yield
+    from apps import delete_apps
+
+    delete_apps()
+
+
 @pytest.fixture
 def store(home: Path) -> Store:
     return Store()

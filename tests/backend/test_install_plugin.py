@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diffedit_backend.cli.doctor import _kritas
 from diffedit_backend.cli.program import main
 from diffedit_backend.krita import plugin_zip
 from diffedit_backend.krita.install import install_plugin
@@ -91,6 +92,14 @@ def test_the_folders_of_sandboxed_kritas_are_those_that_their_plugin_looks_into(
     assert sandboxed_data_folders() == ()
     (home / ".var/app/org.kde.krita/data/krita").mkdir(parents=True)
     assert sandboxed_data_folders() == (home / ".var/app/org.kde.krita/data/diffedit",)
+
+
+def test_the_doctor_names_every_krita_and_whether_it_has_the_plugin(home: Path) -> None:
+    assert dict(_kritas()) == {"Krita": "never started by this user"}
+    (home / ".var/app/org.kde.krita/data/krita").mkdir(parents=True)
+    assert dict(_kritas())["Krita (Flatpak)"].endswith("data/krita, plugin not installed")
+    assert main(["install-plugin"]) == 0
+    assert dict(_kritas())["Krita (Flatpak)"].endswith("data/krita, plugin installed")
 
 
 def test_a_krita_of_the_store_has_its_files_in_its_package(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.private_files import check_private
 
 from .. import __version__
+from ..krita.install import PLUGIN
+from ..krita.krita_installation import kritas
 from ..server.allow_list import AllowList
 from ..server.state_folder import StateFolder
 from .arguments import add_connect_argument, connection_of
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from ..server.private_backend import PrivateBackend
 
     _print_section("Installation", _installation())
+    _print_section("Krita", _kritas())
     _print_section("Keys and ports", _keys())
     if args.no_test:
         return 0
@@ -87,6 +90,20 @@ def _installation() -> Iterable[Line]:
     yield "libzmq", f"{zmq.zmq_version()}, encryption {_yes(zmq.has('curve'))}, local sockets {_yes(zmq.has('ipc'))}"
     yield "device", _device()
     yield "bundled model", _bundled()
+
+
+def _kritas() -> Iterable[Line]:
+    """The Kritas of this user, sandboxed ones named, and whether the plugin is in them."""
+    try:
+        present = [krita for krita in kritas() if krita.present]
+    except KeyError as error:
+        yield "PROBLEM", f"the environment has no {error}, so Krita's folders are not known"
+        return
+    if not present:
+        yield "Krita", "never started by this user"
+    for krita in present:
+        there = (krita.resources / "pykrita" / PLUGIN).is_dir()
+        yield krita.kind, f"{krita.resources}, plugin {'installed' if there else 'not installed'}"
 
 
 def _keys() -> Iterable[Line]:

@@ -1,7 +1,7 @@
 """From nothing to an edit without a terminal: a Krita with an empty home and only the plugin's zip.
 
-The index on loopback serves the real packages of this environment, torch included, packed again. Everything that an
-artist does is counted: a click, a typed line, and the seconds that it all takes.
+The index on loopback serves the real packages of this environment, torch included, packed again. Buttons are pressed from
+inside Krita; the seconds that it takes are kept beside the pictures.
 """
 
 from __future__ import annotations
@@ -207,7 +207,6 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
     figures = {
         "seconds in all": round(time.monotonic() - begun),
         "seconds of the installation after the cancel": round(installed - resumed),
-        "clicks": {"import": 4, "install": 2, "edit": 2},
     }
     (tmp_path / "figures.json").write_text(json.dumps(figures, indent=2))
     assert krita.run(stop_backend) == "stopped"

@@ -49,7 +49,8 @@ UV_WHEELS = {
 }
 OLDEST_PYTHON, FIRST_UNTRIED_PYTHON = (3, 10), (3, 14)
 PYTHON_RANGE = ">=3.10,<3.14"  # uv takes one of the machine, else fetches one
-# Where torch's wheels for an accelerator lie. Source: pytorch.org, "Get started". CUDA is chosen by the driver.
+# Where torch's wheels for an accelerator lie. CUDA is chosen by the driver. The names of the builds were not checked
+# against the index, which was not reached: see docs/not-run.md.
 TORCH_INDEX = "https://download.pytorch.org/whl"
 _CUDA_BUILDS = ((13, 0, "cu130"), (12, 8, "cu128"), (12, 6, "cu126"))
 _TORCH_BUILDS = {"cpu": "cpu", "rocm": "rocm6.4", "xpu": "xpu"}

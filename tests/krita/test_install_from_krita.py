@@ -1,7 +1,7 @@
 """From nothing to an edit without a terminal: a Krita with an empty home and only the plugin's zip.
 
-The index on loopback serves the real packages of this environment, torch included, packed again. Buttons are pressed from
-inside Krita; the seconds that it takes are kept beside the pictures.
+The index on loopback serves the real packages of this environment, torch included, packed again. Buttons are pressed
+from inside Krita; the seconds that it takes are kept beside the pictures.
 """
 
 from __future__ import annotations

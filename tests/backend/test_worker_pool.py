@@ -161,11 +161,16 @@ def test_steps_that_each_come_in_time_may_take_longer_than_the_watchdog_in_all(p
 
 def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> None:
     ready(pool)
-    stopped = Path(f"/proc/{pool.workers()[0].pid}/stat")
+    worker = Path(f"/proc/{pool.workers()[0].pid}/stat")
+
+    def is_stopped() -> bool:
+        return worker.read_text().rpartition(")")[2].split()[0] == "T"
+
     os.kill(pool.workers()[0].pid, signal.SIGSTOP)  # it reads its pipe no more
+    wait_until(is_stopped, what="the worker's stop, which another core carries out")
     request, blobs = scripted_edit(side=1024)  # 3 MiB: more than any pipe holds
     submit(pool, Job("job", "anna", request, blobs))  # for ever, did it wait for the worker
-    assert stopped.read_text().rpartition(")")[2].split()[0] == "T"
+    assert is_stopped()
     reports = collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
     assert failure(reports[-1].event) == "WORKER_DIED"
 

@@ -118,10 +118,16 @@ def test_every_seed_gives_a_variation_of_its_own() -> None:
     assert not np.array_equal(outcome.edits[0].pixels, outcome.edits[1].pixels)
 
 
+def test_guidance_away_from_the_source_is_twice_the_models_own_unless_it_is_asked_for() -> None:
+    settings = settings_for("align", "normal")
+    assert settings.guidance_for(None, 4.5) == 9.0
+    assert settings.guidance_for(2.5, 4.5) == 2.5
+
+
 def test_a_distilled_model_is_edited_without_inversion_in_its_own_few_steps() -> None:
     assert settings_for("fast", "normal") == FAST
     chosen = settings_for("fast", "normal", few_steps=4)
-    assert (chosen.inverts, chosen.steps, chosen.guidance) == (False, 4, None)
+    assert (chosen.inverts, chosen.steps, chosen.guidance_for(None, 1.0)) == (False, 4, 1.0)
     assert settings_for("fast", "draft", few_steps=4).steps == 4
     assert settings_for("paper", "normal", few_steps=4).inverts
     model = replace(tiny_model(), few_steps=4, guidance=1.0)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as fields_of
 from typing import Any
 
 from .errors import DiffEditError, SchemaError
@@ -215,6 +216,11 @@ class EditRequest:
             if fields[name] is None:
                 del fields[name]
         return fields
+
+    def without(self, names: Collection[str]) -> EditRequest:
+        """With the optional fields of these names at their defaults: nothing is asked for."""
+        defaults: dict[str, Any] = {field.name: field.default for field in fields_of(self) if field.name in names}
+        return replace(self, **defaults)
 
     @classmethod
     def from_wire(cls, fields: dict[str, Any]) -> EditRequest:

@@ -20,7 +20,7 @@ BLEND = "blend"
 # Of a client, in hello: a manifest may come without a mask. An older one is sent a mask of one black pixel instead.
 NO_MASK = "no-mask"
 SEGMENT = "segment"
-OPTIONAL_FIELDS = (DETAIL, MATTING)
+OPTIONAL_FIELDS = (DETAIL, MATTING, SEGMENT)
 
 
 @dataclass(frozen=True)

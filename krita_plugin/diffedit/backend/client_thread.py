@@ -208,8 +208,7 @@ class ClientThread(QtCore.QThread):
             request, blobs = packing.result()
             able = client.hello.capabilities
             left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
-            off: dict[str, Any] = dict.fromkeys(left_out, False)
-            request = dataclasses.replace(request, **off)
+            request = request.without(left_out)
             yield
             client.submit(request, blobs, payload.job, on_upload=lambda sent, total: self._upload(payload, sent, total))
             for event in client.events(payload.job, poll=POLL_SECONDS / max(1, len(self._runs))):

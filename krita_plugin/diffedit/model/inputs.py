@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffedit_protocol.errors import SchemaError
-from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, Adapter, EditRequest
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, SEGMENTS, Adapter, EditRequest
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
 from ..translation import tr
@@ -34,6 +34,7 @@ class EditInputs:
     `strength` in (0, 1]. The seed of variation i is `seed + i`; unless `seed_locked`, every edit takes a new one.
     `detail`: an edit larger than the model's pictures is drawn at the layer's own resolution. `matting`: the edge of
     its mask follows hair and fur. `blend`: the edit's colours are joined to what surrounds it.
+    `segment`: how a segmenter takes part in the search, "multiply", "replace" or "" for not at all.
     `adapters`: LoRAs and textual inversions of the backend, by name with their weights.
     """
 
@@ -51,6 +52,7 @@ class EditInputs:
     detail: bool = False
     matting: bool = False
     blend: bool = True
+    segment: str = ""
     adapters: tuple[Adapter, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,8 +79,8 @@ class EditInputs:
         return self.without([name for name in OPTIONAL_FIELDS if name not in capabilities])
 
     def without(self, names: Collection[str]) -> EditInputs:
-        """With the switches of these names off."""
-        off: dict[str, Any] = dict.fromkeys(names, False)
+        """With the switches of these names, of `OPTIONAL_FIELDS`, off."""
+        off: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self) if field.name in names}
         return dataclasses.replace(self, **off)
 
     def complaint(self) -> str:
@@ -112,20 +114,27 @@ class EditInputs:
             detail=self.detail and task == "edit",
             matting=self.matting and task == "edit",  # a mask that is shown is made from its soft map, here
             blend=None if self.blend else False,  # None: as the method does by itself, which an older backend does too
+            segment=self.segment if task in ("mask", "edit") else "",
             model=model,
             adapters=self.adapters if task != "describe" else (),
             preview=preview,
         )
 
     def as_map(self) -> dict[str, Any]:
-        """For JSON; `from_map` reads it back."""
-        return dataclasses.asdict(self)
+        """For JSON; `from_map` reads it back. The history is limited in size, so a switch of few backends stands there
+        only where it is on."""
+        values = dataclasses.asdict(self)
+        if not self.segment:
+            del values["segment"]
+        return values
 
     @classmethod
     def from_map(cls, values: dict[str, Any]) -> EditInputs:
         """The inputs of `as_map`, also of another version: unknown names are left out. TypeError if it is no map."""
         known = {field.name for field in dataclasses.fields(cls)}
         kept = {name: value for name, value in dict(values).items() if name in known}
+        if kept.get("segment") not in SEGMENTS:
+            kept.pop("segment", None)
         try:
             adapters = tuple(Adapter(str(entry["name"]), float(entry["weight"])) for entry in kept.pop("adapters", ()))
         except (SchemaError, KeyError, ValueError) as error:

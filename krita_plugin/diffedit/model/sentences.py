@@ -156,7 +156,7 @@ def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | N
 
 def of_left_out(names: Sequence[str]) -> Notice | None:
     """The notice for an edit without what the backend could not be asked for; None when that is nothing."""
-    said = {"detail": tr("Full detail"), "matting": tr("Fine edges")}
+    said = {"detail": tr("Full detail"), "matting": tr("Fine edges"), "segment": tr("Finding by words")}
     if not names:
         return None
     what = ", ".join(said[name] for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffedit_protocol.replies import BLEND, DETAIL, MATTING, ServerInfo
+from diffedit_protocol.replies import BLEND, DETAIL, MATTING, SEGMENT, ServerInfo
 
 from ...app import App
 from ...model import prompts
@@ -47,6 +47,21 @@ class EditPart(QtWidgets.QWidget):
         )
         self.switches = {DETAIL: QtWidgets.QCheckBox(tr("Full detail")), MATTING: QtWidgets.QCheckBox(tr("Fine edges"))}
         self.blend = QtWidgets.QCheckBox(tr("Blend in"))
+        self.segment = Choice(
+            {
+                "": (tr("Difference"), tr("Where the two texts make a difference to the model")),
+                "multiply": (
+                    tr("Both"),
+                    tr("Where the texts make a difference and the segmenter sees the words that change"),
+                ),
+                "replace": (
+                    tr("Words"),
+                    tr("Where the segmenter sees the words of the first text that the second changes"),
+                ),
+            }
+        )
+        self._finding = QtWidgets.QWidget()
+        self._finding.setLayout(row(self._label(tr("Find by")), self.segment, 1))
         self.seed = QtWidgets.QDoubleSpinBox()  # a QSpinBox ends at 2³¹
         self.seed.setDecimals(0)
         self.seed.setRange(0, MAX_SEED)
@@ -83,6 +98,7 @@ class EditPart(QtWidgets.QWidget):
         for name, switch in self.switches.items():
             switch.clicked.connect(lambda on, name=name: change(**{name: bool(on)}))
         self.blend.clicked.connect(lambda on: change(blend=bool(on)))
+        self.segment.changed.connect(lambda key: change(segment=key))
         self.seed.valueChanged.connect(lambda value: change(seed=int(value)))
         self.lock.clicked.connect(lambda locked: change(seed_locked=bool(locked)))
         self.variations.changed.connect(lambda value: change(variations=int(value)))
@@ -96,6 +112,7 @@ class EditPart(QtWidgets.QWidget):
         layout.addLayout(row(self._label(tr("Quality")), self.quality, 1))
         layout.addLayout(row(*self.switches.values(), None))
         layout.addWidget(self.blend)
+        layout.addWidget(self._finding)
         layout.addLayout(row(self._label(tr("Seed"), self.seed), self.seed, 1, self.dice, self.lock))
         layout.addWidget(self.variations)
         layout.addWidget(self.negative)
@@ -128,7 +145,9 @@ class EditPart(QtWidgets.QWidget):
         names = {"draft": tr("Draft"), "normal": tr("Normal"), "fine": tr("Fine")}
         inputs = session.inputs
         count = [f"{inputs.variations}×"] if inputs.variations > 1 else []
-        return " · ".join([names[inputs.quality], *count, *(s.text() for s in self.switches.values() if s.isChecked())])
+        switches = [switch.text() for switch in self.switches.values() if switch.isChecked()]
+        finding = [tr("Finding by words")] if inputs.segment and self._segments else []
+        return " · ".join([names[inputs.quality], *count, *switches, *finding])
 
     def _show_switches(self, session: EditSession) -> None:
         """A switch of what the backend cannot do is off and grey; what the artist wished stays in the inputs."""
@@ -149,6 +168,13 @@ class EditPart(QtWidgets.QWidget):
             if able
             else self._obstacle(BLEND)
         )
+        self._finding.setVisible(self._segments)
+        self.segment.set_value(session.inputs.segment)
+
+    @property
+    def _segments(self) -> bool:
+        """Whether the backend has a segmenter: most have none, and then nothing is to be seen of it."""
+        return self._backend is not None and SEGMENT in self._backend.capabilities
 
     def _about(self, name: str) -> str:
         """When a switch pays, and what it costs."""

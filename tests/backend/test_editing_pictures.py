@@ -16,7 +16,7 @@ from diffedit_protocol.errors import BadInputError, NothingFoundError, OutOfMemo
 from diffedit_protocol.messages import EditRequest
 from PIL import Image
 from test_engine_stages import SmallDevice
-from tiny_models import tiny_model, with_unet
+from tiny_models import tiny_model, with_denoiser
 
 REQUEST = EditRequest(source="a horse", target="a zebra", quality="draft", preview=False)
 
@@ -235,7 +235,7 @@ def test_texts_that_mean_the_same_to_the_model_find_nothing(engine):
 
 def test_out_of_memory_is_said_with_the_picture_s_size_and_the_way_out():
     model = tiny_model()
-    engine = DiffEditEngine(with_unet(model, SmallDevice(model.unet, room=0)))
+    engine = DiffEditEngine(with_denoiser(model, SmallDevice(model.denoiser, room=0)))
     with pytest.raises(OutOfMemoryError, match=r"ran out of memory at 50 × 40\. A selection, or the draft quality"):
         edit_picture(engine, REQUEST, picture_of(50, 40))
 

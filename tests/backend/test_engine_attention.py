@@ -40,7 +40,7 @@ def test_listening_costs_no_evaluation_and_leaves_the_difference_equal_bit_for_b
 def test_no_hook_stays_behind_in_the_network():
     model = tiny_model()
     DiffEditEngine(model).difference(Subject.of(PIXELS), "a horse", "a zebra", LISTENING)
-    assert not any(layer._forward_hooks for layer in model.unet.modules())
+    assert not any(layer._forward_hooks for layer in model.denoiser.modules())
 
 
 def test_the_attention_of_all_tokens_sums_to_one_in_every_cell():

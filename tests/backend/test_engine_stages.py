@@ -18,7 +18,7 @@ from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
 from diffedit_backend.method.steps import EditCancelled
 from diffedit_backend.method.text import encode_text, words_beyond
 from diffedit_protocol.errors import ModelError
-from tiny_models import NATIVE, tiny_model, with_unet
+from tiny_models import NATIVE, tiny_model, with_denoiser
 
 QUICK = replace(FAST, steps=5, maps=2)
 MASK = torch.zeros(NATIVE // 2, NATIVE // 2)
@@ -204,22 +204,22 @@ def test_after_a_cancel_the_next_edit_is_right(sd1, subject):
 class SmallDevice(torch.nn.Module):
     """A UNet on a device whose memory holds `room` samples."""
 
-    def __init__(self, unet, room):
+    def __init__(self, denoiser, room):
         super().__init__()
-        self.unet, self.room, self.config = unet, room, unet.config
+        self.denoiser, self.room, self.config = denoiser, room, denoiser.config
         self.batches = []
 
     def forward(self, x, *args, **kwargs):
         self.batches.append(len(x))
         if len(x) > self.room:
             raise torch.OutOfMemoryError("scripted")
-        return self.unet(x, *args, **kwargs)
+        return self.denoiser(x, *args, **kwargs)
 
 
 def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
-    small = SmallDevice(sd1.unet, room=1)
+    small = SmallDevice(sd1.denoiser, room=1)
     settings = replace(QUICK, maps=2)
-    difference = DiffEditEngine(with_unet(sd1, small)).difference(subject, "a horse", "a zebra", settings)
+    difference = DiffEditEngine(with_denoiser(sd1, small)).difference(subject, "a horse", "a zebra", settings)
     assert small.batches == [2, 1, 1, 2, 1, 1]
     assert torch.allclose(
         difference, DiffEditEngine(sd1).difference(subject, "a horse", "a zebra", settings), atol=1e-5
@@ -227,7 +227,7 @@ def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
 
 
 def test_what_does_not_fit_in_half_either_is_told(sd1, subject):
-    engine = DiffEditEngine(with_unet(sd1, SmallDevice(sd1.unet, room=0)))
+    engine = DiffEditEngine(with_denoiser(sd1, SmallDevice(sd1.denoiser, room=0)))
     with pytest.raises(DeviceMemoryError, match="scripted"):
         engine.difference(subject, "a horse", "a zebra", QUICK)
 
@@ -247,13 +247,13 @@ def test_sdxl_is_told_the_picture_s_size_and_the_pooled_text(subject):
     seen = {}
 
     class Spy(torch.nn.Module):
-        config = model.unet.config
+        config = model.denoiser.config
 
         def forward(self, x, *args, **kwargs):
             seen.update(kwargs["added_cond_kwargs"])
-            return model.unet(x, *args, **kwargs)
+            return model.denoiser(x, *args, **kwargs)
 
-    DiffEditEngine(with_unet(model, Spy())).trajectory(subject, "", 0.8, replace(QUICK, inversion_text="source"))
+    DiffEditEngine(with_denoiser(model, Spy())).trajectory(subject, "", 0.8, replace(QUICK, inversion_text="source"))
     assert seen["time_ids"].tolist() == [[NATIVE, NATIVE, 0, 0, NATIVE, NATIVE]]
     assert seen["text_embeds"].shape == (1, 24)
 
@@ -326,7 +326,7 @@ def damaged(network):
     return network
 
 
-@pytest.mark.parametrize(("part", "stage"), [("vae", "the encoded picture"), ("unet", "the difference map")])
+@pytest.mark.parametrize(("part", "stage"), [("vae", "the encoded picture"), ("denoiser", "the difference map")])
 def test_weights_that_are_no_numbers_are_told_and_not_painted_black(sd1, subject, part, stage):
     engine = DiffEditEngine(replace(sd1, **{part: damaged(getattr(sd1, part))}))
     with pytest.raises(ModelError, match=f"values that are no numbers for {stage} in float32"):
@@ -337,7 +337,7 @@ def test_weights_that_are_no_numbers_are_told_and_not_painted_black(sd1, subject
 def test_every_stage_after_the_map_tells_of_values_that_are_no_numbers(sd1, subject, stage):
     sound = DiffEditEngine(sd1)
     trajectory = sound.trajectory(subject, "a horse", 0.8, QUICK)
-    engine = DiffEditEngine(replace(sd1, unet=damaged(sd1.unet), vae=damaged(sd1.vae)))
+    engine = DiffEditEngine(replace(sd1, denoiser=damaged(sd1.denoiser), vae=damaged(sd1.vae)))
     engine.cache = sound.cache  # the latents are known
     run = {
         "the inversion": lambda: engine.trajectory(subject, "", 0.5, QUICK),

@@ -46,7 +46,7 @@ def picture_of(height: int, width: int) -> np.ndarray:
 
 
 def weights_of(model: LoadedModel) -> dict[str, Tensor]:
-    return dict(model.unet.state_dict())
+    return dict(model.denoiser.state_dict())
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
@@ -138,7 +138,7 @@ def test_weights_of_eight_bits_stay_so_in_memory_and_compute_in_the_models_preci
     tensors = load_file(file)
     save_file({k: v.to(torch.float8_e4m3fn) if v.ndim == 2 else v for k, v in tensors.items()}, file)
     model = load_model(str(file), "cpu")
-    kept = [p.dtype for name, p in model.unet.named_parameters() if "attn.to_q" in name]
+    kept = [p.dtype for name, p in model.denoiser.named_parameters() if "attn.to_q" in name]
     assert set(kept) == {torch.float8_e4m3fn}
     whole = load_model(str(folders["flux2-klein"]), "cpu")
     ours, theirs = (_velocity(m) for m in (model, whole))
@@ -230,7 +230,7 @@ def test_a_pipeline_of_another_family_is_refused_by_its_name(tmp_path: Path) -> 
 
 def lora_of(model: LoadedModel, layer: str) -> dict[str, Tensor]:
     """A LoRA of rank 2 on one linear layer of the transformer, by diffusers' names."""
-    weight = dict(model.unet.named_parameters())[f"{layer}.weight"]
+    weight = dict(model.denoiser.named_parameters())[f"{layer}.weight"]
     draw = torch.Generator().manual_seed(1)
     return {
         f"transformer.{layer}.lora_A.weight": torch.randn(2, weight.shape[1], generator=draw),
@@ -251,14 +251,14 @@ def test_a_lora_of_each_family_adds_its_product_to_the_weights_and_leaves_them_w
     kind: str, folders: Mapping[str, Path]
 ) -> None:
     model = load_model(str(folders[kind]), "cpu")
-    module = model.unet.get_submodule(LAYERS[kind])
+    module = model.denoiser.get_submodule(LAYERS[kind])
     x = torch.randn(1, module.weight.shape[1])
     before = module(x)
     tensors = lora_of(model, LAYERS[kind])
     down, up = tensors.values()
     add_lora(model, "tiny", "tiny", tensors)
     set_adapters(model, {"tiny": 0.5})
-    adapted = model.unet.get_submodule(LAYERS[kind])
+    adapted = model.denoiser.get_submodule(LAYERS[kind])
     assert torch.allclose(adapted(x), before + 0.5 * x @ down.T @ up.T, atol=1e-4)
     set_adapters(model, {})
     assert torch.allclose(adapted(x), before, atol=1e-6)
@@ -276,7 +276,7 @@ def test_the_list_of_models_names_family_size_and_memory_of_a_flow_model(folders
     for kind in FOLDERS:
         entry, model = entry_of(kind, folders[kind]), tiny_flow_model(kind)
         assert (entry.family, entry.fault) == (model.family.name, "")
-        networks = (model.unet, model.vae, *model.text_encoders)
+        networks = (model.denoiser, model.vae, *model.text_encoders)
         there = sum(tensor.numel() for network in networks for tensor in network.state_dict().values())
         assert 0.8 * there < entry.parameters <= there  # tied weights and counters are stored once or not at all
         assert entry.size == (1024 if kind == "qwen-image" else 32)

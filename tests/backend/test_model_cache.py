@@ -162,7 +162,7 @@ def test_where_memory_is_short_the_guest_goes_and_with_it_all_that_can() -> None
 
 
 def test_of_a_model_that_comes_by_networks_only_the_largest_counts_in_the_limit_and_the_rest_waits() -> None:
-    largest = bytes_of(tiny_model().unet)
+    largest = bytes_of(tiny_model().denoiser)
     assert 0 < largest < SIZE
     shop = Shop(free=100 * SIZE, limit=2 * largest, expected=largest, way="model", machine=100 * SIZE)
     shop.shelf.take("a")
@@ -177,7 +177,7 @@ def test_of_a_model_that_comes_by_networks_only_the_largest_counts_in_the_limit_
 def test_models_that_come_by_layers_count_their_largest_layer_only() -> None:
     largest = max(
         sum(tensor.nbytes for tensor in layer.parameters(recurse=False))
-        for network in (tiny_model().unet, tiny_model().vae, *tiny_model().text_encoders)
+        for network in (tiny_model().denoiser, tiny_model().vae, *tiny_model().text_encoders)
         for layer in network.modules()
     )
     shop = Shop(free=100 * SIZE, limit=3 * largest, expected=0, way="sequential", machine=100 * SIZE)
@@ -209,7 +209,7 @@ def test_what_a_model_will_take_is_read_from_its_headers_before_it_is_loaded(fam
     buffers = sum(tensor.nbytes for network in model.networks for tensor in network.buffers())
     assert expected_footprint(folder, ModelOptions(cpu)).on_device == model.footprint.on_device - buffers
     halved = expected_footprint(folder, ModelOptions(cpu, "fp16", "model"))
-    assert halved.on_device == bytes_of(model.unet) // 2
+    assert halved.on_device == bytes_of(model.denoiser) // 2
     assert halved.waiting == (model.footprint.on_device - buffers) // 2
     assert expected_footprint(folder, ModelOptions(cpu, "bf16", "sequential")).on_device == 0
     assert expected_footprint("owner/elsewhere", ModelOptions(cpu)) == Footprint(0)

@@ -66,7 +66,7 @@ def lora_layers(network: Any, ends: tuple[str, ...]) -> dict[str, tuple[torch.Te
 
 
 def unet_layers(model: LoadedModel) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    return lora_layers(model.unet, ("to_q", "to_v"))
+    return lora_layers(model.denoiser, ("to_q", "to_v"))
 
 
 def text_layers(encoder: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -104,7 +104,7 @@ def as_kohya(model: LoadedModel) -> dict[str, torch.Tensor]:
     """`lora_unet_…lora_down.weight` with an alpha for every layer; for XL the UNet's blocks by their original names."""
     tensors = {}
     names = ("te1", "te2") if model.is_xl else ("te",)
-    layers = model.unet.config.layers_per_block
+    layers = model.denoiser.config.layers_per_block
     for name, pair in unet_layers(model).items():
         tensors |= _kohya("unet", unet_key(name, layers) if model.is_xl else name, pair)
     for te, (_, texts) in zip(names, text_parts(model), strict=True):
@@ -146,8 +146,8 @@ def answers(model: LoadedModel, text: str = "a zebra") -> torch.Tensor:
 def by_hand(model: LoadedModel, weight: float, *, text: bool) -> None:
     """Add the LoRA's product to the layers themselves: what the adapter must amount to."""
     encoders = [(encoder, text_layers(encoder)) for encoder in model.text_encoders]
-    for network, layers in ((model.unet, unet_layers(model)), *encoders):
-        if network is model.unet or text:
+    for network, layers in ((model.denoiser, unet_layers(model)), *encoders):
+        if network is model.denoiser or text:
             modules = dict(network.named_modules())
             for name, (down, up) in layers.items():
                 modules[name].weight += weight * ALPHA / RANK * (up @ down)
@@ -422,7 +422,7 @@ def test_loras_that_were_tried_and_left_are_unloaded_least_recently_used_first(
     with_adapters(model, [Adapter("paint3")])  # still there: used again, so that paint4 is the oldest now
     with_adapters(model, [Adapter("paint0")])
     assert lora.held_bytes(model) == 3 * size
-    held = len(model.unet.peft_config)
+    held = len(model.denoiser.peft_config)
     assert held == 3
     assert torch.equal(answers(with_adapters(model, [Adapter("paint0")])), alone)
     release_adapters(with_adapters(model, []))

@@ -41,14 +41,14 @@ def counted():
         return graph.forward
 
     model = tiny_model()
-    return replace(model, unet=compiled_unet(model.unet, CPU, backend), compiled=True), shapes
+    return replace(model, denoiser=compiled_unet(model.denoiser, CPU, backend), compiled=True), shapes
 
 
 @pytest.mark.parametrize(("kind", "backend"), [("sd1", "eager"), ("sd1", "aot_eager"), ("xl", "eager")])
 def test_an_edit_with_a_compiled_network_is_the_one_without(kind, backend):
     """With a mask and without guidance, so that there is one shape: each takes seconds to compile."""
     model, picture = tiny_model(kind), picture_of(NATIVE, NATIVE)
-    compiled = replace(model, unet=compiled_unet(model.unet, CPU, backend), compiled=True)
+    compiled = replace(model, denoiser=compiled_unet(model.denoiser, CPU, backend), compiled=True)
     request, mask = replace(REQUEST, guidance=1.0), square(NATIVE, NATIVE, (4, 4, 20, 24))
     plain, ours = (edit_picture(DiffEditEngine(m), request, picture, mask=mask) for m in (model, compiled))
     assert ours.evaluations == plain.evaluations
@@ -96,7 +96,7 @@ def test_more_shapes_than_torch_would_keep_by_itself_are_all_compiled_once():
 def test_pictures_of_every_aspect_come_to_few_sizes_when_compiled():
     model = tiny_model()
     unet = SimpleNamespace(config=SimpleNamespace(sample_size=256, block_out_channels=(1, 1, 1, 1)))
-    compiled = replace(model, unet=unet, compiled=True)
+    compiled = replace(model, denoiser=unet, compiled=True)
     assert (compiled.native_size, compiled.multiple, replace(compiled, compiled=False).multiple) == (512, 64, 16)
     areas = [choose_area(width, 1000, None, 512, compiled.multiple) for width in range(100, 4001, 37)]
     assert len({(area.padded_width, area.padded_height) for area in areas}) <= 30

@@ -131,7 +131,7 @@ def test_a_cache_that_another_program_filled_with_the_half_precision_variant_is_
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert load_model(REPOSITORY, "cpu").native_size == 32
     assert hub.asked == []
-    assert not (model.unet.conv_in.weight != model.unet.conv_in.weight.half()).any()
+    assert not (model.denoiser.conv_in.weight != model.denoiser.conv_in.weight.half()).any()
     (listed,) = [entry for entry in models() if entry.name == REPOSITORY]
     assert listed.fault == ""
 

@@ -77,7 +77,7 @@ def test_a_single_file_in_the_original_layout_holds_the_same_networks_and_ends_i
 ) -> None:
     made = parts(family)
     model = load_model(write_single_file(tmp_path / "one.safetensors", made, family), "cpu")
-    networks = [("unet", model.unet), ("vae", model.vae), ("text_encoder", model.text_encoders[0])]
+    networks = [("unet", model.denoiser), ("vae", model.vae), ("text_encoder", model.text_encoders[0])]
     if family == "xl":
         networks.append(("text_encoder_2", model.text_encoders[1]))
     for name, network in networks:
@@ -99,7 +99,7 @@ def test_in_bf16_the_autoencoder_computes_in_fp32_with_its_exact_weights(
     else:
         place = write_single_file(tmp_path / "m.safetensors", made, family)
     model = load_model(place, ModelOptions("cpu", "bf16"))
-    assert (model.unet.dtype, model.vae.dtype) == (torch.bfloat16, torch.float32)
+    assert (model.denoiser.dtype, model.vae.dtype) == (torch.bfloat16, torch.float32)
     assert {encoder.dtype for encoder in model.text_encoders} == {torch.bfloat16}
     expected, loaded = made["vae"].state_dict(), model.vae.state_dict()
     assert all(torch.equal(expected[key], loaded[key]) for key in expected)
@@ -216,11 +216,11 @@ def test_settings_without_a_size_are_said_and_diffedit_json_has_the_last_word(tm
 )
 def test_a_size_that_no_published_model_of_its_family_has_is_said(width: int, side: int, usual: str) -> None:
     unet = SimpleNamespace(config=SimpleNamespace(cross_attention_dim=width, sample_size=side // 2))
-    remark = doubtful_size(replace(tiny_model(), name="paint", unet=unet))
+    remark = doubtful_size(replace(tiny_model(), name="paint", denoiser=unet))
     assert f"'paint' say that it was made for {side} px" in remark
     assert f"are made for {usual}." in remark
     unet.config.sample_size = 512 // 2
-    assert doubtful_size(replace(tiny_model(), unet=unet)) == ""
+    assert doubtful_size(replace(tiny_model(), denoiser=unet)) == ""
 
 
 class _Echo(torch.nn.Module):

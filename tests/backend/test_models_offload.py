@@ -134,8 +134,8 @@ def test_a_load_passes_the_wish_on_and_leaves_the_weights_in_the_machines_memory
     model = load_model(folder, ModelOptions("cpu", offload="sequential"))
     assert asked == [("sequential", 4 if model.is_xl else 3, 256)]
     assert model.offload == "sequential"
-    assert next(model.unet.parameters()).device.type == "meta"
-    assert bytes_of(model.unet) > 0
+    assert next(model.denoiser.parameters()).device.type == "meta"
+    assert bytes_of(model.denoiser) > 0
 
 
 @pytest.mark.parametrize("way", ["model", "sequential"])
@@ -147,7 +147,7 @@ def test_a_lora_on_an_offloaded_model_amounts_to_the_same(
     plain, waiting = load_model(folder, "cpu"), offloaded(folder, way)
     generator = torch.Generator().manual_seed(5)
     tensors = {}
-    for name, module in plain.unet.named_modules():
+    for name, module in plain.denoiser.named_modules():
         if isinstance(module, torch.nn.Linear) and name.endswith(("to_q", "to_v")):
             tensors[f"unet.{name}.lora_A.weight"] = torch.randn(2, module.in_features, generator=generator)
             tensors[f"unet.{name}.lora_B.weight"] = torch.randn(module.out_features, 2, generator=generator)

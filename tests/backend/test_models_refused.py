@@ -273,8 +273,8 @@ def test_parts_in_half_and_in_full_precision_side_by_side_are_loaded(whole: Path
     model = load_model(folder, "cpu")
     assert entry_of("m", folder).fault == ""
     expected = load_model(whole / "m", "cpu")
-    for name, value in model.unet.state_dict().items():
-        assert torch.equal(value, expected.unet.state_dict()[name].half().float()), name
+    for name, value in model.denoiser.state_dict().items():
+        assert torch.equal(value, expected.denoiser.state_dict()[name].half().float()), name
     assert all(torch.equal(v, expected.vae.state_dict()[k]) for k, v in model.vae.state_dict().items())
 
 
@@ -461,7 +461,7 @@ def test_a_consistency_models_unet_is_told_the_guidance_that_it_was_distilled_wi
     embedding = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, torch.full((2,), 7.5), 16)
     with torch.inference_mode():
         expected = made["unet"](x, 300, encoder_hidden_states=text, timestep_cond=embedding).sample
-        assert torch.allclose(model.unet(x, 300, encoder_hidden_states=text).sample, expected, atol=1e-5)
+        assert torch.allclose(model.denoiser(x, 300, encoder_hidden_states=text).sample, expected, atol=1e-5)
         assert not torch.allclose(made["unet"](x, 300, encoder_hidden_states=text).sample, expected, atol=1e-4)
 
 

@@ -286,7 +286,7 @@ def tiny_flow_model(kind: str, pipeline: Any = None) -> LoadedModel:
     return LoadedModel(
         name=kind,
         key=kind,
-        unet=pipeline.transformer,
+        denoiser=pipeline.transformer,
         vae=pipeline.vae,
         tokenizers=tuple(getattr(pipeline, f"tokenizer{s}") for s in suffixes),
         text_encoders=tuple(getattr(pipeline, f"text_encoder{s}") for s in suffixes),

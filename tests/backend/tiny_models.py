@@ -97,7 +97,7 @@ def tiny_model(kind: str = "sd1") -> LoadedModel:
     return LoadedModel(
         name=kind,
         key=kind,
-        unet=unet.eval().requires_grad_(False),
+        denoiser=unet.eval().requires_grad_(False),
         vae=vae.eval().requires_grad_(False),
         tokenizers=(LetterTokenizer(),) * len(encoders),
         text_encoders=tuple(encoder.eval().requires_grad_(False) for encoder in encoders),
@@ -108,6 +108,6 @@ def tiny_model(kind: str = "sd1") -> LoadedModel:
     )
 
 
-def with_unet(model: LoadedModel, unet: Any) -> LoadedModel:
+def with_denoiser(model: LoadedModel, denoiser: Any) -> LoadedModel:
     """The model with another network in the UNet's place."""
-    return replace(model, unet=unet)
+    return replace(model, denoiser=denoiser)

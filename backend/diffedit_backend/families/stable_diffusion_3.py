@@ -29,17 +29,17 @@ class StableDiffusion3(ModelFamily):
         return int(2 ** (len(model.vae.config.block_out_channels) - 1))
 
     def multiple(self, model: FamilyModel) -> int:
-        return int(self.factor(model) * model.unet.config.patch_size)
+        return int(self.factor(model) * model.denoiser.config.patch_size)
 
     def native_size(self, model: FamilyModel) -> int:
-        return int(self.factor(model) * model.unet.config.sample_size)
+        return int(self.factor(model) * model.denoiser.config.sample_size)
 
     def latent_channels(self, model: FamilyModel) -> int:
         return int(model.vae.config.latent_channels)
 
     def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
         """tokens: (77 + 256, D), zeros for a T5 that was left out. pooled: those of both CLIPs."""
-        width = int(model.unet.config.joint_attention_dim)
+        width = int(model.denoiser.config.joint_attention_dim)
         clip, pooled = [], []
         for tokenizer, encoder in zip(model.tokenizers[:2], model.text_encoders[:2], strict=True):
             length = model.tokenizers[0].model_max_length

@@ -36,7 +36,7 @@ class ZImage(StableDiffusion3):
     same_text_length = False
 
     def multiple(self, model: FamilyModel) -> int:
-        return int(self.factor(model) * model.unet.config.all_patch_size[0])
+        return int(self.factor(model) * model.denoiser.config.all_patch_size[0])
 
     def native_size(self, model: FamilyModel) -> int:
         return int(model.vae.config.sample_size)

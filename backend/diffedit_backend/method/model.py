@@ -41,14 +41,14 @@ class LoadedModel:
     words: those of textual inversions. safety: None where the model has no checker or its owner switched it off.
     offload: "none", "model" or "sequential". `device` is where the networks compute, not where they wait.
     vae_tiles: into how many tiles the VAE cuts a picture's longer side, None for as many as the free memory asks for.
-    unet: the network that predicts; a transformer in the families of flow models.
+    denoiser: the network that predicts: a UNet, or a transformer in the families of flow models.
     few_steps: steps that a distilled model (LCM, Turbo, Lightning, Hyper) was made for, 0 for a base model.
     remark: what an artist should know of this model, "" when nothing.
     """
 
     name: str
     key: str
-    unet: Any
+    denoiser: Any
     vae: Any
     tokenizers: tuple[Any, ...]
     text_encoders: tuple[Any, ...]
@@ -75,7 +75,7 @@ class LoadedModel:
     @property
     def networks(self) -> list[Any]:
         """All that an edit needs; a safety checker is none of them."""
-        return [self.unet, self.vae, *self.text_encoders]
+        return [self.denoiser, self.vae, *self.text_encoders]
 
     @property
     def footprint(self) -> Footprint:
@@ -89,7 +89,7 @@ class LoadedModel:
     @property
     def is_xl(self) -> bool:
         """Whether the UNet wants pooled text and time ids beside the token embeddings."""
-        return getattr(self.unet.config, "addition_embed_type", None) == "text_time"
+        return getattr(self.denoiser.config, "addition_embed_type", None) == "text_time"
 
     @property
     def factor(self) -> int:

@@ -29,7 +29,7 @@ class Network:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self.evaluations = 0
-        self._plain_unet: Any = None  # in use while its attention is heard: hooks do not reach a compiled one
+        self._plain_denoiser: Any = None  # in use while its attention is heard: hooks do not reach a compiled one
         self._bytes_per_cell = 0.0  # of activations, measured at the first batch on a GPU
 
     def batches(self, latents: Tensor, rows: int) -> Iterator[slice]:
@@ -51,12 +51,12 @@ class Network:
     @contextmanager
     def heard_by(self, record: AttentionRecord) -> Iterator[None]:
         """Within, predictions add their cross-attention to the record. A compiled UNet runs as it was written."""
-        self._plain_unet = getattr(self.model.unet, "_orig_mod", self.model.unet)
+        self._plain_denoiser = getattr(self.model.denoiser, "_orig_mod", self.model.denoiser)
         try:
-            with listening(self._plain_unet, record):
+            with listening(self._plain_denoiser, record):
                 yield
         finally:
-            self._plain_unet = None
+            self._plain_denoiser = None
 
     @torch.inference_mode()
     def predict(self, x: Tensor, level: Level, texts: Sequence[Condition]) -> Tensor:
@@ -103,7 +103,7 @@ class Network:
         index = torch.arange(padded).clamp(max=rows - 1).tolist()
         if self.model.compiled:
             torch.compiler.cudagraph_mark_step_begin()
-        network = self._plain_unet or self.model.unet
+        network = self._plain_denoiser or self.model.denoiser
         chosen = [texts[i] for i in index]
         output = self.model.family.forward(self.model, network, x[index].to(self.model.dtype), level, chosen)[:rows]
         self.evaluations += rows

@@ -30,11 +30,11 @@ class StableDiffusion(ModelFamily):
 
     def multiple(self, model: FamilyModel) -> int:
         """So that every level of the UNet halves evenly; of a compiled one, so that its shapes are few."""
-        evenly = int(self.factor(model) * 2 ** (len(model.unet.config.block_out_channels) - 1))
+        evenly = int(self.factor(model) * 2 ** (len(model.denoiser.config.block_out_channels) - 1))
         return -(-self.native_size(model) // 8 // evenly) * evenly if model.compiled else evenly
 
     def native_size(self, model: FamilyModel) -> int:
-        sample_size = model.unet.config.sample_size
+        sample_size = model.denoiser.config.sample_size
         return int(self.factor(model) * (sample_size if isinstance(sample_size, int) else max(sample_size)))
 
     def latent_channels(self, model: FamilyModel) -> int:

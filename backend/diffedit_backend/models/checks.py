@@ -76,7 +76,7 @@ def set_size(name: str, parts: Parts, wish: Any) -> None:
 
 def doubtful_size(model: LoadedModel) -> str:
     """A sentence for the artist where the settings tell a size that no published model of its family has, else ""."""
-    family = family_of_width(model.unet.config.cross_attention_dim)
+    family = family_of_width(model.denoiser.config.cross_attention_dim)
     usual = _USUAL.get(family, ())
     if not usual or model.native_size in usual:
         return ""

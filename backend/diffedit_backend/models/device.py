@@ -76,7 +76,7 @@ def use_threads(model: LoadedModel, most: int | None = None) -> None:
 
     Sets the count for this process, so it is for programs to call (the worker, the command line), not for libraries.
     """
-    parameters = sum(p.numel() for p in model.unet.parameters())
+    parameters = sum(p.numel() for p in model.denoiser.parameters())
     if model.device.type == "cpu" and not worth_sharing((model.native_size // model.factor) ** 2, parameters):
         torch.set_num_threads(1)
     elif most is not None:

@@ -59,7 +59,7 @@ def load_flow_model(
     model = LoadedModel(
         name=name,
         key=key,
-        unet=parts.transformer,
+        denoiser=parts.transformer,
         vae=parts.vae,
         tokenizers=parts.tokenizers,
         text_encoders=parts.text_encoders,

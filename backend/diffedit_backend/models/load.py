@@ -72,7 +72,7 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     model = LoadedModel(
         name=BUNDLED if name == BUNDLED else named.name,
         key=_key(name, place, facts, vae_name),
-        unet=unet,
+        denoiser=unet,
         vae=_placed(vae, home, channels_last=True),
         tokenizers=parts.tokenizers,
         text_encoders=tuple(_placed(encoder, home) for encoder in parts.text_encoders),

@@ -75,7 +75,7 @@ def add_lora(model: LoadedModel, name: str, key: str, tensors: Mapping[str, Tens
     }
     parts = _parts(model)
     try:
-        states, alphas = loader.states(given, model.unet.config)
+        states, alphas = loader.states(given, model.denoiser.config)
         left_out = [k for k in tensors if not _OF_LAYERS.search(k)]
         with warnings.catch_warnings():
             # That there are several LoRAs is meant so.
@@ -103,7 +103,7 @@ def set_adapters(model: LoadedModel, weights: Mapping[str, float]) -> None:
     """Have exactly these LoRAs in force, each with its weight, out of those that the networks hold."""
     for network in _parts(model).values():
         active = {key: weights[key] for key in weights if key in _keys(network)}
-        if network is model.unet:
+        if network is model.denoiser:
             if active:
                 network.enable_lora()
                 network.set_adapters(list(active), list(active.values()))
@@ -190,7 +190,7 @@ def _remark(name: str, left_out: list[str], total: int) -> str:
 def _parts(model: LoadedModel) -> dict[str, Any]:
     """The networks by the names that LoRA files call them."""
     encoders = dict(zip(("text_encoder", "text_encoder_2"), model.text_encoders, strict=False))
-    return {loader_of(model).network: model.unet, **encoders}
+    return {loader_of(model).network: model.denoiser, **encoders}
 
 
 def _keys(network: Any) -> set[str]:
@@ -199,4 +199,4 @@ def _keys(network: Any) -> set[str]:
 
 
 def _of(model: LoadedModel) -> OrderedDict[str, _Held]:
-    return _held.setdefault(model.unet, OrderedDict())
+    return _held.setdefault(model.denoiser, OrderedDict())

@@ -77,7 +77,7 @@ def processor_name() -> str:
 def time_steps(size: str, precisions: tuple[str, ...], rounds: int) -> list[StepTime]:
     """A step in each precision and each count of threads, timed in turn after one to warm up."""
     quiet_libraries()
-    unet = load_model("bundled", ModelOptions(_CPU, "fp32")).unet if size == "bundled" else random_unet(size)
+    unet = load_model("bundled", ModelOptions(_CPU, "fp32")).denoiser if size == "bundled" else random_unet(size)
     parameters = sum(parameter.numel() for parameter in unet.parameters())
     default = choose_dtype(None, _CPU, parameters)
     cells = unet.config.sample_size**2

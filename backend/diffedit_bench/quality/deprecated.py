@@ -106,7 +106,7 @@ def _pipeline(model: LoadedModel) -> Any:
             vae=model.vae,
             text_encoder=model.text_encoders[0],
             tokenizer=model.tokenizers[0],
-            unet=model.unet,
+            unet=model.denoiser,
             scheduler=scheduler,
             safety_checker=None,
             feature_extractor=None,

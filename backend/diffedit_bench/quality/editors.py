@@ -79,7 +79,7 @@ class Instruments:
         self._hooks: list[Any] = []
 
     def __enter__(self) -> Instruments:
-        unet, decoder = self._model.unet, self._model.vae.decoder
+        unet, decoder = self._model.denoiser, self._model.vae.decoder
         self._hooks = [
             unet.register_forward_pre_hook(self._count, with_kwargs=True),
             decoder.register_forward_hook(self._keep),

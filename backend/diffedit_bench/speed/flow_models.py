@@ -132,7 +132,7 @@ def random_flow_model(size: str, device: torch.device, dtype: torch.dtype) -> Lo
     return LoadedModel(
         name=f"random {size} ({sum(p.numel() for p in transformer.parameters()) / 1e9:.2g} billion parameters)",
         key=f"random-{size}",
-        unet=transformer.to(device, dtype).eval().requires_grad_(False),
+        denoiser=transformer.to(device, dtype).eval().requires_grad_(False),
         vae=vae.to(device, torch.float32 if dtype == torch.bfloat16 else dtype).eval().requires_grad_(False),
         tokenizers=(),
         text_encoders=(),

@@ -133,7 +133,7 @@ def _evaluations(subject: Subject) -> Iterator[list[int]]:
         assert given is not None
         sizes.append(len(given))
 
-    hook = subject.model.unet.register_forward_pre_hook(count, with_kwargs=True)
+    hook = subject.model.denoiser.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield sizes
     finally:

@@ -140,7 +140,7 @@ def _random_model(size: str, wished_device: str | None, wished_dtype: Precision 
     return LoadedModel(
         name=f"random {size}",
         key=f"random-{size}",
-        unet=compiled_unet(unet, device) if compiled else unet,
+        denoiser=compiled_unet(unet, device) if compiled else unet,
         vae=parts["vae"].to(memory_format=torch.channels_last),
         tokenizers=tuple(parts[name] for name in ("tokenizer", "tokenizer_2") if name in parts),
         text_encoders=tuple(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts),
@@ -309,7 +309,7 @@ def _pipeline(name: str, subject: Subject) -> Any:
             vae=model.vae,
             text_encoder=model.text_encoders[0],
             tokenizer=model.tokenizers[0],
-            unet=model.unet,
+            unet=model.denoiser,
             scheduler=scheduler,
             safety_checker=None,
             feature_extractor=None,

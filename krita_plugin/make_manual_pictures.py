@@ -59,12 +59,12 @@ def _pictures(folder: Path, prefix: str, theme: str, scale: int, width: int) -> 
         program.touch(mode=0o755)
         environment = {"DIFFEDIT_PROGRAM": str(program), "QT_SCALE_FACTOR": str(scale)}
         with RemoteKrita(profile, display, [(None, PLUGIN)], theme=theme, extra_environment=environment) as krita:
-            told = {"folder": folder, "prefix": prefix, "picture": samples_folder() / sample.file}
+            arguments = {"folder": folder, "prefix": prefix, "picture": samples_folder() / sample.file}
             words = {"source": sample.source, "target": sample.target}
-            krita.run(before_there_is_a_backend, width=width, line=_line_to_nobody(), limit=60, **told)
+            krita.run(before_there_is_a_backend, width=width, line=_line_to_nobody(), limit=60, **arguments)
             _write_adapters(profile.diffedit_home / "adapters")
             with BackendProcess(profile.diffedit_home):
-                krita.run(with_a_backend, limit=600, **told, **words)
+                krita.run(with_a_backend, limit=600, **arguments, **words)
     return [path for path in sorted(folder.glob("*.png")) if before.get(path) != path.stat().st_mtime_ns]
 
 

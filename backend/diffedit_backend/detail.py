@@ -16,7 +16,7 @@ from diffedit_protocol.messages import EditRequest
 from .imaging.area import WorkArea, bounds_of, cut, detailed_area, from_work, to_cells, to_work
 from .method.engine import DiffEditEngine, Subject
 from .method.schedule import count_steps
-from .method.settings import Settings
+from .method.settings import MethodSettings
 from .method.steps import OnStep, Step
 from .types import Pixels, Plane
 
@@ -30,7 +30,7 @@ class Detail:
 
     engine: DiffEditEngine
     request: EditRequest
-    settings: Settings
+    settings: MethodSettings
     colours: Pixels
     mask: Plane
     area: WorkArea

@@ -22,7 +22,7 @@ from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, Subject, content_id
 from .method.mask import automatic_threshold, final_mask, limit, unchanged
 from .method.memory import DeviceMemoryError
-from .method.settings import Settings, settings_for
+from .method.settings import MethodSettings, settings_for
 from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
 from .method.wordings import leaves_things_out, wordings
@@ -137,7 +137,7 @@ class _Job:
         self.given_mask = mask
         self.inversion = inversion
         self.segmentation = segmentation if request.segment else None
-        self.settings: Settings = settings_for(request.method, request.quality, engine.model.few_steps)
+        self.settings: MethodSettings = settings_for(request.method, request.quality, engine.model.few_steps)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
         if request.blend is not None:
@@ -375,7 +375,9 @@ class _Job:
             warnings.append(EditWarning("WORD_UNUSED", sentence))
         for text in texts:
             if rest := words_beyond(model, text):
-                warnings.append(EditWarning("TEXT_CUT", f"The model does not hear the end of a text: '…{rest}'."))
+                warnings.append(
+                    EditWarning("TEXT_CUT", f"A text is longer than the model reads; its end is not used: '…{rest}'.")
+                )
         if self.request.variations > 1 and not self.settings.varies:
             warnings.append(
                 EditWarning(
@@ -391,7 +393,7 @@ class _Job:
         named: dict[str, list[str]] = {}
         for word, tokens in words.spellings:
             named.setdefault(tokens, []).append(word)
-        silent = [names for names in named.values() if not any(words.says(n, text) for n in names for text in texts)]
+        silent = [names for names in named.values() if not any(words.occurs(n, text) for n in names for text in texts)]
         return ", ".join(" or ".join(f"'{name}'" for name in names) for names in silent)
 
     def _listener(self, on_step: OnStep) -> Callable[[Step], None]:

@@ -40,7 +40,7 @@ def prepare(krita: RemoteKrita, sample: Sample) -> None:
 def perform(krita: RemoteKrita, sample: Sample, folder: Path) -> Shown:
     """Triggers the menu action, waits for the result, and leaves demo.kra, source.png, mask.png, edit.png and
     screenshot.png in `folder`. KritaTaskError with the plugin's own words when no result came."""
-    told = krita.run(_edit, limit=EDIT_SECONDS + 60, seconds=EDIT_SECONDS, path=folder / "demo.kra")
+    report = krita.run(_edit, limit=EDIT_SECONDS + 60, seconds=EDIT_SECONDS, path=folder / "demo.kra")
     if krita.display is not None:
         screenshot(krita.display, folder / "screenshot.png")
     saved = Kra(folder / "demo.kra")
@@ -48,7 +48,7 @@ def perform(krita: RemoteKrita, sample: Sample, folder: Path) -> Shown:
     Image.open(io.BytesIO(saved.merged())).convert("RGB").save(folder / "edit.png")
     mask = saved.pixels(saved.layers[0].children[0])[..., 0]
     Image.fromarray(mask).save(folder / "mask.png")
-    return Shown(told["layer"], float((mask > 127).mean()), told["seconds"])
+    return Shown(report["layer"], float((mask > 127).mean()), report["seconds"])
 
 
 def demo_sample() -> Sample:

@@ -127,7 +127,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.stage == "unet":
         batch = args.batch or (6 if args.device == "cpu" else 256)
         rate = args.learning_rate or unet.PEAK_LEARNING_RATE
-        settings = unet.Settings(
+        settings = unet.TrainingSettings(
             args.seed,
             batch,
             args.fresh,

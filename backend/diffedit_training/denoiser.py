@@ -47,7 +47,7 @@ EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourt
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """One run. batch: pairs per step and worker; fresh: new ones among them, on average; learning_rate: the peak.
 
     start: a diffusers folder whose weights the run starts from, with a new optimiser and no phase of single things.
@@ -183,7 +183,7 @@ class Run:
         torch._foreach_lerp_(self.average, [p.data for p in self.model.parameters()], 1 - decay)
 
 
-def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Settings, resume: bool) -> None:
+def train(group: DistributedGroup, folder: Path, budget: Budget, settings: TrainingSettings, resume: bool) -> None:
     """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` now and then and at the end."""
     tokenizer = new_tokenizer()
     if settings.start is not None and group.leads and not resume:
@@ -295,7 +295,7 @@ def _keep(
 
 
 def scene_numbers(
-    run: Run, settings: Settings, group: DistributedGroup, single: bool, rng: np.random.Generator
+    run: Run, settings: TrainingSettings, group: DistributedGroup, single: bool, rng: np.random.Generator
 ) -> np.ndarray:
     """Scene numbers of this step: some of the worker's known scenes and `fresh` new ones, by the step alone."""
     step = run.step if single else run.step - run.single_steps

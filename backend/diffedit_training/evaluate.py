@@ -81,8 +81,8 @@ class Parts:
     def noise(self, noisy: Tensor, timestep: int, states: Tensor) -> Tensor:
         """The noise prediction, from that of the velocity."""
         alpha, sigma = self.level(timestep)
-        told = self.levels.times(torch.tensor(timestep, device=noisy.device))
-        velocity = self.unet(noisy, told, states).sample
+        times = self.levels.times(torch.tensor(timestep, device=noisy.device))
+        velocity = self.unet(noisy, times, states).sample
         if self.levels.prediction == "flow":
             return noisy + alpha * velocity
         return alpha * velocity + sigma * noisy

@@ -125,10 +125,10 @@ def refit_time_embedding(unet: Any, teacher: FlowTeacher) -> None:
     sigma = torch.arange(1, 1001) / 1000
     with torch.no_grad():
         wanted = teacher.unet.time_embedding(teacher.unet.time_proj(teacher.time(sigma)))
-        told = unet.time_proj(1000 * sigma)
+        embedded = unet.time_proj(1000 * sigma)
     optimiser = torch.optim.Adam(unet.time_embedding.parameters(), _FIT_RATE)
     for _ in range(_FIT_STEPS):
         optimiser.zero_grad()
-        torch.nn.functional.mse_loss(unet.time_embedding(told), wanted).backward()
+        torch.nn.functional.mse_loss(unet.time_embedding(embedded), wanted).backward()
         optimiser.step()
     optimiser.zero_grad()

@@ -30,7 +30,7 @@ from diffedit_training.vae import new_vae
 from diffusers import AutoencoderKL
 
 ALONE = DistributedGroup(0, 1, torch.device("cpu"))
-SETTINGS = unet.Settings(seed=5, batch=1, fresh=1.0)
+SETTINGS = unet.TrainingSettings(seed=5, batch=1, fresh=1.0)
 
 
 class PowerCut(Exception):
@@ -158,7 +158,7 @@ def test_the_export_loads_again_as_the_averaged_weights_in_half_precision(folder
 
 def test_scene_numbers_of_workers_do_not_meet(folder):
     run = unet.Run(unet.Model(averaged_parts(folder).tokenizer), [], torch.optim.SGD([torch.zeros(1)], 0.1), step=40)
-    settings, rng = unet.Settings(0, 6, 2.0), np.random.default_rng(0)
+    settings, rng = unet.TrainingSettings(0, 6, 2.0), np.random.default_rng(0)
     first, second = (
         set(unet.scene_numbers(run, settings, DistributedGroup(rank, 2, torch.device("cpu")), False, rng))
         for rank in (0, 1)
@@ -176,7 +176,7 @@ def test_a_run_that_starts_from_an_export_has_its_weights_and_its_record(folder,
     (folder / "machine.txt").write_text("A desk.")
     export(folder, tmp_path / "weights", model_card(folder), record(folder))
 
-    settings = unet.Settings(seed=6, batch=1, fresh=1.0, start=tmp_path / "weights")
+    settings = unet.TrainingSettings(seed=6, batch=1, fresh=1.0, start=tmp_path / "weights")
     (tmp_path / "next").mkdir()
     unet.train(ALONE, tmp_path / "next", Budget(0, None), settings, resume=False)
     (tmp_path / "next" / "machine.txt").write_text("Another desk.")
@@ -196,7 +196,7 @@ def test_a_run_that_starts_from_an_export_has_its_weights_and_its_record(folder,
     assert "2. Another desk." in model_card(tmp_path / "next")
 
 
-FLOW = unet.Settings(seed=5, batch=1, fresh=1.0, prediction="flow")
+FLOW = unet.TrainingSettings(seed=5, batch=1, fresh=1.0, prediction="flow")
 
 
 def test_a_flow_run_is_resumed_to_the_same_weights_and_exported_as_a_flow_that_loads(folder, tmp_path):
@@ -286,7 +286,7 @@ def test_the_held_out_error_is_the_same_twice_and_leaves_the_weights_and_the_ran
 
 def test_a_wider_run_is_exported_wide_and_not_resumed_narrow(folder, tmp_path):
     (tmp_path / "vae").symlink_to(folder / "vae")
-    wide = unet.Settings(seed=5, batch=1, fresh=1.0, widths=(32, 32, 48), min_snr=5.0)
+    wide = unet.TrainingSettings(seed=5, batch=1, fresh=1.0, widths=(32, 32, 48), min_snr=5.0)
     unet.train(ALONE, tmp_path, Budget(1, None), wide, resume=False)
     assert tuple(averaged_parts(tmp_path).unet.config.block_out_channels) == (32, 32, 48)
     with pytest.raises(ValueError, match=r"widths \(32, 32, 48\), not \(64, 128, 192\): give --widths"):

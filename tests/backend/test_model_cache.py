@@ -28,7 +28,7 @@ from tiny_models import tiny_model
 SIZE = tiny_model().footprint.on_device
 
 
-class Visitor:
+class Auxiliary:
     """What is kept beside the models, as large as one of them while it is there."""
 
     nbytes = SIZE
@@ -37,15 +37,15 @@ class Visitor:
         self.nbytes = 0
 
 
-class Shop:
-    """A shelf of small models with memory that is counted instead of measured. `way`: how they are offloaded."""
+class Models:
+    """A cache of small models with memory that is counted instead of measured. `way`: how they are offloaded."""
 
     def __init__(
         self,
         free: int,
         limit: int | None = None,
         expected: int = SIZE,
-        guest: Visitor | None = None,
+        auxiliary: Auxiliary | None = None,
         *,
         way: str = "none",
         machine: int = 0,
@@ -53,8 +53,8 @@ class Shop:
         self.loads: Counter[str] = Counter()
         self._memory, self._machine, self._way = free, machine, way
         wanted = Footprint(expected, 0 if way == "none" else SIZE)
-        self.shelf = ModelCache(
-            self._load, lambda _: wanted, self._free, self._free_for_waiting, lambda: None, 1 << 20, limit, guest
+        self.cache = ModelCache(
+            self._load, lambda _: wanted, self._free, self._free_for_waiting, lambda: None, 1 << 20, limit, auxiliary
         )
 
     def _load(self, name: str) -> LoadedModel:
@@ -62,116 +62,116 @@ class Shop:
         return replace(tiny_model(), offload=self._way)
 
     def _free(self) -> int:
-        return self._memory - self.shelf.nbytes
+        return self._memory - self.cache.nbytes
 
     def _free_for_waiting(self) -> int:
-        return self._machine - self.shelf.waiting_nbytes
+        return self._machine - self.cache.waiting_nbytes
 
 
 def test_a_model_that_is_still_there_is_not_loaded_again() -> None:
-    shop = Shop(free=100 * SIZE)
-    first = shop.shelf.take("a")
-    shop.shelf.take("b")
-    assert shop.shelf.take("a") is first
-    assert shop.loads == {"a": 1, "b": 1}
-    assert shop.shelf.nbytes == 2 * SIZE
+    models = Models(free=100 * SIZE)
+    first = models.cache.take("a")
+    models.cache.take("b")
+    assert models.cache.take("a") is first
+    assert models.loads == {"a": 1, "b": 1}
+    assert models.cache.nbytes == 2 * SIZE
 
 
 def test_beyond_the_limit_the_least_recently_used_goes() -> None:
-    shop = Shop(free=100 * SIZE, limit=2 * SIZE)
+    models = Models(free=100 * SIZE, limit=2 * SIZE)
     for name in ("a", "b", "a", "c"):
-        shop.shelf.take(name)
-    assert shop.shelf.names == ("a", "c")
-    shop.shelf.take("a")
-    shop.shelf.take("b")
-    assert shop.loads == {"a": 1, "b": 2, "c": 1}
+        models.cache.take(name)
+    assert models.cache.names == ("a", "c")
+    models.cache.take("a")
+    models.cache.take("b")
+    assert models.loads == {"a": 1, "b": 2, "c": 1}
 
 
 def test_where_memory_is_short_room_is_made_before_the_next_model_is_loaded() -> None:
-    shop = Shop(free=int(2.2 * SIZE))
+    models = Models(free=int(2.2 * SIZE))
     most = 0
     for name in ("a", "b", "a"):
-        shop.shelf.take(name)
-        most = max(most, shop.shelf.nbytes)
+        models.cache.take(name)
+        most = max(most, models.cache.nbytes)
     assert most == SIZE
-    assert shop.loads == {"a": 2, "b": 1}
+    assert models.loads == {"a": 2, "b": 1}
 
 
 def test_a_model_of_unknown_size_obeys_the_limit_once_it_is_loaded() -> None:
-    shop = Shop(free=100 * SIZE, limit=SIZE, expected=0)
-    shop.shelf.take("a")
-    shop.shelf.take("b")
-    assert shop.shelf.names == ("b",)
+    models = Models(free=100 * SIZE, limit=SIZE, expected=0)
+    models.cache.take("a")
+    models.cache.take("b")
+    assert models.cache.names == ("b",)
 
 
 def test_a_model_larger_than_the_limit_is_kept_while_it_is_used() -> None:
-    shop = Shop(free=100 * SIZE, limit=SIZE // 2)
-    assert shop.shelf.take("a") is shop.shelf.take("a")
-    assert shop.loads == {"a": 1}
+    models = Models(free=100 * SIZE, limit=SIZE // 2)
+    assert models.cache.take("a") is models.cache.take("a")
+    assert models.loads == {"a": 1}
 
 
 def test_models_share_one_cache_and_giving_way_empties_it() -> None:
-    shop = Shop(free=100 * SIZE)
-    a, b = shop.shelf.take("a"), shop.shelf.take("b")
+    models = Models(free=100 * SIZE)
+    a, b = models.cache.take("a"), models.cache.take("b")
     assert a.cache is b.cache
     a.text("horse")
     assert a.cache.used_bytes > 0
-    shop.shelf.keep_only_newest()
-    assert (shop.shelf.names, a.cache.used_bytes) == (("b",), 0)
+    models.cache.keep_only_newest()
+    assert (models.cache.names, a.cache.used_bytes) == (("b",), 0)
 
 
-def test_a_guest_counts_and_goes_before_any_model() -> None:
-    guest = Visitor()
-    shop = Shop(free=100 * SIZE, limit=3 * SIZE, guest=guest)
-    shop.shelf.take("a")
-    shop.shelf.take("b")
-    assert shop.shelf.nbytes == 3 * SIZE
-    shop.shelf.take("c")
-    assert (guest.nbytes, shop.shelf.names) == (0, ("a", "b", "c"))
+def test_an_auxiliary_model_counts_and_goes_before_any_model() -> None:
+    auxiliary = Auxiliary()
+    models = Models(free=100 * SIZE, limit=3 * SIZE, auxiliary=auxiliary)
+    models.cache.take("a")
+    models.cache.take("b")
+    assert models.cache.nbytes == 3 * SIZE
+    models.cache.take("c")
+    assert (auxiliary.nbytes, models.cache.names) == (0, ("a", "b", "c"))
 
 
-def test_a_guest_that_comes_sends_the_oldest_models_away_but_not_the_last() -> None:
-    guest = Visitor()
-    guest.nbytes = 0
-    shop = Shop(free=100 * SIZE, limit=2 * SIZE, guest=guest)
-    shop.shelf.take("a")
-    shop.shelf.take("b")
-    guest.nbytes = SIZE
-    shop.shelf.make_room_for_guest()
-    assert shop.shelf.names == ("b",)
-    guest.nbytes = 9 * SIZE
-    shop.shelf.make_room_for_guest()
-    assert shop.shelf.names == ("b",)
+def test_an_auxiliary_model_that_is_loaded_drops_the_oldest_models_but_not_the_last() -> None:
+    auxiliary = Auxiliary()
+    auxiliary.nbytes = 0
+    models = Models(free=100 * SIZE, limit=2 * SIZE, auxiliary=auxiliary)
+    models.cache.take("a")
+    models.cache.take("b")
+    auxiliary.nbytes = SIZE
+    models.cache.make_room_for_auxiliary()
+    assert models.cache.names == ("b",)
+    auxiliary.nbytes = 9 * SIZE
+    models.cache.make_room_for_auxiliary()
+    assert models.cache.names == ("b",)
 
 
-def test_a_model_of_unknown_size_sends_the_guest_away_once_it_is_loaded() -> None:
-    guest = Visitor()
-    shop = Shop(free=100 * SIZE, limit=SIZE, expected=0, guest=guest)
-    shop.shelf.take("a")
-    assert (guest.nbytes, shop.shelf.names) == (0, ("a",))
+def test_a_model_of_unknown_size_drops_the_auxiliary_models_once_it_is_loaded() -> None:
+    auxiliary = Auxiliary()
+    models = Models(free=100 * SIZE, limit=SIZE, expected=0, auxiliary=auxiliary)
+    models.cache.take("a")
+    assert (auxiliary.nbytes, models.cache.names) == (0, ("a",))
 
 
-def test_where_memory_is_short_the_guest_goes_and_with_it_all_that_can() -> None:
-    guest = Visitor()
-    shop = Shop(free=int(2.2 * SIZE), guest=guest)
-    shop.shelf.take("a")
-    assert guest.nbytes == 0
-    guest.nbytes = SIZE
-    shop.shelf.keep_only_newest()
-    assert (guest.nbytes, shop.shelf.names) == (0, ("a",))
+def test_where_memory_is_short_the_auxiliary_models_go_and_with_it_all_that_can() -> None:
+    auxiliary = Auxiliary()
+    models = Models(free=int(2.2 * SIZE), auxiliary=auxiliary)
+    models.cache.take("a")
+    assert auxiliary.nbytes == 0
+    auxiliary.nbytes = SIZE
+    models.cache.keep_only_newest()
+    assert (auxiliary.nbytes, models.cache.names) == (0, ("a",))
 
 
 def test_of_a_model_that_comes_by_networks_only_the_largest_counts_in_the_limit_and_the_rest_waits() -> None:
     largest = bytes_of(tiny_model().denoiser)
     assert 0 < largest < SIZE
-    shop = Shop(free=100 * SIZE, limit=2 * largest, expected=largest, way="model", machine=100 * SIZE)
-    shop.shelf.take("a")
-    shop.shelf.take("b")
-    assert (shop.shelf.nbytes, shop.shelf.waiting_nbytes) == (2 * largest, 2 * SIZE)
-    shop.shelf.take("a")
-    assert shop.loads == {"a": 1, "b": 1}
-    shop.shelf.take("c")
-    assert shop.shelf.names == ("a", "c")
+    models = Models(free=100 * SIZE, limit=2 * largest, expected=largest, way="model", machine=100 * SIZE)
+    models.cache.take("a")
+    models.cache.take("b")
+    assert (models.cache.nbytes, models.cache.waiting_nbytes) == (2 * largest, 2 * SIZE)
+    models.cache.take("a")
+    assert models.loads == {"a": 1, "b": 1}
+    models.cache.take("c")
+    assert models.cache.names == ("a", "c")
 
 
 def test_models_that_come_by_layers_count_their_largest_layer_only() -> None:
@@ -180,19 +180,19 @@ def test_models_that_come_by_layers_count_their_largest_layer_only() -> None:
         for network in (tiny_model().denoiser, tiny_model().vae, *tiny_model().text_encoders)
         for layer in network.modules()
     )
-    shop = Shop(free=100 * SIZE, limit=3 * largest, expected=0, way="sequential", machine=100 * SIZE)
+    models = Models(free=100 * SIZE, limit=3 * largest, expected=0, way="sequential", machine=100 * SIZE)
     for name in ("a", "b", "c", "a"):
-        shop.shelf.take(name)
-    assert (shop.shelf.nbytes, shop.shelf.waiting_nbytes) == (3 * largest, 3 * SIZE)
-    assert shop.loads == {"a": 1, "b": 1, "c": 1}
+        models.cache.take(name)
+    assert (models.cache.nbytes, models.cache.waiting_nbytes) == (3 * largest, 3 * SIZE)
+    assert models.loads == {"a": 1, "b": 1, "c": 1}
 
 
 def test_where_the_machines_memory_is_short_the_oldest_model_that_waits_in_it_goes_first() -> None:
-    shop = Shop(free=100 * SIZE, expected=SIZE, way="model", machine=int(3.2 * SIZE))
+    models = Models(free=100 * SIZE, expected=SIZE, way="model", machine=int(3.2 * SIZE))
     for name in ("a", "b", "c"):
-        shop.shelf.take(name)
-    assert shop.shelf.names == ("b", "c")
-    assert shop.shelf.waiting_nbytes == 2 * SIZE
+        models.cache.take(name)
+    assert models.cache.names == ("b", "c")
+    assert models.cache.waiting_nbytes == 2 * SIZE
 
 
 def test_a_safety_checker_counts_too(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 from backends import client_of, last_event, scripted_backend, scripted_edit
 from diffedit_backend.cli.program import main
 from diffedit_backend.models import ModelOptions
-from diffedit_backend.models.captioning import Captioner, load_captioner
+from diffedit_backend.models.captioning import CaptioningModel, load_captioner
 from diffedit_backend.models.catalogue.folders import kept_captioner
-from diffedit_backend.worker import captioner as worker_captioner
+from diffedit_backend.worker import auxiliary_models
 from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_backend.worker.loop import Finished
 from diffedit_protocol.blobs import pack_picture, pack_plane
@@ -134,18 +134,18 @@ def test_on_out_of_memory_the_captioning_model_is_given_up_and_loaded_again_for_
     bench = EditRunner({}, ModelOptions("cpu"), 0, captioner=str(captioner))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     words = described(bench, pixels).manifest.words
-    loads, real = [], worker_captioner.load_captioner
+    loads, real = [], auxiliary_models.load_captioner
 
-    def load(name: str, device: str | None) -> Captioner:
+    def load(name: str, device: str | None) -> CaptioningModel:
         loads.append(name)
         return real(name, device)
 
     def too_large(*_: Any) -> list[str]:
         monkeypatch.undo()
-        monkeypatch.setattr(worker_captioner, "load_captioner", load)
+        monkeypatch.setattr(auxiliary_models, "load_captioner", load)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Captioner, "describe", too_large)
+    monkeypatch.setattr(CaptioningModel, "describe", too_large)
     assert described(bench, pixels).manifest.words == words
     assert described(bench, pixels).manifest.words == words
     assert loads == [str(captioner)]

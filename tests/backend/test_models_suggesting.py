@@ -14,7 +14,7 @@ from diffedit_backend.cli.pictures.record import read_record
 from diffedit_backend.cli.program import main
 from diffedit_backend.models import ModelOptions
 from diffedit_backend.models.catalogue.folders import kept_suggester
-from diffedit_backend.models.suggesting import Suggester, load_suggester
+from diffedit_backend.models.suggesting import SuggestingModel, load_suggester
 from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest
@@ -162,7 +162,7 @@ def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
         monkeypatch.undo()
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Suggester, "suggest", too_large)
+    monkeypatch.setattr(SuggestingModel, "suggest", too_large)
     assert bench.run(suggest_job("a horse", variations=4), {}, told.append).manifest.words == words
     assert [progress.stage for progress in told] == ["encoding", "loading", "encoding", "encoding"]
 

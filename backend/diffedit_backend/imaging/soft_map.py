@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..method.difference import clamp_to_mean, smooth
-from ..method.settings import Settings
+from ..method.settings import MethodSettings
 from ..types import Pixels, Plane
 from .area import WorkArea, content_cells, cut, resized, to_cells
 from .area_opening import area_opening
@@ -30,7 +30,7 @@ def soft_map_of(
     picture: Pixels,
     area: WorkArea,
     factor: int,
-    settings: Settings,
+    settings: MethodSettings,
     selection: Plane | None,
     attention: torch.Tensor | None = None,
 ) -> Plane:

@@ -42,33 +42,35 @@ class AttentionRecord:
 
     @property
     def maps(self) -> Tensor:
-        """Raises ValueError where no layer was heard: the network has no cross-attention of a known shape."""
+        """Raises ValueError where no layer was recorded: the network has no cross-attention of a known shape."""
         if self._sum is None:
-            raise ValueError("No cross-attention layer of this network was heard; switch `attention` off for it.")
+            raise ValueError(
+                "This network has no cross-attention layer of a known shape; switch `attention` off for it."
+            )
         return self._sum / self._count
 
 
 @contextmanager
-def listening(unet: Any, record: AttentionRecord) -> Iterator[None]:
-    """Within, every cross-attention layer of the UNet adds its probabilities to the record."""
+def record_attention(network: Any, record: AttentionRecord) -> Iterator[None]:
+    """Within, every cross-attention layer of the network adds its probabilities to the record."""
     with ExitStack() as hooks:
-        for name, layer in unet.named_modules():
+        for name, layer in network.named_modules():
             if name.endswith("attn2") and hasattr(layer, "to_q"):
-                _listen(hooks, layer, record)
+                _register_hooks(hooks, layer, record)
         yield
 
 
-def _listen(hooks: ExitStack, layer: Any, record: AttentionRecord) -> None:
+def _register_hooks(hooks: ExitStack, layer: Any, record: AttentionRecord) -> None:
     queries: list[Tensor] = []
 
-    def heard_query(_layer: Any, _inputs: Any, query: Tensor) -> None:
+    def keep_query(_layer: Any, _inputs: Any, query: Tensor) -> None:
         queries[:] = [query]
 
-    def heard_key(_layer: Any, _inputs: Any, key: Tensor) -> None:
+    def add_key(_layer: Any, _inputs: Any, key: Tensor) -> None:
         record.add(_probabilities(queries.pop(), key, layer.heads, layer.scale))
 
-    hooks.callback(layer.to_q.register_forward_hook(heard_query).remove)
-    hooks.callback(layer.to_k.register_forward_hook(heard_key).remove)
+    hooks.callback(layer.to_q.register_forward_hook(keep_query).remove)
+    hooks.callback(layer.to_k.register_forward_hook(add_key).remove)
 
 
 def _probabilities(query: Tensor, key: Tensor, heads: int, scale: float) -> Tensor:

@@ -26,7 +26,7 @@ from .encoding import Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
 from .network import Network, require_finite
 from .schedule import Level
-from .settings import Settings
+from .settings import MethodSettings
 from .solvers import Solver, Stochastic, seeded_noise
 from .stable_diffusion import token_ids
 from .steps import OnStep, Step, ignore
@@ -113,7 +113,7 @@ class DiffEditEngine:
         return self.cache.get(("latents", self.model.key, subject.id), compute)
 
     def difference(
-        self, subject: Subject, source: str, target: str, settings: Settings, on_step: OnStep = ignore
+        self, subject: Subject, source: str, target: str, settings: MethodSettings, on_step: OnStep = ignore
     ) -> Tensor:
         """The difference map (h, w) float32 on the CPU: how much the two texts' predictions differ in every cell."""
         missing = [
@@ -131,7 +131,7 @@ class DiffEditEngine:
         predictions = [self._predictions(subject, text, settings, batch_done).noise for text in (source, target)]
         return prediction_difference(*predictions).float().cpu()
 
-    def attention(self, subject: Subject, source: str, target: str, settings: Settings) -> Tensor | None:
+    def attention(self, subject: Subject, source: str, target: str, settings: MethodSettings) -> Tensor | None:
         """Where the words that differ look, (h, w) in [0, 1], at no evaluation beyond the difference map's.
 
         None where the settings do not ask, or no token differs. Of several sides the stronger counts.
@@ -141,19 +141,19 @@ class DiffEditEngine:
         places = changed_tokens(token_ids(self.model, source), token_ids(self.model, target))
         maps = []
         for text, changed in zip((source, target), places, strict=True):
-            heard = self._predictions(subject, text, settings, lambda: None).attention
-            if changed and heard is not None:
-                maps.append(words_map(heard, changed))
+            attention = self._predictions(subject, text, settings, lambda: None).attention
+            if changed and attention is not None:
+                maps.append(words_map(attention, changed))
         return torch.stack(maps).amax(0) if maps else None
 
-    def _predictions_key(self, subject: Subject, text: str, settings: Settings) -> tuple[object, ...]:
-        listens = settings.attention > 0
-        return ("predictions", self.model.key, subject.id, text, settings.maps, settings.map_ratio, listens)
+    def _predictions_key(self, subject: Subject, text: str, settings: MethodSettings) -> tuple[object, ...]:
+        records = settings.attention > 0
+        return ("predictions", self.model.key, subject.id, text, settings.maps, settings.map_ratio, records)
 
     def _predictions(
-        self, subject: Subject, text: str, settings: Settings, batch_done: Callable[[], None]
+        self, subject: Subject, text: str, settings: MethodSettings, batch_done: Callable[[], None]
     ) -> Predictions:
-        """What the network says under one text of the picture noised n times to the map's level."""
+        """What the network predicts under one text of the picture noised n times to the map's level."""
 
         def compute() -> Predictions:
             x0 = self.encode(subject)
@@ -164,7 +164,7 @@ class DiffEditEngine:
             record = AttentionRecord((x.shape[-2], x.shape[-1])) if settings.attention > 0 else None
             parts = []
             for rows in self.network.batches(x, len(x)):
-                with self.network.heard_by(record) if record is not None else nullcontext():
+                with self.network.recording(record) if record is not None else nullcontext():
                     output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
                 parts.append(self.model.schedule.compared(output, x[rows], level))
                 batch_done()
@@ -174,7 +174,7 @@ class DiffEditEngine:
         return self.cache.get(self._predictions_key(subject, text, settings), compute)
 
     def trajectory(
-        self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
+        self, subject: Subject, source: str, ratio: float, settings: MethodSettings, on_step: OnStep = ignore
     ) -> Tensor:
         """The encoded latents (T + 1, 1, C, h, w) of every level up to the encoding ratio, clean first.
 
@@ -206,10 +206,10 @@ class DiffEditEngine:
         native = self.model.native_size // self.model.factor
         return min(latents.shape[-2] * latents.shape[-1], native**2)
 
-    def _levels(self, latents: Tensor, settings: Settings, ratio: float) -> tuple[Level, ...]:
+    def _levels(self, latents: Tensor, settings: MethodSettings, ratio: float) -> tuple[Level, ...]:
         return self.model.schedule.levels(settings.steps, ratio, self._cells(latents))
 
-    def noised(self, subject: Subject, ratio: float, settings: Settings, seed: int) -> Tensor:
+    def noised(self, subject: Subject, ratio: float, settings: MethodSettings, seed: int) -> Tensor:
         """A trajectory (T + 1, 1, C, h, w) as `trajectory` gives, but of the picture under one noise at every level.
 
         It costs no evaluation and holds no detail that the picture lacks, so an edit from it draws new detail.
@@ -220,7 +220,7 @@ class DiffEditEngine:
         return torch.stack([x0, *(level.alpha * x0 + level.sigma * noise for level in levels[1:])])
 
     def refilled(
-        self, trajectory: Tensor, filled: Subject, mask: Tensor, ratio: float, settings: Settings, seed: int
+        self, trajectory: Tensor, filled: Subject, mask: Tensor, ratio: float, settings: MethodSettings, seed: int
     ) -> Tensor:
         """A trajectory (T + 1, 1, C, h, w) whose start, inside of `mask` (h, w), is another picture under noise.
 
@@ -241,7 +241,7 @@ class DiffEditEngine:
         mask: Tensor,
         ratio: float,
         guidance: float,
-        settings: Settings,
+        settings: MethodSettings,
         *,
         source: str = "",
         negative: str = "",
@@ -290,7 +290,7 @@ class DiffEditEngine:
         mask: Tensor,
         ratio: float,
         guidance: float,
-        settings: Settings,
+        settings: MethodSettings,
         *,
         source: str = "",
         negative: str = "",

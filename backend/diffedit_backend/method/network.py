@@ -10,7 +10,7 @@ import torch
 from diffedit_protocol.errors import ModelError
 from torch import Tensor
 
-from .attention_map import AttentionRecord, listening
+from .attention_map import AttentionRecord, record_attention
 from .memory import FREE_SHARE, DeviceMemoryError, free_bytes, give_back
 from .schedule import Level
 from .text_condition import Condition, MixedCondition, TextCondition
@@ -29,7 +29,7 @@ class Network:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self.evaluations = 0
-        self._plain_denoiser: Any = None  # in use while its attention is heard: hooks do not reach a compiled one
+        self._plain_denoiser: Any = None  # in use while its attention is recorded: hooks do not reach a compiled one
         self._bytes_per_cell = 0.0  # of activations, measured at the first batch on a GPU
 
     def batches(self, latents: Tensor, rows: int) -> Iterator[slice]:
@@ -49,11 +49,11 @@ class Network:
         return max(1, int(free * FREE_SHARE / (self._bytes_per_cell * cells)))
 
     @contextmanager
-    def heard_by(self, record: AttentionRecord) -> Iterator[None]:
+    def recording(self, record: AttentionRecord) -> Iterator[None]:
         """Within, predictions add their cross-attention to the record. A compiled UNet runs as it was written."""
         self._plain_denoiser = getattr(self.model.denoiser, "_orig_mod", self.model.denoiser)
         try:
-            with listening(self._plain_denoiser, record):
+            with record_attention(self._plain_denoiser, record):
                 yield
         finally:
             self._plain_denoiser = None

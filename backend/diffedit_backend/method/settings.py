@@ -11,7 +11,7 @@ MapRule = Literal["peak", "mean"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class MethodSettings:
     """How an edit is computed. Shares are of the whole noise schedule.
 
     steps: levels if the whole schedule were walked (the encoding ratio takes its share of them).
@@ -81,7 +81,7 @@ class Settings:
 
 # arXiv 2210.11427, sections 3.2 and 4: 50 DDIM steps, 10 maps at half of the noise, the map scaled to [0, 1] and cut at
 # 0.5 as it is, unconditional inversion, the background laid in by a binary mask.
-PAPER = Settings(
+PAPER = MethodSettings(
     steps=50,
     order=1,
     maps=10,
@@ -102,7 +102,7 @@ REFERENCE = replace(
 # Chosen on bundled scenes that the benchmark does not show: 20 steps of second order edit as well as 50 of DDIM; 4 maps
 # instead of 10 cost 0.01 of IoU; maps at 0.65 find things as well as at 0.35, and grounds far better (IoU 0.95, 0.62).
 # Of 80 edits 72 succeeded when led away from halfway between no words and the source's, 69 from no words.
-FAST = Settings(steps=20, order=2, maps=4, map_ratio=0.65, away=0.5, eta=0.3, fill=True, blend=True)
+FAST = MethodSettings(steps=20, order=2, maps=4, map_ratio=0.65, away=0.5, eta=0.3, fill=True, blend=True)
 # FlowAlign: three evaluations a step, none of an inversion. Guidance leads away from the source, which is near the
 # target, so it must be larger: the authors take 13.5 with Stable Diffusion 3, whose own is 7. On 24 bundled scenes that
 # the benchmark does not show, 0.5, 1 and 2 times the flow model's own gave 12, 21 and 23 edits that succeeded.
@@ -113,7 +113,7 @@ _BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE, "align": ALI
 _BY_QUALITY = {"draft": (0.5, 0.5), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
 
 
-def settings_for(method: str, quality: str, few_steps: int = 0) -> Settings:
+def settings_for(method: str, quality: str, few_steps: int = 0) -> MethodSettings:
     """The preset for the words of an EditRequest: "fast", "paper", "reference" or "align"; "draft", "normal" or "fine".
 
     few_steps: steps that a distilled model was made for, 0 for others. It inverts badly, so "fast" is "align" there,

@@ -54,7 +54,7 @@ class StableDiffusion(ModelFamily):
 
     def words_beyond(self, model: FamilyModel, text: str) -> str:
         tokenizer = model.tokenizers[0]
-        ids = tokenizer(model.words.spelled(without_weights(text)), truncation=False, verbose=False).input_ids
+        ids = tokenizer(model.words.with_tokens(without_weights(text)), truncation=False, verbose=False).input_ids
         room = tokenizer.model_max_length
         return str(tokenizer.decode(ids[room - 1 : -1])).strip() if len(ids) > room else ""
 
@@ -95,16 +95,16 @@ def _added(model: FamilyModel, x: Tensor, texts: Sequence[TextCondition]) -> dic
 
 def token_ids(model: FamilyModel, text: str) -> list[int]:
     """The ids of a text in the first tokenizer, which for SDXL cuts as the second does; padded to its length."""
-    spelled = model.words.spelled(without_weights(text))
-    ids: list[int] = _token_ids(model.tokenizers[0], spelled)[0].tolist()
+    tokens = model.words.with_tokens(without_weights(text))
+    ids: list[int] = _token_ids(model.tokenizers[0], tokens)[0].tolist()
     return ids
 
 
 def _encoded(model: FamilyModel, index: int, text: str, **options: Any) -> Any:
     """What text encoder `index` makes of a text, learned words included."""
-    ids = _token_ids(model.tokenizers[index], model.words.spelled(text)).to(model.device)
-    with model.words.heard(index, model.text_encoders[index], ids) as heard:
-        return model.text_encoders[index](heard, **options)
+    ids = _token_ids(model.tokenizers[index], model.words.with_tokens(text)).to(model.device)
+    with model.words.embedded(index, model.text_encoders[index], ids) as plain_ids:
+        return model.text_encoders[index](plain_ids, **options)
 
 
 def _token_ids(tokenizer: Any, text: str) -> Tensor:

@@ -127,7 +127,7 @@ def _weigh(text: str, begin: int, end: int, edits: dict[int, str]) -> bool:
 
 
 def without_weights(text: str) -> str:
-    """The text as its words are heard; unchanged if it weighs nothing. Raises as `weights_in`."""
+    """The text as it is encoded; unchanged if it weighs nothing. Raises as `weights_in`."""
     weighted = weights_in(text)
     return text if weighted is None else weighted.unweighted
 
@@ -137,7 +137,7 @@ def weighted_tokens(model: FamilyModel, text: WeightedText) -> Tensor:
     compel = _compel(text.unweighted)
     kinds = compel.embeddings_provider.ReturnedEmbeddingsType
     layer = kinds.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED if model.is_xl else kinds.LAST_HIDDEN_STATES_NORMALIZED
-    fragments = [model.words.spelled(fragment) for fragment in text.fragments]
+    fragments = [model.words.with_tokens(fragment) for fragment in text.fragments]
     encoded = []
     for index, tokenizer in enumerate(model.tokenizers):
         provider = compel.embeddings_provider.EmbeddingsProvider(
@@ -152,7 +152,7 @@ def weighted_tokens(model: FamilyModel, text: WeightedText) -> Tensor:
 
 
 class _Encoder:
-    """A text encoder as compel calls it, which hears learned words and may be offloaded."""
+    """A text encoder as compel calls it, which embeds learned words and may be offloaded."""
 
     def __init__(self, model: FamilyModel, index: int) -> None:
         self._model = model
@@ -162,8 +162,8 @@ class _Encoder:
 
     def __call__(self, ids: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
         encoder = self._model.text_encoders[self._index]
-        with self._model.words.heard(self._index, encoder, ids) as heard:
-            return encoder(heard, attention_mask, **options)
+        with self._model.words.embedded(self._index, encoder, ids) as plain_ids:
+            return encoder(plain_ids, attention_mask, **options)
 
 
 def _compel(text: str) -> Any:

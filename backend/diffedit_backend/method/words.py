@@ -30,19 +30,19 @@ class LearnedWords:
     first_ids: tuple[int, ...] = ()
     vectors: tuple[Tensor, ...] = ()
 
-    def spelled(self, text: str) -> str:
+    def with_tokens(self, text: str) -> str:
         """The text with every learned word replaced by its tokens."""
         for word, tokens in self.spellings:
             text = _standing_alone(word).sub(f" {tokens} ", text)
         return text
 
-    def says(self, word: str, text: str) -> bool:
+    def occurs(self, word: str, text: str) -> bool:
         """Whether the text contains the word."""
         return bool(_standing_alone(word).search(text))
 
     @contextmanager
-    def heard(self, index: int, encoder: Any, ids: Tensor) -> Iterator[Tensor]:
-        """Within, text encoder `index` hears the learned words in `ids` (1, L), when given the ids that this yields."""
+    def embedded(self, index: int, encoder: Any, ids: Tensor) -> Iterator[Tensor]:
+        """Within, text encoder `index` embeds the learned words of `ids` (1, L), given the ids that this yields."""
         if not self.vectors:
             yield ids
             return

@@ -25,7 +25,7 @@ _BLIP = Kind(
 )
 
 
-class Captioner:
+class CaptioningModel:
     """A captioning network on its device, and what prepares pictures and reads answers for it."""
 
     def __init__(self, network: Any, processor: Any, device: torch.device) -> None:
@@ -49,7 +49,7 @@ class Captioner:
         return [text.strip() for text in self._processor.batch_decode(ids, skip_special_tokens=True)]
 
 
-def load_captioner(name: str = DEFAULT_CAPTIONER, device: str | None = None) -> Captioner:
+def load_captioner(name: str = DEFAULT_CAPTIONER, device: str | None = None) -> CaptioningModel:
     """BLIP from a folder in transformers' layout or a hub id. Raises ModelError when its weights are not to be had."""
     quiet_libraries()
-    return Captioner(*load_standalone(_BLIP, name, device)[:3])
+    return CaptioningModel(*load_standalone(_BLIP, name, device)[:3])

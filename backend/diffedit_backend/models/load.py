@@ -166,10 +166,10 @@ def _embed_guidance(unet: Any) -> None:
     weight = torch.tensor([_LCM_GUIDANCE - 1.0])
     embedding = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, weight, embedding_dim=width)
 
-    def tell(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def add_guidance(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return inputs[0], embedding.to(inputs[0]).expand(len(inputs[0]), -1)
 
-    unet.time_embedding.register_forward_pre_hook(tell)
+    unet.time_embedding.register_forward_pre_hook(add_guidance)
 
 
 def _is_flow(scheduler: Any) -> bool:
@@ -180,8 +180,8 @@ def _is_flow(scheduler: Any) -> bool:
 def _schedule(name: str, parts: Parts, facts: ModelFacts, entry: ModelEntry) -> NoiseSchedule:
     if _is_flow(parts.scheduler):
         return FlowSchedule(shift=float(parts.scheduler.config.shift))
-    said = parts.scheduler.config.prediction_type
-    kind: Any = facts.prediction_type or entry.prediction_type or said  # checked below
+    own = parts.scheduler.config.prediction_type
+    kind: Any = facts.prediction_type or entry.prediction_type or own  # checked below
     scheduler = parts.scheduler
     zero = entry.zero_terminal_snr if facts.zero_terminal_snr is None else facts.zero_terminal_snr
     if zero and float(scheduler.alphas_cumprod[-1]) > 0:

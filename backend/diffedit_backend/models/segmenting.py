@@ -36,7 +36,7 @@ _SIDE, _MEAN, _DEVIATION = 352, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LITTLE = frozenset({"a", "an", "the", "on", "in", "of", "with", "and", "at", "is", "to", "by", "its"})
 
 
-class Segmenter:
+class SegmentingModel:
     """A segmenting network on its device, with its tokenizer and the way its pictures are prepared.
 
     side: px of the square that pictures are resized to; mean, deviation: of each channel, for values from 0 to 1.
@@ -85,7 +85,7 @@ class Segmenter:
         return {"padding": "max_length", "max_length": self._network.config.text_config.max_position_embeddings}
 
 
-def load_segmenter(name: str = DEFAULT_SEGMENTER, device: str | None = None) -> Segmenter:
+def load_segmenter(name: str = DEFAULT_SEGMENTER, device: str | None = None) -> SegmentingModel:
     """CLIPSeg or SAM 3 from a folder in transformers' layout or a hub id.
 
     Raises ModelError when its weights are not to be had, or are those of another kind of network.
@@ -95,7 +95,7 @@ def load_segmenter(name: str = DEFAULT_SEGMENTER, device: str | None = None) -> 
     file = folder / "preprocessor_config.json"
     settings = read_json(file) if file.is_file() else {}
     side = settings.get("size", {}).get("height") or getattr(network.config, "image_size", None) or _SIDE
-    return Segmenter(
+    return SegmentingModel(
         network,
         tokenizer,
         chosen,

@@ -27,7 +27,7 @@ _SEQUENCE_TO_SEQUENCE = Kind(
 )
 
 
-class Suggester:
+class SuggestingModel:
     """A language model on its device, and what turns text into its tokens and back."""
 
     def __init__(self, network: Any, tokenizer: Any, device: torch.device) -> None:
@@ -57,13 +57,13 @@ class Suggester:
         return [text.strip() for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
-def load_suggester(name: str = DEFAULT_SUGGESTER, device: str | None = None) -> Suggester:
+def load_suggester(name: str = DEFAULT_SUGGESTER, device: str | None = None) -> SuggestingModel:
     """A sequence-to-sequence language model, from a folder in transformers' layout or a hub id.
 
     Raises ModelError when its weights are not to be had, or are those of another kind of network.
     """
     quiet_libraries()
-    return Suggester(*load_standalone(_SEQUENCE_TO_SEQUENCE, name, device)[:3])
+    return SuggestingModel(*load_standalone(_SEQUENCE_TO_SEQUENCE, name, device)[:3])
 
 
 def check_suggestions(text: str, count: int) -> None:

@@ -76,9 +76,9 @@ class PrivateBackend:
             raise
         if not self.ready_line:
             self.stop()
-            said = (self.folder / "stderr.txt").read_text(errors="replace")[-2000:]
-            last_words = said.strip().rpartition("\n")[2]
-            raise LinkError(f"The backend did not start. {last_words}".strip(), detail=said)
+            errors = (self.folder / "stderr.txt").read_text(errors="replace")[-2000:]
+            last_words = errors.strip().rpartition("\n")[2]
+            raise LinkError(f"The backend did not start. {last_words}".strip(), detail=errors)
 
     def stop(self) -> int:
         """End it politely; its exit code."""

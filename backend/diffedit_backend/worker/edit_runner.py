@@ -23,14 +23,12 @@ from ..models import LoadedModel, ModelOptions, load_model
 from ..models.adapters import release_adapters
 from ..models.device import choose_device, use_threads
 from ..models.offload import expected_footprint
-from .captioner import Describer
+from .auxiliary_models import Captioner, PromptSuggester, WordSegmenter
 from .device_errors import is_device_lost, is_out_of_memory
 from .eta_estimator import EtaEstimator
 from .loop import DeviceLost, Finished, ReportStep
 from .model_cache import AuxiliaryModels, ModelCache
 from .pixels import finished, picture_of, plane_of, preview_of
-from .prompt_suggester import PromptSuggester
-from .segmenter import WordSegmenter
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}
@@ -69,10 +67,10 @@ class EditRunner:
         if threads is not None:
             torch.set_num_threads(threads or _MOST_THREADS)
         self._eta = EtaEstimator()
-        self._describer = Describer(captioner, device)
+        self._captioner = Captioner(captioner, device)
         self._suggester = PromptSuggester(suggester, device)
         self._segmenter = WordSegmenter(segmenter, device)
-        guests = AuxiliaryModels(self._describer, self._suggester, self._segmenter)
+        auxiliary = AuxiliaryModels(self._captioner, self._suggester, self._segmenter)
         self._cache = ModelCache(
             self._load,
             self._expected,
@@ -81,7 +79,7 @@ class EditRunner:
             lambda: give_back(choose_device(options.device)),
             cache_bytes,
             models_bytes,
-            guests,
+            auxiliary,
         )
 
     @classmethod
@@ -133,24 +131,24 @@ class EditRunner:
     def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         if request.task == "suggest":
             done = self._suggester.run(request, report)
-            self._cache.make_room_for_guest()
+            self._cache.make_room_for_auxiliary()
             return done
         if request.picture is None:
             raise BadInputError("The request names no picture.")
         if request.task == "describe":
-            done = self._describer.run(request, request.picture, blobs, report)
-            self._cache.make_room_for_guest()
+            done = self._captioner.run(request, request.picture, blobs, report)
+            self._cache.make_room_for_auxiliary()
             return done
         name = request.model or next(iter(self._models))
         if name in self._models and name not in self._cache:
             report(Progress("loading", 0, 1))
         engine = self._engine_for(name)
-        pace = self._eta.watch(_kind(request), _stages(request))
+        timer = self._eta.watch(_kind(request), _stages(request))
         shown = 0.0
 
         def on_step(step: Step) -> None:
             nonlocal shown
-            report(Progress(step.stage, step.step, step.total, pace.step(step.stage, step.step, step.total)))
+            report(Progress(step.stage, step.step, step.total, timer.step(step.stage, step.step, step.total)))
             if step.preview is not None and request.preview and time.monotonic() - shown >= PREVIEW_SECONDS:
                 shown = time.monotonic()
                 report(preview_of(step.preview))
@@ -158,7 +156,7 @@ class EditRunner:
         picture = picture_of(request.picture, blobs)
         segmentation = self._segmenter.run(request, picture, report)
         if segmentation is not None:
-            self._cache.make_room_for_guest()
+            self._cache.make_room_for_auxiliary()
         outcome = edit_picture(
             engine,
             request,

@@ -14,12 +14,12 @@ class EtaEstimator:
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, str], float] = {}
 
-    def watch(self, kind: str, stages: Sequence[str]) -> JobPace:
+    def watch(self, kind: str, stages: Sequence[str]) -> JobTimer:
         """Begin to time a job of `kind`, which goes through `stages` in this order."""
-        return JobPace(self._seconds, kind, stages)
+        return JobTimer(self._seconds, kind, stages)
 
 
-class JobPace:
+class JobTimer:
     """Times one job."""
 
     def __init__(self, seconds: dict[tuple[str, str], float], kind: str, stages: Sequence[str]) -> None:

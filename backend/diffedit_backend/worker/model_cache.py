@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _SHARE_OF_FREE = 0.7
 
 
-class Guest(Protocol):
+class Auxiliary(Protocol):
     """What is kept beside the models, and goes before any of them."""
 
     @property
@@ -28,18 +28,18 @@ class Guest(Protocol):
 
 
 class AuxiliaryModels:
-    """Several guests as one."""
+    """Several of them as one."""
 
-    def __init__(self, *guests: Guest) -> None:
-        self._guests = guests
+    def __init__(self, *models: Auxiliary) -> None:
+        self._models = models
 
     @property
     def nbytes(self) -> int:
-        return sum(guest.nbytes for guest in self._guests)
+        return sum(model.nbytes for model in self._models)
 
     def give_up(self) -> None:
-        for guest in self._guests:
-            guest.give_up()
+        for model in self._models:
+            model.give_up()
 
 
 class ModelCache:
@@ -49,7 +49,7 @@ class ModelCache:
     that are free on the device, and in the machine's memory, where offloaded models wait. give_back: hands memory that
     nobody uses any more to the system. limit: bytes of the device that weights take at most, None for what its free
     memory allows; what waits in the machine's memory does not count in it. The model in use always stays, however
-    large. guest: counts as the models do.
+    large. auxiliary: counts as the models do.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ModelCache:
         give_back: Callable[[], None],
         cache_bytes: int,
         limit: int | None = None,
-        guest: Guest | None = None,
+        auxiliary: Auxiliary | None = None,
     ) -> None:
         self._load = load
         self._expected = expected
@@ -69,7 +69,7 @@ class ModelCache:
         self._free_for_waiting = free_for_waiting
         self._give_back = give_back
         self._limit = limit
-        self._guest = guest
+        self._auxiliary = auxiliary
         self._engines: OrderedDict[str, DiffEditEngine] = OrderedDict()
         self.cache = ContentCache(cache_bytes)
 
@@ -83,8 +83,8 @@ class ModelCache:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the device that the weights take at most at one time, the guest's included."""
-        kept = self._guest.nbytes if self._guest is not None else 0
+        """Memory of the device that the weights take at most at one time, the auxiliary models' included."""
+        kept = self._auxiliary.nbytes if self._auxiliary is not None else 0
         return kept + sum(engine.model.footprint.on_device for engine in self._engines.values())
 
     @property
@@ -101,18 +101,18 @@ class ModelCache:
             self._engines[name] = engine
         self._engines.move_to_end(name)
         if self._is_over():
-            self._drop_guest()
-        self.make_room_for_guest()
+            self._drop_auxiliary()
+        self.make_room_for_auxiliary()
         return self._engines[name]
 
-    def make_room_for_guest(self) -> None:
-        """Drop models, but not the last one, while guest and models are over the limit together."""
+    def make_room_for_auxiliary(self) -> None:
+        """Drop models, but not the last one, while they and the auxiliary models are over the limit together."""
         while len(self._engines) > 1 and self._is_over():
             self._drop_oldest()
 
     def keep_only_newest(self) -> None:
-        """Give up the guest, every model but the one in use, and all that was cached: an edit needs the memory."""
-        self._drop_guest()
+        """Give up every model but the one in use, and all that was cached: an edit needs the memory."""
+        self._drop_auxiliary()
         while len(self._engines) > 1:
             self._drop_oldest()
         self.cache.clear()
@@ -124,7 +124,7 @@ class ModelCache:
 
     def _make_room(self, wanted: Footprint) -> None:
         if not self._fits(wanted.on_device):
-            self._drop_guest()
+            self._drop_auxiliary()
         while self._engines and not self._fits(wanted.on_device):
             self._drop_oldest()
         while self.waiting_nbytes and wanted.waiting > _SHARE_OF_FREE * self._free_for_waiting():
@@ -134,9 +134,9 @@ class ModelCache:
         within_limit = self._limit is None or self.nbytes + wanted <= self._limit
         return within_limit and wanted <= _SHARE_OF_FREE * self._free()
 
-    def _drop_guest(self) -> None:
-        if self._guest is not None and self._guest.nbytes:
-            self._guest.give_up()
+    def _drop_auxiliary(self) -> None:
+        if self._auxiliary is not None and self._auxiliary.nbytes:
+            self._auxiliary.give_up()
             gc.collect()
             self._give_back()
 

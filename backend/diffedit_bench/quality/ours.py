@@ -12,7 +12,7 @@ from diffedit_backend.editing import FILL_MARGIN, FILL_RATIO, edit_picture, past
 from diffedit_backend.imaging.area import WorkArea, choose_area, from_work, to_cells, to_work
 from diffedit_backend.imaging.blend import blended, filled
 from diffedit_backend.method.engine import DiffEditEngine, Subject
-from diffedit_backend.method.settings import Settings, settings_for
+from diffedit_backend.method.settings import MethodSettings, settings_for
 from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.steps import OnStep, ignore
 from diffedit_backend.method.wordings import leaves_things_out
@@ -143,7 +143,7 @@ class EngineWithoutInversion(DiffEditEngine):
     """
 
     def trajectory(
-        self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
+        self, subject: Subject, source: str, ratio: float, settings: MethodSettings, on_step: OnStep = ignore
     ) -> Tensor:
         """Latents (T + 1, 1, C, h, w) as the engine's own, noised at random, with a seed from the picture."""
         x0 = self.encode(subject, on_step)
@@ -160,7 +160,7 @@ class SwitchedEngine(DiffEditEngine):
         self._switches = switches
 
     def trajectory(
-        self, subject: Subject, source: str, ratio: float, settings: Settings, on_step: OnStep = ignore
+        self, subject: Subject, source: str, ratio: float, settings: MethodSettings, on_step: OnStep = ignore
     ) -> Tensor:
         return super().trajectory(subject, source, ratio, replace(settings, **self._switches), on_step)
 
@@ -172,7 +172,7 @@ class SwitchedEngine(DiffEditEngine):
         mask: Tensor,
         ratio: float,
         guidance: float,
-        settings: Settings,
+        settings: MethodSettings,
         **options: Any,
     ) -> Tensor:
         switched = replace(settings, **self._switches)
@@ -182,15 +182,15 @@ class SwitchedEngine(DiffEditEngine):
 class ProductMaskEngine(DiffEditEngine):
     """The mask of LEDITS++ (arXiv 2311.16711): the difference where the changed words are looked at, nothing elsewhere.
 
-    The predictions are heard while the difference is found, so it costs no evaluation.
+    The predictions are recorded while the difference is found, so it costs no evaluation.
     """
 
     def difference(
-        self, subject: Subject, source: str, target: str, settings: Settings, on_step: OnStep = ignore
+        self, subject: Subject, source: str, target: str, settings: MethodSettings, on_step: OnStep = ignore
     ) -> Tensor:
-        heard = replace(settings, attention=1.0)
-        found = super().difference(subject, source, target, heard, on_step)
-        attention = self.attention(subject, source, target, heard)
+        recording = replace(settings, attention=1.0)
+        found = super().difference(subject, source, target, recording, on_step)
+        attention = self.attention(subject, source, target, recording)
         return found if attention is None else found * (attention >= attention.quantile(BEST_ATTENTION))
 
 

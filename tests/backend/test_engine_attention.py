@@ -103,5 +103,5 @@ def test_a_layer_of_any_size_falls_on_the_cells_that_it_looks_at():
 
 
 def test_a_network_without_attention_says_so():
-    with pytest.raises(ValueError, match="No cross-attention layer"):
+    with pytest.raises(ValueError, match="no cross-attention layer of a known shape"):
         _ = AttentionRecord((8, 8)).maps

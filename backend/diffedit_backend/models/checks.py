@@ -38,16 +38,16 @@ def mistaken_prediction(model: LoadedModel) -> str:
     noise = seeded_noise(tuple(like.shape), 0, like)
     output = Network(model).predict(noise, level, [encode_text(model, "")])
     alike = float(torch.corrcoef(torch.stack((noise.flatten(), output.flatten())))[0, 1])
-    known = model.schedule.prediction_type
-    if known == "epsilon" and alike < _NO_NOISE_MODEL:
+    stated = model.schedule.prediction_type
+    if stated == "epsilon" and alike < _NO_NOISE_MODEL:
         found = "v_prediction"
-    elif known != "epsilon" and alike > _NOISE_MODEL:
+    elif stated != "epsilon" and alike > _NOISE_MODEL:
         found = "epsilon"
     else:
         return ""
     return (
-        f"The settings of the model '{model.name}' say {known}, but it answers like a model of {found}. If its pictures "
-        f'look wrong, write {{"prediction_type": "{found}"}} into diffedit.json in the model\'s folder.'
+        f"The settings of the model '{model.name}' say {stated}, but it answers like a model of {found}. If its "
+        f'pictures look wrong, write {{"prediction_type": "{found}"}} into diffedit.json in the model\'s folder.'
     )
 
 

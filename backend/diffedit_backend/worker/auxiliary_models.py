@@ -48,12 +48,6 @@ class AuxiliaryModel(ABC, Generic[M]):
     def load(self, name: str) -> M:
         """Load the model. Raises ModelError."""
 
-    def _configured(self, what: str, option: str) -> str:
-        """The model's name. Raises ModelError for a backend without one."""
-        if self.name is None:
-            raise ModelError(f"This worker has no {what}. Start the backend with {option}.")
-        return self.name
-
     def _loaded(self, name: str, report: ReportStep) -> M:
         if self._model is None:
             report(Progress("loading", 0, 1))
@@ -69,8 +63,9 @@ class Captioner(AuxiliaryModel[CaptioningModel]):
 
     def run(self, request: EditRequest, ref: PictureRef, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         """The `words` of a request's picture, as many as it wants variations. Raises ModelError, BadInputError."""
-        name = self._configured("captioning model", "--captioner")
-        model = self._loaded(name, report)
+        if self.name is None:
+            raise ModelError("This worker has no captioning model. Start the backend with --captioner.")
+        model = self._loaded(self.name, report)
         picture = picture_of(ref, blobs)
         selected = plane_of(request.selection, blobs)
         looked_at = np.full(picture.shape[:2], 255, np.uint8) if selected is None else selected
@@ -80,7 +75,7 @@ class Captioner(AuxiliaryModel[CaptioningModel]):
         report(Progress("encoding", 0, 1))
         words = model.describe(composite_on_white(cut(picture, bounds)), request.variations, request.seed)
         report(Progress("encoding", 1, 1))
-        return Finished(Manifest(None, bounds, 0.5, model=Path(name).name, words=tuple(words)), {})
+        return Finished(Manifest(None, bounds, 0.5, model=Path(self.name).name, words=tuple(words)), {})
 
 
 def _bounds(plane: Pixels) -> Bounds:
@@ -103,15 +98,16 @@ class PromptSuggester(AuxiliaryModel[SuggestingModel]):
 
         Raises ModelError, BadInputError for an empty text.
         """
-        name = self._configured("language model", "--suggester")
+        if self.name is None:
+            raise ModelError("This worker has no language model. Start the backend with --suggester.")
         text = request.source.strip()
         check_suggestions(text, request.variations)
-        model = self._loaded(name, report)
+        model = self._loaded(self.name, report)
         report(Progress("encoding", 0, 1))
         drawn = model.suggest(text, request.variations, request.seed)
         words = tuple(dict.fromkeys(wording for wording in drawn if wording and wording.casefold() != text.casefold()))
         report(Progress("encoding", 1, 1))
-        return Finished(Manifest(None, Bounds(0, 0, 0, 0), 0.5, model=Path(name).name, words=words), {})
+        return Finished(Manifest(None, Bounds(0, 0, 0, 0), 0.5, model=Path(self.name).name, words=words), {})
 
 
 class WordSegmenter(AuxiliaryModel[SegmentingModel]):
@@ -127,6 +123,7 @@ class WordSegmenter(AuxiliaryModel[SegmentingModel]):
         """
         if not request.segment or request.mask is not None:
             return None
-        name = self._configured("segmenter", "--segmenter")
+        if self.name is None:
+            raise ModelError("This worker has no segmenter. Start the backend with --segmenter.")
         words = changed_words(request.source, request.target)
-        return self._loaded(name, report).segment(composite_on_white(picture), words)
+        return self._loaded(self.name, report).segment(composite_on_white(picture), words)

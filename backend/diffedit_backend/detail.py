@@ -14,7 +14,7 @@ import torch
 from diffedit_protocol.messages import EditRequest
 
 from .imaging.area import WorkArea, bounds_of, cut, detailed_area, from_work, to_cells, to_work
-from .method.engine import DiffEditEngine, Subject
+from .method.engine import DiffEditEngine, LatentEdit, Subject
 from .method.schedule import count_steps
 from .method.settings import MethodSettings
 from .method.steps import OnStep, Step
@@ -57,9 +57,8 @@ class Detail:
         pasted = self.colours.copy()
         cut(pasted, crop)[...] = np.rint(cut(self.colours, crop) * (1 - share) + edited * share).astype(np.uint8)
         subject = Subject.of(to_work(pasted, fine))
-        latents = engine.edit(
+        edit = LatentEdit(
             subject,
-            engine.noised(subject, RATIO, settings, seed),
             request.target,
             torch.from_numpy(to_cells(self.mask, fine, engine.model.factor)),
             RATIO,
@@ -68,7 +67,11 @@ class Detail:
             negative=request.negative,
             seeds=(seed,),
             windowed=True,
-            on_step=lambda step: on_step(Step("decoding", step.step, step.total)),
+        )
+        latents = engine.edit(
+            edit,
+            engine.noised(subject, RATIO, settings, seed),
+            lambda step: on_step(Step("decoding", step.step, step.total)),
         )
         cut(pasted, fine.crop)[...] = from_work(engine.decode(latents)[0], fine)
         return cut(pasted, crop)

@@ -19,7 +19,7 @@ from .imaging.area import Thumbnail, WorkArea, bounds_of, choose_area, cut, from
 from .imaging.blend import blended, filled
 from .imaging.matting import check_matting, matted
 from .imaging.soft_map import soft_map_of
-from .method.engine import DiffEditEngine, Subject, content_id
+from .method.engine import DiffEditEngine, LatentEdit, Subject, content_id
 from .method.mask import automatic_threshold, final_mask, limit, unchanged
 from .method.memory import DeviceMemoryError
 from .method.settings import MethodSettings, settings_for
@@ -258,47 +258,33 @@ class _Job:
         """The edited latents (B, C, h, w), one for each seed, by the method's way: with an inversion or without."""
         request, engine, settings = self.request, self.engine, self.settings
         cells = torch.from_numpy(to_cells(mask, self.area, engine.model.factor))
-        guidance = settings.guidance_for(request.guidance, engine.model.guidance)
+        edit = LatentEdit(
+            self.subject,
+            request.target,
+            cells,
+            request.strength,
+            settings.guidance_for(request.guidance, engine.model.guidance),
+            settings,
+            source=request.source,
+            negative=request.negative,
+            seeds=seeds,
+            preview=request.preview,
+        )
         if not settings.inverts:
             with self.watch.measure("editing"):
-                return engine.edit_without_inversion(
-                    self.subject,
-                    request.target,
-                    cells,
-                    request.strength,
-                    guidance,
-                    settings,
-                    source=request.source,
-                    negative=request.negative,
-                    seeds=seeds,
-                    preview=request.preview,
-                    on_step=self.on_step,
-                )
+                return engine.edit_without_inversion(edit, self.on_step)
         fills = settings.fill and leaves_things_out(wordings(request.source)[0], wordings(request.target)[0])
-        # A place that is filled from around it is nearly right: deeper, the model would draw another thing there.
-        ratio = min(request.strength, FILL_RATIO) if fills else request.strength
+        if fills:  # a place that is filled from around it is nearly right: deeper, the model would draw another thing
+            edit = replace(edit, ratio=min(request.strength, FILL_RATIO))
         with self.watch.measure("inverting"):
-            told = settings if self.inversion is None else replace(settings, inversion_text="source")
+            inverting = settings if self.inversion is None else replace(settings, inversion_text="source")
             text = request.source if self.inversion is None else self.inversion
-            trajectory = engine.trajectory(self.subject, text, ratio, told, self.on_step)
+            trajectory = engine.trajectory(self.subject, text, edit.ratio, inverting, self.on_step)
             if fills:
                 around = Subject.of(to_work(filled(self.colours, mask, self._px(FILL_MARGIN)), self.area))
-                trajectory = engine.refilled(trajectory, around, cells, ratio, settings, request.seed)
+                trajectory = engine.refilled(trajectory, around, cells, edit.ratio, settings, request.seed)
         with self.watch.measure("editing"):
-            return engine.edit(
-                self.subject,
-                trajectory,
-                request.target,
-                cells,
-                ratio,
-                guidance,
-                settings,
-                source=request.source,
-                negative=request.negative,
-                seeds=seeds,
-                preview=request.preview,
-                on_step=self.on_step,
-            )
+            return engine.edit(edit, trajectory, self.on_step)
 
     def _decoded(self, latents: torch.Tensor, seeds: tuple[int, ...], mask: Plane) -> dict[int, Pixels]:
         """The edited crops (h, w, 3) at their own size, by seed; with detail where that is asked for."""

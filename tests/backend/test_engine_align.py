@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from diffedit_backend.editing import edit_picture
-from diffedit_backend.method.align import aligned_edit, share_of_noise
+from diffedit_backend.method.align import Velocities, aligned_edit, share_of_noise, velocity
 from diffedit_backend.method.denoise import guide
-from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
 from diffedit_backend.method.schedule import FlowSchedule, Level, NoiseSchedule, VariancePreservingSchedule
 from diffedit_backend.method.settings import ALIGN, FAST, settings_for
 from diffedit_backend.method.solvers import seeded_noise
@@ -29,17 +30,17 @@ def vp_schedule() -> NoiseSchedule:
     return VariancePreservingSchedule.from_scheduler(DDIMScheduler(), "v_prediction")
 
 
-def exact_outputs(schedule: NoiseSchedule) -> object:
-    """A network that knows one picture for each text, and so their exact noise, in the schedule's unit."""
+def exact_velocities(schedule: NoiseSchedule) -> Velocities:
+    """Those of a network that knows one picture for each text, and so their exact noise, in the schedule's unit."""
 
-    def outputs(x: Tensor, level: Level) -> Tensor:
+    def velocities(x: Tensor, level: Level) -> Tensor:
         data = torch.cat((SOURCE, TARGET, SOURCE))
         noise = (x - level.alpha * data) / level.sigma
         if schedule.prediction_type == "flow":
-            return noise - data
-        return level.alpha * noise - level.sigma * data
+            return velocity(schedule, noise - data, x, level)
+        return velocity(schedule, level.alpha * noise - level.sigma * data, x, level)
 
-    return outputs
+    return velocities
 
 
 def picture_of(height: int, width: int) -> NDArray[np.uint8]:
@@ -54,10 +55,8 @@ def test_an_edit_that_aims_at_the_target_moves_the_picture_by_the_difference_of_
     edited = aligned_edit(
         PICTURE,
         levels,
-        schedule,
-        exact_outputs(schedule),  # type: ignore[arg-type]
-        guide,
-        1.0,
+        exact_velocities(schedule),
+        partial(guide, scale=1.0),
         lambda index: seeded_noise(PICTURE.shape, index, PICTURE),
         torch.ones(len(levels) - 1, 1, 1, 3, 3),
     )
@@ -74,10 +73,8 @@ def test_a_variance_preserving_model_gives_the_same_edit_as_the_flow_that_it_is(
         aligned_edit(
             PICTURE,
             chosen,
-            schedule,
-            exact_outputs(schedule),  # type: ignore[arg-type]
-            guide,
-            2.0,
+            exact_velocities(schedule),
+            partial(guide, scale=2.0),
             lambda index: seeded_noise(PICTURE.shape, index, PICTURE),
             torch.ones(len(levels) - 1, 1, 1, 3, 3),
         )
@@ -94,7 +91,7 @@ def test_outside_of_the_mask_an_edit_without_inversion_is_the_picture_bit_for_bi
     mask[4:10, 3:9] = 1
     settings = replace(ALIGN, steps=6)
     latents = engine.edit_without_inversion(
-        subject, "a zebra", mask, 0.8, 3.0, settings, source="a horse", negative="blurred", seeds=(1, 2)
+        LatentEdit(subject, "a zebra", mask, 0.8, 3.0, settings, source="a horse", negative="blurred", seeds=(1, 2))
     )
     x0 = engine.encode(subject)
     outside = (mask == 0).expand_as(latents)
@@ -107,7 +104,7 @@ def test_it_takes_three_evaluations_a_step_and_none_for_an_inversion() -> None:
     engine = DiffEditEngine(tiny_model("sd2"))
     settings = replace(ALIGN, steps=10)
     engine.edit_without_inversion(
-        Subject.of(picture_of(32, 32)), "b", torch.ones(16, 16), 0.8, 2.0, settings, source="a"
+        LatentEdit(Subject.of(picture_of(32, 32)), "b", torch.ones(16, 16), 0.8, 2.0, settings, source="a")
     )
     assert engine.evaluations == 3 * 8
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.method.denoise import masked_denoise
-from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
 from diffedit_backend.method.inversion import invert
 from diffedit_backend.method.schedule import FlowSchedule, Level, VariancePreservingSchedule, count_steps
 from diffedit_backend.method.settings import FAST, PAPER, REFERENCE
@@ -225,7 +225,7 @@ def test_a_model_whose_last_level_is_pure_noise_edits_at_strength_one(settings):
     subject = Subject.of(pixels)
     trajectory = engine.trajectory(subject, "a horse", 1.0, settings)
     mask = torch.ones(NATIVE // 2, NATIVE // 2)
-    latents = engine.edit(subject, trajectory, "a zebra", mask, 1.0, 4.0, settings)
+    latents = engine.edit(LatentEdit(subject, "a zebra", mask, 1.0, 4.0, settings), trajectory)
     assert torch.isfinite(latents).all()
 
 
@@ -237,7 +237,7 @@ def test_an_aligned_edit_of_the_engine_gives_the_picture_back_under_no_words():
 
     def back(settings):
         trajectory = engine.trajectory(subject, "", 0.8, settings)
-        latents = engine.edit(subject, trajectory, "", everywhere, 0.8, 1.0, settings)
+        latents = engine.edit(LatentEdit(subject, "", everywhere, 0.8, 1.0, settings), trajectory)
         return (latents - trajectory[0]).abs().max().item()
 
     assert back(settings) < 1e-3

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffedit_backend.method.cache import ContentCache
 from diffedit_backend.method.encoding import Projection
-from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
 from diffedit_backend.method.memory import DeviceMemoryError
 from diffedit_backend.method.network import Network
 from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
@@ -42,7 +42,7 @@ def subject():
 
 def edited(engine, subject, target="a zebra", seeds=(0,), settings=QUICK, **options):
     trajectory = engine.trajectory(subject, "a horse", 0.8, settings)
-    return engine.edit(subject, trajectory, target, MASK, 0.8, 4.0, settings, seeds=seeds, **options)
+    return engine.edit(LatentEdit(subject, target, MASK, 0.8, 4.0, settings, seeds=seeds, **options), trajectory)
 
 
 def test_an_edit_runs_on_every_kind_of_stable_diffusion_and_keeps_the_background(model, subject):
@@ -110,7 +110,7 @@ def test_a_guidance_of_one_needs_no_unconditional_rows(sd1, subject):
     engine = DiffEditEngine(sd1)
     trajectory = engine.trajectory(subject, "", 0.8, QUICK)
     before = engine.evaluations
-    engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 1.0, QUICK)
+    engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 1.0, QUICK), trajectory)
     assert engine.evaluations == before + 4
 
 
@@ -140,7 +140,7 @@ def test_first_order_editing_is_ddim_written_out(sd1, subject):
     engine = DiffEditEngine(sd1)
     trajectory = engine.trajectory(subject, "", 1.0, settings)
     everywhere = torch.ones_like(MASK)
-    ours = engine.edit(subject, trajectory, "a zebra", everywhere, 1.0, 4.0, settings)
+    ours = engine.edit(LatentEdit(subject, "a zebra", everywhere, 1.0, 4.0, settings), trajectory)
     x, predict = trajectory[-1], engine._predictor("a zebra", "", 4.0)
     levels = sd1.schedule.levels(10, 1.0, NATIVE**2 // 4)[::-1]
     for start, end in pairwise(levels):
@@ -154,7 +154,7 @@ def test_steps_are_told_in_order_with_a_preview_while_editing(sd1, subject):
     engine = DiffEditEngine(sd1)
     engine.difference(subject, "a horse", "a zebra", QUICK, steps.append)
     trajectory = engine.trajectory(subject, "a horse", 0.8, QUICK, steps.append)
-    latents = engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK, preview=True, on_step=steps.append)
+    latents = engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, QUICK, preview=True), trajectory, steps.append)
     engine.decode(latents, steps.append)
     assert [s.stage for s in steps] == (
         ["encoding"] + 2 * ["finding"] + 4 * ["inverting"] + 4 * ["editing"] + ["decoding"]
@@ -181,7 +181,7 @@ def test_cancelling_stops_within_one_step_of_every_stage(sd1, subject, stage):
     def run():
         engine.difference(subject, "a horse", "a zebra", QUICK, on_step)
         trajectory = engine.trajectory(subject, "a horse", 0.8, QUICK, on_step)
-        engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK, on_step=on_step)
+        engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, QUICK), trajectory, on_step)
 
     with pytest.raises(EditCancelled):
         run()
@@ -341,7 +341,7 @@ def test_every_stage_after_the_map_tells_of_values_that_are_no_numbers(sd1, subj
     engine.cache = sound.cache  # the latents are known
     run = {
         "the inversion": lambda: engine.trajectory(subject, "", 0.5, QUICK),
-        "the edit": lambda: engine.edit(subject, trajectory, "a zebra", MASK, 0.8, 4.0, QUICK),
+        "the edit": lambda: engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, QUICK), trajectory),
         "the decoded picture": lambda: engine.decode(trajectory[0]),
     }[stage]
     with pytest.raises(ModelError, match=f"values that are no numbers for {stage}"):

@@ -19,9 +19,9 @@ from .denoise import blend
 from .inversion import OnLevel, no_listener
 from .schedule import Level, NoiseSchedule
 
-# velocities(x, level) for x of 3 B rows, of the level's own scale: under the text that guidance leads away from, the
-# target, and the source, B rows each.
-Outputs = Callable[[Tensor, Level], Tensor]
+# velocities(x, level) for x of 3 B rows, of the level's own scale: noise - data under the text that guidance leads away
+# from, under the target, and under the source, B rows each.
+Velocities = Callable[[Tensor, Level], Tensor]
 SOURCE_CONSISTENCY = 0.01  # the paper's zeta: how much the edit is pulled to the picture's own end
 
 
@@ -56,10 +56,8 @@ def velocity(schedule: NoiseSchedule, output: Tensor, x: Tensor, level: Level) -
 def aligned_edit(
     x0: Tensor,
     levels: Sequence[Level],
-    schedule: NoiseSchedule,
-    outputs: Outputs,
-    guide: Callable[[Tensor, Tensor, float], Tensor],
-    guidance: float,
+    velocities: Velocities,
+    guide: Callable[[Tensor, Tensor], Tensor],
     fresh: Callable[[int], Tensor],
     masks: Sequence[Tensor] | Tensor,
     on_level: OnLevel = no_listener,
@@ -67,7 +65,7 @@ def aligned_edit(
     """The picture's latents x0 (B, C, h, w) edited along `levels` (T + 1, descending) inside the masks.
 
     fresh(i): the standard normal noise (B, C, h, w) of step i. masks: T tensors (1 or B, 1, h, w) in [0, 1]; outside
-    x0 comes through bit for bit. guidance: of the target away from what `outputs` gives first.
+    x0 comes through bit for bit. guide(away, target): the velocity that guidance makes of these two.
     """
     z = x0
     for index, (level, end) in enumerate(pairwise(levels)):
@@ -76,8 +74,8 @@ def aligned_edit(
         edited = z + noised - x0
         scale = level.alpha + level.sigma
         x = scale * torch.cat((edited, edited, noised))
-        away, target, source = velocity(schedule, outputs(x, level), x, level).chunk(3)
-        v = guide(away, target, guidance)
+        away, target, source = velocities(x, level).chunk(3)
+        v = guide(away, target)
         pull = noised - step.s * source - (edited - step.s * v)
         z = z + step.ds * (v - source) + SOURCE_CONSISTENCY * pull
         z = blend(z, x0, masks[index])

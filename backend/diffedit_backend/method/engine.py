@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..types import Pixels
-from .align import aligned_edit
+from .align import aligned_edit, velocity
 from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
 from .denoise import masked_denoise, strength_masks
@@ -77,6 +77,38 @@ class Predictions:
     @property
     def nbytes(self) -> int:
         return self.noise.nbytes + (self.attention.nbytes if self.attention is not None else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class LatentEdit:
+    """What is to become of a picture at the model's size.
+
+    mask: (h, w) float in [0, 1], 1 = edited. ratio: the encoding ratio. guidance: scale of classifier-free guidance.
+    source: what the picture shows now; `settings.away` is how far guidance leads away from it, rather than from the
+    negative text alone. seeds: one result each. windowed: the picture may be larger than the model's; it is predicted
+    in windows of the model's own size. preview: steps are reported with a picture.
+    """
+
+    subject: Subject
+    target: str
+    mask: Tensor
+    ratio: float
+    guidance: float
+    settings: MethodSettings
+    source: str = ""
+    negative: str = ""
+    seeds: Sequence[int] = (0,)
+    windowed: bool = False
+    preview: bool = False
+
+    def fresh_noise(self, steps: int, like: Tensor) -> Tensor:
+        """Standard normal noise (steps, B, C, h, w), each seed's own, for latents (B, C, h, w) like those given."""
+        return torch.stack([seeded_noise((steps, *like.shape[1:]), seed, like) for seed in self.seeds], dim=1)
+
+    def level_masks(self, steps: int, like: Tensor) -> Tensor:
+        """The mask of each step, (steps, 1, 1, h, w)."""
+        cells = self.mask.to(like)[None, None]
+        return strength_masks(cells, steps) if self.settings.soft_strength else cells.expand(steps, -1, -1, -1, -1)
 
 
 class DiffEditEngine:
@@ -233,34 +265,15 @@ class DiffEditEngine:
         inside = (mask > 0).to(trajectory.device)[None, None]
         return torch.cat((trajectory[:-1], torch.where(inside, start, trajectory[-1])[None]))
 
-    def edit(
-        self,
-        subject: Subject,
-        trajectory: Tensor,
-        target: str,
-        mask: Tensor,
-        ratio: float,
-        guidance: float,
-        settings: MethodSettings,
-        *,
-        source: str = "",
-        negative: str = "",
-        seeds: Sequence[int] = (0,),
-        windowed: bool = False,
-        preview: bool = False,
-        on_step: OnStep = ignore,
-    ) -> Tensor:
-        """Latents (B, C, h, w) of the picture edited inside `mask`, one for each seed.
+    def edit(self, edit: LatentEdit, trajectory: Tensor, on_step: OnStep = ignore) -> Tensor:
+        """Latents (B, C, h, w) of the picture edited inside the mask, one for each seed.
 
-        mask: (h, w) float in [0, 1], 1 = edited. `ratio` and `settings` are those that the trajectory was made with.
-        source: what the picture shows now; `settings.away` tells how far guidance leads away from it, rather than from
-        the negative text alone.
-        windowed: the picture may be larger than the model's; it is predicted in windows of the model's own size.
+        `ratio` and `settings` of the edit are those that the trajectory (T + 1, 1, C, h, w) was made with.
         """
-        levels = self._levels(trajectory, settings, ratio)[::-1]
+        settings, levels = edit.settings, self._levels(trajectory, edit.settings, edit.ratio)[::-1]
         total = len(levels) - 1
-        start = trajectory[-1].expand(len(seeds), -1, -1, -1)
-        fresh = torch.stack([seeded_noise((total, *start.shape[1:]), seed, start) for seed in seeds], dim=1)
+        start = trajectory[-1].expand(len(edit.seeds), -1, -1, -1)
+        fresh = edit.fresh_noise(total, start)
         solver = Solver(
             self.model.schedule,
             levels,
@@ -269,61 +282,49 @@ class DiffEditEngine:
             Stochastic(settings.eta, lambda i: fresh[i]),
             trajectory.flip(0) if settings.aligned else None,
         )
-        cells = mask.to(start)[None, None]
-        masks = strength_masks(cells, total) if settings.soft_strength else cells.expand(total, -1, -1, -1, -1)
 
         def level_done(index: int, _x: Tensor) -> None:
-            shown = self._preview(subject, solver.data[:1], mask) if preview and solver.data is not None else None
-            on_step(Step("editing", index + 1, total, shown))
+            on_step(Step("editing", index + 1, total, self._preview(edit, solver.data)))
 
-        predict = self._predictor(target, negative, guidance, source, settings.away if source.strip() else 0.0)
-        if windowed:
-            predict = in_windows(predict, windows_over(mask, self.model.native_size // self.model.factor))
-        predict = solver.evaluated(predict)
-        edited = masked_denoise(start, levels[:-1], predict, solver.step, trajectory.flip(0)[1:], masks, level_done)
+        predict = self._predictor(
+            edit.target, edit.negative, edit.guidance, edit.source, settings.away if edit.source.strip() else 0.0
+        )
+        if edit.windowed:
+            predict = in_windows(predict, windows_over(edit.mask, self.model.native_size // self.model.factor))
+        edited = masked_denoise(
+            start,
+            levels[:-1],
+            solver.evaluated(predict),
+            solver.step,
+            trajectory.flip(0)[1:],
+            edit.level_masks(total, start),
+            level_done,
+        )
         return require_finite(edited, self.model, "the edit")
 
-    def edit_without_inversion(
-        self,
-        subject: Subject,
-        target: str,
-        mask: Tensor,
-        ratio: float,
-        guidance: float,
-        settings: MethodSettings,
-        *,
-        source: str = "",
-        negative: str = "",
-        seeds: Sequence[int] = (0,),
-        preview: bool = False,
-        on_step: OnStep = ignore,
-    ) -> Tensor:
-        """Latents (B, C, h, w) of the picture edited inside `mask` (h, w) by FlowAlign, one for each seed.
+    def edit_without_inversion(self, edit: LatentEdit, on_step: OnStep = ignore) -> Tensor:
+        """Latents (B, C, h, w) of the picture edited inside the mask by FlowAlign, one for each seed.
 
         Guidance leads from what lies between the source and a negative text, where there is one, to the target.
         """
-        x0 = self.encode(subject, on_step).expand(len(seeds), -1, -1, -1)
-        levels = self._levels(x0, settings, ratio)[::-1]
+        x0 = self.encode(edit.subject, on_step).expand(len(edit.seeds), -1, -1, -1)
+        levels = self._levels(x0, edit.settings, edit.ratio)[::-1]
         total = len(levels) - 1
-        fresh = torch.stack([seeded_noise((total, *x0.shape[1:]), seed, x0) for seed in seeds], dim=1)
-        cells = mask.to(x0)[None, None]
-        masks = strength_masks(cells, total) if settings.soft_strength else cells.expand(total, -1, -1, -1, -1)
-        shown = self.text(source)
-        away = between(shown, self.text(negative), 0.5) if negative.strip() else shown
-        texts = [text for text in (away, self.text(target), shown) for _ in seeds]
+        fresh = edit.fresh_noise(total, x0)
+        source, family, schedule = self.text(edit.source), self.model.family, self.model.schedule
+        away = between(source, self.text(edit.negative), 0.5) if edit.negative.strip() else source
+        texts = [text for text in (away, self.text(edit.target), source) for _ in edit.seeds]
 
         def level_done(index: int, z: Tensor) -> None:
-            on_step(Step("editing", index + 1, total, self._preview(subject, z[:1], mask) if preview else None))
+            on_step(Step("editing", index + 1, total, self._preview(edit, z)))
 
         return aligned_edit(
             x0,
             levels,
-            self.model.schedule,
-            lambda x, level: self.network.predict(x, level, texts),
-            self.model.family.guide,
-            guidance,
+            lambda x, level: velocity(schedule, self.network.predict(x, level, texts), x, level),
+            lambda without, under: family.guide(without, under, edit.guidance),
             lambda index: fresh[index],
-            masks,
+            edit.level_masks(total, x0),
             level_done,
         )
 
@@ -352,15 +353,20 @@ class DiffEditEngine:
 
         return predict
 
-    def _preview(self, subject: Subject, data: Tensor, mask: Tensor) -> Pixels:
-        """The picture at the model's size, inside the mask the projected colours of the predicted clean latents."""
-        latents = self.encode(subject)
+    def _preview(self, edit: LatentEdit, data: Tensor | None) -> Pixels | None:
+        """The picture at the model's size, inside the mask the projected colours of the first of the predicted clean
+        latents (B, C, h, w); None where no preview is wanted, or nothing was predicted yet."""
+        if not edit.preview or data is None:
+            return None
+        subject, latents = edit.subject, self.encode(edit.subject)
         project = self.cache.get(
             ("projection", self.model.key, subject.id), lambda: Projection(latents, subject.pixels)
         )
         size = subject.pixels.shape[:2]
-        colours = torch.nn.functional.interpolate(project(data)[None], size, mode="bicubic")[0].permute(1, 2, 0)
-        share = torch.nn.functional.interpolate(mask.float().cpu()[None, None], size, mode="bilinear")[0, 0, :, :, None]
+        colours = torch.nn.functional.interpolate(project(data[:1])[None], size, mode="bicubic")[0].permute(1, 2, 0)
+        share = torch.nn.functional.interpolate(edit.mask.float().cpu()[None, None], size, mode="bilinear")[
+            0, 0, :, :, None
+        ]
         picture = torch.lerp(torch.from_numpy(subject.pixels).float(), colours.clamp(0, 255), share)
         pixels: Pixels = picture.round().to(torch.uint8).numpy()
         return pixels

@@ -11,7 +11,7 @@ import torch
 from diffedit_backend.editing import FILL_MARGIN, FILL_RATIO, edit_picture, paste
 from diffedit_backend.imaging.area import WorkArea, choose_area, from_work, to_cells, to_work
 from diffedit_backend.imaging.blend import blended, filled
-from diffedit_backend.method.engine import DiffEditEngine, Subject
+from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
 from diffedit_backend.method.settings import MethodSettings, settings_for
 from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.steps import OnStep, ignore
@@ -117,9 +117,8 @@ class GivenMaskEditor:
             if fills:
                 around = Subject.of(to_work(filled(case.source, mask, self._px(FILL_MARGIN, area)), area))
                 trajectory = engine.refilled(trajectory, around, cells, ratio, settings, case.seed)
-            latents = engine.edit(
+            edit = LatentEdit(
                 subject,
-                trajectory,
                 case.target_text,
                 cells,
                 ratio,
@@ -128,6 +127,7 @@ class GivenMaskEditor:
                 source=case.source_text,
                 seeds=(case.seed,),
             )
+            latents = engine.edit(edit, trajectory)
             decoded = from_work(engine.decode(latents)[0], area)
         edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds, read.cpu_seconds)
         joined = blended(decoded, case.source, mask, self._px(1, area)) if settings.blend else decoded
@@ -164,19 +164,9 @@ class SwitchedEngine(DiffEditEngine):
     ) -> Tensor:
         return super().trajectory(subject, source, ratio, replace(settings, **self._switches), on_step)
 
-    def edit(
-        self,
-        subject: Subject,
-        trajectory: Tensor,
-        target: str,
-        mask: Tensor,
-        ratio: float,
-        guidance: float,
-        settings: MethodSettings,
-        **options: Any,
-    ) -> Tensor:
-        switched = replace(settings, **self._switches)
-        return super().edit(subject, trajectory, target, mask, ratio, guidance, switched, **options)
+    def edit(self, edit: LatentEdit, trajectory: Tensor, on_step: OnStep = ignore) -> Tensor:
+        switched = replace(edit, settings=replace(edit.settings, **self._switches))
+        return super().edit(switched, trajectory, on_step)
 
 
 class ProductMaskEngine(DiffEditEngine):

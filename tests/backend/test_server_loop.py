@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgpack
 import pytest
-from backends import QUICK, invited_to
+from backends import QUICK, invited_to, wait_until
 from diffedit_backend.executors.base import Executor, Job, Report, WorkerInfo
-from diffedit_backend.server import service
+from diffedit_backend.server import listener, service
 from diffedit_backend.server.hello_info import hello_info
 from diffedit_backend.server.process import Server
+from diffedit_backend.server.results import StoredPart
 from diffedit_backend.server.settings import ServerSettings
 from diffedit_protocol import server_session
 from diffedit_protocol.blobs import pack_picture
@@ -29,11 +31,12 @@ from diffedit_protocol.server_session import reply_message
 
 
 class AtOnce(Executor):
-    """Ends every job at once: its edit is the picture, its mask the picture's first channel, unpacked."""
+    """Ends every job at once: its edit is the picture with its values looked up in `table`, and so is its mask."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: bytes | None = None) -> None:
         import socket
 
+        self._table = table
         self._readable, self._wake = socket.socketpair()
         self._reports: list[Report] = []
         self.broken = False
@@ -49,7 +52,8 @@ class AtOnce(Executor):
     def submit(self, job: Job, worker: str) -> None:
         picture = job.request.picture
         assert picture is not None
-        raw = bytes(job.blobs[picture.blob])
+        raw = bytes(job.blobs[picture.blob]).translate(self._table)
+        picture, raw = pack_picture(raw, picture.width, picture.height, picture.channels)
         plane = PlaneRef(picture.blob, picture.width, picture.height, packed=False)
         bounds = Bounds(0, 0, picture.width, picture.height)
         manifest = Manifest(plane, bounds, 0.5, edits=(EditResult(0, picture),))
@@ -143,6 +147,72 @@ def test_while_a_chunk_is_packed_another_client_is_served(tmp_path: Path, monkey
             go_on.set()
             fetching.join(60)
             assert fetched == [bytes([1]) * (512 * 512 * 3)]
+
+
+def test_while_a_result_is_read_from_the_disk_another_client_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    real = StoredPart.read
+
+    def slow(self: StoredPart) -> bytes | None:
+        begun.set()
+        assert go_on.wait(60)
+        return real(self)
+
+    with running(tmp_path, AtOnce(bytes(range(255, -1, -1))), result_bytes=0) as server:
+        anna, ben = (invited_to(server.endpoints[0], tmp_path / "server", name) for name in ("anna", "ben"))
+        with Client(anna, QUICK) as client:
+            manifest = edit_of(client)
+            wait_until(lambda: server.results.memory == 0, what="the copy in memory to go")
+            monkeypatch.setattr(StoredPart, "read", slow)
+            fetched: list[bytes] = []
+
+            def fetch() -> None:
+                with Client(anna, QUICK) as other:
+                    fetched.append(other.fetch(manifest.edits[0].pixels))
+
+            fetching = threading.Thread(target=fetch)
+            fetching.start()
+            assert begun.wait(30)
+            with Client(ben, QUICK) as other:
+                other.ping()
+            go_on.set()
+            fetching.join(60)
+            assert fetched == [bytes([254]) * (512 * 512 * 3)]
+
+
+def test_the_longest_turn_of_the_loop_and_what_took_it_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as server, client_of(server) as client:
+        before = client.status()["loop"]
+        monkeypatch.setattr(server.links, "sweep", lambda: time.sleep(0.05))
+        wait_until(lambda: client.status()["loop"]["longest_step"] == "links", what="the long turn")
+        loop = client.status()["loop"]
+    assert before["turns"] < loop["turns"]
+    assert loop["longest_ms"] >= 50
+    assert loop["longest_processor_ms"] < loop["longest_ms"]
+    assert loop["beyond_aim"] >= 1
+    assert loop["buckets"][-1] == ["+Inf", loop["turns"]]
+
+
+def test_messages_that_take_long_are_taken_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with many costly messages must not hold up the others for all of them."""
+    with running(tmp_path) as server, client_of(server) as client:
+        client.ping()
+        monkeypatch.setattr(listener, "BURST_SECONDS", 0.0)
+        turns: list[int] = []
+        real = server.listener.receive
+
+        def counted(number: int) -> Iterator[listener.Incoming]:
+            taken = list(real(number))
+            turns.append(len(taken))
+            yield from taken
+
+        monkeypatch.setattr(server.listener, "receive", counted)
+        edit_of(client)
+    assert max(turns) == 1
 
 
 @pytest.mark.usefixtures("slow_link")

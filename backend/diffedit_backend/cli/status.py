@@ -52,6 +52,12 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"memory   {_size(memory['process'])}; uploads {_size(memory['uploads'])}, results {_size(memory['results'])}, "
         f"on disk {_size(memory['results_on_disk'])}" + (" (THE DISK IS FULL)" if memory["disk_full"] else ""),
     ]
+    loop = report.get("loop")  # an older backend does not report it
+    if loop:
+        printed.append(
+            f"loop     longest turn {loop['longest_ms']:.0f} ms, {loop['beyond_aim']} of {loop['turns']} beyond 20 ms, "
+            f"{report['faults']} faults"
+        )
     if "clients" in report:
         gate = report["gate"]
         printed += [

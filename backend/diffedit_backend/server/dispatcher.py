@@ -1,4 +1,4 @@
-"""Takes the messages of each link in their order; threads do what keeps the processor busy for long.
+"""Takes the messages of each link in their order; threads do what keeps the processor busy or waits for the disk.
 
 Packing or unpacking a chunk of pixels takes some ten milliseconds: with eight links that do so, the pings of all others
 waited for a third of a second. Raw chunks, and everything else, take less time than a thread needs to wake up.
@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
 
+from diffedit_protocol.errors import NoBlobError
 from diffedit_protocol.frames import Buffer, Frames
 from diffedit_protocol.replies import Chunk
 from diffedit_protocol.requests import Get
@@ -18,7 +19,7 @@ from diffedit_protocol.server_session import Received
 
 from .client_connection import ClientConnection, ClientConnections
 from .offload import Offload
-from .service import Service
+from .service import Service, StoredChunk
 
 T = TypeVar("T")
 MAX_WAITING = 1024  # messages of a link behind one that a thread works on
@@ -53,8 +54,9 @@ class Dispatcher:
         chunk = self._service.handle(link, received)
         if chunk is None:
             return
-        if isinstance(received.request, Get) and received.request.encoding != "raw":
-            self._run(link, partial(_packed, link, received, chunk), partial(self._links.reply, link))
+        packed = isinstance(received.request, Get) and received.request.encoding != "raw"
+        if packed or isinstance(chunk, StoredChunk):
+            self._run(link, partial(_frames_of, link, received, chunk), partial(self._links.reply, link))
         else:
             self._links.reply(link, link.session.reply(received, chunk))
 
@@ -71,5 +73,9 @@ class Dispatcher:
                 self._take(link, link.inbox.popleft())
 
 
-def _packed(link: ClientConnection, received: Received, chunk: Chunk) -> Frames:
-    return link.session.reply(received, chunk)
+def _frames_of(link: ClientConnection, received: Received, chunk: Chunk | StoredChunk) -> Frames:
+    """In a thread: the chunk, read and packed; an error in its place when its file is gone."""
+    try:
+        return link.session.reply(received, chunk.read() if isinstance(chunk, StoredChunk) else chunk)
+    except NoBlobError as error:
+        return link.session.refuse(received, error)

@@ -7,24 +7,29 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec
 
+from .loop_times import LoopTimes
+
 log = logging.getLogger("diffedit.faults")
 P = ParamSpec("P")
 REPEAT_SECONDS = 10.0  # between two log entries of the same kind: a fault may come with every message
 
 
 class FaultLog:
-    """Runs steps of the server's loop. `count`: how many failed so far."""
+    """Runs steps of the server's loop. `count`: how many failed so far. `times` is given the time of each step."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: LoopTimes | None = None) -> None:
         self.count = 0
+        self._times = times or LoopTimes()
         self._logged: dict[tuple[str, str], float] = {}
 
     def guard(self, what: str, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run `step`; `what` names it in the log should it raise."""
+        begun = time.perf_counter()
         try:
             step(*args, **kwargs)
         except Exception as error:
             self.report(what, error)
+        self._times.step(what, time.perf_counter() - begun)
 
     def report(self, what: str, error: Exception) -> None:
         """Count and log what a step raised."""

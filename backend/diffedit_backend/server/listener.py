@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -33,6 +34,7 @@ RECEIVE_HIGH_WATER = 0
 HANDSHAKE_MS = 3000
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 15_000, 60_000
 BURST = 64  # messages taken from one socket before the loop looks at anything else
+BURST_SECONDS = 0.005  # after which no further message is taken either: some cost more than others
 LINGER_MS = 500  # for the last messages to leave when the server stops
 MAX_PARTS = 4  # of a message: routing id, header, payload, and one more that tells that there are too many
 WATCHED_EVENTS = (
@@ -122,9 +124,12 @@ class Listener:
         return self._bind(socket, address.endpoint)
 
     def receive(self, number: int) -> Iterator[Incoming]:
-        """The messages that wait at a socket, at most BURST of them."""
+        """The messages that wait at a socket: at most BURST of them, and none after BURST_SECONDS."""
         bound = self.sockets[number]
-        for _ in range(BURST):
+        until = time.monotonic() + BURST_SECONDS
+        for taken in range(BURST):
+            if taken and time.monotonic() > until:
+                return
             try:
                 parts, size, count = _receive(bound.socket)
             except zmq.Again:

@@ -18,7 +18,8 @@ from typing import Any
 
 from diffedit_protocol.errors import BadInputError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from .addresses import Address
@@ -26,7 +27,6 @@ from .addresses import Address
 log = logging.getLogger("diffedit.monitoring")
 STALE_SECONDS = 10.0  # without a new report, after which the loop is taken to hang
 REQUEST_SECONDS = 5.0  # for a monitor to ask its question
-METRICS = tuple[GaugeMetricFamily, ...]
 
 
 class Monitoring(Collector):
@@ -69,7 +69,7 @@ class Monitoring(Collector):
         """In Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """For the registry: the last report as metrics."""
         report = self._report
         if not report:
@@ -87,6 +87,11 @@ class Monitoring(Collector):
         yield _gauge("diffedit_worker_device_bytes", "In use on each worker's device", "worker", device)
         yield _gauge("diffedit_disk_full", "1 while results cannot be written", "", {"": int(memory["disk_full"])})
         yield _gauge("diffedit_links", "Connected clients' links", "", {"": report["links"]})
+        loop = report["loop"]
+        help_ = "Turns of the server's loop: how long it was away from its sockets"
+        yield HistogramMetricFamily("diffedit_loop_turn_seconds", help_, loop["buckets"], sum_value=loop["seconds"])
+        longest = loop["longest_ms"] / 1000
+        yield _gauge("diffedit_loop_longest_turn_seconds", "The longest turn since the start", "", {"": longest})
         for name, help_, value in (
             ("diffedit_jobs_finished", "Jobs that ended", queue["finished"]),
             ("diffedit_worker_restarts", "Workers started again", sum(w["restarts"] for w in report["workers"])),

@@ -31,6 +31,7 @@ from .faults import FaultLog
 from .hello_info import AdapterFolder, hello_info
 from .job_table import JobTable, owner_prefix
 from .listener import Incoming, Listener
+from .loop_times import LoopTimes
 from .monitoring import Monitoring, metrics_address
 from .offload import Offload
 from .results import Key, ResultStore
@@ -68,7 +69,8 @@ class Server:
         self._local_keys = folder.local_keys()
         self._allow_list_trouble = ""
         self._missing: dict[str, float] = {}  # since when the allow list has lacked a key that has something here
-        self._faults = FaultLog()
+        self._times = LoopTimes()
+        self._faults = FaultLog(self._times)
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -151,6 +153,7 @@ class Server:
             "stopping": self.jobs.closing,
             "workers": self._worker_status(owner),
             "faults": self._faults.count,
+            "loop": self._times.status(),
             "queue": {**self.jobs.status(), "most_waiting": self.settings.queue},
             "memory": {"uploads": self.uploads.size, **self.results.status()},
             "links": len(self.links),
@@ -188,6 +191,7 @@ class Server:
         ticked = housekeeping = time.monotonic()
         while not self._over():
             ready = dict(poller.poll(STALLED_MS if self.links.behind else TICK_MS))
+            self._times.begin()
             self._turn(ready)
             if not is_ready and self.executor.room():
                 is_ready = True
@@ -205,6 +209,7 @@ class Server:
             if now - housekeeping >= HOUSEKEEPING_SECONDS:
                 housekeeping = now
                 self._housekeep()
+            self._times.end()
 
     def stop(self) -> None:
         """End soon; a second call ends at once. May be called from a signal handler or another thread."""
@@ -284,9 +289,8 @@ class Server:
 
     def _housekeep(self) -> None:
         self._manager.alive()
-        if self.monitoring is not None:
-            self.monitoring.publish(self.status(self._local_keys.public))
         for name, step in (
+            ("monitoring", self._publish),
             ("allow list", self._refresh_allow_list),
             ("revocations", self._drop_revoked),
             ("links", self.links.sweep),
@@ -294,6 +298,10 @@ class Server:
             ("jobs", lambda: self.jobs.sweep(self.settings.limits.result_seconds)),
         ):
             self._faults.guard(name, step)
+
+    def _publish(self) -> None:
+        if self.monitoring is not None:
+            self.monitoring.publish(self.status(self._local_keys.public))
 
     def _drop_revoked(self) -> None:
         """Cut the links of keys that a complete allow list lacks; their work goes when it has lacked them for a while.

@@ -38,6 +38,26 @@ CLOSE_SECONDS = 30.0  # that close() waits for the writer
 Key = tuple[str, str]  # owner's public key, job
 
 
+@dataclass(frozen=True)
+class StoredPart:
+    """A part of a result's file that is not in memory: `read` takes as long as the disk does, so it is for a thread."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> bytes | None:
+        """The bytes, fewer at the file's end; None when the file cannot be read any more."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                return file.read(self.length)
+        except OSError as error:
+            fields = {"job": self.path.parent.name, "blob": self.path.name[:12], "reason": str(error)}
+            log.error("result cannot be read", extra={"fields": fields})
+            return None
+
+
 @dataclass
 class _Result:
     """`sizes`: bytes by blob; `memory`: the blobs while they are held; `failed_at`: when writing failed last."""
@@ -119,23 +139,17 @@ class ResultStore:
         self._results[record.owner, record.job] = result
         self._tasks.put(lambda: self._write(result, blobs, durable))
 
-    def read(self, owner: str, blob: str, offset: int, length: int) -> tuple[int, bytes | memoryview] | None:
-        """The size of an owner's blob, and `length` bytes of it (fewer at its end); None when it is not here."""
+    def find(self, owner: str, blob: str, offset: int, length: int) -> tuple[int, memoryview | StoredPart] | None:
+        """The size of an owner's blob, and `length` bytes of it (fewer at its end), which may have to be read from the
+        disk; None when it is not here."""
+        stored = None
         for (whose, _job), result in self._results.items():
             if whose == owner and blob in result.sizes:
                 size = result.sizes[blob]
-                if offset >= size:
-                    return size, b""
-                if result.memory:
-                    return size, memoryview(result.memory[blob])[offset : offset + length]
-                try:
-                    with open(result.folder / blob, "rb") as file:
-                        file.seek(offset)
-                        return size, file.read(length)
-                except OSError as error:
-                    fields = {"job": result.record.job, "blob": blob[:12], "reason": str(error)}
-                    log.error("result cannot be read", extra={"fields": fields})
-        return None
+                if result.memory or offset >= size:
+                    return size, memoryview(result.memory.get(blob, b""))[offset : offset + length]
+                stored = size, StoredPart(result.folder / blob, offset, length)
+        return stored
 
     def drop(self, owner: str, job: str) -> None:
         """Forget a result; its files are deleted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from diffedit_protocol.errors import (
@@ -14,6 +15,7 @@ from diffedit_protocol.errors import (
     TooLargeError,
     name_list,
 )
+from diffedit_protocol.frames import Buffer
 from diffedit_protocol.messages import EditRequest, PlaneRef
 from diffedit_protocol.replies import (
     Accepted,
@@ -31,9 +33,24 @@ from diffedit_protocol.server_session import BLACK_PIXEL, BLACK_PIXEL_BYTES, Rec
 from .client_connection import ClientConnection, ClientConnections
 from .job_table import FAULT, JobTable
 from .redaction import redacted
-from .results import ResultStore
+from .results import ResultStore, StoredPart
 from .settings import ServerSettings
 from .uploads import Uploads
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """A chunk whose bytes lie on the disk: `read` is for a thread."""
+
+    size: int
+    part: StoredPart
+
+    def read(self) -> Chunk:
+        """Raises NoBlobError when the file is gone."""
+        data = self.part.read()
+        if not data:
+            raise _no_blob(self.part.path.name)
+        return Chunk(self.size, self.part.offset, len(data), data=data)
 
 
 class Service:
@@ -58,15 +75,15 @@ class Service:
         self._models = tuple(model.name for model in settings.models)
         self._status = status
 
-    def handle(self, link: ClientConnection, asked: Received) -> Chunk | None:
-        """Answer one message of a link. A chunk is returned instead: sending it may take long."""
+    def handle(self, link: ClientConnection, asked: Received) -> Chunk | StoredChunk | None:
+        """Answer one message of a link. A chunk is returned instead: reading and sending it may take long."""
         for frames in asked.replies:
             self._links.reply(link, frames)
         if asked.request is None:
             return None
         try:
             reply = self.answer(link.owner, asked.request)
-            if isinstance(reply, Chunk):
+            if isinstance(reply, Chunk | StoredChunk):
                 return reply
             frames = link.session.reply(asked, reply)
         except DiffEditError as error:
@@ -81,7 +98,7 @@ class Service:
             self._links.subscribe(link, asked.request.job, asked.request.since)
         return None
 
-    def answer(self, owner: str, request: Request) -> Reply:
+    def answer(self, owner: str, request: Request) -> Reply | StoredChunk:
         """The reply to a request of the client with the key `owner`. Raises DiffEditError."""
         match request:
             case Have():
@@ -109,18 +126,20 @@ class Service:
             case _:
                 raise AssertionError(f"The session answers {request.TYPE!r} itself.")
 
-    def _get(self, owner: str, get: Get) -> Chunk:
+    def _get(self, owner: str, get: Get) -> Chunk | StoredChunk:
         uploaded = self._uploads.find(owner, get.blob)
-        data: bytes | memoryview
+        data: Buffer | StoredPart
         if get.blob == BLACK_PIXEL.blob and uploaded is None:  # of an older client: see server_session
             size, data = len(BLACK_PIXEL_BYTES), memoryview(BLACK_PIXEL_BYTES)[get.offset : get.offset + get.length]
         elif uploaded is not None:
             size, data = len(uploaded), uploaded.read(get.offset, get.length)
         else:
-            kept = self._results.read(owner, get.blob, get.offset, get.length)
+            kept = self._results.find(owner, get.blob, get.offset, get.length)
             if kept is None:
-                raise NoBlobError(f"The backend holds no blob {get.blob[:12]}… of yours; it was fetched or is too old.")
+                raise _no_blob(get.blob)
             size, data = kept
+        if isinstance(data, StoredPart):
+            return StoredChunk(size, data)
         if not data:
             raise BadInputError(f"The blob {get.blob[:12]}… has {size} bytes; there are none at {get.offset}.")
         return Chunk(size, get.offset, len(data), data=data)
@@ -163,3 +182,7 @@ class Service:
                 )
         refs = [plane for _, plane in planes if isinstance(plane, PlaneRef)]
         return tuple(dict.fromkeys([picture.blob, *(plane.blob for plane in refs)]))
+
+
+def _no_blob(blob: str) -> NoBlobError:
+    return NoBlobError(f"The backend holds no blob {blob[:12]}… of yours; it was fetched or is too old.")

@@ -1,4 +1,4 @@
-"""The honest side: artists whose every result is checked to the last byte, and a witness that measures its pings."""
+"""The honest side: artists whose every result is checked to the last byte, over links that can be cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from diffedit_protocol.requests import new_job_id
 
 SIDE = 256  # px
 PAUSE_SECONDS = 1.0  # between two edits of an artist
-PING_SECONDS = 0.1
 JOB_SECONDS = 120.0  # after which a job counts as lost
 PATIENT = Timeouts(connect=30.0, answer=30.0, lost=120.0)
 RELAY_BYTES = 64 * 1024
@@ -146,23 +145,3 @@ class Artist(threading.Thread):
                 self.tally.error(event.error.code)
                 return False
         return False
-
-
-class Witness(threading.Thread):
-    """Pings over a link of its own. `waits`: (when, seconds) of each; `failures`: pings without an answer."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(daemon=True)
-        self._connection = connection
-        self.waits: list[tuple[float, float]] = []
-        self.failures = 0
-        self.stop = threading.Event()
-
-    def run(self) -> None:
-        while not self.stop.is_set():
-            try:
-                with Client(self._connection, PATIENT, software="endure witness") as client:
-                    while not self.stop.wait(PING_SECONDS):
-                        self.waits.append((time.monotonic(), client.ping()))
-            except DiffEditError:
-                self.failures += 1

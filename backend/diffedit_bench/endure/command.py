@@ -14,17 +14,23 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import diffedit_protocol
+import psutil
 from diffedit_backend.server.allow_list import AllowList
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.state_folder import StateFolder
 from diffedit_backend.server.status import resident_bytes
+from diffedit_protocol.client import Client
+from diffedit_protocol.errors import DiffEditError
 
 from .attacks import ATTACKS, Target
-from .clients import Artist, Relay, Witness
+from .clients import Artist, Relay
+from .witness import Witness
 
 HELP = "attack a server of its own for a while, and see what honest clients notice"
 ARTISTS = 2
 QUIET_SECONDS = 20.0  # before the attacks and between some of them: what the witness measures on this machine by itself
+AFTER_SECONDS = 0.5  # in which an attack that has ended may still be felt
 WARM_SHARE, END_SHARE = 0.15, 0.15  # of the run: memory is compared between these parts
 MIB = 1 << 20
 
@@ -32,35 +38,40 @@ MIB = 1 << 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed chooses the same attacks (default: 0)")
+    parser.add_argument(
+        "--rest",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="between two attacks, to spare the machine (default: 0)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report and the server")
 
 
 def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     command = (sys.executable, "-m", "diffedit_bench.endure.backend")
-    packages = os.pathsep.join(str(Path(module).parents[1]) for module in (__file__, _protocol()))
-    environment = {"PYTHONPATH": os.pathsep.join((packages, str(Path(__file__).parents[2])))}
-    with PrivateBackend(args.out / "home", command=command, environment=environment) as backend:
-        report = endure(backend, args.minutes * 60, args.seed, args.out / "endure.json")
+    with PrivateBackend(args.out / "home", command=command, environment=_environment()) as backend:
+        report = endure(backend, args.minutes * 60, args.rest, args.seed, args.out / "endure.json")
     print(summary(report))
     return 0 if report["stood"] else 1
 
 
-def endure(backend: PrivateBackend, seconds: float, seed: int, file: Path) -> dict[str, Any]:
-    """Attack `backend` for `seconds`. The report is written to `file` now and then, so that none is lost."""
+def endure(backend: PrivateBackend, seconds: float, rest: float, seed: int, file: Path) -> dict[str, Any]:
+    """Attack `backend` for `seconds`, with `rest` seconds between two attacks. The report is written to `file` now and
+    then, so that none is lost."""
     folder = StateFolder(backend.state)
     endpoint = next(word for word in backend.ready_line.split() if word.startswith("tcp://"))
     invited = [
         AllowList(folder.allow_list).invite(name, endpoint, folder.server_keys().public)
         for name in ("witness", *(f"artist-{number}" for number in range(ARTISTS)))
     ]
-    witness = Witness(invited[0])
+    witness = Witness(invited[0], _environment())
     artists = [Artist(Relay(connection)) for connection in invited[1:]]
     chance = random.Random(seed)
     target = Target(endpoint, folder, tuple(artist.relay for artist in artists), backend.connection, chance)
-    threads: tuple[Artist | Witness, ...] = (witness, *artists)
-    for thread in threads:
-        thread.start()
+    for artist in artists:
+        artist.start()
     begun = time.monotonic()
     memory: list[tuple[float, int]] = []
     pieces: Counter[str] = Counter()
@@ -78,14 +89,16 @@ def endure(backend: PrivateBackend, seconds: float, seed: int, file: Path) -> di
         pieces[attack.__name__] += 1
         attacked.append((since, time.monotonic(), attack.__name__))
         memory.append((time.monotonic() - begun, resident_bytes(backend.pid)))
+        _rest(rest)
         if sum(pieces.values()) % 12 == 0:
             _rest(QUIET_SECONDS / 2)
             report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)
             file.write_text(json.dumps(report, indent=2), encoding="utf-8")
-    for thread in threads:
-        thread.stop.set()
-    for thread in threads:
-        thread.join(150.0)
+    for artist in artists:
+        artist.stop.set()
+    for artist in artists:
+        artist.join(150.0)
+    witness.close()
     report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)
     file.write_text(json.dumps(report, indent=2), encoding="utf-8")
     for artist in artists:
@@ -108,7 +121,11 @@ def _report(
     under: list[float] = []
     quiet: list[float] = []
     for when, wait in list(witness.waits):
-        (under if any(since <= when <= until + 0.2 for since, until, _ in attacked) else quiet).append(wait)
+        (
+            under
+            if any(since <= when + wait and when <= until + AFTER_SECONDS for since, until, _ in attacked)
+            else quiet
+        ).append(wait)
     warm = [size for when, size in memory if seconds * WARM_SHARE <= when <= seconds * 2 * WARM_SHARE]
     end = [size for when, size in memory if when >= seconds * (1 - END_SHARE)]
     first, last = (statistics.median(sizes) / MIB if sizes else 0.0 for sizes in (warm, end))
@@ -116,6 +133,8 @@ def _report(
     lost, mixed = sum(tally.lost for tally in tallies), sum(tally.mixed for tally in tallies)
     return {
         "minutes": round(seconds / 60, 1),
+        "niceness": os.nice(0),
+        "server_processor_seconds": _processor_seconds(backend.pid),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
         "pid": backend.pid,
@@ -131,6 +150,7 @@ def _report(
         "ping_failures": witness.failures,
         "ping_ms_quiet": _percentiles(quiet),
         "ping_ms_attacked": _percentiles(under),
+        "loop": _loop(backend),
         "memory_mib_warm": round(first, 1),
         "memory_mib_end": round(last, 1),
         "memory_growth_percent": round(100 * (last / first - 1), 1) if first else 0.0,
@@ -140,7 +160,7 @@ def _report(
 
 def summary(report: dict[str, Any]) -> str:
     """The report in one sentence per question."""
-    quiet, attacked = report["ping_ms_quiet"], report["ping_ms_attacked"]
+    quiet, attacked, loop = report["ping_ms_quiet"], report["ping_ms_attacked"], report["loop"]
     return "\n".join(
         (
             f"{report['minutes']} minutes, {sum(report['attacks'].values())} attacks: "
@@ -149,6 +169,8 @@ def summary(report: dict[str, Any]) -> str:
             f"{report['edits_lost']} lost, {report['pictures_mixed']} with another's pixels",
             f"another client's ping, ms: quiet p50 {quiet['p50']}, p99 {quiet['p99']}; "
             f"attacked p50 {attacked['p50']}, p99 {attacked['p99']}, longest {attacked['longest']}",
+            f"the server's loop: longest turn {loop['longest_ms']} ms ({loop['longest_step']}), of processor time "
+            f"{loop['longest_processor_ms']} ms; {loop['beyond_aim']} of {loop['turns']} turns beyond 20 ms",
             f"memory: {report['memory_mib_warm']} MiB warm, {report['memory_mib_end']} MiB at the end "
             f"({report['memory_growth_percent']:+.1f} %)",
         )
@@ -168,12 +190,32 @@ def _percentiles(waits: list[float]) -> dict[str, float]:
     }
 
 
+def _loop(backend: PrivateBackend) -> dict[str, Any]:
+    """What the server reports of its loop; its histogram's upper ends as names."""
+    try:
+        with Client(backend.connection, software="endure report") as client:
+            loop: dict[str, Any] = client.status()["loop"]
+    except DiffEditError as error:  # it did not stand: the report says so, and is written all the same
+        nothing = {"turns": 0, "beyond_aim": 0, "longest_ms": 0.0, "longest_processor_ms": 0.0}
+        return {**nothing, "longest_step": f"unknown: {error.sentence}"}
+    return {**loop, "buckets": dict(loop["buckets"])}
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of a process, in itself and in the system; 0 where it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return round(times.user + times.system, 1)
+
+
 def _rest(seconds: float) -> None:
     """Nothing is attacked for a while."""
     time.sleep(seconds)
 
 
-def _protocol() -> str:
-    import diffedit_protocol
-
-    return str(diffedit_protocol.__file__)
+def _environment() -> dict[str, str]:
+    """With which a process finds the packages that this one runs."""
+    folders = (Path(__file__).parents[2], Path(diffedit_protocol.__file__).parents[1])
+    return {"PYTHONPATH": os.pathsep.join(map(str, folders))}

@@ -23,7 +23,7 @@ from . import __version__
 from .blobs import unpack_picture, unpack_plane
 from .client_session import ClientSession
 from .connection import Connection
-from .errors import DiffEditError, LinkError, SchemaError, TooLargeError, UnknownJobError
+from .errors import BusyError, DiffEditError, LinkError, SchemaError, TooLargeError, UnknownJobError
 from .job_run import JobRun
 from .messages import EditRequest, Event, PictureRef, PlaneRef
 from .operations import Call, Download, Operation
@@ -43,11 +43,15 @@ R = TypeVar("R", bound=Reply)
 @dataclass(frozen=True)
 class Timeouts:
     """Seconds. `connect`: until the first hello is answered. `answer`: until any small request is. `lost`: how long a
-    link or a server that went silent is waited for, before a submit, a fetch or a job's events end with a LinkError."""
+    link or a server that went silent is waited for, before a submit, a fetch or a job's events end with a LinkError.
+    `busy`: how long a server that refuses a job as BUSY is asked again, each time after the `retry_after` that it
+    names; see `submit`.
+    """
 
     connect: float = 5.0
     answer: float = 10.0
     lost: float = 300.0
+    busy: float = 600.0
 
 
 class Client:
@@ -122,29 +126,38 @@ class Client:
         blobs: Mapping[str, bytes],
         job_id: str | None = None,
         on_upload: Callable[[int, int], None] | None = None,
+        on_busy: Callable[[BusyError, float], None] | None = None,
     ) -> str:
         """Uploads what the server lacks of `blobs` and submits; returns the job's id.
 
         The same `job_id` is the same job. `on_upload(sent, total)` in bytes is called at least every 50 ms; what it
         raises ends the upload, and the job if the server has it by then. After a restart of the server, `events`
         uploads and submits again under the same id.
+        A server that is full refuses with BusyError. With `on_busy` it is asked again when it said, for `Timeouts.busy`
+        seconds in all; `on_busy(error, seconds)` is called meanwhile, at least every 50 ms, with the seconds left until
+        then, and what it raises ends the waiting.
         Raises TooLargeError before anything is sent, SchemaError for a blob that the request needs and `blobs` lacks,
         BusyError (with `retry_after`), and what else the server refuses with.
         """
         self._check(request, blobs)
         run = JobRun(job_id or new_job_id(), request, blobs, accepted=False)
+        run.patience = 0.0 if on_busy is None else self.timeouts.busy
+
+        def on_turn() -> None:
+            if run.busy is None and on_upload is not None:
+                on_upload(run.sent, run.total)
+            elif run.busy is not None and on_busy is not None:
+                self._patient_from = time.monotonic()  # the server is silent because it is not asked
+                on_busy(run.busy, max(0.0, run.again_at - time.monotonic()))
+
         try:
-            self._perform(
-                run,
-                self.timeouts.lost,
-                until=lambda: run.accepted,
-                on_turn=None if on_upload is None else lambda: on_upload(run.sent, run.total),
-            )
+            self._perform(run, self.timeouts.lost, until=lambda: run.accepted, on_turn=on_turn)
         except BaseException:
             if (run.submitting or run.accepted) and self._session.ready and self._transport is not None:
                 self._session.start(Call(CancelRequest(run.job)), time.monotonic())  # nobody would fetch its result
                 self._flush(self._transport)
             raise
+        run.patience = self.timeouts.busy  # should the server be restarted, nobody is there to decide
         self._runs[run.job] = run
         return run.job
 
@@ -171,6 +184,8 @@ class Client:
                 return
             else:
                 self._turn(poll - (time.monotonic() - idle_from))
+                if run.busy is not None:
+                    self._patient_from = time.monotonic()
                 self._give_up(self.timeouts.lost)
                 if not run.events and time.monotonic() - idle_from >= poll:
                     yield None

@@ -6,6 +6,9 @@ The submit follows the last chunk without waiting for its answer, since the serv
 get lost, the submit is refused and sent again once all is there. A link that was cut goes on where it was. A server
 that was restarted (its boot id changed) is asked and given everything anew under the same id: events then begin at 1
 again, and a result that the server had kept comes at once.
+
+A server that is full refuses with BUSY and says when it may be asked again (`retry_after`): a run with `patience` waits
+so long and brings the job again, which is the same job however often it is brought.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from .encodings import encode_chunk
-from .errors import DiffEditError, NoBlobError, SchemaError, UnknownJobError
+from .errors import BusyError, DiffEditError, NoBlobError, SchemaError, UnknownJobError
 from .events import JobEvent
 from .link_speed import TransferMeter
 from .messages import FINAL_EVENTS, Cancelled, EditRequest, Event, Preview
@@ -25,6 +28,7 @@ from .requests import Cancel, Have, Put, Request, Submit, Subscribe
 REFRESH_SECONDS = (
     2.0  # of silence, after which the job's events are asked for again: a sign of life, and mends a lost one
 )
+SHORTEST_WAIT = 1.0  # seconds before a server that was full is asked again, whatever it says
 MOST_ROUNDS = 3  # of upload and submit, should the server drop a blob between the two
 
 
@@ -85,7 +89,8 @@ class JobRun(Operation):
 
     `request` None: the job is there already, and only watched; it cannot be submitted again. `submitting`: the submit
     has no answer yet. `last` is the number of the last event that came, `given` that of the last that the reader took
-    from `events`: (number, event) pairs.
+    from `events`: (number, event) pairs. `patience`: seconds for which refusals as BUSY are waited out; `busy` is the
+    refusal that is waited out at the moment, until `again_at` on the session's clock.
     """
 
     def __init__(
@@ -109,6 +114,10 @@ class JobRun(Operation):
         self.submitting = False
         self._subscribing = False
         self._last_answer = 0.0
+        self.patience = 0.0
+        self.busy: BusyError | None = None
+        self.again_at = 0.0
+        self._busy_since: float | None = None
 
     @property
     def sent(self) -> int:
@@ -123,6 +132,7 @@ class JobRun(Operation):
         self._boot_id = sender.server.boot_id
         self._last_answer = sender.now
         self._rounds = 0
+        self.busy = None
         if restarted:
             self.last = self.given = 0
             self.accepted = self.accepted and self._request is None
@@ -133,14 +143,16 @@ class JobRun(Operation):
 
     def again(self, since: int) -> JobRun:
         """A run of the same job that is given its events above `since`."""
-        return JobRun(self.job, self._request, self._blobs, accepted=self.accepted, since=since)
+        run = JobRun(self.job, self._request, self._blobs, accepted=self.accepted, since=since)
+        run.patience = self.patience
+        return run
 
     def cancel(self, sender: RequestSender) -> None:
         """Ask to end the job at its next step, now or as soon as the link is back; its last event tells the end."""
         self.cancelling = True
         if self.accepted and sender.ready:
             sender.ask(self, Cancel(self.job))
-        elif self._upload is not None and not self.submitting:
+        elif self.busy is not None or (self._upload is not None and not self.submitting):
             self._end_unsubmitted(sender)
 
     def answer(self, sender: RequestSender, number: int, request: Request, reply: Reply) -> None:
@@ -164,6 +176,7 @@ class JobRun(Operation):
         elif isinstance(reply, Accepted):
             sender.drop(self)  # chunks whose answers got lost
             self._upload, self.submitting, self.accepted = None, False, True
+            self._busy_since = None
             self._watch(sender)
         elif isinstance(reply, Subscribed):
             self._subscribing = False
@@ -183,6 +196,8 @@ class JobRun(Operation):
             self.accepted = False
             self.last = 0
             self._bring(sender)
+        elif isinstance(error, BusyError) and self._waits_for(sender, error):
+            pass
         else:
             self.fail(sender, error)
 
@@ -203,7 +218,10 @@ class JobRun(Operation):
             self._subscribe(sender)
 
     def tick(self, sender: RequestSender) -> None:
-        if self.accepted and not self._subscribing and sender.now - self._last_answer >= REFRESH_SECONDS:
+        if self.busy is not None and sender.now >= self.again_at:
+            self.busy, self._rounds = None, 0
+            self._bring(sender)
+        elif self.accepted and not self._subscribing and sender.now - self._last_answer >= REFRESH_SECONDS:
             self._subscribe(sender)
 
     def _add_preview(self, preview: Preview) -> None:
@@ -226,6 +244,21 @@ class JobRun(Operation):
             sender.ask(self, Have(tuple(self._blobs)))
         else:
             self._next_upload(sender)
+
+    def _waits_for(self, sender: RequestSender, error: BusyError) -> bool:
+        """Whether the job is brought again later because a server that is full said when."""
+        if self.accepted or self._request is None or error.retry_after is None:
+            return False
+        since = sender.now if self._busy_since is None else self._busy_since
+        again_at = sender.now + max(SHORTEST_WAIT, error.retry_after)
+        if again_at > since + self.patience:
+            return False
+        sender.drop(self)
+        self.submitting = self._subscribing = False
+        self._upload = None
+        self._waiting.clear()
+        self.busy, self.again_at, self._busy_since = error, again_at, since
+        return True
 
     def _next_upload(self, sender: RequestSender) -> None:
         self._upload = None

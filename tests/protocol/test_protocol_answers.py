@@ -16,6 +16,7 @@ from diffedit_protocol.errors import (
 )
 from diffedit_protocol.job_run import JobRun
 from diffedit_protocol.messages import (
+    Cancelled,
     EditRequest,
     Queued,
 )
@@ -37,6 +38,52 @@ def test_a_full_queue_is_told_with_the_time_to_wait(edit: Edit) -> None:
     assert isinstance(run.error, BusyError)
     assert run.error.retryable
     assert run.error.retry_after == 7.5
+
+
+def test_a_job_that_a_restarted_server_has_no_room_for_yet_is_brought_again_when_it_says(edit: Edit) -> None:
+    world = World()
+    run = JobRun(new_job_id(), *edit, accepted=False)
+    run.patience = 60.0
+    world.client.start(run, world.now)
+    world.run(lambda: run.accepted)
+    world.server.boot()
+    world.server.refuse_next = BusyError("Four jobs wait already.", retry_after=7.5)
+    world.cut()
+    world.run(lambda: run.busy is not None)
+    refused_at = world.now
+    world.run(lambda: run.accepted)
+    assert world.now - refused_at >= 7.5 - 0.1
+    assert list(world.server.jobs) == [run.job]
+    assert not run.finished
+
+
+def test_a_job_that_waits_for_room_is_cancelled_at_once(edit: Edit) -> None:
+    world = World()
+    run = JobRun(new_job_id(), *edit, accepted=False)
+    run.patience = 60.0
+    world.client.start(run, world.now)
+    world.server.refuse_next = BusyError("Four jobs wait already.", retry_after=30.0)
+    world.run(lambda: run.busy is not None)
+    run.cancel(world.client)
+    assert run.finished
+    assert [event for _, event in run.events] == [Cancelled()]
+    assert not world.server.jobs
+
+
+def test_a_server_that_stays_full_is_asked_no_longer_than_the_patience(edit: Edit) -> None:
+    world = World()
+    run = JobRun(new_job_id(), *edit, accepted=False)
+    run.patience = 20.0
+    world.client.start(run, world.now)
+    begun = world.now
+    refusals = 0
+    while not run.finished:
+        world.server.refuse_next = BusyError("Four jobs wait already.", retry_after=8.0)
+        world.run(lambda: world.server.refuse_next is None)
+        refusals += 1
+    assert isinstance(run.error, BusyError)
+    assert refusals == 3  # at once, after 8 s, after 16 s; the next would be after 24 s
+    assert world.now - begun < 20.0
 
 
 def test_bytes_that_do_not_have_their_name_are_refused_by_the_server(edit: Edit) -> None:

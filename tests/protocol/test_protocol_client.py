@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cable import Cable
+from diffedit_protocol import job_run
 from diffedit_protocol.blobs import blob_id, pack_picture
 from diffedit_protocol.client import Client, Timeouts
 from diffedit_protocol.connection import Connection, KeyPair
@@ -166,6 +167,45 @@ def test_a_full_queue_is_told_and_can_be_tried_again(server: SocketServer, edit:
         assert caught.value.retry_after == 1.5
         finish(server, job := client.submit(*edit))
         assert told(client, job)[-1] == DONE
+
+
+def test_a_full_queue_is_waited_for_as_long_as_it_says_and_the_caller_learns_of_it(
+    server: SocketServer, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_run, "SHORTEST_WAIT", 0.0)
+    with Client(server.connection()) as client:
+        server.server.refuse_next = BusyError("Four jobs wait already.", retry_after=0.4)
+        heard: list[tuple[str, float]] = []
+        begun = time.monotonic()
+        job = client.submit(*edit, on_busy=lambda error, seconds: heard.append((error.sentence, seconds)))
+        assert time.monotonic() - begun >= 0.4
+        assert {sentence for sentence, _ in heard} == {"Four jobs wait already."}
+        assert all(0 <= seconds <= 0.4 for _, seconds in heard)
+        finish(server, job)
+        assert told(client, job)[-1] == DONE
+    assert list(server.server.jobs) == [job]
+
+
+def test_what_a_caller_raises_ends_the_waiting_for_a_full_queue(server: SocketServer, edit: Edit) -> None:
+    def on_busy(error: BusyError, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with Client(server.connection()) as client:
+        server.server.refuse_next = BusyError("Four jobs wait already.", retry_after=60.0)
+        with pytest.raises(KeyboardInterrupt):
+            client.submit(*edit, on_busy=on_busy)
+        client.ping()
+    assert not server.server.jobs
+
+
+@pytest.mark.parametrize("retry_after", [None, 61.0])
+def test_a_full_queue_that_names_no_time_or_one_too_long_is_told_at_once(
+    server: SocketServer, edit: Edit, retry_after: float | None
+) -> None:
+    with Client(server.connection(), Timeouts(busy=60.0)) as client:
+        server.server.refuse_next = BusyError("Four jobs wait already.", retry_after=retry_after)
+        with pytest.raises(BusyError):
+            client.submit(*edit, on_busy=lambda error, seconds: None)
 
 
 def test_a_result_that_is_gone_is_told(server: SocketServer) -> None:

@@ -21,6 +21,7 @@ class ScriptedLink(QtCore.QObject):
 
     state_changed = Signal(object)
     uploaded = Signal(str, object, object)
+    delayed = Signal(str, float)
     job_event = Signal(str, object)
     job_finished = Signal(str, object)
 

@@ -219,6 +219,20 @@ def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one
     until(lambda: len(document.topLevelNodes()) == 2)
 
 
+def test_a_backend_that_is_full_is_said_with_the_seconds_until_it_is_asked_again(opened, until) -> None:
+    app, link = opened
+    document = open_picture()
+    begin(app, until, link)
+    link.delayed.emit(link.last.job, 12.2)
+    assert app.session.activity.title == "Editing · the backend is full, trying again in 12 s"
+    link.uploaded.emit(link.last.job, 1, 2)
+    assert app.session.activity.title == "Editing · sending the picture"
+    link.report(Started())
+    assert app.session.activity.title == "Editing · starting"
+    link.finish(square())
+    until(lambda: len(document.topLevelNodes()) == 2)
+
+
 def test_a_closed_document_keeps_its_result_in_history_and_it_can_be_added_elsewhere(opened, until) -> None:
     app, link = opened
     document = open_picture("sketch")

@@ -266,6 +266,46 @@ def test_stopping_in_the_middle_of_a_job_takes_less_than_a_second(backend, make_
     assert monotonic() - begun < 1.0
 
 
+def test_a_backend_that_is_full_is_asked_again_when_it_says_while_other_jobs_go_on(home, make_link, until) -> None:
+    backend = Backend(limits={"jobs": 1})
+    try:
+        link, listener = make_link()
+        delays: list[tuple[str, float]] = []
+        link.delayed.connect(lambda job, seconds: delays.append((job, seconds)))
+        first, second = payload("steps=3000 pause=0.01"), payload("steps=1")
+        link.submit(first)
+        until(lambda: Started in map(type, listener.events.get(first.job, ())))
+        link.submit(second)
+        until(lambda: bool(delays))
+        seen = len(listener.events[first.job])
+        until(lambda: len(listener.events[first.job]) > seen)
+        assert {job for job, _ in delays} == {second.job}
+        link.cancel(first.job)
+        until(lambda: second.job in listener.results)
+        assert not any(isinstance(event, Failed) for event in listener.events.get(second.job, ()))
+    finally:
+        backend.stop()
+
+
+def test_a_job_that_waits_for_a_full_backend_is_cancelled_at_once(home, make_link, until) -> None:
+    backend = Backend(limits={"jobs": 1})
+    try:
+        link, listener = make_link()
+        delays: list[str] = []
+        link.delayed.connect(lambda job, seconds: delays.append(job))
+        first, second = payload("steps=3000 pause=0.01"), payload("steps=1")
+        link.submit(first)
+        until(lambda: Started in map(type, listener.events.get(first.job, ())))
+        link.submit(second)
+        until(lambda: bool(delays))
+        link.cancel(second.job)
+        until(lambda: isinstance(listener.last(second.job), Cancelled))
+        link.cancel(first.job)
+        until(lambda: isinstance(listener.last(first.job), Cancelled))
+    finally:
+        backend.stop()
+
+
 def test_while_a_layer_is_packed_the_other_job_goes_on_and_the_link_is_read(
     backend, make_link, until, monkeypatch
 ) -> None:

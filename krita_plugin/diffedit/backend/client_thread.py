@@ -20,11 +20,13 @@ from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import (
     AuthError,
     BadInputError,
+    BusyError,
     CancelledError,
     DiffEditError,
     LinkError,
     VersionError,
 )
+from diffedit_protocol.job_run import SHORTEST_WAIT
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
@@ -53,6 +55,7 @@ class _Stop(Exception):
 
 class ClientThread(QtCore.QThread):
     """Signals, received on the thread that made it: `state_changed(LinkState)`; `uploaded(job, sent, total)` in bytes;
+    `delayed(job, seconds)`: the backend is full, it will be asked again then;
     `job_event(job, Event)` for every event but Done; `job_finished(job, JobResult)` in place of Done.
 
     Methods without an underscore belong to the main thread, all others to the thread itself.
@@ -60,6 +63,7 @@ class ClientThread(QtCore.QThread):
 
     state_changed = Signal(object)
     uploaded = Signal(str, object, object)  # object: an int of Qt has 32 bits
+    delayed = Signal(str, float)
     job_event = Signal(str, object)
     job_finished = Signal(str, object)
 
@@ -210,7 +214,7 @@ class ClientThread(QtCore.QThread):
             left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
             request = request.without(left_out)
             yield
-            client.submit(request, blobs, payload.job, on_upload=lambda sent, total: self._upload(payload, sent, total))
+            yield from self._submit(client, payload, request, blobs)
             for event in client.events(payload.job, poll=POLL_SECONDS / max(1, len(self._runs))):
                 if event is None:
                     yield
@@ -233,6 +237,31 @@ class ClientThread(QtCore.QThread):
         except DiffEditError as error:
             self._end(payload.job)
             self.job_event.emit(payload.job, Failed(error))
+
+    def _submit(
+        self, client: Client, payload: JobPayload, request: EditRequest, blobs: dict[str, bytes]
+    ) -> Iterator[None]:
+        """A backend that is full is asked again when it said; other jobs go on meanwhile."""
+        until = time.monotonic() + self._timeouts.busy
+        while True:
+            try:
+                client.submit(
+                    request, blobs, payload.job, on_upload=lambda sent, total: self._upload(payload, sent, total)
+                )
+                return
+            except BusyError as error:
+                if error.retry_after is None:
+                    raise
+                again_at = time.monotonic() + max(SHORTEST_WAIT, error.retry_after)
+                if again_at > until:
+                    raise
+            shown = -1
+            while (left := again_at - time.monotonic()) > 0:
+                if int(left) != shown:
+                    shown = int(left)
+                    self.delayed.emit(payload.job, left)
+                client.idle(min(left, POLL_SECONDS))
+                yield
 
     def _upload(self, payload: JobPayload, sent: int, total: int) -> None:
         self.uploaded.emit(payload.job, sent, total)

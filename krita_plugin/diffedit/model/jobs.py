@@ -31,6 +31,7 @@ class JobClient(Protocol):
     state: LinkState
     state_changed: Any
     uploaded: Any
+    delayed: Any
     job_event: Any
     job_finished: Any
 
@@ -86,6 +87,7 @@ class JobController(QtCore.QObject):
         self._jobs: dict[str, Job] = {}
         self._captures: dict[EditSession, StepRunner] = {}
         client.uploaded.connect(self._uploaded)
+        client.delayed.connect(self._delayed)
         client.job_event.connect(self._follow)
         client.job_finished.connect(self._finish)
         client.state_changed.connect(lambda state: self._link_changed())
@@ -186,6 +188,10 @@ class JobController(QtCore.QObject):
         if job_id in self._jobs:
             self._update(job_id, phase="sending", fraction=0.02 * sent / max(1, total))
 
+    def _delayed(self, job_id: str, seconds: float) -> None:
+        if job_id in self._jobs:
+            self._update(job_id, phase="delayed", seconds_left=seconds)
+
     def _follow(self, job_id: str, event: Event) -> None:
         job = self._jobs.get(job_id)
         if job is None:
@@ -195,7 +201,7 @@ class JobController(QtCore.QObject):
             case Queued(position):
                 self._update(job_id, phase="waiting", ahead=position)
             case Started():
-                self._update(job_id, phase="working", ahead=0)
+                self._update(job_id, phase="working", ahead=0, seconds_left=None)
             case Progress(stage, step, total, seconds_left):
                 before = 0.0 if session.activity is None else session.activity.fraction or 0.0
                 share = max(progress.fraction(job.kind, event), before)

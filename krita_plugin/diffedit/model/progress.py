@@ -39,10 +39,10 @@ MINUTE = 60.0
 class Activity:
     """What is being done for one document.
 
-    `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "waiting" (in the queue), "working",
-    "adding" (the layer), "cancelling". `fraction` 0 to 1, None while it cannot be told. `own_mask`: the artist's mask
-    is used, nothing is searched. `waits`: for a tool that is in use.
-    `part`: which one of how many in a batch.
+    `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "delayed" (the backend is full, and
+    is asked again in `seconds_left`), "waiting" (in the queue), "working", "adding" (the layer), "cancelling".
+    `fraction`: 0 to 1, None while it cannot be told. `own_mask`: the artist's mask is used, nothing is searched.
+    `waits`: for a tool that is in use. `part`: which one of how many in a batch.
     """
 
     task: str
@@ -87,6 +87,9 @@ class Activity:
             return tr("waiting: finish or cancel the active tool")
         if self.phase == "waiting":
             return tr("{count} jobs ahead", count=self.ahead) if self.ahead else tr("starting")
+        if self.phase == "delayed":
+            seconds = max(1, round(self.seconds_left or 0.0))
+            return tr("the backend is full, trying again in {seconds} s", seconds=seconds)
         if self.phase == "working":
             if not self.stage:
                 return tr("starting")

@@ -250,6 +250,16 @@ def test_an_adapter_that_is_not_there_is_refused_with_those_that_are(adapters: P
         with_adapters(model, [Adapter("inks")])
 
 
+def test_an_adapter_that_is_not_there_among_many_is_refused_with_a_few_of_those_that_are(
+    adapters: Path, model: LoadedModel
+) -> None:
+    for number in range(300):
+        (adapters / f"oils-{number:03}.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"no adapter 'inks'\. There are: oils-000, .* and 288 more\.") as caught:
+        with_adapters(model, [Adapter("inks")])
+    assert len(caught.value.sentence) < 250
+
+
 def test_a_pickled_adapter_is_refused_with_the_way_out(adapters: Path, model: LoadedModel) -> None:
     torch.save({}, adapters / "inks.pt")
     with pytest.raises(ModelError, match=r"'inks\.pt' is a pickle.*Take its \.safetensors version"):

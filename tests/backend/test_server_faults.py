@@ -35,6 +35,7 @@ from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Preview,
 from diffedit_protocol.requests import new_job_id
 
 SLOW = "steps=200 pause=0.02"  # four seconds, ended by a cancel
+LARGE = 16 << 20  # bytes: from here on a result was written after its client had learnt of it
 LIMITS = {"jobs": 3}
 IN_FLIGHT = LOOPBACK_WINDOW * LARGEST_CHUNK  # bytes that may have to be sent again after a cut
 
@@ -126,6 +127,36 @@ class TestServer:
                 client.ack(job)
                 assert client.jobs() == ()
             wait_until(lambda: not any(records.glob("*/*")), what="the deletion of the result")
+
+    def test_killed_at_the_moment_of_done_a_result_of_16_mib_is_there_for_the_client_that_saw_it(
+        self, tmp_path: Path
+    ) -> None:
+        with scripted_backend(tmp_path, listen=[TCP]) as backend, client_of(backend.connection) as client:
+            job = client.submit(*scripted_edit(f"bytes={LARGE}"))
+            done = next(event for event in client.events(job) if isinstance(event, Done))
+            backend.kill()
+            pixels = done.manifest.edits[0].pixels
+            assert pixels.size == LARGE
+            with scripted_backend(tmp_path, listen=[backend.connection.endpoint]):
+                assert len(client.fetch(pixels)) == LARGE  # and its hash is right
+                client.ack(job)
+                assert client.jobs() == ()
+
+    def test_killed_before_done_a_result_of_16_mib_is_made_again_for_the_client_that_waits(
+        self, tmp_path: Path
+    ) -> None:
+        """Written or not, nobody was told of it: the client submits the job again to the server that it finds."""
+        with scripted_backend(tmp_path, listen=[TCP]) as backend, client_of(backend.connection) as client:
+            job = client.submit(*scripted_edit(f"bytes={LARGE}"))
+            boot_id = client.hello.boot_id
+            folder = tmp_path / "server" / "results"
+            wait_until(lambda: any(folder.glob(f"*/{job}*")), what="the beginning of the result's file")
+            backend.kill()
+            with scripted_backend(tmp_path, listen=[backend.connection.endpoint]):
+                done = last_event(client, job)
+                assert isinstance(done, Done)
+                assert client.hello.boot_id != boot_id
+                assert len(client.fetch(done.manifest.edits[0].pixels)) == LARGE
 
     def test_killed_it_leaves_no_worker_behind(self, tmp_path: Path) -> None:
         with scripted_backend(tmp_path) as backend:

@@ -92,6 +92,13 @@ def test_revoking_deletes_the_line_and_nothing_else(folder: StateFolder, allowed
     assert "anna" not in folder.allow_list.read_text()
 
 
+def test_revoking_nobody_among_many_names_a_few_of_those_that_are_invited(allowed: AllowList) -> None:
+    for number in range(40):
+        allowed.invite(f"artist-{number:02}", ENDPOINT, "0" * 40)
+    with pytest.raises(BadInputError, match=r"no client 'nobody' to revoke\. Invited: artist-00, .* and 28 more\.$"):
+        allowed.revoke("nobody")
+
+
 def test_a_line_deleted_in_an_editor_is_a_revocation(folder: StateFolder, allowed: AllowList) -> None:
     anna = allowed.invite("anna", ENDPOINT, folder.server_keys().public)
     lines = folder.allow_list.read_text().splitlines(keepends=True)

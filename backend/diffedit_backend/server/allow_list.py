@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from diffedit_protocol.connection import OWN_NAME, Connection, key_from_base64url, key_to_base64url
-from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.errors import BadInputError, name_list
 from diffedit_protocol.private_files import check_private, read_private, write_private
 from filelock import FileLock, Timeout
 
@@ -123,7 +123,7 @@ class AllowList:
                 if client.name == name:
                     self._write(tuple(other for other in self._clients if other.name != name))
                     return client
-        names = ", ".join(client.name for client in self._clients) or "nobody"
+        names = name_list(client.name for client in self._clients) or "nobody"
         raise BadInputError(f"There is no client {name!r} to revoke. Invited: {names}.")
 
     @contextmanager

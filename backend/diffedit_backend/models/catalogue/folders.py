@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from diffedit_protocol.errors import ModelError
+from diffedit_protocol.errors import ModelError, name_list
 from diffedit_protocol.private_files import data_folder
 
 from ...bundled import weights_folder
@@ -151,5 +151,5 @@ def adapter_file(name: str) -> Path:
                 f"The adapter '{name}{ending}' is a pickle, which can run any program when it is opened, so it is not "
                 "loaded. Take its .safetensors version."
             )
-    there = f"There are: {', '.join(kept)}." if kept else f"There are none; put .safetensors files into {folder}."
+    there = f"There are: {name_list(kept)}." if kept else f"There are none; put .safetensors files into {folder}."
     raise ModelError(f"The backend has no adapter {name!r:.80}. {there}")

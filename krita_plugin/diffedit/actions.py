@@ -30,6 +30,7 @@ def actions(app: App) -> tuple[Action, ...]:
         Action("diffedit_edit_layer", tr("Edit Layer…"), app.edit_layer),
         Action("diffedit_find_mask", tr("Find Mask…"), app.find_mask),
         Action("diffedit_edit_layers", tr("Edit Layers…"), app.edit_layers),
+        Action("diffedit_edit_frames", tr("Edit Frames…"), app.ask_frames),
         Action("diffedit_edit_selection", tr("Edit Selection…"), app.edit_selection),
         Action("diffedit_repeat", tr("Repeat Last Edit"), app.repeat, begins_group=True),
         Action("diffedit_new_seed", tr("Edit with New Seed"), app.new_seed),

@@ -33,7 +33,7 @@ WATCH_MS = 300
 class App(QtCore.QObject):
     """Signals: `session_changed(EditSession)`: another document is active now; `link_changed(LinkState)`;
     `settings_wanted()`, `diagnostics_wanted()`, `install_wanted()`,
-    `add_model_wanted()`: an action or a button asks for the dialog."""
+    `add_model_wanted()`, `frames_wanted()`: an action or a button asks for the dialog."""
 
     session_changed = Signal(object)
     link_changed = Signal(object)
@@ -41,6 +41,7 @@ class App(QtCore.QObject):
     diagnostics_wanted = Signal()
     install_wanted = Signal()
     add_model_wanted = Signal()
+    frames_wanted = Signal()
 
     def __init__(
         self, store: Store | None = None, link: ClientThread | None = None, parent: QtCore.QObject | None = None
@@ -60,6 +61,7 @@ class App(QtCore.QObject):
         self.results = ResultController(self.canvas, self.store, self)
         self.batch = BatchController(self)
         self.batch.edit_wanted.connect(self._edit_one)
+        self.batch.frames_done.connect(self.results.add_frames)
         self.jobs.job_finished.connect(self._job_finished)
         self.results.adding.connect(self.masks.hide)
         self.results.more_wanted.connect(self.jobs.again)
@@ -106,12 +108,13 @@ class App(QtCore.QObject):
         """Another document may be active now, or none."""
         try:
             document_id = self.canvas.active_document()
+            name, side = self.canvas.document_name(document_id), self.canvas.document_side(document_id)
         except CanvasRefusal:
             self._activate(self._nowhere)
             return
         if document_id not in self._sessions:
-            session = EditSession(document_id, self.canvas.document_name(document_id), self._last_inputs())
-            session.side = self.canvas.document_side(document_id)
+            session = EditSession(document_id, name, self._last_inputs())
+            session.side = side
             self._sessions[document_id] = session
             self.results.recall(session)
         self._activate(self._sessions[document_id])
@@ -160,6 +163,34 @@ class App(QtCore.QObject):
 
     def edit_layers(self) -> None:
         """Edits every layer that is chosen in the layer list, each for itself: same words, same seed."""
+        self._begin_batch(self.canvas.chosen_layers)
+
+    def edit_frames(self, first: int, last: int) -> None:
+        """Edits the frames `first` to `last` of an animated picture: same words, same seed. What shows the same is
+        edited once; the results are one layer with a keyframe for each."""
+        self._begin_batch(lambda: self.frames(first, last), frames=True)
+
+    def frames(self, first: int, last: int) -> list[LayerRef]:
+        """What `edit_frames` would edit. CanvasRefusal where there is no picture, or nothing of it is animated."""
+        found = self.canvas.frames(self.settings.input, first, last)
+        if not found:
+            sentence = tr("This picture is not animated: it has no frames but one. Use Edit Layer.")
+            if self.settings.input == "layer":
+                sentence = tr("This layer is not animated. Choose one that is, or edit all visible layers.")
+            raise CanvasRefusal("NOT_ANIMATED", sentence)
+        return found
+
+    def ask_frames(self) -> None:
+        """Opens the dialog of *Edit Frames…*, or says why there is nothing to choose from."""
+        self.look()
+        try:
+            self.frames(*self.canvas.frame_range())
+        except CanvasRefusal as refusal:
+            self.session.notice = sentences.of_refusal(refusal)
+        else:
+            self.frames_wanted.emit()
+
+    def _begin_batch(self, find: Callable[[], list[LayerRef]], *, frames: bool = False) -> None:
         self.look()
         session = self.session
         complaint = session.inputs.complaint()
@@ -167,8 +198,9 @@ class App(QtCore.QObject):
             complaint = tr("An edit of this picture is under way. Wait for it, or cancel it.")
         elif any(variation.state != "added" for variation in session.variations):
             complaint = tr("Accept or discard the results first.")
+        parts: list[LayerRef] = []
         try:
-            chosen = self.canvas.chosen_layers()
+            parts = find()
         except CanvasRefusal as refusal:
             complaint = refusal.sentence
         if complaint:
@@ -177,7 +209,7 @@ class App(QtCore.QObject):
         if not session.inputs.seed_locked:
             session.inputs = session.inputs.with_new_seed()
         session.change_inputs(variations=1)
-        self.batch.begin(session, chosen)
+        self.batch.begin(session, parts, frames=frames)
 
     def edit_selection(self) -> None:
         self._begin("edit", mask_of="selection")
@@ -303,7 +335,7 @@ class App(QtCore.QObject):
         try:
             layer_ref = self.canvas.active_layer(self.settings.input)
         except CanvasRefusal as refusal:
-            self._say(refusal.sentence, "error")
+            session.notice = sentences.of_refusal(refusal)
             return
         if complaint:
             self._say(complaint, "error")

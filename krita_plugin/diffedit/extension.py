@@ -9,6 +9,7 @@ from .app import App
 from .qt import QAction, QtCore, QtWidgets, sip
 from .ui.dialogs.add_model_dialog import AddModelDialog
 from .ui.dialogs.diagnostics import DiagnosticsDialog
+from .ui.dialogs.frames_dialog import FramesDialog
 from .ui.dialogs.install_dialog import InstallDialog
 from .ui.dialogs.settings_dialog import SettingsDialog
 from .ui.docker.panel import EditPanel
@@ -26,6 +27,7 @@ class DiffEditExtension(Extension):
         self._menus: list[tuple[QtWidgets.QMenu, list[tuple[QAction, bool]]]] = []
         self.app.settings_wanted.connect(lambda: self._open(SettingsDialog))
         self.app.add_model_wanted.connect(lambda: self._open(AddModelDialog))
+        self.app.frames_wanted.connect(lambda: self._open(FramesDialog))
         self.app.install_wanted.connect(lambda: self._open(InstallDialog))
         self.app.diagnostics_wanted.connect(lambda: self._open(DiagnosticsDialog))
 

@@ -22,6 +22,7 @@ MENU = [
     "Edit Layer…",
     "Find Mask…",
     "Edit Layers…",
+    "Edit Frames…",
     "Edit Selection…",
     "",
     "Repeat Last Edit",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import enum
+import re
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -119,10 +121,30 @@ class Node(QtCore.QObject):
         self._id = QtCore.QUuid.createUuid()
         self._parent: Node | None = None
         self._children: list[Node] = []
-        self._raster = Raster(4)
+        self._frames = {0: Raster(4)}  # by keyframe; one at 0 alone: not animated
+        self._now = 0  # of a root: the frame that its document shows
         self._selection: Selection | None = None
         self._visible, self._locked, self._inherits = True, False, False
         self._position = QtCore.QPoint(0, 0)
+
+    @property
+    def _raster(self) -> Raster:
+        """What is shown now."""
+        top = self
+        while top._parent is not None:
+            top = top._parent
+        return self._frames[max(time for time in self._frames if time <= top._now)]
+
+    def animated(self) -> bool:
+        return len(self._frames) > 1
+
+    def hasKeyframeAtTime(self, time: int) -> bool:
+        return self.animated() and time in self._frames
+
+    def duplicate(self) -> Node:
+        twin = self.copied()
+        twin._id = QtCore.QUuid.createUuid()
+        return twin
 
     def name(self) -> str:
         return self._name
@@ -215,8 +237,9 @@ class Node(QtCore.QObject):
     def move(self, x: int, y: int) -> None:
         step = QtCore.QPoint(x, y) - self._position
         self._position = QtCore.QPoint(x, y)
-        self._raster.x += step.x()
-        self._raster.y += step.y()
+        for raster in self._frames.values():
+            raster.x += step.x()
+            raster.y += step.y()
 
     def pixelData(self, x: int, y: int, width: int, height: int) -> QtCore.QByteArray:
         return QtCore.QByteArray(self._raster.read(x, y, width, height).tobytes())
@@ -233,7 +256,7 @@ class Node(QtCore.QObject):
     def copied(self) -> Node:
         """With the same id, as Document.clone makes them."""
         twin = Node(self._name, self._kind)
-        twin._id, twin._raster = self._id, copy.deepcopy(self._raster)
+        twin._id, twin._frames, twin._now = self._id, copy.deepcopy(self._frames), self._now
         twin._selection = copy.deepcopy(self._selection)
         twin._visible, twin._locked, twin._position = self._visible, self._locked, self._position
         for child in self._children:
@@ -295,6 +318,25 @@ class Document(QtCore.QObject):
 
     def createSelectionMask(self, name: str) -> Node:
         return Node(name, "selectionmask")
+
+    def currentTime(self) -> int:
+        return self._root._now
+
+    def setCurrentTime(self, time: int) -> None:
+        self._root._now = time
+
+    def playBackStartTime(self) -> int:
+        return 0
+
+    def playBackEndTime(self) -> int:
+        return 100
+
+    def fullClipRangeEndTime(self) -> int:
+        return 100
+
+    def setColorSpace(self, model: str, depth: str, profile: str) -> None:
+        if (model, depth, profile) != SRGB:
+            raise NotImplementedError("This stand-in knows 8-bit sRGB only.")
 
     def selection(self) -> Selection | None:
         """A new wrapper around the document's own selection."""
@@ -407,6 +449,7 @@ class Krita(QtCore.QObject):
         super().__init__()
         self._documents: list[Document] = []
         self._active: Document | None = None
+        self._quiet = False
         self._notifier = Notifier()
         self._window: Window | None = None
         self._actions: dict[str, QtCore.QObject] = {}
@@ -424,6 +467,22 @@ class Krita(QtCore.QObject):
         document.setActiveNode(background)
         self._documents.append(document)
         return document
+
+    def openDocument(self, path: str) -> Document:
+        """A .kra whose one layer has keyframes and no pixels; other files are not read."""
+        with zipfile.ZipFile(path) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith(".keyframes.xml")]
+            times = re.findall(r'<keyframe time="(\d+)"', archive.read(name).decode())
+            size = re.search(r'width="(\d+)" height="(\d+)"', archive.read("maindoc.xml").decode())
+        document = self.createDocument(int(size[1]), int(size[2]), "", *SRGB, 72.0)
+        document.topLevelNodes()[0]._frames = {int(time): Raster(4) for time in times}
+        return document
+
+    def batchmode(self) -> bool:
+        return self._quiet
+
+    def setBatchmode(self, quiet: bool) -> None:
+        self._quiet = quiet
 
     def documents(self) -> list[Document]:
         return list(self._documents)

@@ -6,6 +6,32 @@ needs itself, because it travels into Krita as source text, and fails by an asse
 """
 
 
+def a_sheet_with_keyframes_holds_pixels_of_its_own_in_each_and_so_does_a_duplicate_of_its_layer(stage):
+    from diffedit.canvas.frames import sheet_with_keyframes
+
+    document = yield from stage.new(40, 30)
+    sheet = sheet_with_keyframes(document, [0, 3, 6])
+    layer = sheet.topLevelNodes()[0]
+    assert [time for time in range(9) if layer.hasKeyframeAtTime(time)] == [0, 3, 6]
+    sheet.setCurrentTime(3)
+    sheet.waitForDone()
+    layer.setPixelData(bytes([1, 2, 3, 255]), 5, 5, 1, 1)
+    twin = layer.duplicate()
+    sheet.setModified(False)
+    sheet.close()
+    assert twin.uniqueId() != layer.uniqueId()
+    document.rootNode().addChildNode(twin, None)
+    document.waitForDone()
+    assert [node.animated() for node in document.topLevelNodes()] == [False, True]
+    seen = []
+    for time in (0, 3, 5, 6):
+        document.setCurrentTime(time)
+        document.waitForDone()
+        yield 0.1
+        seen.append(list(bytes(twin.pixelData(5, 5, 1, 1))))
+    assert seen == [[0, 0, 0, 0], [1, 2, 3, 255], [1, 2, 3, 255], [0, 0, 0, 0]]
+
+
 def a_document_without_a_selection_has_none(stage):
     document = yield from stage.new(40, 30)
     assert document.selection() is None

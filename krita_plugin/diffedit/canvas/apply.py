@@ -7,17 +7,19 @@ real one as a whole. It is in the document's own colour space, as if it had been
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
-from ..model.ports import Addition, LayerRef, ResultForm
+from ..model.ports import Addition, FrameSpan, LayerRef, ResultForm
 from ..model.steps import CanvasRefusal
 from ..translation import tr
+from .animation import go_to
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
+from .frames import keyframes_of, sheet_with_keyframes
 from .layers import bounds_of, check_geometry, children, drift, find_again, host_of, idle, node_with_id, slot_above
 from .outline import outdate_outline, prepared
 from .pixels import bgra_to_rgba, composite, rgba_to_bgra, rows
@@ -25,30 +27,49 @@ from .transparency import opened, transparency_mask
 
 TURNS = 8  # of the event loop, after which Krita has made an added layer the active one
 
+Piece: TypeAlias = tuple[FrameSpan | None, Addition]  # what is shown, and in which frames of an animation
+
 _added: dict[str, tuple[int, ...]] = {}  # of the layers that show results: their checksums when they were shown
 
 
 def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -> Generator[Any, None, str]:
     """Adds `addition` above the layer of `ref`, moved with it if it was moved; returns the id of what was added.
 
-    `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. One step per
-    strip, and one per call that takes long; nothing in the document changes before all is built. CanvasRefusal when
-    document or layer are gone.
+    `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. In an animated
+    picture it shows in the frames of `ref` only. One step per strip, and one per call that takes long; nothing in the
+    document changes before all is built. CanvasRefusal when document or layer are gone.
     """
+    return (yield from _apply(((ref, addition),), form))
+
+
+def apply_frames_steps(parts: Sequence[tuple[LayerRef, Addition]]) -> Generator[Any, None, str]:
+    """Adds one layer that shows each addition in the frames of its reference, all of the same layer; of its selection
+    mask, what any of theirs holds. Otherwise as `apply_steps`."""
+    return (yield from _apply(parts, "layer"))
+
+
+def _apply(parts: Sequence[tuple[LayerRef, Addition]], form: ResultForm) -> Generator[Any, None, str]:
+    ref = parts[0][0]
     document, layer = find_again(ref)
     yield from idle(document)
     yield from prepared(document)
     document, layer = find_again(ref)
     check_geometry(ref, document)
     active = document.activeNode()
-    workshop = document.clone()
+    spans = [span for part, _ in parts if (span := part.span) is not None and not span.everything]
+    workshop = sheet_with_keyframes(document, keyframes_of(spans)) if spans else document.clone()
     try:
         yield
-        document, layer = find_again(ref)
-        addition = addition.moved(*drift(ref, layer))
-        addition, clipped = yield from composed(document, ref, addition)
+        pieces: list[Piece] = []
+        clipped = False
+        for part, addition in parts:
+            document, layer = find_again(ref)
+            moved = addition.moved(*drift(ref, layer))
+            laid, inherits = yield from composed(document, part, moved)
+            pieces.append((part.span if spans else None, laid))
+            clipped = clipped or inherits
         build = _group if form == "group" else _layer
-        node = yield from build(workshop, addition)
+        node = yield from build(workshop, pieces)
         yield from idle(workshop)
         # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
         document, layer = find_again(ref)
@@ -61,7 +82,8 @@ def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -
             document.refreshProjection()
         node_id = str(node.uniqueId().toString())
         yield from _activate(document, active, node_id)
-        _added[node_id] = yield from painted_sums(node)
+        if not spans or (len(parts) == 1 and spans[0].holds(document.currentTime())):  # else another frame is shown
+            _added[node_id] = yield from painted_sums(node)
         return node_id
     finally:
         discard(workshop)
@@ -150,6 +172,8 @@ def _backdrop(document: Document, ref: LayerRef, area: Bounds) -> Generator[Any,
                     above.remove()
             node = node.parentNode()
         source.remove()
+        if ref.span is not None:
+            go_to(copy, ref.span.time)
         copy.refreshProjection()
         yield from idle(copy)
         root, parts = copy.rootNode(), []
@@ -206,23 +230,43 @@ def write_plane(selection: Selection, plane: bytes, area: Bounds) -> Generator[A
         yield
 
 
-def _layer(workshop: Document, addition: Addition) -> Generator[Any, None, Node]:
+def _layer(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, Node]:
     """A paint layer with the selection mask under it."""
-    layer = workshop.createNode(addition.name, "paintlayer")
-    yield from paint_steps(workshop, layer, addition.pixels, addition.area)
+    layer = yield from _painted(workshop, pieces)
     selection = Selection()
-    yield from write_plane(selection, addition.mask, addition.mask_area)
-    layer.addChildNode(_selection_mask(workshop, addition.name, selection), None)
+    for _, addition in pieces:
+        own = Selection()
+        yield from write_plane(own, addition.mask, addition.mask_area)
+        selection.add(own)
+    layer.addChildNode(_selection_mask(workshop, layer.name(), selection), None)
     return layer
 
 
-def _group(workshop: Document, addition: Addition) -> Generator[Any, None, Node]:
+def _painted(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, Node]:
+    """A paint layer of `pieces`; of an animated one, `workshop` is the sheet that has its keyframes."""
+    span, addition = pieces[0]
+    if span is None:
+        layer = workshop.createNode(addition.name, "paintlayer")
+        yield from paint_steps(workshop, layer, addition.pixels, addition.area)
+        return layer
+    sheet = children(workshop.rootNode())[0]
+    for span, addition in pieces:
+        if span is not None:
+            go_to(workshop, span.first)
+        yield from idle(workshop)
+        yield from paint_steps(workshop, sheet, addition.pixels, addition.area)
+    layer = sheet.duplicate()
+    layer.setName(pieces[0][1].name)
+    return layer
+
+
+def _group(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, Node]:
     """A group that holds a paint layer with a transparency mask. (Krita's API gives a group itself no mask.)"""
+    span, addition = pieces[0]
     area = addition.area
     pixels, plane = opened(addition.pixels, addition.mask_of_area())
     yield
-    layer = workshop.createNode(addition.name, "paintlayer")
-    yield from paint_steps(workshop, layer, pixels, area)
+    layer = yield from _painted(workshop, [(span, replace(addition, pixels=pixels))])
     mask = transparency_mask(workshop, addition.name)
     for strip in area.strips(4 * DIRECT_STRIP):
         part = rows(plane, area.width, strip.y - area.y, strip.height)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
-from ..model.ports import Capture, Fingerprint, InputKind
+from ..model.ports import Capture, Fingerprint, FrameSpan, InputKind
 from ..model.steps import CanvasRefusal
 from ..translation import tr
+from .animation import go_to
 from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
 from .fingerprint import reader
 from .layers import (
@@ -31,10 +33,10 @@ from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
 
 
 def capture_steps(
-    document: Document, node: Node, context: int = 0, kind: InputKind = "layer"
+    document: Document, node: Node, context: int = 0, kind: InputKind = "layer", span: FrameSpan | None = None
 ) -> Generator[Any, None, Capture]:
     """Captures the layer of `node`, or all visible layers, within the canvas and, if there is a selection, its bounds
-    and `context` px around.
+    and `context` px around. `span`: frames of an animation, None for what is shown now.
 
     One step per strip. CanvasRefusal when the layer cannot be worked with, is empty, or has nothing inside the
     selection.
@@ -44,14 +46,19 @@ def capture_steps(
         check_workable(layer)
     yield from idle(document)
     ref = layer_ref(document, node, kind)
-    area = captured_area(document, document.rootNode() if ref.whole else layer, context)
+    if span is not None:
+        ref = replace(ref, span=span)
     selection = document.selection()
     mask = node_with_id(document.rootNode(), ref.mask_id) if ref.mask_id else None
     copy = document.clone()
     try:
         yield
+        if ref.span is not None and ref.span.time != copy.currentTime():
+            go_to(copy, ref.span.time)
+            copy.refreshProjection()
         source = copy.rootNode() if ref.whole else node_with_id(copy.rootNode(), ref.layer_id)
         yield from idle(copy)
+        area = captured_area(document, source, context)
         strips, fingerprint, opaque, empty = yield from _read_strips(copy, source, area)
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))

@@ -15,6 +15,7 @@ from krita import Document, Node
 from ..model.ports import Addition, LayerRef
 from ..model.steps import CanvasRefusal
 from ..translation import tr
+from .animation import go_to
 from .apply import composed, note_pixels, paint_steps, painted_sums, was_painted_on
 from .layers import check_geometry, children, find_document, idle, node_with_id
 from .transparency import opened
@@ -28,6 +29,9 @@ def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Additi
     """
     document, top = _find(ref, layer_id, addition.name)
     yield from idle(document)
+    if ref.span is not None and not ref.span.holds(document.currentTime()):
+        go_to(document, ref.span.time)  # pixels are read and set in the frame that is shown
+        yield from idle(document)
     if was_painted_on(layer_id, (yield from painted_sums(top))):
         sentence = tr("'{layer}' was painted on, so it stays. The other result is on a new layer.", layer=top.name())
         raise CanvasRefusal("PAINTED", sentence)

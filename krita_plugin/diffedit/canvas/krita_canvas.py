@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from diffedit_protocol.messages import Bounds
@@ -13,6 +14,7 @@ from ..model.steps import CanvasRefusal
 from ..translation import tr
 from . import apply, capture, documents, exchange, layers
 from .active_mask import ActiveMaskOverlay
+from .animation import spans_in
 from .annotations import read_history, write_history
 from .colour import SRGB8, SRGB16, space_of
 from .live_mask import LiveMask, select
@@ -91,6 +93,21 @@ class KritaCanvas:
             layers.check_workable(layer)
         return [layers.layer_ref(document, layer, "layer") for layer in found]
 
+    def frame_range(self) -> tuple[int, int]:
+        """The first and the last frame that are played of the picture in front."""
+        document = documents.active_document()
+        return int(document.playBackStartTime()), int(document.playBackEndTime())
+
+    def frames(self, kind: InputKind, first: int, last: int) -> list[LayerRef]:
+        """What an edit of the frames `first` to `last` would work on: one for all frames that show the same. [] where
+        nothing is animated; CanvasRefusal as `active_layer`, and for a layer that cannot be edited."""
+        document, node = layers.active_node()
+        if kind == "layer":
+            layers.check_workable(layers.layer_of(node))
+        noted = layers.layer_ref(document, node, kind)
+        seen = layers.seen_nodes(document.rootNode() if kind == "visible" else layers.layer_of(node))
+        return [replace(noted, span=span) for span in spans_in(document, seen, first, last)]
+
     def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]:
         try:
             document, _ = layers.find_again(layer_ref)
@@ -99,7 +116,7 @@ class KritaCanvas:
         host = layers.host_of(layer_ref, document)
         node = layers.node_with_id(host, layer_ref.mask_id) if layer_ref.mask_id else None
         kind: InputKind = "visible" if layer_ref.whole else "layer"
-        return (yield from capture.capture_steps(document, node or host, context, kind))
+        return (yield from capture.capture_steps(document, node or host, context, kind, layer_ref.span))
 
     def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[Any, None, bytes]:
         assert isinstance(painted, Selection)
@@ -118,6 +135,9 @@ class KritaCanvas:
 
     def apply_steps(self, layer_ref: LayerRef, addition: Addition, form: ResultForm) -> Generator[Any, None, str]:
         return apply.apply_steps(layer_ref, addition, form)
+
+    def apply_frames_steps(self, parts: Sequence[tuple[LayerRef, Addition]]) -> Generator[Any, None, str]:
+        return apply.apply_frames_steps(parts)
 
     def exchange_steps(
         self, layer_ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition
@@ -158,7 +178,11 @@ def _mask_in_use() -> Node | None:
 
 
 def _open(document_id: str) -> Document:
-    return next(d for d in documents.open_documents() if documents.id_of(d) == document_id)
+    """CanvasRefusal DOCUMENT_GONE where Krita does not list it any more; it may still be the active one then."""
+    found = next((d for d in documents.open_documents() if documents.id_of(d) == document_id), None)
+    if found is None:
+        raise CanvasRefusal("DOCUMENT_GONE", tr("Open a picture first."))
+    return found
 
 
 def _described() -> str:

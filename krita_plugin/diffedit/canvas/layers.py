@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node
@@ -12,6 +13,7 @@ from ..model.ports import Geometry, InputKind, LayerRef
 from ..model.steps import BUSY, CanvasRefusal
 from ..qt import QtCore, QtGui, sip
 from ..translation import tr
+from .animation import span_at
 from .documents import active_document, id_of, open_documents
 from .fingerprint import OWN_PIXELS
 
@@ -92,7 +94,13 @@ def layer_ref(document: Document, node: Node, kind: InputKind = "layer") -> Laye
         layer.uniqueId().toString(),
         "" if mask is None else mask.uniqueId().toString(),
         geometry_of(document),
+        span_at(document, seen_nodes(document.rootNode() if kind == "visible" else layer), document.currentTime()),
     )
+
+
+def seen_nodes(layer: Node) -> list[Node]:
+    """`layer` and all below it that may change what it shows: hidden ones do not."""
+    return [layer, *(node for child in children(layer) if child.visible() for node in seen_nodes(child))]
 
 
 def geometry_of(document: Document) -> Geometry:
@@ -111,6 +119,8 @@ def check_geometry(ref: LayerRef, document: Document) -> None:
     if before is None:
         return
     now = geometry_of(document)
+    if ref.span is not None and document.currentTime() != ref.span.time:  # another frame: only its size can be compared
+        now = replace(now, thumbnail=before.thumbnail)
     moved = (before.width, before.height) != (now.width, now.height) or _turned(before.thumbnail, now.thumbnail)
     if moved:
         sentence = tr(

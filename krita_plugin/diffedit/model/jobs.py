@@ -137,7 +137,7 @@ class JobController(QtCore.QObject):
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
             session.activity = None
-            session.notice = sentences.of_refusal(refusal.sentence)
+            session.notice = sentences.of_refusal(refusal)
 
         runner = StepRunner(capture_steps, captured, refused, self)
         runner.waits.connect(session.show_waiting)
@@ -163,7 +163,7 @@ class JobController(QtCore.QObject):
         if runner is not None:
             runner.stop()
             session.activity = None
-        for job_id, job in self._jobs.items():
+        for job_id, job in list(self._jobs.items()):
             if job.session is session:
                 session.activity = Activity(job.task, "cancelling", job_id)
                 self._client.cancel(job_id)

@@ -243,7 +243,7 @@ class MaskController(QtCore.QObject):
 
     def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
         def say(refusal: CanvasRefusal) -> None:
-            session.notice = sentences.of_refusal(refusal.sentence)
+            session.notice = sentences.of_refusal(refusal)
 
         return say
 

@@ -4,7 +4,7 @@ a made-up one."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
@@ -29,12 +29,31 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class FrameSpan:
+    """Frames of an animation that show the same: from `first` on, up to but without `after`; None: to the end.
+    `time`: the one that is edited."""
+
+    time: int
+    first: int
+    after: int | None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all frames show the same."""
+        return self.first == 0 and self.after is None
+
+    def holds(self, time: int) -> bool:
+        return self.first <= time and (self.after is None or time < self.after)
+
+
+@dataclass(frozen=True)
 class LayerRef:
     """A layer of a document, by the ids that stay the same while the document is open, and by the names for sentences.
 
     `layer_id` "" is the whole picture, all visible layers. `position` is the layer's offset in px when this was noted,
     so that a result follows a layer that is moved meanwhile. `host_id`: the layer that was active, which masks are
     added to. `mask_id`: the artist's selection mask that an edit uses, "" for none. `geometry`: as it was noted.
+    `span`: which frames are meant; None where nothing of it is animated.
     """
 
     document_id: str
@@ -45,6 +64,7 @@ class LayerRef:
     host_id: str = ""
     mask_id: str = ""
     geometry: Geometry | None = None
+    span: FrameSpan | None = None
 
     @property
     def whole(self) -> bool:
@@ -173,6 +193,8 @@ class Canvas(Protocol):
     def has_selection(self) -> bool: ...
     def active_layer(self, kind: InputKind) -> LayerRef: ...
     def chosen_layers(self) -> list[LayerRef]: ...
+    def frame_range(self) -> tuple[int, int]: ...
+    def frames(self, kind: InputKind, first: int, last: int) -> list[LayerRef]: ...
     def capture_steps(self, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]: ...
     def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[Any, None, bytes]: ...
     def live_mask(self, found: FoundMask, form: MaskForm, leave: Callable[[], None]) -> LiveMask: ...
@@ -181,6 +203,7 @@ class Canvas(Protocol):
         self, layer_ref: LayerRef, name: str, plane: bytes, area: Bounds
     ) -> Generator[Any, None, str]: ...
     def apply_steps(self, layer_ref: LayerRef, addition: Addition, form: ResultForm) -> Generator[Any, None, str]: ...
+    def apply_frames_steps(self, parts: Sequence[tuple[LayerRef, Addition]]) -> Generator[Any, None, str]: ...
     def exchange_steps(
         self, layer_ref: LayerRef, layer_id: str, shown: Bounds, addition: Addition
     ) -> Generator[Any, None, None]: ...

@@ -65,6 +65,8 @@ class ResultController(QtCore.QObject):
         waiting = tuple(v for v in session.variations if v.state != "added")
         session.offer(waiting + fresh, len(waiting))
         undecided = [v for v in waiting if v.undone is None]  # one that an undo took away was decided upon
+        if session.gathers:
+            return  # added with those of the other frames
         if len(fresh) == 1 and not undecided and (self._store.settings.add_single or session.part is not None):
             self.accept(session)
 
@@ -111,6 +113,21 @@ class ResultController(QtCore.QObject):
                 session.replace_variation(index, state="added", layer_id=layer_id, undone=None)
 
             self._run(session, self._apply(chosen.layer_ref, chosen), added)
+
+    def add_frames(self, session: EditSession, notice: sentences.Notice) -> None:
+        """Adds the results of a batch of frames, all that wait, as one layer; `notice` is shown when it is there."""
+        waiting = [i for i, v in enumerate(session.variations) if v.state == "waiting" and v.undone is None]
+        if not waiting or session.activity is not None:
+            return
+        self.adding.emit(session)
+
+        def added(layer_id: str) -> None:
+            for index in waiting:
+                session.replace_variation(index, state="added", layer_id=layer_id, undone=None)
+            session.notice = notice
+
+        parts = [(v.layer_ref, _addition(v)) for v in (session.variations[i] for i in waiting)]
+        self._run(session, self._canvas.apply_frames_steps(parts), added)
 
     def look(self, session: EditSession) -> None:
         """Notices results whose layers an undo took away, or a redo brought back: called some times a second."""
@@ -162,7 +179,7 @@ class ResultController(QtCore.QObject):
         try:
             layer_ref = self._canvas.active_layer(self._store.settings.input)
         except CanvasRefusal as refusal:
-            session.notice = sentences.of_refusal(refusal.sentence)
+            session.notice = sentences.of_refusal(refusal)
             return
         self._run(session, self._apply(layer_ref, record.kept), lambda layer_id: None)
 
@@ -218,7 +235,7 @@ class ResultController(QtCore.QObject):
         self._runners[session] = runner
 
     def _keep(self, session: EditSession, refusal: CanvasRefusal) -> None:
-        notice = sentences.of_refusal(refusal.sentence)
+        notice = sentences.of_refusal(refusal)
         session.notice = notice
         if refusal.code == "DOCUMENT_GONE":
             waiting = [record for record in session.history if record.kept in session.variations]

@@ -9,22 +9,24 @@ from diffedit_protocol.errors import DiffEditError
 
 from ..translation import tr
 from .payload import LinkState
+from .steps import CanvasRefusal
 from .texts import shortened
 
 
 @dataclass(frozen=True)
 class Notice:
     """`kind`: "info" or "error". `detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
-    "settings", "install", "join", "choose", "retry", "log", "look"."""
+    "settings", "install", "join", "choose", "retry", "log", "look". `code`: of the refusal that it tells of."""
 
     kind: str
     sentence: str
     detail: str = ""
     remedies: tuple[str, ...] = ()
+    code: str = ""
 
 
-def of_refusal(sentence: str) -> Notice:
-    return Notice("error", sentence)
+def of_refusal(refusal: CanvasRefusal) -> Notice:
+    return Notice("error", refusal.sentence, code=refusal.code)
 
 
 def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target: str = "", size: str = "") -> Notice:

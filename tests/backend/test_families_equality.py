@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffedit_backend.method.denoise import masked_denoise
@@ -12,12 +14,14 @@ from diffedit_backend.method.network import Network
 from diffedit_backend.method.solvers import Solver
 from diffedit_backend.method.text import encode_text
 from diffedit_backend.models import LoadedModel
+from diffusers.schedulers import scheduling_flow_match_euler_discrete as their_scheduler
 from tiny_flow_models import TINY, tiny_flow_model, tiny_pipeline
 from torch import Tensor
 
 TEXT, NEGATIVE = "a red apple on a table, painted in oil", "blurred"
 SIZES = ((32, 32), (48, 32))
-STEPS = 8
+STEPS = 8  # at fewer, rounding of the library's levels to float32 reaches 1.3e-5: see the test in double precision
+FEW_STEPS = 4
 WITHOUT, WITH = 1.0, 3.5
 
 
@@ -28,18 +32,25 @@ def noise_for(model: LoadedModel, height: int, width: int) -> Tensor:
 
 @torch.inference_mode()
 def drawn_by_us(model: LoadedModel, noise: Tensor, guidance: float, negative: str) -> Tensor:
-    network = Network(model)
-    levels = model.schedule.levels(STEPS, 1.0, noise.shape[-2] * noise.shape[-1])[::-1]
+    """In the precision of `noise`: the engine's network gives float32, so in double precision the family is asked."""
+    network, double = Network(model), noise.dtype == torch.float64
+    steps = FEW_STEPS if double else STEPS
+    levels = model.schedule.levels(steps, 1.0, noise.shape[-2] * noise.shape[-1])[::-1]
     text, against = (encode_text(model, t) for t in (TEXT, negative))
+
+    def output(x: Tensor, level: Any, texts: list[Any]) -> Tensor:
+        if double:
+            return model.family.forward(model, model.unet, x, level, texts)
+        return network.predict(x, level, texts)
 
     def predict(x: Tensor, level: Any) -> Tensor:
         if guidance == WITHOUT:
-            return network.predict(x, level, [text])
-        unconditional, conditional = network.predict(torch.cat((x, x)), level, [against, text]).chunk(2)
+            return output(x, level, [text])
+        unconditional, conditional = output(torch.cat((x, x)), level, [against, text]).chunk(2)
         return model.family.guide(unconditional, conditional, guidance)
 
     solver = Solver(model.schedule, levels)
-    nothing, everything = torch.zeros(STEPS, *noise.shape), torch.ones(STEPS, 1, 1, *noise.shape[-2:])
+    nothing, everything = noise.new_zeros(steps, *noise.shape), noise.new_ones(steps, 1, 1, *noise.shape[-2:])
     return masked_denoise(noise, levels[:-1], predict, solver.step, nothing, everything)
 
 
@@ -52,7 +63,8 @@ def packed(noise: Tensor) -> Tensor:
 
 def drawn_by_the_library(pipeline: Any, kind: str, noise: Tensor, size: tuple[int, int], guidance: float) -> Tensor:
     """The latents as the library hands them to its VAE, or its picture in [0, 1] (B, 3, H, W)."""
-    given: dict[str, Any] = {"prompt": TEXT, "height": size[0], "width": size[1], "num_inference_steps": STEPS}
+    steps = FEW_STEPS if noise.dtype == torch.float64 else STEPS
+    given: dict[str, Any] = {"prompt": TEXT, "height": size[0], "width": size[1], "num_inference_steps": steps}
     if kind.startswith("z-image"):
         given |= {"guidance_scale": guidance - 1, "negative_prompt": NEGATIVE}  # its own way to count
     elif kind == "qwen-image":
@@ -85,6 +97,42 @@ def test_text_to_image_through_the_adapter_is_that_of_diffusers_own_pipeline(
     assert ours.shape == theirs.shape
     assert float(ours.std()) > 0.01
     assert torch.allclose(ours, theirs, atol=1e-5), float((ours - theirs).abs().max())
+
+
+class InDouble:
+    """A module whose float32 is float64."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, "float64" if name == "float32" else name)
+
+
+@pytest.mark.parametrize("guidance", [WITHOUT, WITH])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", TINY)
+def test_in_double_precision_the_two_differ_by_rounding_alone(
+    kind: str, size: tuple[int, int], guidance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's scheduler computes levels and steps in float32 whatever the model's precision; here it does not.
+
+    Stable Diffusion 3 is then equal to all digits. The other networks turn their queries and keys in float32 inside,
+    where the last digit of a double may become one of a float.
+    """
+    monkeypatch.setattr(their_scheduler, "torch", InDouble(torch))
+    monkeypatch.setattr(their_scheduler, "np", InDouble(np))
+    pipeline = tiny_pipeline(kind)
+    model = replace(tiny_flow_model(kind, pipeline), dtype=torch.float64)
+    pipeline.to(torch.float64)
+    noise = noise_for(model, *size).double()
+    latents = drawn_by_us(model, noise, guidance, "" if kind == "flux2-klein" else NEGATIVE)
+    with torch.inference_mode():
+        ours = (model.family.decode(model, latents) / 2 + 0.5).clamp(0, 1)
+    theirs = drawn_by_the_library(pipeline, kind, noise, size, guidance)
+    assert ours.dtype == theirs.dtype == torch.float64
+    tolerance = 1e-10 if kind.startswith("sd3") else 1e-6
+    assert torch.allclose(ours, theirs, rtol=0, atol=tolerance), float((ours - theirs).abs().max())
 
 
 @pytest.mark.parametrize("kind", TINY)

@@ -6,6 +6,7 @@ Every file is built here: the suggestions make no sense, but they are the ones t
 from __future__ import annotations
 
 import importlib.util
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from diffedit_krita_driver.kra import Kra
 from diffedit_krita_driver.remote import RemoteKrita
 from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_flow_models import tiny_pipeline
 from word_models import CAPTION_WORDS, SUGGESTED_WORDS, write_captioner, write_suggester
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
@@ -42,8 +45,8 @@ class OpenDocker:
 
 @pytest.fixture(scope="module")
 def opened(start_krita) -> Iterator[OpenDocker]:
-    """A Krita whose backend has a LoRA, the bundled model twice, a model that breaks when it is loaded, one that
-    describes pictures and one that suggests words."""
+    """A Krita whose backend has a LoRA, the bundled model twice, a model that breaks when it is loaded, a flow model,
+    one that describes pictures and one that suggests words."""
     krita = start_krita()
     home = krita.profile.diffedit_home
     adapters = home / "adapters"
@@ -51,6 +54,7 @@ def opened(start_krita) -> Iterator[OpenDocker]:
     write_lora(adapters / "ink.safetensors")
     shutil.copytree(weights_folder(), home / "models" / "second")
     half_of_it(shutil.copytree(weights_folder(), home / "models" / "half"))
+    tiny_pipeline("sd3").save_pretrained(home / "models" / "flow")
     write_captioner(home / "captioner")
     write_suggester(home / "suggester")
     with BackendProcess(home):
@@ -246,7 +250,7 @@ def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_br
     easel: OpenDocker, tmp_path: Path
 ) -> None:
     entries = easel.krita.run(model_entries)
-    assert [entry.partition("\t")[0] for entry in entries] == ["bundled", "half", "second"]
+    assert [entry.partition("\t")[0] for entry in entries] == ["bundled", "flow", "half", "second"]
     assert entries[0].endswith("MB")
     with_bundled = edited_layer(easel, tmp_path / "bundled.kra")
     try:
@@ -263,6 +267,44 @@ def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_br
     finally:
         easel.krita.run(choose_model, name="bundled")
     assert np.array_equal(edited_layer(easel, tmp_path / "again.kra"), with_bundled)
+
+
+def test_a_flow_model_chosen_in_the_menu_finds_a_mask_and_edits_it_and_changes_nothing_outside(
+    easel: OpenDocker, tmp_path: Path
+) -> None:
+    try:
+        easel.krita.run(choose_model, name="flow")
+        easel.krita.run(find_and_edit, folder=tmp_path, limit=500)
+        assert easel.krita.run(model_of_last_edit) == "flow"
+    finally:
+        easel.krita.run(choose_model, name="bundled")
+    before, after = Kra(tmp_path / "before.kra"), Kra(tmp_path / "after.kra")
+    result = after.node(EDIT)
+    assert [layer.name for layer in after.layers if layer.kind == "paintlayer"] == [EDIT, "Background"]
+    mask = after.pixels(result.children[0])[..., 0]
+    assert 0.005 < (mask > 127).mean() < 0.3  # the selection is a quarter of the picture
+    pictures = [np.array(Image.open(io.BytesIO(kra.merged())).convert("RGB")) for kra in (before, after)]
+    assert np.array_equal(pictures[0][mask == 0], pictures[1][mask == 0])
+    assert (pictures[0] != pictures[1])[mask > 127].any(axis=1).mean() > 0.5
+
+
+def find_and_edit(stage, folder):
+    """*Find Mask*, then *Edit* with what was found; the picture is saved before and after."""
+    from pathlib import Path
+
+    from diffedit.extension import extension
+
+    session = extension().app.session
+    session.change_inputs(threshold=0.5, grow=0, feather=0)
+    stage.save(Path(folder) / "before.kra")
+    for action in ("diffedit_find_mask", "diffedit_edit_layer"):
+        stage.app.action(action).trigger()
+        yield lambda: session.activity is not None, 30
+        yield lambda: session.activity is None, 200
+        if session.notice is not None and session.notice.kind == "error":
+            raise AssertionError(session.notice.sentence)
+        yield from stage.settle()
+    stage.save(Path(folder) / "after.kra")
 
 
 def model_entries(stage):

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from diffedit_backend.cli.program import main
+from diffedit_backend.models.device import compiled_unet
+from diffedit_bench.speed.flow_models import _SHAPES
 from diffedit_bench.speed.report import ratio, summary
 from diffedit_bench.speed.run import Row, peak_bytes
-from diffedit_bench.speed.sides import load_subject
+from diffedit_bench.speed.sides import EngineSide, load_subject
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore::DeprecationWarning:diffusers")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::FutureWarning:diffusers",
+    "ignore::DeprecationWarning:diffusers",
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning",  # by torch's own compiler
+)
 
 RATIOS = {"reference_first_edit", "first_edit", "second_target", "four_variations", "mask_peak_memory"}
 
@@ -121,6 +128,33 @@ def test_an_edit_on_random_weights_of_a_flow_model_is_timed_without_a_library_si
     assert "random tiny-flow" in report
     assert "never knew flow models" in report
     assert "| first edit | fast |" in report
+
+
+@pytest.mark.parametrize(
+    ("size", "billions", "tables"),
+    [("sd35-medium", 2.5, True), ("flux2-klein-4b", 3.9, False), ("z-image", 6.2, False)],
+)
+def test_the_shapes_have_as_many_parameters_as_the_published_models(size, billions, tables):
+    """`tables`: the published count is with the table of places, which is no parameter in diffusers."""
+    shape = _SHAPES[size]
+    with torch.device("meta"):
+        transformer, vae = shape.transformer(), shape.vae()
+    numbers = sum(p.numel() for p in transformer.parameters())
+    numbers += sum(b.numel() for b in transformer.buffers()) if tables else 0
+    assert round(numbers / 1e9, 1) == billions
+    assert sum(p.numel() for p in vae.parameters()) == {"flux2-klein-4b": 84_046_115}.get(size, 83_819_683)
+
+
+def test_a_compiled_flow_model_is_timed_as_the_plain_one(tmp_path, monkeypatch):
+    """torch's compiler needs minutes for what it makes quicker, so its graphs run here as they are."""
+    monkeypatch.setattr(
+        "diffedit_bench.speed.flow_models.compiled_unet", lambda unet, device: compiled_unet(unet, device, "eager")
+    )
+    subject = load_subject("tiny-flow", "cpu", None, True)
+    plain = load_subject("tiny-flow", "cpu", None, False)
+    assert subject.model.compiled
+    pictures = [EngineSide("fast", each).first_edit().pictures[0] for each in (subject, plain)]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
 
 
 def test_a_cap_on_memory_is_refused_where_there_is_no_gpu(tmp_path, capsys):

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="on a GPU: let torch take at most this much, to see what an edit does where memory is short",
     )
-    parser.add_argument("--compile", action="store_true", help="compile our UNet (a slow first run)")
+    parser.add_argument("--compile", action="store_true", help="compile our network (a slow first run)")
 
 
 def run(args: argparse.Namespace) -> int:

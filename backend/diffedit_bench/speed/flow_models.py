@@ -18,6 +18,7 @@ from diffedit_backend.method.cache import digest
 from diffedit_backend.method.family import FamilyModel, ModelFamily
 from diffedit_backend.method.model import LoadedModel
 from diffedit_backend.method.text_condition import TextCondition
+from diffedit_backend.models.device import compiled_unet
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
@@ -78,6 +79,10 @@ _SHAPES = {
         (20, 32),
         16,
     ),
+    # Transformer: the numbers that diffusers' scripts/convert_sd3_to_diffusers.py reads from the published file (24
+    # blocks, second attention in the first 13, a table of 384 x 384 places) and that it sets itself; 2.47 billion
+    # parameters with the table. Autoencoder: of the same script. Texts: 77 tokens of CLIP and 256 of T5, padded to T5's
+    # width, as StableDiffusion3Pipeline joins them. The shift of 3 is that of the published scheduler_config.json.
     "sd35-medium": _Shape(
         StableDiffusion3(),
         lambda: SD3Transformer2DModel(
@@ -96,19 +101,39 @@ _SHAPES = {
         (333, 4096),
         2048,
     ),
+    # Transformer: Klein4BParams of black-forest-labs/flux2 (src/flux2/model.py): width 3072 in 24 heads, 5 double, 20
+    # single blocks, texts of 3 x 2560, no embedded guidance; the rest is as in FLUX.2 dev, diffusers' defaults. 3.88
+    # billion parameters. Autoencoder: vae/config.json of black-forest-labs/FLUX.2-klein-4B, 84,046,115 parameters.
+    # Texts: 512 tokens of Flux2KleinPipeline.
     "flux2-klein-4b": _Shape(
         Flux2Klein(),
         lambda: Flux2Transformer2DModel(
-            num_layers=5, num_single_layers=20, num_attention_heads=24, joint_attention_dim=7680, guidance_embeds=False
+            num_layers=5,
+            num_single_layers=20,
+            attention_head_dim=128,
+            num_attention_heads=24,
+            joint_attention_dim=7680,
+            guidance_embeds=False,
         ),
         lambda: AutoencoderKLFlux2(),
-        {"use_dynamic_shifting": True},
+        {"use_dynamic_shifting": True, "shift": 3.0},
         {"dynamic": "flux2", "cells_per_token": 1},
         (512, 7680),
     ),
+    # transformer/config.json and vae/config.json of Tongyi-MAI/Z-Image and Z-Image-Turbo, which are alike; 6.15 billion
+    # parameters. The base model's scheduler shifts by 6, Turbo's by 3. Texts have their own length: 64 tokens of Qwen3.
     "z-image": _Shape(
         ZImage(),
-        lambda: ZImageTransformer2DModel(),
+        lambda: ZImageTransformer2DModel(
+            dim=3840,
+            n_layers=30,
+            n_refiner_layers=2,
+            n_heads=30,
+            n_kv_heads=30,
+            cap_feat_dim=2560,
+            axes_dims=[32, 48, 48],
+            axes_lens=[1536, 512, 512],
+        ),
         lambda: _kl(AutoencoderKL, 16, scaling_factor=0.3611, shift_factor=0.1159),
         {"shift": 6.0},
         {},
@@ -118,8 +143,11 @@ _SHAPES = {
 FLOW_SIZES = tuple(_SHAPES)
 
 
-def random_flow_model(size: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """The model of `size`, one of FLOW_SIZES, made where it computes: its weights pass through no other memory."""
+def random_flow_model(size: str, device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> LoadedModel:
+    """The model of `size`, one of FLOW_SIZES, made where it computes: its weights pass through no other memory.
+
+    compiled: its transformer is compiled at the first call. The benchmark's pictures are of one size, as is a text.
+    """
     shape = _SHAPES[size]
     torch.manual_seed(0)
     before = torch.get_default_dtype()
@@ -129,10 +157,11 @@ def random_flow_model(size: str, device: torch.device, dtype: torch.dtype) -> Lo
             transformer, vae = shape.transformer(), shape.vae()
     finally:
         torch.set_default_dtype(before)
+    transformer = transformer.to(device, dtype).eval().requires_grad_(False)
     return LoadedModel(
         name=f"random {size} ({sum(p.numel() for p in transformer.parameters()) / 1e9:.2g} billion parameters)",
         key=f"random-{size}",
-        denoiser=transformer.to(device, dtype).eval().requires_grad_(False),
+        denoiser=compiled_unet(transformer, device) if compiled else transformer,
         vae=vae.to(device, torch.float32 if dtype == torch.bfloat16 else dtype).eval().requires_grad_(False),
         tokenizers=(),
         text_encoders=(),
@@ -140,6 +169,7 @@ def random_flow_model(size: str, device: torch.device, dtype: torch.dtype) -> Lo
         device=device,
         dtype=dtype,
         guidance=4.0,
+        compiled=compiled,
         family=_with_random_texts(shape),
     )
 

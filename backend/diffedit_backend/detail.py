@@ -7,7 +7,7 @@ noise do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,7 +62,8 @@ class Detail:
             request.target,
             torch.from_numpy(to_cells(self.mask, fine, engine.model.factor)),
             RATIO,
-            settings.guidance_for(request.guidance, engine.model.guidance),
+            # Noised and denoised, whatever way the edit itself came about: that way's factor is not meant for it.
+            replace(settings, guidance_factor=1.0).guidance_for(request.guidance, engine.model.guidance),
             settings,
             negative=request.negative,
             seeds=(seed,),

@@ -115,10 +115,10 @@ def test_every_seed_gives_a_variation_of_its_own() -> None:
     assert not np.array_equal(outcome.edits[0].pixels, outcome.edits[1].pixels)
 
 
-def test_guidance_away_from_the_source_is_twice_the_models_own_unless_it_is_asked_for() -> None:
+def test_guidance_away_from_the_source_is_half_as_much_again_as_the_models_own_unless_it_is_asked_for() -> None:
     settings = settings_for("align", "normal")
-    assert settings.guidance_for(None, 4.5) == 9.0
-    assert settings.guidance_for(2.5, 4.5) == 2.5
+    assert settings.guidance_for(None, 4.0) == 6.0
+    assert settings.guidance_for(2.5, 4.0) == 2.5
 
 
 def test_a_distilled_model_is_edited_without_inversion_in_its_own_few_steps() -> None:

@@ -419,13 +419,13 @@ def test_a_distilled_model_is_recognised_by_its_scheduler(kind: str, tmp_path: P
     made["scheduler"] = scheduler(**settings)
     folder = write_folder(tmp_path / "m", made)
     model = load_model(folder, "cpu")
-    assert (model.few_steps, model.distilled, model.guidance) == (steps, steps > 0, 1.0 if steps else 7.5)
+    assert (model.few_steps, model.guidance) == (steps, 1.0 if steps else 7.5)
     assert entry_of("m", folder).few_steps == steps
     (folder / "diffedit.json").write_text('{"few_steps": 2, "guidance": 1.5}')
     told = load_model(folder, "cpu")
     assert (told.few_steps, told.guidance) == (2, 1.5)
     (folder / "diffedit.json").write_text('{"few_steps": 0}')
-    assert not load_model(folder, "cpu").distilled
+    assert load_model(folder, "cpu").few_steps == 0
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ def test_a_consistency_models_unet_is_told_the_guidance_that_it_was_distilled_wi
     torch.manual_seed(0)
     made["unet"] = UNet2DConditionModel.from_config(made["unet"].config, time_cond_proj_dim=16).eval()
     model = load_model(write_folder(tmp_path / "lcm", made), "cpu")
-    assert model.distilled
+    assert model.few_steps > 0
     x, text = torch.randn(2, 4, 16, 16), torch.randn(2, 7, 32)
     embedding = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, torch.full((2,), 7.5), 16)
     with torch.inference_mode():

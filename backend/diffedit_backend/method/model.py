@@ -42,7 +42,8 @@ class LoadedModel:
     offload: "none", "model" or "sequential". `device` is where the networks compute, not where they wait.
     vae_tiles: into how many tiles the VAE cuts a picture's longer side, None for as many as the free memory asks for.
     denoiser: the network that predicts: a UNet, or a transformer in the families of flow models.
-    few_steps: steps that a distilled model (LCM, Turbo, Lightning, Hyper) was made for, 0 for a base model.
+    few_steps: steps that a distilled model (LCM, Turbo, Lightning, Hyper) was made for, 0 for a base model. Distilled
+    models invert badly, so the default method edits them without inversion (see `settings.settings_for`).
     remark: what an artist should know of this model, "" when nothing.
     """
 
@@ -65,12 +66,6 @@ class LoadedModel:
     few_steps: int = 0
     remark: str = ""
     family: ModelFamily = field(default_factory=StableDiffusion)
-
-    @property
-    def distilled(self) -> bool:
-        """Whether the model was made for a few steps without guidance; such models invert badly, so they are
-        edited without inversion."""
-        return self.few_steps > 0
 
     @property
     def networks(self) -> list[Any]:

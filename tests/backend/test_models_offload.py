@@ -32,6 +32,13 @@ def test_the_way_is_chosen_by_the_free_memory(free: int, way: str) -> None:
     assert choose_offload(None, CUDA, free * GIB, XL_NETWORKS, XL_CELLS) == way
 
 
+def test_a_text_encoder_needs_no_working_memory_so_one_as_large_as_the_card_still_fits_it_alone() -> None:
+    transformer, vae, encoder = 4 * GIB, GIB // 3, 9 * GIB
+    assert choose_offload(None, CUDA, 10 * GIB, [transformer, vae], XL_CELLS, [encoder]) == "model"
+    assert choose_offload(None, CUDA, 10 * GIB, [transformer, vae, encoder], XL_CELLS) == "sequential"
+    assert choose_offload(None, CUDA, 8 * GIB, [transformer, vae], XL_CELLS, [encoder]) == "sequential"
+
+
 def test_a_wish_goes_before_the_choice() -> None:
     assert choose_offload("sequential", CUDA, 80 * GIB, XL_NETWORKS, XL_CELLS) == "sequential"
     assert choose_offload("none", CUDA, 1, XL_NETWORKS, XL_CELLS) == "none"
@@ -125,14 +132,14 @@ def test_a_load_passes_the_wish_on_and_leaves_the_weights_in_the_machines_memory
 ) -> None:
     asked: list[Any] = []
 
-    def choose(wish: Any, device: Any, free: int, networks: list[int], cells: int) -> str:
-        asked.append((wish, len(networks), cells))
+    def choose(wish: Any, device: Any, free: int, networks: list[int], cells: int, encoders: list[int]) -> str:
+        asked.append((wish, len(networks), cells, len(encoders)))
         assert free > 0
         return "sequential"
 
     monkeypatch.setattr(load, "choose_offload", choose)
     model = load_model(folder, ModelOptions("cpu", offload="sequential"))
-    assert asked == [("sequential", 4 if model.is_xl else 3, 256)]
+    assert asked == [("sequential", 2, 256, 2 if model.is_xl else 1)]
     assert model.offload == "sequential"
     assert next(model.denoiser.parameters()).device.type == "meta"
     assert bytes_of(model.denoiser) > 0

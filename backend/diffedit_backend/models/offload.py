@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -41,10 +41,18 @@ def expected_footprint(name: str, options: ModelOptions) -> Footprint:
     return Footprint(entry.bytes_in_memory(size))
 
 
-def choose_offload(wish: Offload | None, device: torch.device, free: int, networks: list[int], cells: int) -> Offload:
+def choose_offload(
+    wish: Offload | None,
+    device: torch.device,
+    free: int,
+    networks: Sequence[int],
+    cells: int,
+    encoders: Sequence[int] = (),
+) -> Offload:
     """The wished way, else the quickest that fits `free` bytes of the device.
 
-    networks: bytes of each network; cells: latent cells of the model's own picture size.
+    networks: bytes of each network that computes on latents or pictures; cells: latent cells of the model's own picture
+    size. encoders: bytes of each text encoder, which needs little beside its weights.
     Raises ModelError for an unknown way, and for offloading on a CPU, where it would save nothing.
     """
     if wish is not None and wish not in get_args(Offload):
@@ -59,9 +67,9 @@ def choose_offload(wish: Offload | None, device: torch.device, free: int, networ
     if wish is not None:
         return wish
     working = cells * _WORKING_PER_CELL
-    if sum(networks) + working <= free:
+    if sum(networks) + sum(encoders) + working <= free:
         return "none"
-    return "model" if max(networks) + working <= free else "sequential"
+    return "model" if max(max(networks) + working, max(encoders, default=0)) <= free else "sequential"
 
 
 def offload(networks: list[Any], device: torch.device, way: Offload) -> None:

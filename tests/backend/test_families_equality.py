@@ -40,7 +40,7 @@ def drawn_by_us(model: LoadedModel, noise: Tensor, guidance: float, negative: st
 
     def output(x: Tensor, level: Any, texts: list[Any]) -> Tensor:
         if double:
-            return model.family.forward(model, model.unet, x, level, texts)
+            return model.family.forward(model, model.denoiser, x, level, texts)
         return network.predict(x, level, texts)
 
     def predict(x: Tensor, level: Any) -> Tensor:

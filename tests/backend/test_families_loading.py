@@ -14,6 +14,7 @@ import torch
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.method.engine import DiffEditEngine, Subject
 from diffedit_backend.method.network import Network
+from diffedit_backend.method.schedule import count_steps
 from diffedit_backend.method.settings import FAST
 from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.text import encode_text
@@ -24,21 +25,16 @@ from diffedit_backend.models.lora import add_lora, set_adapters
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest
 from safetensors.torch import load_file, save_file
-from tiny_flow_models import TINY, tiny_flow_model, tiny_pipeline
+from tiny_flow_models import FOLDERS, TINY, tiny_flow_model, transformer_alone, write_folders
 from torch import Tensor
 
-FOLDERS = ("flux2-klein", "sd3", "z-image", "qwen-image")
-NOT_A_TRANSFORMER = ("*.safetensors", "*.safetensors.index.json")
 REQUEST = EditRequest(source="a red apple", target="a green pear", seed=3, quality="draft", threshold=0.6, strength=0.6)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """A diffusers folder of each family, as diffusers itself writes it."""
-    root = tmp_path_factory.mktemp("flow models")
-    for kind in FOLDERS:
-        tiny_pipeline(kind).save_pretrained(root / kind)
-    return {kind: root / kind for kind in FOLDERS}
+    return write_folders(tmp_path_factory.mktemp("flow models"))
 
 
 def picture_of(height: int, width: int) -> np.ndarray:
@@ -95,26 +91,11 @@ def test_the_map_of_each_family_is_the_mean_difference_of_its_velocities(
     assert float(found.max()) > 1e-3
 
 
-def alone(kind: str, folders: Mapping[str, Path], root: Path) -> Path:
-    """The family's transformer as a single file in ComfyUI's folders, its settings in a folder of the same name."""
-    source = folders[kind]
-    file = root / "diffusion_models" / f"tiny-{kind}-base.safetensors"
-    settings = file.with_suffix("")
-    shutil.copytree(source, settings, ignore=shutil.ignore_patterns(*NOT_A_TRANSFORMER, "model_index.json"))
-    shutil.copy(next((source / "transformer").glob("*.safetensors")), file)
-    for part in source.glob("text_encoder*"):
-        (root / "text_encoders").mkdir(exist_ok=True)
-        shutil.copy(next(part.glob("*.safetensors")), root / "text_encoders" / f"{part.name}.safetensors")
-    (root / "vae").mkdir()
-    shutil.copy(next((source / "vae").glob("*.safetensors")), root / "vae" / "ae.safetensors")
-    return file
-
-
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_a_transformer_alone_finds_encoders_and_autoencoder_in_the_folders_beside_it(
     kind: str, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    loaded, built = load_model(str(alone(kind, folders, tmp_path)), "cpu"), tiny_flow_model(kind)
+    loaded, built = load_model(str(transformer_alone(folders[kind], tmp_path)), "cpu"), tiny_flow_model(kind)
     assert loaded.family.name == built.family.name
     assert all(torch.equal(a, b) for a, b in zip(weights_of(loaded).values(), weights_of(built).values(), strict=True))
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
@@ -134,7 +115,7 @@ def _velocity(model: LoadedModel) -> Tensor:
 def test_weights_of_eight_bits_stay_so_in_memory_and_compute_in_the_models_precision(
     folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    file = alone("flux2-klein", folders, tmp_path)
+    file = transformer_alone(folders["flux2-klein"], tmp_path)
     tensors = load_file(file)
     save_file({k: v.to(torch.float8_e4m3fn) if v.ndim == 2 else v for k, v in tensors.items()}, file)
     model = load_model(str(file), "cpu")
@@ -143,25 +124,6 @@ def test_weights_of_eight_bits_stay_so_in_memory_and_compute_in_the_models_preci
     whole = load_model(str(folders["flux2-klein"]), "cpu")
     ours, theirs = (_velocity(m) for m in (model, whole))
     assert 0.9 < float(torch.corrcoef(torch.stack((ours.flatten(), theirs.flatten())))[0, 1]) < 1
-
-
-def test_a_gguf_file_is_read_by_the_librarys_quantisation(folders: Mapping[str, Path], tmp_path: Path) -> None:
-    import gguf
-
-    file = alone("flux2-klein", folders, tmp_path)
-    tensors = load_file(file)
-    quantised = file.with_suffix(".gguf")
-    writer = gguf.GGUFWriter(quantised, "flux")
-    for key, tensor in tensors.items():
-        writer.add_tensor(key, tensor.numpy().astype(np.float16) if tensor.ndim == 2 else tensor.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    file.unlink()
-    model = load_model(str(quantised), "cpu")
-    outcome = edit_picture(DiffEditEngine(model), replace(REQUEST, task="mask"), picture_of(32, 32))
-    assert np.count_nonzero(outcome.mask) > 0
 
 
 def test_t5_may_be_left_out_and_the_model_says_so(folders: Mapping[str, Path], tmp_path: Path) -> None:
@@ -173,7 +135,7 @@ def test_t5_may_be_left_out_and_the_model_says_so(folders: Mapping[str, Path], t
 
 
 def test_what_is_missing_beside_a_transformer_is_said_by_name(folders: Mapping[str, Path], tmp_path: Path) -> None:
-    file = alone("z-image", folders, tmp_path)
+    file = transformer_alone(folders["z-image"], tmp_path)
     shutil.rmtree(tmp_path / "vae")
     with pytest.raises(ModelError, match=r"no autoencoder that fits it lies in .*vae"):
         load_model(str(file), "cpu")
@@ -210,6 +172,23 @@ def test_a_distilled_model_is_told_by_its_settings_or_its_name() -> None:
     assert few_steps_of(klein, "flux-2-klein-4b.safetensors", {}) == 4
     assert few_steps_of(z_image, "Z-Image-Turbo", {}) == 8
     assert few_steps_of(z_image, "Z-Image", {}) == 0
+
+
+def test_a_distilled_model_is_edited_without_inversion_in_its_own_steps_and_a_base_model_with_one(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    turbo = shutil.copytree(folders["z-image"], tmp_path / "Z-Image-Turbo")
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:20, 8:24] = 255
+    request = replace(REQUEST, quality="normal")
+    counts = {}
+    for folder in (turbo, folders["z-image"]):
+        engine = DiffEditEngine(load_model(str(folder), "cpu"))
+        edit_picture(engine, request, picture_of(32, 32), mask=mask)
+        counts[folder.name] = engine.evaluations
+    assert counts["Z-Image-Turbo"] == 3 * count_steps(8, request.strength)
+    walked = count_steps(FAST.steps, request.strength)
+    assert counts["z-image"] == walked + 3 * walked  # the text led away from has two parts, each asked by itself
 
 
 def test_tensors_of_another_family_are_none_of_these(folders: Mapping[str, Path]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -296,3 +298,29 @@ def tiny_flow_model(kind: str, pipeline: Any = None) -> LoadedModel:
         guidance=4.0,
         family=tiny.family,
     )
+
+
+FOLDERS = ("flux2-klein", "sd3", "z-image", "qwen-image")  # kinds that a folder tells from each other
+
+
+def write_folders(root: Path) -> Mapping[str, Path]:
+    """A diffusers folder of each family in `root`, as diffusers itself writes it, by kind."""
+    for kind in FOLDERS:
+        tiny_pipeline(kind).save_pretrained(root / kind)
+    return {kind: root / kind for kind in FOLDERS}
+
+
+def transformer_alone(folder: Path, root: Path) -> Path:
+    """The transformer of a diffusers folder as a single file in ComfyUI's folders below `root`, encoders and
+    autoencoder in theirs, settings in a folder of the file's own name.
+    """
+    file = root / "diffusion_models" / f"tiny-{folder.name}-base.safetensors"
+    weights = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "model_index.json")
+    shutil.copytree(folder, file.with_suffix(""), ignore=weights)
+    shutil.copy(next((folder / "transformer").glob("*.safetensors")), file)
+    for part in folder.glob("text_encoder*"):
+        (root / "text_encoders").mkdir(exist_ok=True)
+        shutil.copy(next(part.glob("*.safetensors")), root / "text_encoders" / f"{part.name}.safetensors")
+    (root / "vae").mkdir()
+    shutil.copy(next((folder / "vae").glob("*.safetensors")), root / "vae" / "ae.safetensors")
+    return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -30,6 +31,7 @@ from .self_test import round_trip, sample_edit
 HELP = "check the installation; runs one small edit and reports the times"
 Line = tuple[str, str]  # name, what was found; never a secret
 SAMPLE_SIDE = 256  # px
+_GPU_BYTES = 2  # for each parameter in half precision
 _LIBRARIES = ("pyzmq", "msgpack", "numpy", "pillow", "torch", "diffusers", "transformers", "safetensors")
 _DEVICE_SCRIPT = """
 import torch
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from ..server.private_backend import PrivateBackend
 
     _print_section("Installation", _installation())
+    _print_section("Models", _models())
     _print_section("Krita", _kritas())
     _print_section("Keys and ports", _keys())
     if args.no_test:
@@ -90,6 +93,27 @@ def _installation() -> Iterable[Line]:
     yield "libzmq", f"{zmq.zmq_version()}, encryption {_yes(zmq.has('curve'))}, local sockets {_yes(zmq.has('ipc'))}"
     yield "device", _device()
     yield "bundled model", _bundled()
+
+
+def _models() -> Iterable[Line]:
+    """What can be loaded of what lies here, beside the bundled model, and which families there are."""
+    from ..models.catalogue.families import LOADABLE
+    from ..models.catalogue.flow_kinds import FLOW_KINDS
+    from ..models.catalogue.folders import BUNDLED
+    from ..models.catalogue.listing import models
+
+    yield "families", ", ".join((LOADABLE, *(kind.name for kind in FLOW_KINDS)))
+    reads = importlib.util.find_spec("gguf") is not None
+    yield "GGUF files", "can be read" if reads else "cannot be read (pip install 'krita-diffedit[gguf]')"
+    try:
+        entries = [entry for entry in models() if entry.name != BUNDLED]
+    except DiffEditError as error:
+        yield "PROBLEM", error.sentence
+        return
+    for entry in entries:
+        few = f", {entry.few_steps} steps" if entry.few_steps else ""
+        weights = f"{entry.bytes_in_memory(_GPU_BYTES) / 1e9:.1f} GB on a GPU"
+        yield entry.name, f"PROBLEM: {entry.fault}" if entry.fault else f"{entry.family}, {weights}{few}"
 
 
 def _kritas() -> Iterable[Line]:

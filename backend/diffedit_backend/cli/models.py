@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
                         "place": str(entry.place),
                         "parameters": entry.parameters,
                         "size": entry.size,
+                        "few_steps": entry.few_steps,
                         "gpu_bytes": entry.bytes_in_memory(_GPU_BYTES),
                         "cpu_bytes": entry.bytes_in_memory(_CPU_BYTES),
                         "fault": entry.fault,
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 0
     width = max(len(entry.name) for entry in entries)
-    print(f"{'model':{width}}  kind   size      weights on a GPU  on a CPU")
+    kinds = max(len("kind"), *(len(entry.family) for entry in entries if not entry.fault))
+    print(f"{'model':{width}}  {'kind':{kinds}}  size      weights on a GPU  on a CPU")
     for entry in entries:
         if entry.fault:
             print(f"{entry.name:{width}}  cannot be loaded: {entry.fault}")
@@ -66,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
         size = f"{entry.size} px" if entry.size else "-"
         gpu, cpu = (_megabytes(entry.bytes_in_memory(n)) for n in (_GPU_BYTES, _CPU_BYTES))
         few = f"  made for {entry.few_steps} steps" if entry.few_steps else ""
-        print(f"{entry.name:{width}}  {entry.family:5}  {size:8}  {gpu:>16}  {cpu:>8}{few}")
-    print(f"\nPut more into {models_folder()}: diffusers folders, or .safetensors files of Stable Diffusion.")
+        print(f"{entry.name:{width}}  {entry.family:{kinds}}  {size:8}  {gpu:>16}  {cpu:>8}{few}")
+    print(
+        f"\nPut more into {models_folder()}: diffusers folders, .safetensors files of Stable Diffusion or of a flow "
+        "model's transformer."
+    )
     for addition in additions:
         about = (addition.kind, addition.family, f"say {addition.word!r}" if addition.word else "")
         print("  ".join(part for part in (addition.name, *about) if part))

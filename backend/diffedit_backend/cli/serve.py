@@ -175,13 +175,13 @@ def run(args: argparse.Namespace) -> int:
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Timeouts
     from ..krita.krita_installation import sandboxed_data_folders
-    from ..models.catalogue.folders import BUNDLED, kept_captioner, kept_models, kept_segmenter, kept_suggester
+    from ..models.catalogue.folders import kept_captioner, kept_segmenter, kept_suggester
     from ..server.process import Server
     from ..server.serving import serve
     from ..server.settings import GIB, ServerSettings
     from ..server.state_folder import StateFolder
 
-    models = _named(args.model) if args.model else {BUNDLED: BUNDLED} | {n: str(p) for n, p in kept_models().items()}
+    models = _named(args.model) if args.model else _all_models()
     captioner, suggester = args.captioner or kept_captioner(), args.suggester or kept_suggester()
     segmenter = args.segmenter or kept_segmenter()
     settings = ServerSettings(
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
         listen=tuple(args.listen or ["local"]),
         # A backend in a folder of its own is not the one that this user's Kritas look for.
         sandboxes=() if args.state is not None or "DIFFEDIT_HOME" in os.environ else sandboxed_data_folders(),
-        models=tuple(_info(name, place, _bytes_per_parameter(args)) for name, place in models.items()),
+        models=offered(args.model, _bytes_per_parameter(args)),
         adapters=_adapters,
         describes=captioner is not None,
         suggests=suggester is not None,
@@ -221,6 +221,18 @@ def run(args: argparse.Namespace) -> int:
 
     serve(settings, pool, announce, verbose=args.verbose)
     return 0
+
+
+def offered(models: list[str], bytes_per_parameter: int) -> tuple[ModelInfo, ...]:
+    """What clients are told of the models that the owner named; of the bundled one and all kept ones for none named."""
+    chosen = _named(models) if models else _all_models()
+    return tuple(_info(name, place, bytes_per_parameter) for name, place in chosen.items())
+
+
+def _all_models() -> dict[str, str]:
+    from ..models.catalogue.folders import BUNDLED, kept_models
+
+    return {BUNDLED: BUNDLED} | {name: str(place) for name, place in kept_models().items()}
 
 
 def _named(models: list[str]) -> dict[str, str]:

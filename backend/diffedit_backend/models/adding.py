@@ -9,6 +9,7 @@ from typing import Any, Literal
 from diffedit_protocol.errors import ModelError
 
 from .catalogue.families import part_of
+from .catalogue.flow_kinds import GGUF
 from .catalogue.folders import PICKLES, SAFE, adapters_folder, models_folder, vae_folder
 from .catalogue.headers import tensors_in
 from .catalogue.listing import ModelEntry, inspect
@@ -101,7 +102,7 @@ def _program(folder: Path, program: str) -> Addition:
 
 
 def _local(place: Path, room: Room | None) -> Addition:
-    if place.is_file() and place.suffix.lower() not in (SAFE, *PICKLES):
+    if place.is_file() and place.suffix.lower() not in (SAFE, GGUF, *PICKLES):
         raise ModelError(f"{str(place)!r} is no model: a {SAFE} file or a diffusers folder was expected.")
     if place.is_file() and place.suffix.lower() == SAFE:
         tensors = tensors_in(place)

@@ -1,9 +1,4 @@
-"""The parts of a flow model: from a diffusers folder, or a transformer alone with encoders and autoencoder beside it.
-
-A transformer alone lies as ComfyUI's users keep it: in `diffusion_models/` (or `unet/`), with the encoders in
-`text_encoders/` (or `clip/`) and the autoencoder in `vae/` next to that folder. Its settings and tokenizers are those
-of a folder of the file's own name beside it, in diffusers' layout but without weights, else the hub's.
-"""
+"""The parts of a flow model: from a diffusers folder, or a transformer alone with what lies beside it."""
 
 from __future__ import annotations
 
@@ -15,13 +10,22 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
+from .catalogue.flow_beside import (
+    ENCODER_FOLDERS,
+    VAE_FOLDERS,
+    VAE_MARK,
+    look_beside,
+    own_settings,
+    settings_missing,
+    tensors_beside,
+    vae_missing,
+)
+from .catalogue.flow_entries import KEPT_FLOAT8
 from .catalogue.flow_kinds import GGUF, FlowKind
+from .catalogue.headers import tensors_in
 from .hub import fetch_settings
 from .pretrained import damage_reported, pretrained
 
-_ENCODER_FOLDERS, _VAE_FOLDERS = ("text_encoders", "clip"), ("vae",)
-# Multiplied onto fp8 weights by ComfyUI's nodes; the weights alone would be wrong.
-_SCALED = (".scale_weight", ".weight_scale", "scaled_fp8")
 _FLOAT8 = torch.float8_e4m3fn
 
 
@@ -53,24 +57,21 @@ def folder_parts(name: str, folder: Path, kind: FlowKind, dtype: torch.dtype, va
 def file_parts(name: str, file: Path, kind: FlowKind, dtype: torch.dtype, vae_dtype: torch.dtype) -> FlowParts:
     """The parts around a file that holds the transformer alone. Raises ModelError, which says what is missing where."""
     settings = _settings_folder(name, file, kind)
+    look_beside(name, file, kind, settings)  # refuses what is missing before gigabytes are read
     with damage_reported("model", name):
         transformer = _transformer(name, file, kind, settings, dtype)
         vae = _vae(name, file, kind, settings, vae_dtype)
-        return _with_texts(name, settings, kind, transformer, vae, dtype, _beside(file, _ENCODER_FOLDERS))
+        return _with_texts(name, settings, kind, transformer, vae, dtype, _shapes(file, ENCODER_FOLDERS))
 
 
 def _settings_folder(name: str, file: Path, kind: FlowKind) -> Path:
-    own = file.with_suffix("")
-    if (own / "transformer" / "config.json").is_file():
+    """The folder of the file's settings and tokenizers, fetched from the hub where they are not here."""
+    if (own := own_settings(file)) is not None:
         return own
     try:
         return fetch_settings(kind.hub)
     except ModelError as error:
-        raise ModelError(
-            f"{name!r} is a transformer of {kind.name} alone, and its settings and tokenizer (a few MB) are not here. "
-            f"Connect once so that those of {kind.hub} can be fetched, or put them in a folder {str(own)!r} beside it.",
-            detail=error.sentence,
-        ) from error
+        raise settings_missing(name, file, kind, error.sentence) from error
 
 
 def _transformer(name: str, file: Path, kind: FlowKind, settings: Path, dtype: torch.dtype) -> Any:
@@ -93,17 +94,8 @@ def _transformer(name: str, file: Path, kind: FlowKind, settings: Path, dtype: t
             ) from error
         quantized = diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
         return cls.from_single_file(str(file), quantization_config=quantized, **options)
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as weights:
-        names = list(weights.keys())
-        kinds = {weights.get_slice(key).get_dtype() for key in names}
-    if any(key.endswith(_SCALED) or key in _SCALED for key in names):
-        raise ModelError(
-            f"{name!r} holds scaled fp8 weights, which are not read. Take its plain fp8, bf16 or GGUF version."
-        )
     transformer = cls.from_single_file(str(file), **options)
-    if "F8_E4M3" in kinds:
+    if any(fact.dtype == KEPT_FLOAT8 for fact in tensors_in(file).values()):
         transformer.enable_layerwise_casting(storage_dtype=_FLOAT8, compute_dtype=dtype)
     return transformer
 
@@ -118,22 +110,17 @@ def _vae(name: str, file: Path, kind: FlowKind, settings: Path, dtype: torch.dty
         return pretrained(cls, settings, "vae", torch_dtype=dtype)
     network = cls.from_config(json.loads((settings / "vae" / "config.json").read_text()))
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    for path, shapes in _beside(file, _VAE_FOLDERS).items():
+    for path, shapes in _shapes(file, VAE_FOLDERS).items():
         if shapes.keys() >= wanted.keys() and all(shapes[key] == shape for key, shape in wanted.items()):
             network.load_state_dict({key: value for key, value in load_file(path).items() if key in wanted})
             return network.to(dtype)
-        if "decoder.conv_in.weight" in shapes and shapes["decoder.conv_in.weight"] == wanted.get(
-            "decoder.conv_in.weight"
-        ):
+        if VAE_MARK in shapes and shapes[VAE_MARK] == wanted.get(VAE_MARK):
             tensors = load_file(path)
             converted = convert_ldm_vae_checkpoint(tensors, network.config)
             converted |= {key: value for key, value in tensors.items() if key.startswith("bn.")}
             network.load_state_dict({key: value for key, value in converted.items() if key in wanted})
             return network.to(dtype)
-    raise ModelError(
-        f"{name!r} is a transformer of {kind.name} alone, and no autoencoder that fits it lies in "
-        f"{str(file.parent.parent / _VAE_FOLDERS[0])!r}. Put the family's VAE (.safetensors) there."
-    )
+    raise vae_missing(name, file, kind)
 
 
 def _with_texts(
@@ -156,8 +143,8 @@ def _with_texts(
             continue
         if encoder is None:
             raise ModelError(
-                f"{name!r} has no {part} ({cls}), neither in {str(folder / part)!r} nor in a folder "
-                f"{_ENCODER_FOLDERS[0]}/ beside the model's."
+                f"{name!r} has no {part} ({cls}) that fits it, neither in {str(folder / part)!r} nor in a folder "
+                f"{ENCODER_FOLDERS[0]}/ beside the model's."
             )
         encoders.append(encoder)
         tokenizers.append(
@@ -196,13 +183,9 @@ def _encoder(
     return None
 
 
-def _beside(file: Path, folders: tuple[str, ...]) -> dict[Path, dict[str, tuple[int, ...]]]:
+def _shapes(file: Path, folders: tuple[str, ...]) -> dict[Path, dict[str, tuple[int, ...]]]:
     """The .safetensors files of the folders next to the file's, with the shapes of their tensors."""
-    from safetensors import safe_open
-
-    found = {}
-    for folder in folders:
-        for path in sorted((file.parent.parent / folder).glob("*.safetensors")):
-            with safe_open(path, framework="pt") as weights:
-                found[path] = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
-    return found
+    return {
+        path: {name: fact.shape for name, fact in tensors.items()}
+        for path, tensors in tensors_beside(file, folders).items()
+    }

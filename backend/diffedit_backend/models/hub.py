@@ -17,6 +17,7 @@ from typing import Any
 from diffedit_protocol.errors import ModelError
 
 from .catalogue.facts import FACTS_FILE, read_json
+from .catalogue.hub_cache import hub_is_off, kept_snapshot
 from .catalogue.weight_files import has_pickles, weight_files
 
 INDEX = "model_index.json"
@@ -48,7 +49,7 @@ def fetch_model(name: str, *, halved: bool, safety: bool) -> Path:
     name: owner/model or owner/model@revision. halved: whether weights in half precision do. safety: with its safety
     checker. Raises ModelError.
     """
-    kept = _kept(name, INDEX)
+    kept = kept_snapshot(name, INDEX)
     if kept is not None:
         names = [file.relative_to(kept).as_posix() for file in kept.rglob("*") if file.is_file()]
         if _has_all(read_json(kept / INDEX), names, safety=safety):
@@ -58,7 +59,7 @@ def fetch_model(name: str, *, halved: bool, safety: bool) -> Path:
 
 def fetch_network(name: str) -> Path:
     """The folder of a single network in transformers' layout, such as a captioner. Raises ModelError."""
-    kept = _kept(name, "config.json")
+    kept = kept_snapshot(name, "config.json")
     if kept is not None:
         chosen = weight_files(file.name for file in kept.glob("*"))
         if chosen is not None and chosen.complete:
@@ -68,7 +69,7 @@ def fetch_network(name: str) -> Path:
 
 def fetch_settings(repository: str) -> Path:
     """The folder of a repository's settings and tokenizers, without any weights. Raises ModelError."""
-    kept = _kept(repository, INDEX)
+    kept = kept_snapshot(repository, INDEX)
     if kept is not None and any(kept.glob("tokenizer/*")):
         return kept
     wanted = {
@@ -93,7 +94,7 @@ def plan_download(name: str, *, halved: bool, safety: bool) -> Download:
         checkpoints = [file for file in sizes if file.endswith(".safetensors") and "/" not in file]
         way = f" It holds {', '.join(checkpoints[:3])}: download one of these and name the file." if checkpoints else ""
         raise ModelError(f"{name!r} is no model in diffusers' layout: it has no {INDEX}.{way}")
-    kept = _kept(name, INDEX) or _kept(name, "config.json")
+    kept = kept_snapshot(name, INDEX) or kept_snapshot(name, "config.json")
     missing = sum(sizes[file] for file in wanted if not (kept and (kept / file).is_file()))
     return Download({file: sizes[file] for file in wanted}, missing)
 
@@ -160,21 +161,12 @@ def _has_all(index: Mapping[str, Any], names: Iterable[str], *, safety: bool) ->
     return True
 
 
-def _kept(name: str, mark: str) -> Path | None:
-    """The folder of a hub id in the cache that has the file `mark`, None without one."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    repository, _, revision = name.partition("@")
-    found = try_to_load_from_cache(repository, mark, cache_dir=constants.HF_HUB_CACHE, revision=revision or None)
-    return Path(found).parent if isinstance(found, str) else None
-
-
 def _listed(name: str) -> dict[str, int]:
     """Name and size in bytes of every file of a repository, as the hub tells them."""
     from huggingface_hub import HfApi, constants
 
     repository, _, revision = name.partition("@")
-    if constants.HF_HUB_OFFLINE:
+    if hub_is_off():
         raise _not_fetched(name, "The hub is switched off here (HF_HUB_OFFLINE).")
     with _hub_errors(name):
         info = HfApi(endpoint=constants.ENDPOINT).model_info(repository, revision=revision or None, files_metadata=True)

@@ -62,7 +62,14 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     overflows = entry.family == XL and bool(getattr(parts.vae.config, "force_upcast", False))
     vae = parts.vae if overflows else parts.vae.to(dtype_of_vae(precision))
     networks = [parts.unet, vae, *parts.text_encoders]
-    way = choose_offload(options.offload, chosen, room_on(chosen), list(map(bytes_of, networks)), _cells(parts.unet))
+    way = choose_offload(
+        options.offload,
+        chosen,
+        room_on(chosen),
+        [bytes_of(parts.unet), bytes_of(vae)],
+        _cells(parts.unet),
+        list(map(bytes_of, parts.text_encoders)),
+    )
     home = chosen if way == "none" else torch.device("cpu")
     unet = _placed(parts.unet, home, channels_last=True)
     if options.compiled:

@@ -9,19 +9,24 @@ from typing import Any
 
 from diffedit_protocol.errors import ModelError
 
+from .flow_beside import look_beside
 from .flow_kinds import GGUF, FlowKind, few_steps_of, kind_of_pipeline, kind_of_tensors
 from .folders import SAFE
 from .headers import tensors_in
 
 _USUAL_SIZE = 1024  # px, where no config tells it
+# Multiplied onto fp8 weights by ComfyUI's nodes; the weights alone would be wrong.
+_SCALED = (".scale_weight", ".weight_scale", "scaled_fp8")
+KEPT_FLOAT8 = "F8_E4M3"  # what stays in eight bits in memory
+_WHOLE = ("F64", "F32", "F16", "BF16")  # of GGUF's types those that are not quantised
 _PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
 class FlowFacts:
-    """`parameters` of all networks that are there, `largest` of the largest; of a transformer alone only its own
-    are known. `size` in px. `few_steps`: what a distilled model was made for, 0 for a base model. `fault`: what is
-    missing, "" for nothing.
+    """`parameters` of all networks that are there, `largest` of the largest; of a transformer alone those beside it
+    count where its settings tell which they are. `size` in px. `few_steps`: what a distilled model was made for, 0 for
+    a base model. `quantised`, `quantised_bytes`: parameters that stay quantised in memory, and what they take.
     """
 
     kind: FlowKind
@@ -29,7 +34,8 @@ class FlowFacts:
     largest: int
     size: int
     few_steps: int = 0
-    fault: str = ""
+    quantised: int = 0
+    quantised_bytes: int = 0
 
 
 def flow_kind_at(place: Path) -> FlowKind | None:
@@ -48,25 +54,49 @@ def flow_kind_at(place: Path) -> FlowKind | None:
         return None
 
 
-def flow_facts(place: Path) -> FlowFacts | None:
-    """What is known of the flow model at `place`, None where it is none that is known."""
+def flow_facts(name: str, place: Path) -> FlowFacts | None:
+    """What is known of the flow model at `place`, None where it is none that is known.
+
+    Raises ModelError, which says by its name what it lacks.
+    """
     kind = flow_kind_at(place)
     if kind is None:
         return None
     if place.is_file():
-        parameters = 0 if place.suffix.lower() == GGUF else sum(fact.elements for fact in tensors_in(place).values())
-        return FlowFacts(kind, parameters, parameters, _USUAL_SIZE, few_steps_of(kind, place.stem, {}))
+        beside = look_beside(name, place, kind)
+        own, quantised, quantised_bytes = (
+            _gguf_facts(place) if place.suffix.lower() == GGUF else _file_facts(name, place)
+        )
+        networks = (own, *beside.networks)
+        size = _USUAL_SIZE if beside.settings is None else _size(beside.settings)
+        few = few_steps_of(kind, place.stem, {})
+        return FlowFacts(kind, sum(networks), max(networks), size, few, quantised, quantised_bytes)
     networks = {
         part: sum(fact.elements for file in (place / part).glob(f"*{SAFE}") for fact in tensors_in(file).values())
         for part in _PARTS
     }
     needed = ("transformer", "vae", *(part for _, part, _ in kind.encoders if part not in kind.optional))
     missing = [part for part in needed if not networks[part]]
-    fault = f"It has no {missing[0]}/*{SAFE}." if missing else ""
-    config = place / "vae" / "config.json"
-    size = _json(config).get("sample_size") if config.is_file() else None
+    if missing:
+        raise ModelError(f"{name!r} is incomplete: it has no {missing[0]}/*{SAFE}. Download it again.")
     few = few_steps_of(kind, place.name, _json(place / "model_index.json"))
-    return FlowFacts(kind, sum(networks.values()), max(networks.values()), int(size or _USUAL_SIZE), few, fault)
+    return FlowFacts(kind, sum(networks.values()), max(networks.values()), _size(place), few)
+
+
+def _size(settings: Path) -> int:
+    """The side in px that an autoencoder's settings tell."""
+    return int(_json(settings / "vae" / "config.json").get("sample_size") or _USUAL_SIZE)
+
+
+def _file_facts(name: str, file: Path) -> tuple[int, int, int]:
+    """Parameters, those that stay in eight bits, and their bytes."""
+    tensors = tensors_in(file)
+    if any(key.endswith(_SCALED) for key in tensors):
+        raise ModelError(
+            f"{name!r} holds scaled fp8 weights, which are not read. Take its plain fp8, bf16 or GGUF version."
+        )
+    kept = sum(fact.elements for fact in tensors.values() if fact.dtype == KEPT_FLOAT8)
+    return sum(fact.elements for fact in tensors.values()), kept, kept
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -77,6 +107,21 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _gguf_names(file: Path) -> list[str]:
+    return [str(tensor.name) for tensor in _gguf_tensors(file)]
+
+
+def _gguf_facts(file: Path) -> tuple[int, int, int]:
+    """Parameters, those that stay quantised, and their bytes."""
+    tensors = _gguf_tensors(file)
+    kept = [tensor for tensor in tensors if tensor.tensor_type.name not in _WHOLE]
+    return (
+        sum(int(tensor.n_elements) for tensor in tensors),
+        sum(int(tensor.n_elements) for tensor in kept),
+        sum(int(tensor.n_bytes) for tensor in kept),
+    )
+
+
+def _gguf_tensors(file: Path) -> list[Any]:
     try:
         import gguf
     except ImportError as error:
@@ -85,6 +130,6 @@ def _gguf_names(file: Path) -> list[str]:
             detail=str(error),
         ) from error
     try:
-        return [tensor.name for tensor in gguf.GGUFReader(file).tensors]
+        return list(gguf.GGUFReader(file).tensors)
     except (ValueError, OSError) as error:
         raise ModelError(f"{file.name!r} is damaged: it cannot be read as GGUF.", detail=str(error)) from error

@@ -1,7 +1,9 @@
 """Where a person puts models and adapters, and how a name finds one.
 
     <data>/models/NAME/              a model in diffusers' folder layout
-    <data>/models/NAME.safetensors   a checkpoint in Stable Diffusion's original layout
+    <data>/models/NAME.safetensors   a checkpoint in Stable Diffusion's original layout, or a flow model's transformer
+    <data>/models/NAME.gguf          a flow model's transformer, quantised
+    <data>/text_encoders/            text encoders of flow models
     <data>/adapters/NAME.safetensors a LoRA or a textual inversion; NAME/ with one .safetensors file in it is the same
     <data>/vae/NAME.safetensors      an autoencoder (VAE); NAME/ in diffusers' layout is the same
     <data>/captioner/                a BLIP model that describes pictures
@@ -22,6 +24,7 @@ from diffedit_protocol.errors import ModelError, name_list
 from diffedit_protocol.private_files import data_folder
 
 from ...bundled import weights_folder
+from .flow_kinds import GGUF
 from .hub_cache import cached_snapshots
 from .shared import read_shared, shared_places
 
@@ -80,7 +83,8 @@ def kept_models() -> dict[str, Path]:
     folder = models_folder()
     found = {place.parent.name: place.parent for place in folder.glob("*/model_index.json")}
     # A file wins over the folder beside it that only holds its settings.
-    found |= {file.stem: file for file in folder.glob(f"*{SAFE}") if not file.name.endswith(VAE_SAFE)}
+    files = [*folder.glob(f"*{GGUF}"), *folder.glob(f"*{SAFE}")]
+    found |= {file.stem: file for file in files if not file.name.endswith(VAE_SAFE)}
     return dict(sorted((_of_hub() | shared_places("models") | found).items()))
 
 

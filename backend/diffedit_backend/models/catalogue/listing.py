@@ -47,6 +47,7 @@ class ModelEntry:
     """One model. `parameters`: of the networks that an edit needs, `largest_network`: of the largest of them. `size`:
     px that it was trained at, 0 where unknown. `few_steps`: what a distilled model was made for, 0 for a base model.
     `prediction_type`: where the weights themselves say it (NoobAI's "v_pred"), else "". `zero_terminal_snr`: likewise.
+    `quantised`: parameters that stay quantised in memory (fp8, GGUF), where they take `quantised_bytes`.
 
     `fault`: why it cannot be loaded, "" when nothing speaks against it.
     """
@@ -60,11 +61,13 @@ class ModelEntry:
     few_steps: int = 0
     prediction_type: str = ""
     zero_terminal_snr: bool = False
+    quantised: int = 0
+    quantised_bytes: int = 0
     fault: str = ""
 
     def bytes_in_memory(self, bytes_per_parameter: int) -> int:
         """Memory of the weights: 2 bytes per parameter on a GPU (fp16, bf16), 4 on a CPU (fp32)."""
-        return self.parameters * bytes_per_parameter
+        return (self.parameters - self.quantised) * bytes_per_parameter + self.quantised_bytes
 
 
 def models() -> list[ModelEntry]:
@@ -88,7 +91,7 @@ def inspect(name: str, place: Path, vae: str | None = None) -> ModelEntry:
     vae: an autoencoder that will be used in place of its own. Raises ModelError, which says why it cannot be loaded.
     """
     facts = facts_of(place)
-    if (flow := flow_facts(place)) is not None:
+    if (flow := flow_facts(name, place)) is not None:
         return _flow_entry(name, place, flow, facts)
     vae = vae or facts.vae or vae_beside(place)
     entry = _inspect_file(name, place, vae) if place.is_file() else _inspect_folder(name, place, vae)
@@ -96,10 +99,17 @@ def inspect(name: str, place: Path, vae: str | None = None) -> ModelEntry:
 
 
 def _flow_entry(name: str, place: Path, flow: FlowFacts, facts: ModelFacts) -> ModelEntry:
-    if flow.fault:
-        raise ModelError(f"{name!r} is incomplete: {flow.fault} Download it again.")
-    few = flow.few_steps if facts.few_steps is None else facts.few_steps
-    return ModelEntry(name, flow.kind.name, place, flow.parameters, flow.largest, facts.size or flow.size, few)
+    return ModelEntry(
+        name,
+        flow.kind.name,
+        place,
+        flow.parameters,
+        flow.largest,
+        facts.size or flow.size,
+        flow.few_steps if facts.few_steps is None else facts.few_steps,
+        quantised=flow.quantised,
+        quantised_bytes=flow.quantised_bytes,
+    )
 
 
 def _inspect_folder(name: str, folder: Path, vae: str | None) -> ModelEntry:

@@ -16,13 +16,14 @@ from diffedit_protocol.errors import ModelError
 from diffedit_protocol.private_files import data_folder
 
 from .facts import read_json
+from .flow_kinds import GGUF
 
 Purpose = Literal["models", "adapters", "vae"]
 _SAFE = ".safetensors"
 _INDEX = "model_index.json"
 # What lies where below a program's folder. krita-ai-diffusion's server keeps ComfyUI's layout.
 _COMFY: dict[Purpose, tuple[str, ...]] = {
-    "models": ("checkpoints", "diffusers"),
+    "models": ("checkpoints", "diffusers", "diffusion_models", "unet"),
     "adapters": ("loras", "embeddings"),
     "vae": ("vae",),
 }
@@ -104,7 +105,7 @@ def _in_program(folder: Path, purpose: Purpose) -> Iterator[tuple[str, Path]]:
     elif program == "ComfyUI":
         root = _comfy_root(folder)
         if root is not None:
-            yield from _below(root, _COMFY[purpose])
+            yield from _below(root, _COMFY[purpose], (_SAFE, GGUF) if purpose == "models" else (_SAFE,))
 
 
 def _comfy_root(folder: Path) -> Path | None:
@@ -112,9 +113,9 @@ def _comfy_root(folder: Path) -> Path | None:
     return next((place for place in candidates if (place / "checkpoints").is_dir()), None)
 
 
-def _below(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, Path]]:
+def _below(root: Path, folders: Iterable[str], endings: Iterable[str] = (_SAFE,)) -> Iterator[tuple[str, Path]]:
     for name in folders:
-        for file in sorted((root / name).rglob(f"*{_SAFE}")):
+        for file in sorted(file for ending in endings for file in (root / name).rglob(f"*{ending}")):
             if not any((above / _INDEX).is_file() for above in file.parents if above.is_relative_to(root)):
                 yield file.stem, file
         for index in sorted((root / name).rglob(_INDEX)):

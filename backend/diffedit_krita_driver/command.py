@@ -39,22 +39,24 @@ def run(args: argparse.Namespace) -> int:
         running.callback(shutil.rmtree, root, ignore_errors=True)
         # The first start of Krita in a profile builds its resource database; a virtual screen is enough for that.
         with Xvfb() as hidden:
-            _say("Preparing a Krita profile of its own")
+            _print_step("Preparing a Krita profile of its own")
             profile = fresh_profile(root, hidden)
             profile.create([])
-        _say("Starting the backend with the bundled model")
+        _print_step("Starting the backend with the bundled model")
         running.enter_context(BackendProcess(profile.diffedit_home))
         display = None if by_hand else running.enter_context(Xvfb())
-        _say("Starting Krita")
+        _print_step("Starting Krita")
         krita = running.enter_context(RemoteKrita(profile, display, plugins=[(None, PLUGIN)]))
         sample = demo_sample()
         prepare(krita, sample)
         if by_hand:
-            _say(f"Krita is yours: Tools > DiffEdit > Edit Layer turns '{sample.source}' into '{sample.target}'.")
+            _print_step(
+                f"Krita is yours: Tools > DiffEdit > Edit Layer turns '{sample.source}' into '{sample.target}'."
+            )
             krita.process.wait()
             print("Krita was closed; the backend is stopped.")
             return 0
-        _say(f"Editing: '{sample.source}' → '{sample.target}'")
+        _print_step(f"Editing: '{sample.source}' → '{sample.target}'")
         args.out.mkdir(parents=True, exist_ok=True)
         shown = perform(krita, sample, args.out.resolve())  # Krita's working folder is its profile
         krita.quit()
@@ -65,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say(what: str) -> None:
+def _print_step(what: str) -> None:
     print(f"==> {what}", flush=True)

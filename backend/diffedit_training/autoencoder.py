@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
-from .record import note_stage
+from .record import record_stage
 from .scenes.scenes import Scenes
 from .vae import new_vae, psnr, reconstruction_loss, to_tensor, training_picture, whiten
 
@@ -147,5 +147,5 @@ def _pictures(scenes: Scenes, numbers: range, rng: np.random.Generator, whole: b
 def _finish(name: str, vae: AutoencoderKL, target: Path, folder: Path, seed: int, budget: Budget, step: int) -> None:
     vae.save_pretrained(target)
     figures = {"psnr": round(psnr(vae), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "seed": seed}
-    note_stage(folder, name, figures)
+    record_stage(folder, name, figures)
     print(f"{name} done: {figures}", flush=True)

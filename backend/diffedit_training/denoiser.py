@@ -27,7 +27,7 @@ from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
 from .examples import CELL, LABELS, Batch, ExampleStore
 from .flow import FlowTeacher, NoiseLevels, Prediction, refit_time_embedding, scheduler_of
-from .record import Journal, note_stage, take_over
+from .record import TrainingLog, record_stage, take_over
 from .scenes.scenes import SIZE
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
@@ -215,7 +215,7 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Train
     store = ExampleStore(vae, tokenizer, group, data_workers=settings.data_workers)
     levels = NoiseLevels.of(settings.prediction).to(group.device)
     held_out = held_out_batch(ExampleStore(vae, tokenizer, group)) if group.leads else None
-    journal = Journal(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
+    training_log = TrainingLog(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
     while (progress := group.agree(budget.progress(run.step))) < 1:
         rng = group.seed_step(settings.seed, STAGE, run.step)
         rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
@@ -246,7 +246,7 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Train
         run.follow()
         if group.leads:
             row = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * group.size}
-            journal.note(losses, run.step, run.samples, budget.seconds, row)
+            training_log.add(losses, run.step, run.samples, budget.seconds, row)
         if group.leads and budget.save_due():
             _keep(run, group, held_out, levels, path, budget.seconds)
     store.close()
@@ -254,7 +254,7 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Train
         _keep(run, group, held_out, levels, path, budget.seconds)
         minutes = round(budget.seconds / 60, 1)
         figures = {"samples": run.samples, "steps": run.step, "minutes": minutes, "seed": settings.seed}
-        note_stage(folder, "unet", figures)
+        record_stage(folder, "unet", figures)
         print(f"unet done: {figures}", flush=True)
 
 

@@ -76,7 +76,7 @@ def examples(split: Split, count: int, rng: np.random.Generator, spoil: bool) ->
             add("thing", thing.name, part)
             if (colour := shown_colour(thing)) is not None:
                 add("colour", colour, part)
-        if number % 4 == 0 and (empty := _free_place(scene.things, rng)) is not None:
+        if number % 4 == 0 and (empty := _free_spot(scene.things, rng)) is not None:
             add("thing", NOTHING, crop(pixels, empty.box(SIZE)))
     return {name: (to_input(crops[name]), torch.tensor(truths[name])) for name in ANSWERS}
 
@@ -87,7 +87,7 @@ def _shaken(thing: Thing, rng: np.random.Generator) -> tuple[int, int, int, int]
     return left + dx, top + dy, right + dx, bottom + dy
 
 
-def _free_place(things: tuple[Thing, ...], rng: np.random.Generator) -> Thing | None:
+def _free_spot(things: tuple[Thing, ...], rng: np.random.Generator) -> Thing | None:
     for _ in range(20):
         scale = float(rng.uniform(0.3, 0.6))
         x, y = (float(v) for v in rng.uniform(scale / 2, 1 - scale / 2, 2))

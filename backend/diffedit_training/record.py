@@ -29,7 +29,7 @@ def take_over(exported: Path, folder: Path) -> None:
         shutil.copyfile(exported / RECORD_FILE, folder / RECORD_FILE)
 
 
-def note_stage(folder: Path, name: str, figures: dict[str, Any]) -> None:
+def record_stage(folder: Path, name: str, figures: dict[str, Any]) -> None:
     """Write the figures of a finished stage: `minutes`, `steps`, `seed`, and `psnr` in dB or `samples`."""
     (folder / f"{name}.json").write_text(json.dumps(figures))
 
@@ -70,7 +70,7 @@ def _thinned(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
 _EVERY = 60  # seconds
 
 
-class Journal:
+class TrainingLog:
     """Collects the losses of steps from the given state of a run on."""
 
     def __init__(self, path: Path, step: int, samples: int, seconds: float) -> None:
@@ -82,7 +82,7 @@ class Journal:
         self.sums = np.zeros(2)
         self.quarters = np.zeros((2, 4))  # sums and counts of the error, by quarter of the timesteps
 
-    def note(self, losses: dict[str, Tensor], step: int, samples: int, seconds: float, extra: dict[str, Any]) -> None:
+    def add(self, losses: dict[str, Tensor], step: int, samples: int, seconds: float, extra: dict[str, Any]) -> None:
         """Take in the losses of a step (see `unet.step_losses`); write a row with `extra` when one is due."""
         self.sums += [losses["velocity"].item(), losses["class_map"].item()]
         quarter, error = losses["quarters"].cpu().numpy()

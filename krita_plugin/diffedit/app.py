@@ -204,7 +204,7 @@ class App(QtCore.QObject):
         except CanvasRefusal as refusal:
             complaint = refusal.sentence
         if complaint:
-            self._say(complaint, "error")
+            self._notify(complaint, "error")
             return
         if not session.inputs.seed_locked:
             session.inputs = session.inputs.with_new_seed()
@@ -226,21 +226,21 @@ class App(QtCore.QObject):
         capabilities = info.capabilities if info is not None else ()
         text = getattr(session.inputs, field).strip().partition(prompts.BETWEEN)[0]
         if session.activity is not None:
-            self._say(tr("An edit of this picture is under way. Wait for it, or cancel it."))
+            self._notify(tr("An edit of this picture is under way. Wait for it, or cancel it."))
         elif info is None:
             session.notice = sentences.of_link(self.link.state)
         elif field == "source" and DESCRIBE in capabilities and not (text and SUGGEST in capabilities):
             session.suggestions = None
             self._begin("describe", mask_of="none", captions=prompts.MOST_SUGGESTIONS)
         elif SUGGEST not in capabilities:
-            self._say(
+            self._notify(
                 tr(
                     "This backend has no language model for suggestions. Put a FLAN-T5 model into its folder "
                     "'suggester'; the manual explains how."
                 )
             )
         elif not text:
-            self._say(tr("Write a word or two first. Other wordings are suggested for them."))
+            self._notify(tr("Write a word or two first. Other wordings are suggested for them."))
         else:
             session.suggestions = None
             self._do_again = lambda: self.suggest(field)
@@ -251,7 +251,7 @@ class App(QtCore.QObject):
     def repeat(self) -> None:
         """The last edit of this document once more, with its seed."""
         if not self.session.history:
-            self._say(tr("Nothing has been edited in this picture yet."))
+            self._notify(tr("Nothing has been edited in this picture yet."))
             return
         last = self.session.history[-1].again()
         self.session.inputs = dataclasses.replace(last, seed_locked=self.session.inputs.seed_locked)
@@ -323,7 +323,7 @@ class App(QtCore.QObject):
         self.look()
         session = self.session
         if session.activity is not None:
-            self._say(tr("An edit of this picture is under way. Wait for it, or cancel it."))
+            self._notify(tr("An edit of this picture is under way. Wait for it, or cancel it."))
             return
         inputs = session.inputs
         if task == "edit" and not (inputs.seed_locked or keep_seed):
@@ -338,7 +338,7 @@ class App(QtCore.QObject):
             session.notice = sentences.of_refusal(refusal)
             return
         if complaint:
-            self._say(complaint, "error")
+            self._notify(complaint, "error")
             return
         if task != "describe":
             names = [adapter.name for adapter in inputs.adapters]
@@ -372,7 +372,7 @@ class App(QtCore.QObject):
     def _show_notice(self, notice: sentences.Notice) -> None:
         self.session.notice = notice
 
-    def _say(self, sentence: str, kind: str = "info") -> None:
+    def _notify(self, sentence: str, kind: str = "info") -> None:
         self.session.notice = sentences.Notice(kind, sentence)
 
     def _job_finished(self, job: Job, result: JobResult) -> None:
@@ -384,19 +384,19 @@ class App(QtCore.QObject):
             prompts.remember(self.store, job.session.inputs)  # what stood there can be had again
             job.session.change_inputs(source=result.manifest.words[0])
         else:
-            self.masks.note(job, result)
+            self.masks.remember(job, result)
             self.results.take(job, result)
             job.session.notice = sentences.of_left_out(result.left_out) or job.session.notice
-            self._say_more(job.session)
+            self._notify_finished(job.session)
 
-    def _say_more(self, session: EditSession) -> None:
+    def _notify_finished(self, session: EditSession) -> None:
         """What else the artist should know of a result: colours that were limited; that it is in another picture."""
         if session.document_id in self.canvas.open_documents():
-            note = self.canvas.colour_note(session.document_id)
-            if note and session.notice is None:
-                session.notice = sentences.Notice("info", note)
+            limited = self.canvas.colour_notice(session.document_id)
+            if limited and session.notice is None:
+                session.notice = sentences.Notice("info", limited)
         if session is not self.session and self.session.notice is None:
-            self._say(tr("The edit in '{document}' is finished.", document=session.name))
+            self._notify(tr("The edit in '{document}' is finished.", document=session.name))
 
     def _offer_words(self, job: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))
@@ -424,7 +424,7 @@ class App(QtCore.QObject):
         if self.backend.started_here:
             self.backend.stop()
         else:
-            self._say(tr("This Krita did not start the backend, so it cannot stop it."))
+            self._notify(tr("This Krita did not start the backend, so it cannot stop it."))
 
     def test_connection(self, done: Callable[[str, bool], None]) -> None:
         """Connects to the backend and calls `done(sentence, good)`. A test that still runs is ended."""

@@ -43,14 +43,14 @@ class Node:
     """One box of a cluster, which runs until it is stopped. `said`: what it wrote until it was ready."""
 
     process: subprocess.Popen[str]
-    said: str
+    shown: str
     reader: threading.Thread
 
     @property
     def address(self) -> str:
         """HOST:PORT of a head."""
-        found = re.search(r"ray start --address='([^']+)'", self.said)
-        assert found is not None, self.said
+        found = re.search(r"ray start --address='([^']+)'", self.shown)
+        assert found is not None, self.shown
         return found[1]
 
     def actors(self) -> list[psutil.Process]:
@@ -79,18 +79,18 @@ def ray_node(
     for _ in range(STARTS):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
         assert process.stdout is not None
-        said = ""
-        while (line := process.stdout.readline()) and "--block" not in said:  # its last words before it goes on
-            said += line
+        shown = ""
+        while (line := process.stdout.readline()) and "--block" not in shown:  # its last words before it goes on
+            shown += line
         if line:
             break
         process.stdout.close()
         process.wait()
     else:
-        raise AssertionError(f"Ray did not start:\n{said}")
+        raise AssertionError(f"Ray did not start:\n{shown}")
     reader = threading.Thread(target=_drain, args=(process.stdout,), daemon=True)
     reader.start()
-    node = Node(process, said, reader)
+    node = Node(process, shown, reader)
     try:
         yield node
     finally:

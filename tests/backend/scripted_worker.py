@@ -42,8 +42,8 @@ class ScriptedRunner:
         if self._fields.get("unusable") or Path(self._fields.get("away", os.devnull)).is_file():
             raise ModelError("The scripted model cannot be loaded.")
         time.sleep(self._fields.get("load_seconds", 0.0))
-        told = {"mattes": self._fields["mattes"]} if "mattes" in self._fields else {}
-        return {"device": "script", "device_name": "a script", **told}
+        reported = {"mattes": self._fields["mattes"]} if "mattes" in self._fields else {}
+        return {"device": "script", "device_name": "a script", **reported}
 
     def usage(self) -> dict[str, Any]:
         return {"device_memory": 0}

@@ -55,7 +55,7 @@ class Direction:
             packets.append(heapq.heappop(self._under_way)[2])
         return packets
 
-    def next_arrival(self) -> float:
+    def next_due(self) -> float:
         return self._under_way[0][0] if self._under_way else float("inf")
 
 
@@ -73,7 +73,7 @@ def carry(near: int, far: int, make: list[Direction]) -> None:
     ways = {near: (far, make[0]), far: (near, make[1])}
     is_cut = False
     while True:
-        wait = min(direction.next_arrival() for _, direction in ways.values()) - time.monotonic()
+        wait = min(direction.next_due() for _, direction in ways.values()) - time.monotonic()
         ready, _, _ = select.select([near, far, sys.stdin], [], [], max(0.0, min(wait, 1.0)))
         if sys.stdin in ready:
             order = sys.stdin.readline().strip()

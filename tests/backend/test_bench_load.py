@@ -204,10 +204,10 @@ def test_the_command_goes_on_where_it_was_ended_and_after_a_part_that_failed(
     measured.broken = {"overhead-ray"}
     assert measured.run("--only", "services", "--only", "overhead") == 1
     assert measured.names == ["services", "overhead-direct", "overhead-local", "overhead-ray"]
-    said = capsys.readouterr()
-    assert "overhead-ray failed: The workers were not ready within 300 s." in said.err
-    assert "not measured yet: overhead-ray, real-1, real-2-with, real-2-without" in said.err
-    assert "Not measured: ray." in said.out
+    shown = capsys.readouterr()
+    assert "overhead-ray failed: The workers were not ready within 300 s." in shown.err
+    assert "not measured yet: overhead-ray, real-1, real-2-with, real-2-without" in shown.err
+    assert "Not measured: ray." in shown.out
 
     measured.broken = set()
     measured.names.clear()

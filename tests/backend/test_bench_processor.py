@@ -38,10 +38,12 @@ def test_in_bf16_the_bundled_models_edit_is_that_in_fp32_but_for_what_no_one_see
 def test_the_command_tells_its_figures_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--size", "bundled", "--precision", "fp32", "--rounds", "1", "--scenes", "1", "--json"]
     assert main(["bench", "processor", *arguments]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [(row["size"], row["precision"]) for row in told["steps"]] == [("bundled", "fp32")] * len(told["steps"])
-    assert told["edits"] == []
-    assert "cores" in told["processor"]
+    reported = json.loads(capsys.readouterr().out)
+    assert [(row["size"], row["precision"]) for row in reported["steps"]] == [("bundled", "fp32")] * len(
+        reported["steps"]
+    )
+    assert reported["edits"] == []
+    assert "cores" in reported["processor"]
 
 
 def test_the_table_compares_within_a_size_and_stars_the_default() -> None:
@@ -50,6 +52,6 @@ def test_the_table_compares_within_a_size_and_stars_the_default() -> None:
         StepTime("sd15", "fp32", 1, 11.0, 10.0, 10.0, 3_400_000_000, False),
         StepTime("sd15", "bf16", 1, 6.5, 6.0, 6.0, 1_700_000_000, True),
     ]
-    told = table("a processor", steps, [])
-    assert "| bundled * | fp32 | 1 | 30 MB | 30 ms | 20 ms | 1.00 | 20 ms |" in told
-    assert "| sd15 * | bf16 | 1 | 1700 MB | 6500 ms | 6000 ms | 0.60 | 6000 ms |" in told
+    reported = table("a processor", steps, [])
+    assert "| bundled * | fp32 | 1 | 30 MB | 30 ms | 20 ms | 1.00 | 20 ms |" in reported
+    assert "| sd15 * | bf16 | 1 | 1700 MB | 6500 ms | 6000 ms | 0.60 | 6000 ms |" in reported

@@ -136,8 +136,8 @@ def test_ours_with_attention_has_another_soft_map_and_ours_grown_a_wider_mask_of
     editors = make_editors(("ours", "ours-attention", "ours-grown"), model)
     wider = 0
     for name in cases.names:
-        ours, heard, grown = (editor.edit(cases.load(name), 0.1) for editor in editors)
-        assert not np.array_equal(heard.soft_map, ours.soft_map)
+        ours, recorded, grown = (editor.edit(cases.load(name), 0.1) for editor in editors)
+        assert not np.array_equal(recorded.soft_map, ours.soft_map)
         assert np.array_equal(grown.soft_map, ours.soft_map)
         assert np.array_equal(grown.mask, grow(ours.mask, model.factor // 2))
         wider += not np.array_equal(grown.mask, ours.mask)

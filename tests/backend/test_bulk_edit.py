@@ -63,9 +63,9 @@ def test_every_row_of_the_table_becomes_a_result_that_carries_its_parameters(
     edit: Any, folder: Path, tmp_path: Path
 ) -> None:
     rows = HEADER + 'one.png,a horse,"a zebra, striped",7,0.2\ntwo.png,an apple,a pear,,\n'
-    code, told = edit("--csv", table(folder, rows))
+    code, reported = edit("--csv", table(folder, rows))
     assert code == 0
-    assert [(t["state"], Path(t["picture"]).name) for t in told] == [("done", "one.png"), ("done", "two.png")]
+    assert [(t["state"], Path(t["picture"]).name) for t in reported] == [("done", "one.png"), ("done", "two.png")]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
     record = read_record(tmp_path / "out" / "one.png")
     assert record is not None
@@ -133,11 +133,11 @@ def test_an_interrupted_run_has_exit_code_130_leaves_no_half_result_and_goes_on_
 
     with monkeypatch.context() as patched:
         patched.setattr(Editor, "edit", interrupted)
-        code, told = edit(*words)
-    assert (code, [t["state"] for t in told]) == (130, ["done"])
+        code, reported = edit(*words)
+    assert (code, [t["state"] for t in reported]) == (130, ["done"])
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["one.png"]
-    code, told = edit(*words)
-    assert (code, [t["state"] for t in told]) == (0, ["skipped", "done", "done"])
+    code, reported = edit(*words)
+    assert (code, [t["state"] for t in reported]) == (0, ["skipped", "done", "done"])
 
 
 def test_on_a_terminal_a_bar_tells_how_many_are_done_and_goes_away(
@@ -155,16 +155,16 @@ def test_on_a_terminal_a_bar_tells_how_many_are_done_and_goes_away(
 
 def test_one_picture_that_fails_costs_exit_code_1_and_no_other_picture(edit: Any, folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    code, told = edit("--source", "a horse", "--target", "a zebra")
+    code, reported = edit("--source", "a horse", "--target", "a zebra")
     assert code == 1
-    states = {Path(t["picture"]).stem: t["state"] for t in told}
+    states = {Path(t["picture"]).stem: t["state"] for t in reported}
     assert states == {"broken": "failed", "one": "done", "three": "done", "two": "done"}
-    assert "broken.png" in next(t["sentence"] for t in told if t["state"] == "failed")
+    assert "broken.png" in next(t["sentence"] for t in reported if t["state"] == "failed")
 
 
 def test_a_glob_takes_the_pictures_that_it_matches(edit: Any, folder: Path) -> None:
-    _, told = edit("--source", "a horse", "--target", "a zebra", source=str(folder / "t*.png"))
-    assert [Path(t["picture"]).stem for t in told] == ["three", "two"]
+    _, reported = edit("--source", "a horse", "--target", "a zebra", source=str(folder / "t*.png"))
+    assert [Path(t["picture"]).stem for t in reported] == ["three", "two"]
 
 
 def test_several_rows_for_one_picture_get_results_of_their_own(edit: Any, folder: Path, tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_several_rows_for_one_picture_get_results_of_their_own(edit: Any, folder
 
 
 def test_a_table_without_files_applies_to_every_picture(edit: Any, folder: Path) -> None:
-    _, told = edit("--csv", table(folder, "source,target\na horse,a zebra\n"))
-    assert len(told) == 3
+    _, reported = edit("--csv", table(folder, "source,target\na horse,a zebra\n"))
+    assert len(reported) == 3
 
 
 @pytest.mark.parametrize(
@@ -206,9 +206,9 @@ def test_a_table_that_cannot_be_read_is_refused_before_anything_is_edited(
 def test_a_faulty_row_is_named_by_line_at_once_and_the_others_are_edited(
     row: str, sentence: str, edit: Any, folder: Path, tmp_path: Path
 ) -> None:
-    code, told = edit("--csv", table(folder, HEADER + row + "two.png,a horse,a zebra,,\n"))
-    assert (code, [t["state"] for t in told]) == (1, ["failed", "done"])
-    assert sentence in told[0]["sentence"]
+    code, reported = edit("--csv", table(folder, HEADER + row + "two.png,a horse,a zebra,,\n"))
+    assert (code, [t["state"] for t in reported]) == (1, ["failed", "done"])
+    assert sentence in reported[0]["sentence"]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["two.png"]
 
 
@@ -238,11 +238,11 @@ def test_a_single_edit_carries_its_parameters_and_answers_in_json_too(
     words = ["--source", "a horse", "--target", "a zebra", "--quality", "draft", "--threshold", "0.3", "--json"]
     result = tmp_path / "zebra.png"
     assert main(["edit", str(folder / "one.png"), str(result), "--model", str(model), "--device", "cpu", *words]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["results"]) == ("done", [str(result)])
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["state"], reported["results"]) == ("done", [str(result)])
     record = read_record(result)
     assert record is not None
-    assert record["made_by"]["target"] == told["parameters"]["target"] == "a zebra"
+    assert record["made_by"]["target"] == reported["parameters"]["target"] == "a zebra"
 
 
 def test_a_record_comes_back_and_leaves_the_pixels_alone(tmp_path: Path) -> None:
@@ -266,5 +266,5 @@ def test_what_is_no_picture_has_no_record(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_connection_line_is_not_written_into_results() -> None:
-    told = made_with(Namespace(connect="diffedit://secret-key@box:7860", model=None))
-    assert "secret" not in json.dumps(told)
+    reported = made_with(Namespace(connect="diffedit://secret-key@box:7860", model=None))
+    assert "secret" not in json.dumps(reported)

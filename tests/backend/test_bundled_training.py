@@ -219,11 +219,11 @@ def test_a_flow_run_is_resumed_to_the_same_weights_and_exported_as_a_flow_that_l
     assert loaded.schedule == FlowSchedule()
     level = loaded.schedule.level_at(0.5, 256)
     latents = torch.randn(1, 8, 16, 16)
-    told = Network(loaded).predict(latents, level, [encode_text(loaded, "a cat")])
+    reported = Network(loaded).predict(latents, level, [encode_text(loaded, "a cat")])
     ours = averaged_parts(cut)
     with torch.no_grad():
         wanted = ours.unet(latents, 500.0, ours.embed(["a cat"])).sample
-    assert torch.allclose(told, wanted, atol=0.02)  # exported in half precision
+    assert torch.allclose(reported, wanted, atol=0.02)  # exported in half precision
 
 
 def test_a_teacher_of_v_prediction_tells_the_velocity_of_the_flow_that_it_is():
@@ -244,8 +244,8 @@ def test_a_teacher_of_v_prediction_tells_the_velocity_of_the_flow_that_it_is():
 
     teacher = FlowTeacher(Exact(), Texts())
     s = sigma / (alpha + sigma)
-    told = teacher.corrected(torch.zeros_like(data), (1 - s) * data + s * noise, s, torch.zeros(3, 2))
-    assert torch.allclose(told, noise - data, atol=1e-3)
+    reported = teacher.corrected(torch.zeros_like(data), (1 - s) * data + s * noise, s, torch.zeros(3, 2))
+    assert torch.allclose(reported, noise - data, atol=1e-3)
     drawn = torch.ones_like(data)
     beyond = torch.full((3, 1, 1, 1), 0.99)
     assert torch.equal(_silent(teacher).corrected(drawn, drawn, beyond, torch.zeros(3, 2)), drawn)

@@ -45,8 +45,8 @@ def test_no_hook_stays_behind_in_the_network():
 
 def test_the_attention_of_all_tokens_sums_to_one_in_every_cell():
     engine, subject = DiffEditEngine(tiny_model()), Subject.of(PIXELS)
-    heard = engine._predictions(subject, "a horse", LISTENING, lambda: None).attention
-    assert torch.allclose(heard.sum(0), torch.ones(heard.shape[1:]), atol=1e-4)
+    recorded = engine._predictions(subject, "a horse", LISTENING, lambda: None).attention
+    assert torch.allclose(recorded.sum(0), torch.ones(recorded.shape[1:]), atol=1e-4)
 
 
 def test_the_words_of_a_thing_look_at_the_thing():
@@ -68,9 +68,9 @@ def test_the_words_of_a_thing_look_at_the_thing():
 def test_an_edit_may_ask_for_the_attention_and_gets_another_soft_map_at_the_same_cost():
     request = EditRequest("a horse", "a zebra", task="mask", threshold=0.5)
     plain = edit_picture(DiffEditEngine(tiny_model()), request, PIXELS)
-    heard = edit_picture(DiffEditEngine(tiny_model()), replace(request, attention=0.9), PIXELS)
-    assert heard.evaluations == plain.evaluations
-    assert not np.array_equal(heard.soft_map, plain.soft_map)
+    recorded = edit_picture(DiffEditEngine(tiny_model()), replace(request, attention=0.9), PIXELS)
+    assert recorded.evaluations == plain.evaluations
+    assert not np.array_equal(recorded.soft_map, plain.soft_map)
 
 
 def test_a_share_of_attention_beyond_one_is_refused_with_its_value():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffedit_backend.cli.program import main
 from diffedit_backend.method.encoding import decode_latents, encode_picture
-from diffedit_backend.method.memory import DeviceMemoryError, room_on
+from diffedit_backend.method.memory import DeviceMemoryError, free_memory_on
 from diffedit_backend.method.tiling import halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.models import load_model
 from diffedit_training.scenes.scenes import Scenes
@@ -112,7 +112,7 @@ def test_the_less_memory_is_free_the_smaller_the_tiles_chosen_beforehand(model):
 def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
     model, pixels, small_memory, monkeypatch
 ):
-    monkeypatch.setattr("diffedit_backend.method.tiling.room_on", lambda device: 1)
+    monkeypatch.setattr("diffedit_backend.method.tiling.free_memory_on", lambda device: 1)
     seen = small_memory(SIDE)
     encode_picture(model, pixels)
     assert max(seen) == SIDE // model.factor // 8
@@ -120,7 +120,7 @@ def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
 
 @pytest.mark.parametrize("wish", [1, 2, 4, 8])
 def test_a_wished_number_of_tiles_goes_before_the_choice(wish, model, pixels, small_memory, monkeypatch):
-    monkeypatch.setattr("diffedit_backend.method.tiling.room_on", lambda device: 10**12 if wish > 1 else 1)
+    monkeypatch.setattr("diffedit_backend.method.tiling.free_memory_on", lambda device: 10**12 if wish > 1 else 1)
     seen = small_memory(SIDE)
     wished = replace(model, vae_tiles=wish)
     latents = encode_picture(wished, pixels)
@@ -145,7 +145,7 @@ def test_the_command_line_s_wish_for_tiles_reaches_the_autoencoder(tmp_path, mon
 
 
 def test_on_a_cpu_the_machine_s_free_memory_is_what_tiles_are_chosen_by():
-    assert 0 < room_on(CPU) <= psutil.virtual_memory().total
+    assert 0 < free_memory_on(CPU) <= psutil.virtual_memory().total
 
 
 def test_an_owner_s_own_tiling_is_kept_where_the_whole_fits(model):

@@ -160,8 +160,8 @@ def test_steps_are_told_in_order_with_a_preview_while_editing(sd1, subject):
         ["encoding"] + 2 * ["finding"] + 4 * ["inverting"] + 4 * ["editing"] + ["decoding"]
     )
     for stage in {s.stage for s in steps}:
-        told = [s for s in steps if s.stage == stage]
-        assert [s.step for s in told] == list(range(1, told[-1].total + 1))
+        reported = [s for s in steps if s.stage == stage]
+        assert [s.step for s in reported] == list(range(1, reported[-1].total + 1))
     previews = [s.preview for s in steps if s.stage == "editing"]
     assert all(p.shape == (NATIVE, NATIVE, 3) and p.dtype == np.uint8 for p in previews)
     outside = torch.nn.functional.interpolate(MASK[None, None], scale_factor=2, mode="bilinear")[0, 0] == 0
@@ -204,20 +204,20 @@ def test_after_a_cancel_the_next_edit_is_right(sd1, subject):
 class SmallDevice(torch.nn.Module):
     """A UNet on a device whose memory holds `room` samples."""
 
-    def __init__(self, denoiser, room):
+    def __init__(self, denoiser, capacity):
         super().__init__()
-        self.denoiser, self.room, self.config = denoiser, room, denoiser.config
+        self.denoiser, self.capacity, self.config = denoiser, capacity, denoiser.config
         self.batches = []
 
     def forward(self, x, *args, **kwargs):
         self.batches.append(len(x))
-        if len(x) > self.room:
+        if len(x) > self.capacity:
             raise torch.OutOfMemoryError("scripted")
         return self.denoiser(x, *args, **kwargs)
 
 
 def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
-    small = SmallDevice(sd1.denoiser, room=1)
+    small = SmallDevice(sd1.denoiser, capacity=1)
     settings = replace(QUICK, maps=2)
     difference = DiffEditEngine(with_denoiser(sd1, small)).difference(subject, "a horse", "a zebra", settings)
     assert small.batches == [2, 1, 1, 2, 1, 1]
@@ -227,7 +227,7 @@ def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
 
 
 def test_what_does_not_fit_in_half_either_is_told(sd1, subject):
-    engine = DiffEditEngine(with_denoiser(sd1, SmallDevice(sd1.denoiser, room=0)))
+    engine = DiffEditEngine(with_denoiser(sd1, SmallDevice(sd1.denoiser, capacity=0)))
     with pytest.raises(DeviceMemoryError, match="scripted"):
         engine.difference(subject, "a horse", "a zebra", QUICK)
 

@@ -260,15 +260,15 @@ def test_the_backend_offers_the_models_that_diffedit_models_lists_with_the_same_
     (home / "models" / "pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert main(["models", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["models"]
-    told = {model.name: model for model in offered([], bytes_per_parameter=4)}
-    assert {name: (m.family, m.size, m.memory, m.fault) for name, m in told.items()} == {
+    reported = {model.name: model for model in offered([], bytes_per_parameter=4)}
+    assert {name: (m.family, m.size, m.memory, m.fault) for name, m in reported.items()} == {
         m["name"]: (m["family"], m["size"], m["cpu_bytes"], m["fault"]) for m in listed
     }
-    assert {name for name, model in told.items() if model.fault} == {"lonely", "broken", "pointer"}
+    assert {name for name, model in reported.items() if model.fault} == {"lonely", "broken", "pointer"}
     assert {m["name"]: m["few_steps"] for m in listed if m["few_steps"]} == {"Z-Image-Turbo": 8}
     assert main(["doctor", "--no-test"]) == 0
     doctor = capsys.readouterr().out
     assert "Stable Diffusion 1, 2 and XL, FLUX.2 klein, Stable Diffusion 3, Z-Image, Qwen-Image" in doctor
     assert "Z-Image, 0.0 GB on a GPU, 8 steps" in doctor
-    for model in told.values():
+    for model in reported.values():
         assert model.fault in doctor

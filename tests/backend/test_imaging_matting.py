@@ -155,12 +155,12 @@ def test_every_block_is_a_step_that_can_end_the_edit(monkeypatch):
     def cancel(step):
         if step.step == 2:
             raise EditCancelled
-        told.append(step.step)
+        reported.append(step.step)
 
-    told = []
+    reported = []
     with pytest.raises(EditCancelled):
         edit_picture(DiffEditEngine(tiny_model()), request, picture, mask=disk(), on_step=cancel)
-    assert told == [0, 1]
+    assert reported == [0, 1]
 
 
 def test_what_is_solved_does_not_grow_with_the_picture(monkeypatch):

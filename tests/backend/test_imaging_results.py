@@ -149,9 +149,9 @@ def test_exif_copyright_xmp_texts_and_resolution_are_kept_or_told(tmp_path: Path
             assert (
                 image.text["Comment"] == "made by hand" if target == "png" else image.info["comment"] == b"made by hand"
             )
-    told = " ".join(format_.remarks(path))
-    assert ("texts" in told) == (source == "png" and target != "png")
-    assert ("comment" in told) == (source == "jpg" and target not in ("png", "jpg"))
+    reported = " ".join(format_.remarks(path))
+    assert ("texts" in reported) == (source == "png" and target != "png")
+    assert ("comment" in reported) == (source == "jpg" and target not in ("png", "jpg"))
 
 
 def test_a_16_bit_png_keeps_what_it_says_of_itself_too(tmp_path: Path) -> None:

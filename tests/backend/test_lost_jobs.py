@@ -29,7 +29,7 @@ class OneWorker(Executor):
 
     def start(self) -> None: ...
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         return int(self.idle)
 
     def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:

@@ -137,10 +137,10 @@ def test_an_auxiliary_model_that_is_loaded_drops_the_oldest_models_but_not_the_l
     models.cache.take("a")
     models.cache.take("b")
     auxiliary.nbytes = SIZE
-    models.cache.make_room_for_auxiliary()
+    models.cache.make_space_for_auxiliary()
     assert models.cache.names == ("b",)
     auxiliary.nbytes = 9 * SIZE
-    models.cache.make_room_for_auxiliary()
+    models.cache.make_space_for_auxiliary()
     assert models.cache.names == ("b",)
 
 
@@ -241,12 +241,14 @@ def edit(bench: EditRunner, model: str) -> list[str]:
     request = EditRequest(
         "a horse", "a zebra", picture=picture, model=model, quality="draft", strength=0.5, threshold=0.3
     )
-    told: list[str] = []
+    reported: list[str] = []
     done = bench.run(
-        request, {picture.blob: raw}, lambda event: told.append(event.stage) if isinstance(event, Progress) else None
+        request,
+        {picture.blob: raw},
+        lambda event: reported.append(event.stage) if isinstance(event, Progress) else None,
     )
     assert done.manifest.model == (model or "sd1")
-    return told
+    return reported
 
 
 def test_a_request_switches_the_model_and_going_back_loads_nothing(

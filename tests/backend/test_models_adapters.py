@@ -299,9 +299,9 @@ def test_a_learned_word_is_heard_as_the_embeddings_that_it_stands_for(
     write(adapters / "thing.safetensors", inversion(model, layout))
     taught = with_adapters(model, [Adapter("thing")])
     for word in ("<thing>", "thing") if layout == "diffusers" else ("thing", "Thing"):
-        heard, spelled = encode_text(taught, f"a {word} b"), encode_text(model, "a z z b")
-        assert torch.equal(heard.tokens, spelled.tokens)
-        assert heard.pooled is None or torch.equal(heard.pooled, spelled.pooled)
+        recorded, expanded = encode_text(taught, f"a {word} b"), encode_text(model, "a z z b")
+        assert torch.equal(recorded.tokens, expanded.tokens)
+        assert recorded.pooled is None or torch.equal(recorded.pooled, expanded.pooled)
     assert not torch.equal(encode_text(model, "a thing b").tokens, encode_text(taught, "a thing b").tokens)
 
 
@@ -408,8 +408,8 @@ def test_tensors_of_a_lora_that_fit_no_layer_are_told_and_the_others_work(
     assert torch.allclose(answers(with_adapters(model, [Adapter("paint")])), answers(reference), atol=1e-4)
     request = replace(REQUEST, adapters=(Adapter("paint"),))
     notes = edit_picture(DiffEditEngine(model), request, picture).warnings
-    (said,) = [note.sentence for note in notes if "fit no layer" in note.sentence]
-    assert f"{len(extra)} of the {len(whole) + len(extra)} tensors of the LoRA 'paint' fit no layer" in said
+    (shown,) = [note.sentence for note in notes if "fit no layer" in note.sentence]
+    assert f"{len(extra)} of the {len(whole) + len(extra)} tensors of the LoRA 'paint' fit no layer" in shown
     assert "fit no layer" not in " ".join(
         note.sentence for note in edit_picture(DiffEditEngine(model), REQUEST, picture).warnings
     )

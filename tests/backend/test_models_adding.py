@@ -13,9 +13,9 @@ import pytest
 import torch
 from diffedit_backend.cli.program import main
 from diffedit_backend.models import load_model
-from diffedit_backend.models.adding import Addition, Room, add, look_at
+from diffedit_backend.models.adding import Addition, FreeMemory, add, look_at
 from diffedit_backend.models.catalogue.adapter_files import adapters
-from diffedit_backend.models.catalogue.folders import kept_adapters, kept_models, vae_place
+from diffedit_backend.models.catalogue.folders import kept_adapters, kept_models, vae_path
 from diffedit_backend.models.catalogue.listing import models
 from diffedit_backend.models.catalogue.shared import program_of, read_shared
 from diffedit_protocol.errors import ModelError
@@ -23,7 +23,7 @@ from model_files import copy_of, parts, write_folder, write_single_file
 from safetensors.torch import save_file
 
 GIB = 1 << 30
-ROOMY = Room(24 * GIB, 64 * GIB, on_cpu=False)
+ROOMY = FreeMemory(24 * GIB, 64 * GIB, on_cpu=False)
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_the_models_of_another_program_are_shared_and_nothing_is_copied(
     assert kept_adapters().keys() == {"paint", "toy"}
     assert {entry.name: entry.fault for entry in models()} == {"bundled": "", "inks": "", "oils": ""}
     assert {entry.name: entry.family for entry in adapters()} == {"paint": "SD 1", "toy": "SD 1"}
-    assert vae_place("diffusion_pytorch_model").is_file()
+    assert vae_path("diffusion_pytorch_model").is_file()
     for model in ("inks", "oils"):
         assert load_model(model, "cpu").native_size == 32
     assert files_below(folder) == before
@@ -165,7 +165,7 @@ def test_what_a_person_put_into_the_models_folder_goes_before_what_is_shared(
 def test_a_file_or_a_folder_is_used_where_it_is(what: str, kind: str, name: str, made: Path, home: Path) -> None:
     found = add(str(made / what), ROOMY)
     assert (found.kind, found.name, found.place) == (kind, name, str(made / what))
-    place = {"model": kept_models, "adapter": kept_adapters, "vae": lambda: {name: vae_place(name)}}[kind]()
+    place = {"model": kept_models, "adapter": kept_adapters, "vae": lambda: {name: vae_path(name)}}[kind]()
     assert place == {name: made / what}
     assert [file.name for file in home.rglob("*") if file.is_file()] == ["shared.json"]
     assert add(str(made / what), ROOMY) == found
@@ -207,15 +207,15 @@ def test_what_cannot_be_used_is_refused_with_the_reason_and_nothing_is_remembere
     ("room", "fits"),
     [
         (ROOMY, "whole"),
-        (Room(90_000, 64 * GIB, on_cpu=False), "offloaded"),
-        (Room(1000, 64 * GIB, on_cpu=False), "offloaded"),
-        (Room(1000, 2000, on_cpu=False), "too large"),
-        (Room(1000, 1000, on_cpu=True), "too large"),
-        (Room(GIB, GIB, on_cpu=True), "whole"),
+        (FreeMemory(90_000, 64 * GIB, on_cpu=False), "offloaded"),
+        (FreeMemory(1000, 64 * GIB, on_cpu=False), "offloaded"),
+        (FreeMemory(1000, 2000, on_cpu=False), "too large"),
+        (FreeMemory(1000, 1000, on_cpu=True), "too large"),
+        (FreeMemory(GIB, GIB, on_cpu=True), "whole"),
     ],
 )
-def test_it_is_told_whether_a_model_fits(room: Room, fits: str, made: Path) -> None:
-    found = look_at(str(made / "inks"), room)
+def test_it_is_told_whether_a_model_fits(free: FreeMemory, fits: str, made: Path) -> None:
+    found = look_at(str(made / "inks"), free)
     assert found.fits == fits
     assert ("does not fit: it takes" in found.about) == (fits == "too large")
 

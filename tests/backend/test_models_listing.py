@@ -42,8 +42,11 @@ def listed(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, Any]]:
 
     def run() -> dict[str, Any]:
         assert main(["models", "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        return {"models": {m["name"]: m for m in told["models"]}, "adapters": {a["name"]: a for a in told["adapters"]}}
+        reported = json.loads(capsys.readouterr().out)
+        return {
+            "models": {m["name"]: m for m in reported["models"]},
+            "adapters": {a["name"]: a for a in reported["adapters"]},
+        }
 
     return run
 
@@ -174,21 +177,24 @@ def test_models_for_words_are_listed_with_their_memory_and_where_they_lie(
         # Tables of positions, a few kB, are made when it is loaded.
         assert words[purpose]["bytes"] == pytest.approx(loaded[purpose], rel=0.1)
     assert main(["models"]) == 0
-    told = capsys.readouterr().out
-    assert f"describes pictures: {home / 'captioner'}  0 MB" in told
-    assert f"suggests words: {home / 'suggester'}  0 MB" in told
+    reported = capsys.readouterr().out
+    assert f"describes pictures: {home / 'captioner'}  0 MB" in reported
+    assert f"suggests words: {home / 'suggester'}  0 MB" in reported
 
 
 def test_where_there_are_no_models_for_words_it_is_said_how_to_get_them(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models"]) == 0
-    told = capsys.readouterr().out
-    assert f"Nothing describes pictures. Put a BLIP folder with .safetensors weights at {home / 'captioner'}" in told
+    reported = capsys.readouterr().out
     assert (
-        f"Nothing suggests words. Put a T5 or FLAN-T5 folder with .safetensors weights at {home / 'suggester'}" in told
+        f"Nothing describes pictures. Put a BLIP folder with .safetensors weights at {home / 'captioner'}" in reported
     )
-    assert "`diffedit suggest` fetches google/flan-t5-large" in told
+    assert (
+        f"Nothing suggests words. Put a T5 or FLAN-T5 folder with .safetensors weights at {home / 'suggester'}"
+        in reported
+    )
+    assert "`diffedit suggest` fetches google/flan-t5-large" in reported
 
 
 def test_models_for_words_that_the_hubs_cache_holds_or_that_cannot_be_loaded_are_told(
@@ -198,9 +204,9 @@ def test_models_for_words_that_the_hubs_cache_holds_or_that_cannot_be_loaded_are
     suggester = write_suggester(home / "suggester")
     (suggester / "model.safetensors").rename(suggester / "pytorch_model.bin")
     assert main(["models"]) == 0
-    told = capsys.readouterr().out
-    assert "describes pictures: Salesforce/blip-image-captioning-base  0 MB" in told
-    assert f"suggests words: {suggester} cannot be loaded: It has no .safetensors weights." in told
+    reported = capsys.readouterr().out
+    assert "describes pictures: Salesforce/blip-image-captioning-base  0 MB" in reported
+    assert f"suggests words: {suggester} cannot be loaded: It has no .safetensors weights." in reported
 
 
 @pytest.mark.parametrize(
@@ -213,11 +219,11 @@ def test_a_tensors_bytes_follow_from_its_header(dtype: str, shape: tuple[int, ..
 def test_the_list_for_people_names_the_folders_to_fill(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "models" / "broken.safetensors").write_bytes(b"")
     assert main(["models"]) == 0
-    told = capsys.readouterr().out
-    assert "bundled" in told
-    assert "broken   cannot be loaded: " in told
-    assert str(home / "models") in told
-    assert str(home / "adapters") in told
+    reported = capsys.readouterr().out
+    assert "bundled" in reported
+    assert "broken   cannot be loaded: " in reported
+    assert str(home / "models") in reported
+    assert str(home / "adapters") in reported
 
 
 def test_listing_needs_no_torch(home: Path) -> None:

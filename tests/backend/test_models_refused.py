@@ -422,8 +422,8 @@ def test_a_distilled_model_is_recognised_by_its_scheduler(kind: str, tmp_path: P
     assert (model.few_steps, model.guidance) == (steps, 1.0 if steps else 7.5)
     assert entry_of("m", folder).few_steps == steps
     (folder / "diffedit.json").write_text('{"few_steps": 2, "guidance": 1.5}')
-    told = load_model(folder, "cpu")
-    assert (told.few_steps, told.guidance) == (2, 1.5)
+    reported = load_model(folder, "cpu")
+    assert (reported.few_steps, reported.guidance) == (2, 1.5)
     (folder / "diffedit.json").write_text('{"few_steps": 0}')
     assert load_model(folder, "cpu").few_steps == 0
 

@@ -73,14 +73,14 @@ def test_an_edit_with_suggestions_is_the_edit_with_the_texts_that_it_tells(
     picture, first, second = str(samples_folder() / "horse.png"), tmp_path / "1.png", tmp_path / "2.png"
     suggest = ["--suggest", "2", "--suggester", str(suggester)]
     assert main(["edit", picture, str(first), *TEXTS, *suggest]) == 0
-    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines()[:2])
-    assert told["source"].startswith("a horse on grass | ")
-    assert told["target"].startswith("a zebra on grass | ")
-    texts = ["--source", told["source"], "--target", told["target"], "--quality", "draft"]
+    reported = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines()[:2])
+    assert reported["source"].startswith("a horse on grass | ")
+    assert reported["target"].startswith("a zebra on grass | ")
+    texts = ["--source", reported["source"], "--target", reported["target"], "--quality", "draft"]
     assert main(["edit", picture, str(second), *texts]) == 0
     assert first.read_bytes() == second.read_bytes()
     made_by: Any = read_record(first)
-    assert made_by["made_by"]["source"] == told["source"]
+    assert made_by["made_by"]["source"] == reported["source"]
 
 
 def test_weights_that_are_not_here_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -138,17 +138,17 @@ def suggest_job(text: str, **fields: Any) -> EditRequest:
 
 def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_with_their_seed(suggester: Path) -> None:
     bench = EditRunner({}, ModelOptions("cpu"), 0, suggester=str(suggester))
-    told: list[Any] = []
-    manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest
+    reported: list[Any] = []
+    manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, reported.append).manifest
     assert 1 <= len(manifest.words) == len(set(manifest.words)) <= 6
     assert "a horse" not in manifest.words
     assert {word for text in manifest.words for word in text.split()} <= set(SUGGESTED_WORDS)
-    assert [progress.stage for progress in told] == ["loading", "encoding", "encoding"]
-    assert bench.run(suggest_job("a horse", variations=6, seed=3), {}, told.append).manifest.words == manifest.words
+    assert [progress.stage for progress in reported] == ["loading", "encoding", "encoding"]
+    assert bench.run(suggest_job("a horse", variations=6, seed=3), {}, reported.append).manifest.words == manifest.words
     with pytest.raises(BadInputError, match="the text is empty"):
-        bench.run(suggest_job(" "), {}, told.append)
+        bench.run(suggest_job(" "), {}, reported.append)
     with pytest.raises(ModelError, match="Start the backend with --suggester"):
-        EditRunner({}, ModelOptions("cpu"), 0).run(suggest_job("a horse"), {}, told.append)
+        EditRunner({}, ModelOptions("cpu"), 0).run(suggest_job("a horse"), {}, reported.append)
 
 
 def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
@@ -156,15 +156,15 @@ def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
 ) -> None:
     bench = EditRunner({}, ModelOptions("cpu"), 0, suggester=str(suggester))
     words = bench.run(suggest_job("a horse", variations=4), {}, lambda event: None).manifest.words
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def too_large(*_: Any) -> list[str]:
         monkeypatch.undo()
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(SuggestingModel, "suggest", too_large)
-    assert bench.run(suggest_job("a horse", variations=4), {}, told.append).manifest.words == words
-    assert [progress.stage for progress in told] == ["encoding", "loading", "encoding", "encoding"]
+    assert bench.run(suggest_job("a horse", variations=4), {}, reported.append).manifest.words == words
+    assert [progress.stage for progress in reported] == ["encoding", "loading", "encoding", "encoding"]
 
 
 def test_a_backend_takes_the_job_where_it_has_a_language_model_and_says_what_to_do_where_not(tmp_path: Path) -> None:

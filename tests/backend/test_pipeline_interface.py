@@ -311,8 +311,8 @@ def test_the_page_s_spelling_of_clip_skip_is_understood(make_ours, trajectory):
     arguments = {"num_inference_steps": 5, "output_type": "np"}
     plain = pipeline(TARGET, FULL, trajectory, **arguments).images
     skipped = pipeline(TARGET, FULL, trajectory, clip_skip=1, **arguments).images
-    spelled = pipeline(TARGET, FULL, trajectory, clip_ckip=1, **arguments).images
-    assert np.array_equal(skipped, spelled)
+    expanded = pipeline(TARGET, FULL, trajectory, clip_ckip=1, **arguments).images
+    assert np.array_equal(skipped, expanded)
     assert not np.array_equal(skipped, plain)
     with pytest.raises(ValueError, match="`clip_skip` is 1 and `clip_ckip` 2"):
         pipeline(TARGET, FULL, trajectory, clip_skip=1, clip_ckip=2)

@@ -20,7 +20,7 @@ from ray_clusters import OWN, PATHS, ray_processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Ray's start alone takes minutes on a busy machine
 SLOW = "steps=150 pause=0.02"  # three seconds
-PATIENCE = {"loading": 60.0, "step": 20.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
+TIMEOUTS = {"loading": 60.0, "step": 20.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
 
 
 def collect(pool: RayPool, enough: Callable[[list[Report]], bool], seconds: float = 90.0) -> list[Report]:
@@ -38,11 +38,11 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
     pool = RayPool(
         RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, runner="scripted_worker:ScriptedRunner", **OWN),
         2,
-        Timeouts(**PATIENCE),
+        Timeouts(**TIMEOUTS),
     )
 
     def run(script: str, until: type) -> Report:
-        collect(pool, lambda _: pool.room() == 2)
+        collect(pool, lambda _: pool.free_slots() == 2)
         request, blobs = scripted_edit(script)
         job = Job("job", "anna", request, blobs)
         assignment = pool.assign([job.affinity])
@@ -74,7 +74,7 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
-    with scripted_backend(tmp_path_factory.mktemp("ray"), ray=OWN, workers=2, timeouts=PATIENCE) as backend:
+    with scripted_backend(tmp_path_factory.mktemp("ray"), ray=OWN, workers=2, timeouts=TIMEOUTS) as backend:
         yield backend
 
 

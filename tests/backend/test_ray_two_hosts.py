@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # three boxes of Ray are started; each takes a minute on a busy machine
     pytest.mark.skipif(bool(REASON), reason=f"two hosts need network namespaces; here {REASON}"),
 ]
-PATIENCE = {"loading": 600.0, "step": 60.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
+TIMEOUTS = {"loading": 600.0, "step": 60.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
 SLOW = "steps=200 pause=0.05"  # ten seconds
 
 
@@ -33,7 +33,7 @@ def test_a_box_that_is_cut_off_costs_its_job_a_delay_and_a_box_that_comes_is_use
         box = {"ip": THERE, "cpus": 1, "prefix": hosts.there(), "environment": NODE_SOON}
         ray = {"address": head.address, "node_ip": HERE, "environment": TOKEN}
         with (
-            scripted_backend(tmp_path, ray=ray, workers=2, timeouts=PATIENCE) as backend,
+            scripted_backend(tmp_path, ray=ray, workers=2, timeouts=TIMEOUTS) as backend,
             client_of(backend.connection) as client,
         ):
             with ray_node("--address", head.address, **box):

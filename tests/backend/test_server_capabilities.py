@@ -17,12 +17,12 @@ from diffedit_protocol.replies import BLEND, DETAIL, MATTING
     ids=["nobody", "the-server-alone", "not-the-worker", "the-worker-alone"],
 )
 def test_detail_and_blend_are_always_told_and_matting_where_the_workers_have_it(
-    server: bool, worker: bool | None, told: bool, tmp_path: Path
+    server: bool, worker: bool | None, reported: bool, tmp_path: Path
 ) -> None:
     script = {} if worker is None else {"mattes": worker}
     with scripted_backend(tmp_path, mattes=server, script=script) as backend, client_of(backend.connection) as client:
         assert {DETAIL, BLEND} <= set(client.hello.capabilities)
-        assert (MATTING in client.hello.capabilities) == told
+        assert (MATTING in client.hello.capabilities) == reported
 
 
 def test_a_worker_that_is_started_again_does_not_take_the_capability_away_meanwhile(tmp_path: Path) -> None:

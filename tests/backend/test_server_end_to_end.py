@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backends import client_of, events_of, failure, last_event, numbered, resident_mib, wait_until, worker_pid
-from diffedit_backend.cli.pictures.remote import edit_over_link
+from diffedit_backend.cli.pictures.remote import edit_on_backend
 from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
@@ -206,7 +206,7 @@ def test_an_invited_line_works_for_the_command_line_and_revoking_ends_it(
     request, _ = sample_edit(SIDE)
     picture = np.random.default_rng(4).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     mask = np.full((SIDE, SIDE), 255, np.uint8)
-    outcome = edit_over_link(Connection.from_line(line), request, picture, mask=mask)
+    outcome = edit_on_backend(Connection.from_line(line), request, picture, mask=mask)
     assert isinstance(outcome, EditOutcome)
     assert outcome.edits[0].pixels.shape == (SIDE, SIDE, 4)
     assert diffedit(backend, "revoke", "anna").returncode == 0

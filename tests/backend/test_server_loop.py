@@ -43,7 +43,7 @@ class AtOnce(Executor):
 
     def start(self) -> None: ...
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         return 1
 
     def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:

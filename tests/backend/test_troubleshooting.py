@@ -94,6 +94,6 @@ def test_every_error_that_can_be_shown_is_on_the_page() -> None:
 
 def test_every_sentence_of_the_page_is_one_that_the_code_can_show() -> None:
     texts = [plain(text) for _, tree in sources() for node in ast.walk(tree) if (text := text_of(node))]
-    told = {row: known for row, known in PATTERNS.items() if not row.startswith("**")}
-    lost = [row for row, known in told.items() if not any(known.search(text) for text in texts)]
+    reported = {row: known for row, known in PATTERNS.items() if not row.startswith("**")}
+    lost = [row for row, known in reported.items() if not any(known.search(text) for text in texts)]
     assert not lost, "No code says:\n" + "\n".join(lost)

@@ -51,7 +51,7 @@ def submit(pool: LocalPool, job: Job) -> None:
 
 
 def ready(pool: LocalPool, seconds: float = 60.0) -> None:
-    collect(pool, lambda _: pool.room() > 0, seconds)
+    collect(pool, lambda _: pool.free_slots() > 0, seconds)
 
 
 def collect(pool: LocalPool, enough: Callable[[list[Report]], bool], seconds: float = 60.0) -> list[Report]:
@@ -231,7 +231,7 @@ def test_a_model_that_cannot_be_loaded_is_told_and_not_tried_again() -> None:
 
 def test_a_job_goes_to_the_worker_that_has_its_picture_in_its_cache() -> None:
     with pool_of(workers=2) as pool:
-        collect(pool, lambda _: pool.room() == 2)
+        collect(pool, lambda _: pool.free_slots() == 2)
         served: dict[int, set[str]] = {}
         for turn in range(6):
             shade = turn % 2
@@ -246,7 +246,7 @@ def test_a_job_goes_to_the_worker_that_has_its_picture_in_its_cache() -> None:
 
 def test_a_job_waits_for_the_busy_worker_that_has_its_picture_and_is_passed_by_another_meanwhile() -> None:
     with pool_of(workers=2) as pool:
-        collect(pool, lambda _: pool.room() == 2)
+        collect(pool, lambda _: pool.free_slots() == 2)
         request, blobs = scripted_edit("steps=100 pause=0.02")
         first = Job("first", "anna", request, blobs)
         submit(pool, first)
@@ -257,7 +257,7 @@ def test_a_job_waits_for_the_busy_worker_that_has_its_picture_and_is_passed_by_a
 
 def test_two_workers_run_two_jobs_at_once() -> None:
     with pool_of(workers=2) as pool:
-        collect(pool, lambda _: pool.room() == 2)
+        collect(pool, lambda _: pool.free_slots() == 2)
         for shade, name in enumerate(("a", "b")):
             submit(pool, Job(name, "anna", *scripted_edit("steps=3000 pause=0.02", shade=shade)))
         reports = collect(pool, lambda reports: {r.job for r in reports if isinstance(r.event, Progress)} == {"a", "b"})

@@ -31,30 +31,30 @@ def test_what_passed_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_skip_that_nobody_allowed_is_a_failure_and_is_named_with_its_reason(tmp_path: Path) -> None:
-    code, told = results(tmp_path, PASSED, SKIPPED)
+    code, reported = results(tmp_path, PASSED, SKIPPED)
     assert code == 1
-    assert "tests.a::test_two (no network)" in told
+    assert "tests.a::test_two (no network)" in reported
 
 
 def test_a_skip_that_is_on_the_list_is_none(tmp_path: Path) -> None:
-    code, told = results(tmp_path, PASSED, SKIPPED, allowed="tests.a::test_t*: there is no network here\n")
-    assert (code, told) == (0, "Krita 5: 1 passed, 1 skipped in 7 s\n")
+    code, reported = results(tmp_path, PASSED, SKIPPED, allowed="tests.a::test_t*: there is no network here\n")
+    assert (code, reported) == (0, "Krita 5: 1 passed, 1 skipped in 7 s\n")
 
 
 @pytest.mark.parametrize(
     ("case", "word"), [(FAILED, "failed: tests.a::test_three"), (ERROR, "error: tests.a::test_four")]
 )
 def test_failures_and_errors_are_named(tmp_path: Path, case: str, word: str) -> None:
-    code, told = results(tmp_path, PASSED, case)
+    code, reported = results(tmp_path, PASSED, case)
     assert code == 1
-    assert word in told
+    assert word in reported
 
 
 @pytest.mark.parametrize("cases", [(), (SKIPPED,)])
 def test_a_run_in_which_no_test_ran_is_a_failure(tmp_path: Path, cases: tuple[str, ...]) -> None:
-    code, told = results(tmp_path, *cases, allowed="tests.a::*: everything\n")
+    code, reported = results(tmp_path, *cases, allowed="tests.a::*: everything\n")
     assert code == 1
-    assert "no test ran" in told
+    assert "no test ran" in reported
 
 
 def test_a_report_that_was_never_written_is_a_failure(tmp_path: Path) -> None:

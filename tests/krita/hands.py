@@ -15,7 +15,7 @@ from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import screenshot
 from diffedit_krita_driver.remote import RemoteKrita
 
-PATIENCE = 0.15  # s between two movements: a person is slower
+STEP_SECONDS = 0.15  # s between two movements: a person is slower
 
 
 class Hands:
@@ -67,7 +67,7 @@ class Hands:
     def _do(self, *words: object) -> None:
         environment = {**os.environ, "DISPLAY": self._krita.process.display}
         subprocess.run([self._program, *map(str, words)], env=environment, check=True, timeout=30)
-        time.sleep(PATIENCE)
+        time.sleep(STEP_SECONDS)
         self._krita.run(_turns)
 
 
@@ -103,13 +103,13 @@ def workers_of(backend: BackendProcess) -> list[int]:
 def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 300.0, **arguments: object) -> object:
     """Looks until `condition(stage, ...)`, evaluated in Krita, is true, and returns what it said."""
     deadline = time.monotonic() + limit
-    while not (said := krita.run(condition, **arguments)):
+    while not (shown := krita.run(condition, **arguments)):
         if time.monotonic() > deadline:
             shot = krita.folder / f"{condition.__name__}.png"
             screenshot(krita.process.display, shot)
             raise AssertionError(f"{condition.__name__} {arguments} did not come true in {limit:.0f} s, see {shot}")
         time.sleep(0.1)
-    return said
+    return shown
 
 
 def is_working(stage):

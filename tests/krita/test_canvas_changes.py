@@ -101,20 +101,20 @@ def test_an_edit_in_a_copy_of_a_picture_does_not_land_in_the_original(krita: Rem
 def test_a_result_that_would_lie_wrong_is_not_added_and_it_is_said_why(
     krita: RemoteKrita, change: str, kind: str
 ) -> None:
-    told = krita.run(late_result, change=change, kind=kind)
-    assert (told["code"], told["added to the original"]) == ("GEOMETRY", False)
+    reported = krita.run(late_result, change=change, kind=kind)
+    assert (reported["code"], reported["added to the original"]) == ("GEOMETRY", False)
 
 
 @pytest.mark.parametrize("kind", ["visible", "layer"])
 def test_a_result_is_added_to_a_picture_that_was_painted_on_meanwhile(krita: RemoteKrita, kind: str) -> None:
-    told = krita.run(late_result, change="painted on", kind=kind)
-    assert (told["code"], told["added to the original"]) == ("", True)
+    reported = krita.run(late_result, change="painted on", kind=kind)
+    assert (reported["code"], reported["added to the original"]) == ("", True)
 
 
 def test_a_flattened_picture_is_the_same_document_and_takes_the_result(krita: RemoteKrita) -> None:
-    told = krita.run(late_result, change="flattened", kind="visible")
-    assert told["same id"]
-    assert (told["code"], told["added to the original"]) == ("", True)
+    reported = krita.run(late_result, change="flattened", kind="visible")
+    assert reported["same id"]
+    assert (reported["code"], reported["added to the original"]) == ("", True)
 
 
 TEXTS = ["a horse\x02 ￾￿\nwith\ta\ud800 saddle", "ein sehr langer Text " * 20, "🐎" * 100]

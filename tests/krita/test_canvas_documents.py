@@ -72,13 +72,13 @@ def round_trip(stage, model, depth, profile):
 def test_a_result_keeps_its_colours_in_every_kind_of_document(
     krita: RemoteKrita, model: str, depth: str, profile: str, tolerance: int
 ) -> None:
-    told = krita.run(round_trip, model=model, depth=depth, profile=profile)
-    assert told["space"][:2] == [model, depth]
-    assert told["added space"] == told["space"]
-    assert told["error"] <= tolerance
-    assert told["mask"]
-    assert told["source kept"]
-    assert told["undone"]
+    reported = krita.run(round_trip, model=model, depth=depth, profile=profile)
+    assert reported["space"][:2] == [model, depth]
+    assert reported["added space"] == reported["space"]
+    assert reported["error"] <= tolerance
+    assert reported["mask"]
+    assert reported["source kept"]
+    assert reported["undone"]
 
 
 def test_a_linear_document_is_captured_as_srgb_not_as_its_numbers(krita: RemoteKrita) -> None:
@@ -313,18 +313,18 @@ def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: Remo
     ],
 )
 def test_what_a_documents_colours_lose_in_an_edit_is_said(
-    krita: RemoteKrita, model: str, depth: str, profile: str, said: str
+    krita: RemoteKrita, model: str, depth: str, profile: str, printed: str
 ) -> None:
     def note(stage, model, depth, profile):
         from diffedit.extension import extension
 
         yield from stage.new(20, 20, model, depth, profile)
         canvas = extension().app.canvas
-        return canvas.colour_note(canvas.active_document())
+        return canvas.colour_notice(canvas.active_document())
 
     sentence = krita.run(note, model=model, depth=depth, profile=profile)
-    assert said in sentence
-    assert bool(said) == bool(sentence)
+    assert printed in sentence
+    assert bool(printed) == bool(sentence)
 
 
 def test_sixteen_bits_of_srgb_are_read_and_written_as_krita_converts_them(krita: RemoteKrita) -> None:

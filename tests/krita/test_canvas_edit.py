@@ -74,7 +74,7 @@ def edited(shared_krita, tmp_path_factory):
     (folder / "source.raw").write_bytes(source[..., [2, 1, 0, 3]].tobytes())
     (folder / "pixels.raw").write_bytes(pixels.tobytes())
     (folder / "mask.raw").write_bytes(mask.tobytes())
-    told = shared_krita.clean().run(
+    reported = shared_krita.clean().run(
         edit_and_save,
         source=folder / "source.raw",
         pixels=folder / "pixels.raw",
@@ -82,7 +82,7 @@ def edited(shared_krita, tmp_path_factory):
         folder=folder,
         area=HOLE,
     )
-    return told, folder, source, pixels, mask
+    return reported, folder, source, pixels, mask
 
 
 def rgba(kra: Kra, name: str, area: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
@@ -100,18 +100,18 @@ RESULT = "a horse → a zebra (41)"
 
 
 def test_the_capture_is_the_layer_byte_for_byte(edited) -> None:
-    told, folder, source, _, _ = edited
-    assert told["channels"] == 4
-    assert told["area"] == [0, 0, WIDTH, HEIGHT]
+    reported, folder, source, _, _ = edited
+    assert reported["channels"] == 4
+    assert reported["area"] == [0, 0, WIDTH, HEIGHT]
     assert (folder / "captured.raw").read_bytes() == source.tobytes()
 
 
 def test_the_new_layer_stands_above_its_source_with_its_selection_mask_under_it(edited) -> None:
-    told, folder, *_ = edited
+    reported, folder, *_ = edited
     kra = Kra(folder / "added.kra")
     assert [(node.name, node.kind) for node in kra.layers] == [(RESULT, "paintlayer"), ("Source", "paintlayer")]
     assert [(mask.name, mask.kind) for mask in kra.layers[0].children] == [(RESULT, "selectionmask")]
-    assert told["active"] == "Source"
+    assert reported["active"] == "Source"
 
 
 def test_the_new_layer_holds_the_edit_and_nothing_else(edited) -> None:
@@ -145,8 +145,8 @@ def test_outside_the_mask_the_picture_does_not_change_by_one_bit(edited) -> None
 
 
 def test_one_undo_removes_layer_and_mask_and_one_redo_brings_them_back(edited) -> None:
-    told, folder, *_ = edited
-    assert told["undone"] == ["Source"]
+    reported, folder, *_ = edited
+    assert reported["undone"] == ["Source"]
     undone, added, redone = (Kra(folder / f"{state}.kra") for state in ("undone", "added", "redone"))
     assert [node.name for node in undone.nodes()] == ["Source"]
     assert [node.name for node in redone.nodes()] == [RESULT, RESULT, "Source"]

@@ -75,7 +75,7 @@ def film(stage, case, kind, folder):
         del link.submit, link.cancel
         put(input=before)
     result = document.topLevelNodes()[-1]
-    told = {
+    reported = {
         "titles": titles,
         "time": document.currentTime(),
         "seeds": [payload.request.seed for payload in sent],
@@ -89,7 +89,7 @@ def film(stage, case, kind, folder):
     stage.save(Path(folder) / "film.kra")
     yield 0.3
     yield from stage.undo()
-    told["after an undo"] = [node.name() for node in document.topLevelNodes()]
+    reported["after an undo"] = [node.name() for node in document.topLevelNodes()]
     yield from stage.redo()
     seen, source = {}, {}
     for time in range(12):
@@ -97,12 +97,12 @@ def film(stage, case, kind, folder):
         yield from stage.settle()
         seen[time] = bytes(document.rootNode().projectionPixelData(5, 5, 1, 1))[0]
         source[time] = bytes(layer.pixelData(5, 5, 1, 1))[0]
-    told["seen"], told["source"] = list(seen.values()), list(source.values())
+    reported["seen"], reported["source"] = list(seen.values()), list(source.values())
     yield from stage.close_all()
     again = yield from stage.open(Path(folder) / "film.kra")
     result = again.topLevelNodes()[-1]
-    told["keys in the file"] = [time for time in range(14) if result.hasKeyframeAtTime(time)]
-    return told
+    reported["keys in the file"] = [time for time in range(14) if result.hasKeyframeAtTime(time)]
+    return reported
 
 
 def held(greys: dict[int, int]) -> list[int]:
@@ -114,31 +114,31 @@ def held(greys: dict[int, int]) -> list[int]:
 def test_each_frame_gets_its_own_result_in_one_layer_that_one_undo_takes_away(
     krita: RemoteKrita, tmp_path: Path, kind: str
 ) -> None:
-    told = krita.run(film, case="all", kind=kind, folder=tmp_path)
-    assert told["titles"] == ["Editing 1 of 3", "Editing 2 of 3", "Editing 3 of 3"]
-    assert (told["seeds"], told["sent"]) == ([7, 7, 7], [10, 80, 160])
-    assert told["keys"] == told["keys in the file"] == [0, 4, 8]
-    assert told["seen"] == held({time: grey + 5 for time, grey in SOURCE.items()})
-    assert told["source"] == held(SOURCE)
-    assert (told["name"], told["active"], told["time"]) == ("horse → zebra (7)", "Figure", 5)
-    assert told["after an undo"] == ["Figure"]
-    assert told["states"] == ["added"] * 3
-    assert told["notice"] == "3 frames were edited."
+    reported = krita.run(film, case="all", kind=kind, folder=tmp_path)
+    assert reported["titles"] == ["Editing 1 of 3", "Editing 2 of 3", "Editing 3 of 3"]
+    assert (reported["seeds"], reported["sent"]) == ([7, 7, 7], [10, 80, 160])
+    assert reported["keys"] == reported["keys in the file"] == [0, 4, 8]
+    assert reported["seen"] == held({time: grey + 5 for time, grey in SOURCE.items()})
+    assert reported["source"] == held(SOURCE)
+    assert (reported["name"], reported["active"], reported["time"]) == ("horse → zebra (7)", "Figure", 5)
+    assert reported["after an undo"] == ["Figure"]
+    assert reported["states"] == ["added"] * 3
+    assert reported["notice"] == "3 frames were edited."
 
 
 def test_frames_outside_the_range_do_not_change(krita: RemoteKrita, tmp_path: Path) -> None:
-    told = krita.run(film, case="a part", kind="visible", folder=tmp_path)
-    assert told["sent"] == [10, 80]
-    assert told["keys"] == [0, 2, 4, 7]
-    assert told["seen"] == [10, 10, 15, 15, 85, 85, 85, 80, 160, 160, 160, 160]
-    assert told["source"] == held(SOURCE)
+    reported = krita.run(film, case="a part", kind="visible", folder=tmp_path)
+    assert reported["sent"] == [10, 80]
+    assert reported["keys"] == [0, 2, 4, 7]
+    assert reported["seen"] == [10, 10, 15, 15, 85, 85, 85, 80, 160, 160, 160, 160]
+    assert reported["source"] == held(SOURCE)
 
 
 @pytest.mark.parametrize("case", ["cancelled", "failed"])
 def test_what_ends_in_the_middle_keeps_the_frames_that_are_done(krita: RemoteKrita, tmp_path: Path, case: str) -> None:
-    told = krita.run(film, case=case, kind="visible", folder=tmp_path)
-    assert told["keys"] == [0, 4, 8]
-    assert told["seen"] == held({0: 15, 4: 85, 8: 160})
-    assert told["source"] == held(SOURCE)
-    said = {"cancelled": "Cancelled. Frames that were edited: 2 of 3.", "failed": "ran out of memory"}
-    assert said[case] in told["notice"]
+    reported = krita.run(film, case=case, kind="visible", folder=tmp_path)
+    assert reported["keys"] == [0, 4, 8]
+    assert reported["seen"] == held({0: 15, 4: 85, 8: 160})
+    assert reported["source"] == held(SOURCE)
+    shown = {"cancelled": "Cancelled. Frames that were edited: 2 of 3.", "failed": "ran out of memory"}
+    assert shown[case] in reported["notice"]

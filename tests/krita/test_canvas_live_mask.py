@@ -57,14 +57,14 @@ def test_every_threshold_shows_the_backends_own_mask(krita: RemoteKrita, tmp_pat
     soft = soft_map()
     (tmp_path / "soft").write_bytes(soft.tobytes())
     settings = [(t, 0, 0) for t in (0.5, 0.1, 0.9, 0.301)]
-    told = krita.run(shown_planes, soft=tmp_path / "soft", settings=settings, folder=tmp_path, form=form)
+    reported = krita.run(shown_planes, soft=tmp_path / "soft", settings=settings, folder=tmp_path, form=form)
     for i, (threshold, _, _) in enumerate(settings):
         shown = np.frombuffer((tmp_path / f"{i}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE)
         assert np.array_equal(shown, engine.hard_mask(soft, threshold))
-    assert told["selection"] == [5, 6, 7, 8]
-    assert told["masks"] == 0
+    assert reported["selection"] == [5, 6, 7, 8]
+    assert reported["masks"] == 0
     # Showing it is at most one step, the adding of the mask; moving it is none.
-    assert told["undo"] == ("Undo Add Layer" if form == "selectionmask" else "Undo ")
+    assert reported["undo"] == ("Undo Add Layer" if form == "selectionmask" else "Undo ")
 
 
 @pytest.mark.parametrize("dragged", [False, True])
@@ -89,9 +89,9 @@ def test_grow_and_feather_look_as_the_backend_will_make_them(krita: RemoteKrita,
 
 @pytest.mark.parametrize("form", ["overlay", "selection", "selectionmask"])
 def test_a_long_drag_of_the_threshold_on_2048_px_leaves_nothing_behind(krita: RemoteKrita, form: str) -> None:
-    told = krita.run(drag_threshold, side=2048, feather=12, form=form)
-    assert told["updates"] == 40
-    assert told["left behind"] == 0
+    reported = krita.run(drag_threshold, side=2048, feather=12, form=form)
+    assert reported["updates"] == 40
+    assert reported["left behind"] == 0
 
 
 def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:

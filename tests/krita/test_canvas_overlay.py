@@ -78,7 +78,7 @@ def photographed(stage, folder, views):
     stage.grab(f"{folder}/followed-bare.png", view.widget)
     live.show(MaskValues(0.5))
     yield 0.1
-    told = {
+    reported = {
         "modified": document.modified(),
         "undo": stage.app.action("edit_undo").text(),
         "nodes": len(document.topLevelNodes()) + len(layer.childNodes()),
@@ -86,7 +86,7 @@ def photographed(stage, folder, views):
         "pixels": bytes(layer.pixelData(0, 0, 400, 300)) == pixels,
     }
     live.hide()
-    return told
+    return reported
 
 
 def load(path: Path) -> NDArray[np.int16]:
@@ -127,11 +127,11 @@ def thick(mask: NDArray[np.bool_], px: int) -> NDArray[np.bool_]:
 def test_the_overlay_lies_on_the_picture_to_the_pixel_and_leaves_the_document_alone(
     krita: RemoteKrita, tmp_path: Path
 ) -> None:
-    told = krita.run(photographed, folder=tmp_path, views=VIEWS, limit=60)
+    reported = krita.run(photographed, folder=tmp_path, views=VIEWS, limit=60)
     for i, (*_, off) in enumerate(VIEWS):
         check(tmp_path, str(i), off)
     check(tmp_path, "followed", 0)
-    assert told == {"modified": False, "undo": "Undo ", "nodes": 1, "selection": True, "pixels": True}
+    assert reported == {"modified": False, "undo": "Undo ", "nodes": 1, "selection": True, "pixels": True}
 
 
 def canvas_kind(stage):
@@ -257,21 +257,21 @@ def watched(stage, kind):
     def looks():
         return [watch.look(layer, *drift(captured.layer_ref, layer), 1 << 20) for _ in range(4)][-1]
 
-    told = [looks()]
+    reported = [looks()]
     if kind != "group":  # a group stays where it is, its layers move
         layer.move(7, 3)
     yield from stage.settle()
-    told.append(looks())
+    reported.append(looks())
     if kind != "group":
         layer.move(0, 0)
     before = bytes(painted.pixelData(20, 30, 5, 5))
     painted.setPixelData(bytes(reversed(before)), 20, 30, 5, 5)
     yield from stage.refresh()
-    told.append(looks())
+    reported.append(looks())
     painted.setPixelData(before, 20, 30, 5, 5)
     yield from stage.refresh()
-    told.append(looks())
-    return told
+    reported.append(looks())
+    return reported
 
 
 @pytest.mark.parametrize("kind", ["paint layer", "half float", "group"])

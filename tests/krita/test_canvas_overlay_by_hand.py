@@ -119,8 +119,8 @@ def test_a_stroke_on_the_layer_takes_the_red_away_with_a_word_and_undoing_it_bri
 def notice(stage):
     from diffedit.extension import extension
 
-    said = extension().app.session.notice
-    return None if said is None else said.sentence
+    shown = extension().app.session.notice
+    return None if shown is None else shown.sentence
 
 
 def move_the_threshold(stage):

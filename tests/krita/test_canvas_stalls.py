@@ -24,7 +24,7 @@ from diffedit_krita_driver.remote import RemoteKrita
 def test_capture_and_apply_give_krita_a_turn_after_every_strip(
     krita: RemoteKrita, side: int, model: str, depth: str, profile: str
 ) -> None:
-    told = krita.run(edit_large, side=side, model=model, depth=depth, profile=profile, limit=120)
-    print(f"{side} x {side} {model} {depth}, ms:", {name: round(value) for name, value in told.items()})
-    assert told["capture turns"] > told["strips"]
-    assert told["apply turns"] > told["strips"]
+    reported = krita.run(edit_large, side=side, model=model, depth=depth, profile=profile, limit=120)
+    print(f"{side} x {side} {model} {depth}, ms:", {name: round(value) for name, value in reported.items()})
+    assert reported["capture turns"] > reported["strips"]
+    assert reported["apply turns"] > reported["strips"]

@@ -76,8 +76,8 @@ def states(stage):
 def notice(stage):
     from diffedit.extension import extension
 
-    said = extension().app.session.notice
-    return None if said is None else said.sentence
+    printed = extension().app.session.notice
+    return None if printed is None else printed.sentence
 
 
 def mask_is_shown(stage):
@@ -288,8 +288,8 @@ def test_the_same_words_are_told_in_the_docker(easel) -> None:
 def notice_is(stage, sentence):
     from diffedit.extension import extension
 
-    said = extension().app.session.notice
-    return said is not None and said.sentence == sentence
+    printed = extension().app.session.notice
+    return printed is not None and printed.sentence == sentence
 
 
 def test_the_shortcuts_of_the_actions_work_from_the_canvas(easel) -> None:

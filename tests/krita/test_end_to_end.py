@@ -45,11 +45,11 @@ def test_without_a_backend_the_plugin_says_so_and_what_to_do(own_krita: RemoteKr
         session.change_inputs(source="a horse", target="a zebra")
         stage.app.action("diffedit_edit_layer").trigger()
         yield lambda: session.notice is not None, 30
-        told = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
+        reported = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
         stage.app.action("diffedit_cancel").trigger()  # the job would wait for a backend
         yield lambda: session.activity is None, 30
         yield from stage.close_all()
-        return told
+        return reported
 
     sentence, remedies, layers = own_krita.run(unbacked, picture=samples_folder() / SAMPLE.file)
     assert sentence.startswith("No backend is running.")
@@ -68,8 +68,8 @@ def edit_by_menu(stage, picture, source, target, folder):
     yield 0.1
     session = app.session
     session.change_inputs(source=source, target=target, seed=41, seed_locked=True, quality="draft", variations=1)
-    told = []
-    session.changed.connect(lambda aspect: told.append(str(session.activity)) if aspect == "activity" else None)
+    reported = []
+    session.changed.connect(lambda aspect: reported.append(str(session.activity)) if aspect == "activity" else None)
     yield lambda: app.link.state.kind == "ready", 60
     stage.app.action("diffedit_edit_layer").trigger()
     yield lambda: session.activity is not None, 10
@@ -80,13 +80,13 @@ def edit_by_menu(stage, picture, source, target, folder):
     stage.save(folder / "after.kra")
     yield from stage.undo()
     undone = [node.name() for node in document.topLevelNodes()]
-    return {"names": names, "undone": undone, "notice": notice, "activities": len(set(told))}
+    return {"names": names, "undone": undone, "notice": notice, "activities": len(set(reported))}
 
 
 @pytest.fixture(scope="module")
 def edited(backed_krita: RemoteKrita, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("whole")
-    told = backed_krita.run(
+    reported = backed_krita.run(
         edit_by_menu,
         picture=samples_folder() / SAMPLE.file,
         source=SAMPLE.source,
@@ -94,7 +94,7 @@ def edited(backed_krita: RemoteKrita, tmp_path_factory: pytest.TempPathFactory):
         folder=folder,
         limit=400,
     )
-    return told, folder
+    return reported, folder
 
 
 @pytest.mark.timeout(900)  # the model is loaded twice
@@ -123,14 +123,14 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         yield lambda: session.activity is None or session.activity.phase == "working", 120
         os.kill(worker, signal.SIGKILL)
         yield lambda: session.activity is None, 120
-        told = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
+        reported = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
         session.notice = None
         session.change_inputs(quality="draft")
         stage.app.action("diffedit_edit_layer").trigger()
         yield lambda: session.activity is not None, 20
         yield lambda: session.activity is None, 400
         yield from stage.settle()
-        return *told, len(document.topLevelNodes()), session.notice and session.notice.sentence
+        return *reported, len(document.topLevelNodes()), session.notice and session.notice.sentence
 
     sentence, remedies, after_death, after_retry, notice = backed_krita.run(
         killed,
@@ -151,10 +151,10 @@ def shown(kra: Kra) -> NDArray[np.uint8]:
 
 
 def test_the_menu_action_brings_one_new_layer_with_its_mask(edited) -> None:
-    told, folder = edited
-    assert told["notice"] == ""
-    assert len(told["names"]) == 2
-    assert told["names"][1] == "horse → zebra (41)"
+    reported, folder = edited
+    assert reported["notice"] == ""
+    assert len(reported["names"]) == 2
+    assert reported["names"][1] == "horse → zebra (41)"
     kra = Kra(folder / "after.kra")
     assert [mask.kind for mask in kra.layers[0].children] == ["selectionmask"]
 
@@ -180,5 +180,5 @@ def test_outside_the_mask_nothing_changed_by_one_bit_and_inside_something_did(ed
 
 
 def test_one_undo_takes_it_all_back(edited) -> None:
-    told, _ = edited
-    assert told["undone"] == told["names"][:1]
+    reported, _ = edited
+    assert reported["undone"] == reported["names"][:1]

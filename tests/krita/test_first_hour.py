@@ -104,15 +104,15 @@ def joined(stage):
 def notice(stage):
     from diffedit.extension import extension
 
-    said = extension().app.session.notice
-    return None if said is None else said.sentence
+    printed = extension().app.session.notice
+    return None if printed is None else printed.sentence
 
 
 def notice_begins(stage, words):
     from diffedit.extension import extension
 
-    said = extension().app.session.notice
-    return said is not None and said.sentence.startswith(words)
+    printed = extension().app.session.notice
+    return printed is not None and printed.sentence.startswith(words)
 
 
 def title_begins(stage, words):
@@ -198,12 +198,12 @@ def test_at_260_px_and_in_the_bright_theme_nothing_of_the_docker_is_cut_off(ease
     write_words(hands)
     for name in ("mask", "edit", "history"):
         krita.run(unfold, name=name)
-    told = krita.run(cut_off)
+    reported = krita.run(cut_off)
     screenshot(krita.process.display, tmp_path / "narrow.png")
     print(tmp_path / "narrow.png")
-    assert told["width"] == NARROW
-    assert told["cut"] == []
-    assert told["background"] > 150
+    assert reported["width"] == NARROW
+    assert reported["cut"] == []
+    assert reported["background"] > 150
 
 
 def cut_off(stage):
@@ -391,7 +391,7 @@ def test_a_second_backend_is_joined_by_pasting_its_line_and_edits_there(easel: O
         krita.run(settings_with_line_in_the_clipboard, line=line)
         hands.key("ctrl+v", "Return")
         until(krita, joined)
-        until(krita, connection_test_said, words="✓")
+        until(krita, connection_test_line, words="✓")
         krita.run(close_settings)
         write_words(hands)
         hands.key("Return")
@@ -414,7 +414,7 @@ def settings_with_line_in_the_clipboard(stage, line):
     yield 0.3
 
 
-def connection_test_said(stage, words):
+def connection_test_line(stage, words):
     dialog = next(dialog for dialog in stage.dialogs() if dialog.windowTitle() == "DiffEdit settings")
     return dialog.result.text().startswith(words)
 

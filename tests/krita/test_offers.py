@@ -188,8 +188,8 @@ def test_a_learned_word_is_found_in_the_folder_at_the_next_look_and_is_heard_whe
     assert easel.krita.run(rows) == [["toy", 1.0, ""]]
     easel.krita.run(edit_selection, file=tmp_path / "toy.kra", limit=240)
     kra = Kra(tmp_path / "toy.kra")
-    heard = kra.pixels(kra.node("a horse → <toy> a zebra (41)"))
-    assert not np.array_equal(bare, heard)
+    recorded = kra.pixels(kra.node("a horse → <toy> a zebra (41)"))
+    assert not np.array_equal(bare, recorded)
 
 
 def change_target(stage, target):
@@ -242,8 +242,8 @@ def no_remark(stage):
 def notice_begins(stage, words):
     from diffedit.extension import extension
 
-    said = extension().app.session.notice
-    return said is not None and said.sentence.startswith(words)
+    shown = extension().app.session.notice
+    return shown is not None and shown.sentence.startswith(words)
 
 
 def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_breaks_is_told(

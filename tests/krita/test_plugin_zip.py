@@ -166,9 +166,9 @@ def test_an_edit_needs_nothing_but_python_and_what_the_zip_brought(version: str,
         [python, "-I", "-S", "-c", EDIT, str(imported)], env=environment, capture_output=True, text=True, timeout=120
     )
     assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout)
-    assert all(file.startswith(f"{imported}/pykrita/{PLUGIN}/_vendor/") for file in told["modules"]), told
-    assert told["pixels"]
+    reported = json.loads(answer.stdout)
+    assert all(file.startswith(f"{imported}/pykrita/{PLUGIN}/_vendor/") for file in reported["modules"]), reported
+    assert reported["pixels"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def a_document_without_a_selection_has_none(stage):
     assert document.selection() is None
 
 
-def a_selection_tells_the_bounds_of_what_it_selects_and_is_zero_elsewhere(stage):
+def a_selection_has_the_bounds_of_what_it_selects_and_is_zero_elsewhere(stage):
     from krita import Selection
 
     document = yield from stage.new(40, 30)

@@ -118,9 +118,9 @@ def test_the_bar_never_goes_back_and_the_words_tell_stage_step_and_time(opened, 
         link.report(Progress(stage, step, total, 6.4))
     assert app.session.activity.title == "Editing · painting 14/16 · 6 s left"
     link.report(Progress("finding", 1, 4))
-    told = [share for share in shares if share is not None]
-    assert told == sorted(told)
-    assert 0.8 < told[-1] <= 1.0
+    reported = [share for share in shares if share is not None]
+    assert reported == sorted(reported)
+    assert 0.8 < reported[-1] <= 1.0
 
 
 def test_a_second_edit_of_the_same_picture_waits_for_the_artist(opened, until) -> None:

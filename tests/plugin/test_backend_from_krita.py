@@ -180,12 +180,12 @@ def test_testing_a_connection_to_a_machine_that_does_not_answer_says_so(until) -
 
     keys = KeyPair.generate()
     nobody = Connection("tcp://127.0.0.1:9", keys.public, keys.secret, keys.public)
-    owner, told = QtCore.QObject(), []
+    owner, reported = QtCore.QObject(), []
     test = ConnectionTest(lambda: nobody, owner)
-    test.done.connect(lambda sentence, good: told.append((sentence, good)))
+    test.done.connect(lambda sentence, good: reported.append((sentence, good)))
     test.start()
-    until(lambda: bool(told))
-    assert told[0][1] is False
+    until(lambda: bool(reported))
+    assert reported[0][1] is False
     assert test.wait(5000)
 
 

@@ -198,15 +198,15 @@ def test_the_folder_is_made_and_opened(opened, store: Store, monkeypatch: pytest
 
 def test_history_presets_and_the_last_edit_keep_them(opened, store: Store, until) -> None:
     app, link, panel = opened
-    worn = (Adapter("ink", 0.7), Adapter("toy", -0.5))
-    app.session.change_inputs(adapters=worn)
+    active_adapters = (Adapter("ink", 0.7), Adapter("toy", -0.5))
+    app.session.change_inputs(adapters=active_adapters)
     prompts.save_preset(store, "inked", app.session.inputs)
     panel.run.edit.click()
     until(lambda: link.payloads)
     link.finish(square())
     until(lambda: app.session.activity is None)
     (record,) = decode(encode(app.session.history, 10_000))
-    assert record.inputs.adapters == worn
+    assert record.inputs.adapters == active_adapters
     assert "ink 0.7 · toy -0.5" in panel.history.list.item(0).toolTip()
     app.session.change_inputs(adapters=())
     assert panel.adapters.rows == []
@@ -214,9 +214,9 @@ def test_history_presets_and_the_last_edit_keep_them(opened, store: Store, until
     assert [line.weight.value for line in panel.adapters.rows] == [0.7, -0.5]
     app.session.change_inputs(adapters=())
     app.session.inputs = prompts.apply_preset(store, "inked", app.session.inputs)
-    assert app.session.inputs.adapters == worn
+    assert app.session.inputs.adapters == active_adapters
     again, _ = make_app(Store())
-    assert again.session.inputs.adapters == worn
+    assert again.session.inputs.adapters == active_adapters
 
 
 @pytest.mark.parametrize(

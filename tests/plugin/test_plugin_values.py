@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from diffedit import translation, vendoring
 from diffedit.model import history, prompts
-from diffedit.model.history import Record
+from diffedit.model.history import HistoryEntry
 from diffedit.model.inputs import EditInputs
 from diffedit.model.progress import fraction
 from diffedit.model.settings import Settings, Store
@@ -26,10 +26,10 @@ PLUGIN = Path(translation.__file__).parent
 
 class TestSettings:
     def test_a_change_is_there_in_the_next_krita(self, store: Store) -> None:
-        told = []
-        store.listen(told.append)
+        reported = []
+        store.listen(reported.append)
         store.change(context=12, unfolded=("mask", "edit"))
-        assert Store().settings == Settings(context=12, unfolded=("mask", "edit")) == told[0]
+        assert Store().settings == Settings(context=12, unfolded=("mask", "edit")) == reported[0]
 
     def test_the_file_can_be_read_by_its_owner_only(self, store: Store) -> None:
         store.change(context=12)
@@ -55,9 +55,9 @@ class TestSettings:
 
 
 class TestHistory:
-    def record(self, number: int, thumbnail: str = "") -> Record:
+    def record(self, number: int, thumbnail: str = "") -> HistoryEntry:
         inputs = EditInputs(source=f"a horse {number}", target="a zebra", negative="mist", strength=0.7)
-        return Record(inputs, number, "2026-01-02T03:04:05+00:00", "Ink", "bundled", thumbnail)
+        return HistoryEntry(inputs, number, "2026-01-02T03:04:05+00:00", "Ink", "bundled", thumbnail)
 
     def test_records_come_back_as_they_were(self) -> None:
         records = tuple(self.record(i, "AAAA") for i in range(3))
@@ -100,9 +100,9 @@ class TestWords:
     def test_every_control_is_part_of_the_request(self) -> None:
         inputs = EditInputs("a", "b", "c", 0.4, -3, 7, 0.6, "fine", 9, True, 4, True, True, False)
         request = inputs.request("edit", side=64, model="m", preview=False)
-        told = dataclasses.asdict(inputs)
-        del told["seed_locked"]
-        assert {name: getattr(request, name) for name in told} == told
+        reported = dataclasses.asdict(inputs)
+        del reported["seed_locked"]
+        assert {name: getattr(request, name) for name in reported} == reported
         assert (request.model, request.preview) == ("m", False)
         assert inputs.request("mask", side=64).variations == 1
 
@@ -201,11 +201,11 @@ class TestTranslations:
         for action in ET.parse(PLUGIN.parent / "diffedit.action").getroot().iter("Action"):
             named[action.get("name")] = action.findtext("text")
 
-        class AnyStudio:
-            def __getattr__(self, name: str) -> AnyStudio:
+        class AnyNames:
+            def __getattr__(self, name: str) -> AnyNames:
                 return self
 
-        made = {action.id: action.text for action in actions.actions(AnyStudio())}
+        made = {action.id: action.text for action in actions.actions(AnyNames())}
         assert named == {name: f"DiffEdit: {text}" for name, text in made.items()}
 
 

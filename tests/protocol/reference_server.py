@@ -1,6 +1,6 @@
 """A server small enough to be seen to be right: the protocol's rules on ServerSession, in memory, without workers.
 
-Tests drive its jobs by hand (`tell`); links are given frames and give frames. `SocketServer` puts it behind a
+Tests drive its jobs by hand (`send_event`); links are given frames and give frames. `SocketServer` puts it behind a
 real ROUTER.
 """
 
@@ -82,13 +82,13 @@ class ReferenceServer:
         self.links.append(link)
         return link
 
-    def tell(self, job: str, event: Event) -> None:
+    def send_event(self, job: str, event: Event) -> None:
         """The worker says something of `job`; it goes to every link that subscribed."""
         entry = self.jobs[job]
         if not isinstance(event, Preview):
             entry.log.append(event)
         for link in self.links:
-            if job in link.told:
+            if job in link.sent:
                 link.publish(job, event)
 
 
@@ -98,7 +98,7 @@ class ReferenceLink:
     def __init__(self, server: ReferenceServer) -> None:
         self.server = server
         self.session = ServerSession(server.info, server.versions)
-        self.told: dict[str, int] = {}
+        self.sent: dict[str, int] = {}
         self.outbox: list[Frames] = []
 
     def receive(self, frames: Frames) -> None:
@@ -127,7 +127,7 @@ class ReferenceLink:
 
     def _replay(self, request: requests.Subscribe) -> None:
         log = self.server.jobs[request.job].log
-        self.told[request.job] = len(log)
+        self.sent[request.job] = len(log)
         for index in range(request.since, len(log)):
             frames = self.session.event(request.job, index + 1, log[index])
             assert frames is not None
@@ -170,7 +170,7 @@ class ReferenceLink:
                 entry = self._job(job)
                 entry.cancels += 1
                 if not entry.ended:
-                    server.tell(job, Cancelled())
+                    server.send_event(job, Cancelled())
                 return Okay()
             case requests.Ack(job):
                 self._job(job)
@@ -244,9 +244,9 @@ class SocketServer:
         self.allowed.add(connection.client_public)
         return connection
 
-    def tell(self, job: str, event: Event) -> None:
+    def send_event(self, job: str, event: Event) -> None:
         with self.lock:
-            self.server.tell(job, event)
+            self.server.send_event(job, event)
 
     def stop(self) -> None:
         """As if the process were killed: sockets vanish, state of links too."""

@@ -37,9 +37,9 @@ def play(world: World) -> None:
     world.server.blobs.setdefault(MASK.blob, MASK_BLOB)
     for name, job in world.server.jobs.items():
         if not job.ended and world.random.random() < 0.3:
-            world.server.tell(name, Preview(1, 1, b"rgb"))
+            world.server.send_event(name, Preview(1, 1, b"rgb"))
             if not job.ended:
-                world.server.tell(name, SCRIPT[len(job.log) - 1])
+                world.server.send_event(name, SCRIPT[len(job.log) - 1])
 
 
 def drain(run: JobRun) -> list[Event]:

@@ -48,7 +48,7 @@ def finish(server: SocketServer, job: str) -> None:
     """The worker does the job."""
     server.server.blobs[MASK.blob], server.server.blobs[RESULT.blob] = MASK_BLOB, RESULT_BLOB
     for event in (Started(), Progress("finding", 1, 1), Preview(1, 1, b"rgb"), DONE):
-        server.tell(job, event)
+        server.send_event(job, event)
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -58,7 +58,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.005)
 
 
-def told(client: Client, job: str, since: int | None = None) -> list[Event]:
+def events_of(client: Client, job: str, since: int | None = None) -> list[Event]:
     """The job's events to its end, without previews."""
     return [e for e in client.events(job, since) if e is not None and not isinstance(e, Preview)]
 

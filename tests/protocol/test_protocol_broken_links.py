@@ -26,8 +26,8 @@ from socket_client import (
     PLANE,
     QUICK,
     Edit,
+    events_of,
     finish,
-    told,
 )
 
 
@@ -54,7 +54,7 @@ def test_a_finished_result_is_fetched_from_a_restarted_server(server: SocketServ
         finish(server, job)
         server.server.boot(keep=True)
         server.start()
-        assert told(client, job)[-1] == DONE
+        assert events_of(client, job)[-1] == DONE
         assert client.fetch(MASK) == PLANE
     assert server.server.jobs[job].submissions == 2
 

@@ -43,9 +43,9 @@ from socket_client import (
     RESULT,
     RESULT_BLOB,
     Edit,
+    events_of,
     finish,
     refusal,
-    told,
     wait_for,
 )
 
@@ -96,7 +96,7 @@ def test_a_job_of_another_session_can_be_cancelled(server: SocketServer, edit: E
         job = client.submit(*edit)
     with Client(connection) as client:
         client.cancel(job)
-        assert told(client, job) == [Queued(0), Cancelled()]
+        assert events_of(client, job) == [Queued(0), Cancelled()]
         with pytest.raises(UnknownJobError):
             client.cancel(new_job_id())
 
@@ -110,7 +110,7 @@ def test_a_killed_client_is_resumed_by_another_under_the_same_id(server: SocketS
     finish(server, job)
     with Client(connection) as other:
         assert other.submit(*edit, job_id=job) == job
-        assert told(other, job)[-1] == DONE
+        assert events_of(other, job)[-1] == DONE
         assert other.fetch(MASK) == PLANE
     assert server.server.jobs[job].submissions == 2
     assert server.server.bytes_put == sum(len(blob) for blob in edit[1].values())
@@ -124,8 +124,8 @@ def test_events_can_be_read_again_from_any_number(server: SocketServer, edit: Ed
         events.close()
         assert next(e for e in client.events(job, since=0) if e is not None) == Queued(0)
         finish(server, job)
-        assert told(client, job) == [Started(), Progress("finding", 1, 1), DONE]
-        assert told(client, job, since=2) == [Progress("finding", 1, 1), DONE]
+        assert events_of(client, job) == [Started(), Progress("finding", 1, 1), DONE]
+        assert events_of(client, job, since=2) == [Progress("finding", 1, 1), DONE]
 
 
 def test_a_job_that_nobody_knows_is_told(server: SocketServer) -> None:
@@ -166,7 +166,7 @@ def test_a_full_queue_is_told_and_can_be_tried_again(server: SocketServer, edit:
             client.submit(*edit)
         assert caught.value.retry_after == 1.5
         finish(server, job := client.submit(*edit))
-        assert told(client, job)[-1] == DONE
+        assert events_of(client, job)[-1] == DONE
 
 
 def test_a_full_queue_is_waited_for_as_long_as_it_says_and_the_caller_learns_of_it(
@@ -175,14 +175,14 @@ def test_a_full_queue_is_waited_for_as_long_as_it_says_and_the_caller_learns_of_
     monkeypatch.setattr(job_run, "SHORTEST_WAIT", 0.0)
     with Client(server.connection()) as client:
         server.server.refuse_next = BusyError("Four jobs wait already.", retry_after=0.4)
-        heard: list[tuple[str, float]] = []
+        recorded: list[tuple[str, float]] = []
         begun = time.monotonic()
-        job = client.submit(*edit, on_busy=lambda error, seconds: heard.append((error.sentence, seconds)))
+        job = client.submit(*edit, on_busy=lambda error, seconds: recorded.append((error.sentence, seconds)))
         assert time.monotonic() - begun >= 0.4
-        assert {sentence for sentence, _ in heard} == {"Four jobs wait already."}
-        assert all(0 <= seconds <= 0.4 for _, seconds in heard)
+        assert {sentence for sentence, _ in recorded} == {"Four jobs wait already."}
+        assert all(0 <= seconds <= 0.4 for _, seconds in recorded)
         finish(server, job)
-        assert told(client, job)[-1] == DONE
+        assert events_of(client, job)[-1] == DONE
     assert list(server.server.jobs) == [job]
 
 
@@ -292,7 +292,7 @@ def test_ipc_in_a_private_folder_needs_no_encryption(tmp_path: Path, edit: Edit)
     try:
         with Client(server.connection()) as client:
             finish(server, job := client.submit(*edit))
-            assert told(client, job)[-1] == DONE
+            assert events_of(client, job)[-1] == DONE
         tmp_path.chmod(0o755)
         assert isinstance(refusal(server.connection()), AuthError)
         tmp_path.chmod(0o700)
@@ -313,7 +313,7 @@ def test_a_slow_link_packs_pixels_and_previews(server: SocketServer, monkeypatch
             job = client.submit(EditRequest("a", "b", picture=picture), {picture.blob: blob})
             events = client.events(job)
             next(events)
-            server.tell(job, Preview(100, 100, bytes(30_000)))
+            server.send_event(job, Preview(100, 100, bytes(30_000)))
             assert next(e for e in events if isinstance(e, Preview)) == Preview(100, 100, bytes(30_000))
             assert client.fetch(picture) == smooth
     assert server.server.blobs[picture.blob] == smooth

@@ -88,6 +88,6 @@ def test_the_numbers_are_those_of_the_code() -> None:
 
 def test_the_line_is_as_it_is_told() -> None:
     connection = Connection.invite("tcp://gpu1:5599", KeyPair.generate().public, "anna")
-    told = next(line for line in DOCUMENT.splitlines() if line.startswith("diffedit://"))
+    line = next(line for line in DOCUMENT.splitlines() if line.startswith("diffedit://"))
     assert [len(part) for part in connection.to_line().split("/")[3:]] == [43, 43 + len("?name=anna")]
-    assert told.count("/") == connection.to_line().count("/")
+    assert line.count("/") == connection.to_line().count("/")

@@ -147,10 +147,10 @@ def test_a_lost_event_is_noticed_at_the_next_one(edit: Edit) -> None:
     run = JobRun(new_job_id(), *edit, accepted=False)
     world.client.start(run, world.now)
     world.run(lambda: bool(run.events))
-    world.server.tell(run.job, Started())
+    world.server.send_event(run.job, Started())
     assert world.link is not None
     world.link.outbox.clear()
-    world.server.tell(run.job, Progress("encoding", 1, 1))
+    world.server.send_event(run.job, Progress("encoding", 1, 1))
     world.turn()
     assert drain(run) == [Queued(0), Started(), Progress("encoding", 1, 1)]
 
@@ -161,7 +161,7 @@ def test_a_lost_last_event_is_fetched_after_a_short_silence(edit: Edit) -> None:
     world.client.start(run, world.now)
     world.run(lambda: bool(run.events))
     assert world.link is not None
-    world.server.tell(run.job, Failed(SchemaError("no")))
+    world.server.send_event(run.job, Failed(SchemaError("no")))
     world.link.outbox.clear()
     world.run(lambda: run.finished, seconds=REFRESH_SECONDS + 0.5)
 
@@ -172,7 +172,7 @@ def test_only_the_newest_preview_waits_for_a_slow_reader(edit: Edit) -> None:
     world.client.start(run, world.now)
     world.run(lambda: bool(run.events))
     for shade in range(100):
-        world.server.tell(run.job, Preview(1, 1, bytes([shade] * 3)))
+        world.server.send_event(run.job, Preview(1, 1, bytes([shade] * 3)))
         world.turn()
     assert [event for _, event in run.events] == [Queued(0), Preview(1, 1, b"ccc")]
 
@@ -182,10 +182,10 @@ def test_a_preview_of_an_event_that_was_overtaken_is_dropped(edit: Edit) -> None
     run = JobRun(new_job_id(), *edit, accepted=False)
     world.client.start(run, world.now)
     world.run(lambda: bool(run.events))
-    world.server.tell(run.job, Preview(1, 1, b"old"))
+    world.server.send_event(run.job, Preview(1, 1, b"old"))
     assert world.link is not None
     late = world.link.outbox.pop()
-    world.server.tell(run.job, Started())
+    world.server.send_event(run.job, Started())
     world.turn()
     world.client.receive(late, world.now)
     assert [event for _, event in run.events] == [Queued(0), Started()]

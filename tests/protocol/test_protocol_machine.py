@@ -85,17 +85,17 @@ class WholeProtocol(RuleBasedStateMachine):
     def the_worker_makes_a_step(self, job: str) -> None:
         if job in self.world.server.jobs and not self.world.server.jobs[job].ended:
             self.steps += 1
-            self.world.server.tell(job, Progress("finding", self.steps, self.steps))
+            self.world.server.send_event(job, Progress("finding", self.steps, self.steps))
 
     @rule(job=jobs)
     def the_worker_shows_a_preview(self, job: str) -> None:
         if job in self.world.server.jobs and not self.world.server.jobs[job].ended:
-            self.world.server.tell(job, Preview(1, 1, b"rgb"))
+            self.world.server.send_event(job, Preview(1, 1, b"rgb"))
 
     @rule(job=jobs, end=st.sampled_from(ENDS))
     def the_worker_ends_the_job(self, job: str, end: Event) -> None:
         if job in self.world.server.jobs and not self.world.server.jobs[job].ended:
-            self.world.server.tell(job, end)
+            self.world.server.send_event(job, end)
 
     @rule(target=blobs, data=st.binary(min_size=1, max_size=500))
     def the_server_has_a_result(self, data: bytes) -> str:
@@ -129,7 +129,7 @@ class WholeProtocol(RuleBasedStateMachine):
             self.world.turn()
 
     @invariant()
-    def what_was_read_is_what_the_server_told(self) -> None:
+    def what_was_read_is_what_the_server_sent(self) -> None:
         for job, reader in self.readers.items():
             reader.read()
             read = [comparable(event) for event in reader.events]
@@ -145,14 +145,14 @@ class WholeProtocol(RuleBasedStateMachine):
         def work() -> None:
             for job, entry in self.world.server.jobs.items():
                 if not entry.ended:
-                    self.world.server.tell(job, ENDS[0])
+                    self.world.server.send_event(job, ENDS[0])
 
         def ended() -> bool:
             done = all(r.run.finished for r in self.readers.values()) and all(d.finished for d in self.downloads)
             return done and self.world.client.ready and self.world.client.unanswered_since is None
 
         self.world.run(ended, each=work)
-        self.what_was_read_is_what_the_server_told()
+        self.what_was_read_is_what_the_server_sent()
         for reader in self.readers.values():
             assert reader.run.error is None or isinstance(reader.run.error, (NoBlobError, UnknownJobError))
             if reader.run.error is None:

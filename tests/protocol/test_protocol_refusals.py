@@ -48,12 +48,12 @@ def test_an_unknown_key_of_a_remote_box_is_told_with_its_name(
 
 
 def test_another_server_behind_the_address_is_told_and_nothing_was_sent(server: SocketServer) -> None:
-    told = "{} answers with another identity than the one you were invited to. Nothing was sent."
+    sentence = "{} answers with another identity than the one you were invited to. Nothing was sent."
     stranger = replace(server.connection(), server_key=KeyPair.generate().public)
     for name, host in (("anna", "127.0.0.1"), ("local", "This machine")):
         error = refusal(replace(stranger, name=name))
         assert isinstance(error, AuthError)
-        assert error.sentence == told.format(host)
+        assert error.sentence == sentence.format(host)
     assert not server.server.links
 
 
@@ -88,14 +88,14 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     thread.join()
 
 
-def say_http(link: socket.socket) -> None:
+def answer_http(link: socket.socket) -> None:
     with link:
         link.recv(10)
         link.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
 def test_something_else_behind_the_address_is_told() -> None:
-    with listening(say_http) as endpoint:
+    with listening(answer_http) as endpoint:
         error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
     assert isinstance(error, AuthError)
     assert error.sentence.startswith("Something else than a DiffEdit backend answers at 127.0.0.1:")
@@ -109,7 +109,7 @@ def test_a_peer_that_is_gone_when_it_is_looked_at_is_tried_anew(monkeypatch: pyt
         return looks[-1]
 
     monkeypatch.setattr(transport, "mechanism_behind", gone_at_first)
-    with listening(say_http) as endpoint:
+    with listening(answer_http) as endpoint:
         error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
     assert looks == [None, ""]
     assert isinstance(error, AuthError)
@@ -144,7 +144,7 @@ def test_the_probe_tells_what_is_behind_an_address(server: SocketServer, closed_
     port = int(server.endpoint.rpartition(":")[2])
     assert mechanism_behind("127.0.0.1", port, 20.0) == "CURVE"
     assert mechanism_behind("127.0.0.1", int(closed_endpoint.rpartition(":")[2]), 20.0) is None
-    with listening(say_http) as endpoint:
+    with listening(answer_http) as endpoint:
         assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 20.0) == ""
     with listening(lambda link: link.close()) as endpoint:
         assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 20.0) is None

@@ -16,13 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..method.memory import room_on
-    from ..models.adding import Room, add, look_at
+    from ..method.memory import free_memory_on
+    from ..models.adding import FreeMemory, add, look_at
     from ..models.device import choose_device
 
     device, machine = choose_device(args.device), choose_device("cpu")
-    room = Room(room_on(device), room_on(machine), device.type == "cpu")
-    found = look_at(args.what, room) if args.look else add(args.what, room)
+    free = FreeMemory(free_memory_on(device), free_memory_on(machine), device.type == "cpu")
+    found = look_at(args.what, free) if args.look else add(args.what, free)
     if args.json:
         print(json.dumps(found.as_map(), indent=2, ensure_ascii=False))
     else:

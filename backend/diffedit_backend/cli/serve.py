@@ -210,7 +210,7 @@ def run(args: argparse.Namespace) -> int:
     if args.executor == "ray":
         pool = _ray_pool(args, configuration, timeouts)
     else:
-        pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _places(args), timeouts)
+        pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration), _worker_devices(args), timeouts)
 
     def announce(server: Server) -> None:
         device = server.info().device
@@ -251,10 +251,10 @@ def _named(models: list[str]) -> dict[str, str]:
 
 def _info(name: str, model: str, bytes_per_parameter: int) -> ModelInfo:
     """What clients are told of a model, read from its settings; of one on the hub only its name is known yet."""
-    from ..models.catalogue.folders import model_place
+    from ..models.catalogue.folders import model_path
     from ..models.catalogue.listing import entry_of
 
-    place = model_place(model)
+    place = model_path(model)
     if not place.exists():
         return ModelInfo(name)
     entry = entry_of(name, place)
@@ -302,7 +302,7 @@ def _ray_pool(args: argparse.Namespace, configuration: dict[str, Any], timeouts:
     return RayPool(setup, args.workers or len(_devices()), timeouts)
 
 
-def _places(args: argparse.Namespace) -> list[str]:
+def _worker_devices(args: argparse.Namespace) -> list[str]:
     """One device per worker."""
     workers = 1 if args.workers is None else args.workers
     return [device for device in args.device or _devices() for _ in range(workers)]

@@ -59,11 +59,11 @@ def lines(report: dict[str, Any]) -> list[str]:
             f"{report['faults']} faults"
         )
     if "clients" in report:
-        gate = report["gate"]
+        guard = report["gate"]
         printed += [
             f"listens  {', '.join(report['endpoints'])}",
-            f"gate     {gate['admitted']} admitted, {gate['refused']} refused, {gate['failed_handshakes']} failed "
-            f"handshakes, {gate['floods_cut']} floods cut",
+            f"access   {guard['admitted']} admitted, {guard['refused']} refused, {guard['failed_handshakes']} failed "
+            f"handshakes, {guard['floods_cut']} floods cut",
         ]
         printed += [f"client   {client['name']}, {client['links']} links" for client in report["clients"]]
     return printed

@@ -88,7 +88,7 @@ class Executor(ABC):
         """Begin to make workers ready. Returns at once."""
 
     @abstractmethod
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many jobs it would begin at once."""
 
     @abstractmethod

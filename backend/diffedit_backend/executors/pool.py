@@ -36,7 +36,7 @@ class Pool(Executor):
         for slot in self.slots:
             slot.start()
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         return sum(slot.state == "idle" for slot in self.slots)
 
     def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:

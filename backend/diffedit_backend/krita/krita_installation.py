@@ -20,7 +20,7 @@ _FLATPAK = Path(".var") / "app" / "org.kde.krita"
 _SNAP = Path("snap") / "krita" / "current"
 _STORE = "49800Krita_*"  # below Packages: the publisher's number, then a random string
 PROGRAM = "diffedit.exe" if sys.platform == "win32" else "diffedit"
-PROGRAM_NOTE = "program"  # in the data folder: where the plugin finds the program to start
+PROGRAM_FILE = "program"  # in the data folder: where the plugin finds the program to start
 _SWITCH = f"enable_{PLUGIN}"
 
 
@@ -104,7 +104,7 @@ def install(krita: KritaInstallation) -> None:
     """
     krita.resources.mkdir(parents=True, exist_ok=True)
     install_plugin(krita.resources)
-    write_private(data_folder() / PROGRAM_NOTE, f"{Path(sys.executable).with_name(PROGRAM)}\n")
+    write_private(data_folder() / PROGRAM_FILE, f"{Path(sys.executable).with_name(PROGRAM)}\n")
     _write(krita.kritarc, switched(_read(krita.kritarc), "true"))
 
 
@@ -116,7 +116,7 @@ def uninstall(krita: KritaInstallation) -> bool:
     shutil.rmtree(pykrita / PLUGIN, ignore_errors=True)
     for file in files:
         file.unlink(missing_ok=True)
-    (data_folder() / PROGRAM_NOTE).unlink(missing_ok=True)
+    (data_folder() / PROGRAM_FILE).unlink(missing_ok=True)
     for folder in (pykrita, krita.resources / "actions", krita.resources, data_folder()):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -52,7 +52,7 @@ def free_bytes(device: torch.device) -> int | None:
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
-def room_on(device: torch.device) -> int:
+def free_memory_on(device: torch.device) -> int:
     """Bytes that are free on the device, what torch holds in reserve included; a CPU's and Apple's is the machine's."""
     free = free_bytes(device)
     return int(psutil.virtual_memory().available) if free is None else free

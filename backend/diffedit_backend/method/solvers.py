@@ -110,23 +110,23 @@ class Solver:
     def evaluated(self, predict: Predict) -> Predict:
         """`predict` at the sample and level that the rule asks for, as a function of (x, anything)."""
 
-        def at_the_rule_s_place(x: Tensor, _level: object) -> Tensor:
-            place = self._place(x, predict)
-            self._evaluation = place
-            return predict(place.x, place.level)
+        def at_rule_point(x: Tensor, _level: object) -> Tensor:
+            point = self._point(x, predict)
+            self._evaluation = point
+            return predict(point.x, point.level)
 
-        return at_the_rule_s_place
+        return at_rule_point
 
     def step(self, output: Tensor, _level: object, x: Tensor) -> Tensor:
         """From level number i of `levels`, where x is, to i + 1; `output`: the network's, as `evaluated` asked."""
         start, end = self._ends
-        place = self._evaluation or _Evaluation(x, start, start)
+        point = self._evaluation or _Evaluation(x, start, start)
         self._evaluation = None
-        self.data, noise = self.schedule.data_and_noise(output, place.x, place.converted)
+        self.data, noise = self.schedule.data_and_noise(output, point.x, point.converted)
         index, self._index = self._index, self._index + 1
         if end.sigma > start.sigma:
             return noise_form_step(x, self._extrapolated(noise, index), start, end)
-        if place.x is not x:  # aligned: the noise is the step's, and the data what it makes of x
+        if point.x is not x:  # aligned: the noise is the step's, and the data what it makes of x
             self.data = (x - start.sigma * noise) / start.alpha
         data = self._extrapolated(self.data, index)
         if self._stochastic is not None and self._stochastic.eta > 0:
@@ -137,7 +137,7 @@ class Solver:
     def _ends(self) -> tuple[Level, Level]:
         return self.levels[self._index], self.levels[self._index + 1]
 
-    def _place(self, x: Tensor, predict: Predict) -> _Evaluation:
+    def _point(self, x: Tensor, predict: Predict) -> _Evaluation:
         start, end = self._ends
         if end.sigma <= start.sigma:
             if self._aligned is None or start.alpha == 0:

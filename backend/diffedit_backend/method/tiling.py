@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .memory import FREE_SHARE, DeviceMemoryError, give_back, room_on
+from .memory import FREE_SHARE, DeviceMemoryError, free_memory_on, give_back
 
 T = TypeVar("T")
 # Planes of a picture's size, in units of the first block's channels, that an autoencoder holds at its peak: the input
@@ -56,7 +56,7 @@ def in_tiles_that_fit(
     wish: this many tiles along the longer side instead: 1, 2, 4 or 8.
     Out of memory is answered once, with tiles of half the side. Raises DeviceMemoryError when they do not fit either.
     """
-    halvings = halvings_for(vae, height, width, room_on(device)) if wish is None else wish.bit_length() - 1
+    halvings = halvings_for(vae, height, width, free_memory_on(device)) if wish is None else wish.bit_length() - 1
     try:
         with tiles(vae, height, width, halvings):
             return work()

@@ -45,7 +45,7 @@ class Addition:
 
 
 @dataclass(frozen=True)
-class Room:
+class FreeMemory:
     """Bytes that are free: on the device and, for weights that wait, in the machine; `on_cpu`: both are one."""
 
     device: int
@@ -53,7 +53,7 @@ class Room:
     on_cpu: bool
 
 
-def look_at(what: str, room: Room | None = None) -> Addition:
+def look_at(what: str, free: FreeMemory | None = None) -> Addition:
     """What `what` is: a .safetensors file, a model's folder, a folder of another program, a hub id.
 
     Nothing is changed; a hub id is asked for its size. Raises ModelError, which says why it cannot be used.
@@ -62,26 +62,26 @@ def look_at(what: str, room: Room | None = None) -> Addition:
     if place.is_dir() and not (place / "model_index.json").is_file() and (program := program_of(place)):
         return _program(place, program)
     if place.exists():
-        return _local(place.resolve(), room)
+        return _local(place.resolve(), free)
     if is_hub_id(what):
-        plan = plan_download(what, halved=room is not None and not room.on_cpu, safety=True)
+        plan = plan_download(what, halved=free is not None and not free.on_cpu, safety=True)
         return _to_download(what, plan)
     raise ModelError(f"There is no {what!r}: it is no file and no folder here, and a hub id looks like 'owner/model'.")
 
 
-def add(what: str, room: Room | None = None) -> Addition:
+def add(what: str, free: FreeMemory | None = None) -> Addition:
     """Take `what` in: files and folders stay where they are and are remembered, a hub id is downloaded.
 
     A download that broke off goes on where it was. Raises ModelError.
     """
-    found = look_at(what, room)
+    found = look_at(what, free)
     shared = read_shared()
     if found.kind == "program":
         folders = tuple(dict.fromkeys((*shared.folders, found.place)))
         write_shared(replace(shared, folders=folders))
     elif found.kind == "download":
-        place = fetch_model(what, halved=room is not None and not room.on_cpu, safety=True)
-        found = replace(_described(inspect(what, place), "model", room), name=what, place=str(place))
+        place = fetch_model(what, halved=free is not None and not free.on_cpu, safety=True)
+        found = replace(_described(inspect(what, place), "model", free), name=what, place=str(place))
         write_shared(replace(shared, hub=tuple(dict.fromkeys((*shared.hub, what)))))
     else:
         _check_name(found, shared)
@@ -101,7 +101,7 @@ def _program(folder: Path, program: str) -> Addition:
     return Addition("program", program, place, models=counts["models"], adapters=counts["adapters"], about=about)
 
 
-def _local(place: Path, room: Room | None) -> Addition:
+def _local(place: Path, free: FreeMemory | None) -> Addition:
     if place.is_file() and place.suffix.lower() not in (SAFE, GGUF, *PICKLES):
         raise ModelError(f"{str(place)!r} is no model: a {SAFE} file or a diffusers folder was expected.")
     if place.is_file() and place.suffix.lower() == SAFE:
@@ -112,31 +112,31 @@ def _local(place: Path, room: Room | None) -> Addition:
         if part.startswith("autoencoder"):
             return Addition("vae", place.stem, str(place), about=f"An {part}, used where it is.")
     name = place.stem if place.is_file() else place.name
-    return _described(inspect(name, place), "model", room)
+    return _described(inspect(name, place), "model", free)
 
 
-def _described(entry: ModelEntry, kind: Kind, room: Room | None) -> Addition:
+def _described(entry: ModelEntry, kind: Kind, free: FreeMemory | None) -> Addition:
     weights = entry.bytes_in_memory(2)
-    fits, fit = _fit(entry, room)
+    fits, fit = _fit(entry, free)
     what = "" if entry.family == "other" else f"{entry.family}, "
     few = f", made for {entry.few_steps} steps" if entry.few_steps else ""
     about = f"{what}{weights / 1e9:.1f} GB of weights in half precision{few}. {fit}".strip()
     return Addition(kind, entry.name, str(entry.place), entry.family, entry.size, weights, fits=fits, about=about)
 
 
-def _fit(entry: ModelEntry, room: Room | None) -> tuple[str, str]:
-    if room is None or not entry.parameters:
+def _fit(entry: ModelEntry, free: FreeMemory | None) -> tuple[str, str]:
+    if free is None or not entry.parameters:
         return "", ""
-    per_parameter = 4 if room.on_cpu else 2
+    per_parameter = 4 if free.on_cpu else 2
     whole, largest = entry.bytes_in_memory(per_parameter), entry.largest_network * per_parameter
-    if whole <= room.device:
+    if whole <= free.device:
         return "whole", "It fits."
-    if not room.on_cpu and largest <= room.device and whole <= room.machine:
+    if not free.on_cpu and largest <= free.device and whole <= free.machine:
         return "offloaded", "It fits with its networks on the GPU one at a time, which is slower."
-    if not room.on_cpu and whole <= room.machine:
+    if not free.on_cpu and whole <= free.machine:
         return "offloaded", "It fits with its layers on the GPU one at a time, which is slow."
-    free = room.device if room.on_cpu else room.machine
-    return "too large", f"It does not fit: it takes {whole / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."
+    there = free.device if free.on_cpu else free.machine
+    return "too large", f"It does not fit: it takes {whole / 1e9:.1f} GB, and {there / 1e9:.1f} GB are free."
 
 
 def _to_download(name: str, plan: Download) -> Addition:

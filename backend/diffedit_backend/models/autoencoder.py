@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from .catalogue.folders import vae_place
+from .catalogue.folders import vae_path
 from .catalogue.headers import tensors_in
 from .pretrained import damage_reported, pretrained
 
@@ -20,7 +20,7 @@ def load_autoencoder(name: str, settings: Path, dtype: torch.dtype) -> Any:
     """
     from diffusers import AutoencoderKL
 
-    place = vae_place(name)
+    place = vae_path(name)
     if place.is_dir():
         part = "vae" if (place / "vae" / "config.json").is_file() else ""
         if not (place / part / "config.json").is_file():

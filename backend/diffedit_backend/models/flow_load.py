@@ -15,7 +15,7 @@ from ..families.schedule import ShiftedSchedule
 from ..families.stable_diffusion_3 import StableDiffusion3
 from ..families.z_image import ZImage
 from ..method.family import ModelFamily
-from ..method.memory import bytes_of, room_on
+from ..method.memory import bytes_of, free_memory_on
 from ..method.model import LoadedModel
 from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.facts import ModelFacts
@@ -71,7 +71,7 @@ def load_flow_model(
         offload=choose_offload(
             options.offload,
             device,
-            room_on(device),
+            free_memory_on(device),
             [bytes_of(parts.transformer), bytes_of(parts.vae)],
             _CELLS,
             list(map(bytes_of, parts.text_encoders)),
@@ -101,7 +101,7 @@ def _check_memory(name: str, place: Path, precision: torch.dtype, device: torch.
     """Refuse a model whose files alone are larger than the memory of machine and device together."""
     files = [place] if place.is_file() else list(place.rglob("*.safetensors"))
     needed = sum(file.stat().st_size for file in files)
-    there = int(psutil.virtual_memory().total) + (room_on(device) if device.type == "cuda" else 0)
+    there = int(psutil.virtual_memory().total) + (free_memory_on(device) if device.type == "cuda" else 0)
     if needed > there:
         raise ModelError(
             f"The weights of {name!r} take {needed / 1e9:.1f} GB, and this machine has {there / 1e9:.1f} GB of memory. "

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from ..method.memory import bytes_of, room_on
+from ..method.memory import bytes_of, free_memory_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
 from ..method.schedule import FlowSchedule, NoiseSchedule, VariancePreservingSchedule
 from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.facts import ModelFacts, facts_of
 from .catalogue.families import XL
 from .catalogue.flow_entries import flow_kind_at
-from .catalogue.folders import BUNDLED, model_place, vae_beside, vae_place
+from .catalogue.folders import BUNDLED, model_path, vae_beside, vae_path
 from .catalogue.listing import ModelEntry, inspect
 from .checks import doubtful_size, mistaken_prediction, set_size
 from .device import choose_device, choose_dtype, compiled_unet, dtype_of_vae
@@ -42,7 +42,7 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     """
     if not isinstance(options, ModelOptions):
         options = ModelOptions(device=options)
-    name, named = str(name), model_place(str(name))
+    name, named = str(name), model_path(str(name))
     chosen = choose_device(options.device)
     quiet_libraries()
     place = located(name, named, options, halved=choose_dtype(options.precision, chosen) != torch.float32)
@@ -65,7 +65,7 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
     way = choose_offload(
         options.offload,
         chosen,
-        room_on(chosen),
+        free_memory_on(chosen),
         [bytes_of(parts.unet), bytes_of(vae)],
         _cells(parts.unet),
         list(map(bytes_of, parts.text_encoders)),
@@ -208,7 +208,7 @@ def _schedule(name: str, parts: Parts, facts: ModelFacts, entry: ModelEntry) -> 
 def _key(name: str, place: Path, facts: ModelFacts, vae: str | None) -> str:
     """A digest that changes when the model does: names, sizes and times of the weights, and what is said of it."""
     digest = hashlib.sha256(f"{name}:{facts}:{vae}".encode())
-    places = [place] if vae is None else [place, vae_place(vae)]
+    places = [place] if vae is None else [place, vae_path(vae)]
     files = [f for p in places for f in ([p] if p.is_file() else sorted(p.rglob("*.safetensors")))]
     for file in files:
         status = file.stat()

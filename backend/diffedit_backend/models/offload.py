@@ -16,7 +16,7 @@ from diffedit_protocol.errors import ModelError
 
 from ..method.memory import Footprint
 from ..method.model import LoadedModel, Offload
-from .catalogue.folders import model_place
+from .catalogue.folders import model_path
 from .catalogue.listing import entry_of
 from .device import choose_device, choose_dtype
 from .options import ModelOptions
@@ -29,7 +29,7 @@ _WORKING_PER_CELL = 300_000
 def expected_footprint(name: str, options: ModelOptions) -> Footprint:
     """What a model's weights will take, from the headers of its files; 0 where they are not known, as of one on the
     hub. Where `options` do not say how to offload, the model is taken to fit the device."""
-    place = model_place(name)
+    place = model_path(name)
     if not place.exists():
         return Footprint(0)
     entry = entry_of(name, place)

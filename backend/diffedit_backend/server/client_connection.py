@@ -17,7 +17,7 @@ from diffedit_protocol.frames import Buffer, Frames
 from diffedit_protocol.messages import Event, Failed, Preview
 from diffedit_protocol.server_session import ServerSession
 
-from .listener import Incoming, LinkId, Listener, SendResult
+from .listener import ConnectionId, Incoming, Listener, SendResult
 from .results import Key
 
 log = logging.getLogger("diffedit.connections")
@@ -37,7 +37,7 @@ class ClientConnection:
     `busy`: a thread works on one of its messages; those that came after it wait in `inbox`, so that their order stays.
     """
 
-    id: LinkId
+    id: ConnectionId
     owner: str
     address: str
     descriptor: int
@@ -61,10 +61,10 @@ class ClientConnections:
         self._listener = listener
         self._events_of = events_of
         self._new_session = new_session
-        self._links: OrderedDict[LinkId, ClientConnection] = (
+        self._links: OrderedDict[ConnectionId, ClientConnection] = (
             OrderedDict()
         )  # the one that was silent for longest is first
-        self._behind: set[LinkId] = set()
+        self._behind: set[ConnectionId] = set()
 
     def __len__(self) -> int:
         return len(self._links)

@@ -57,15 +57,15 @@ def hello_info(
     return replace(info, adapters=tuple(adapter.name for adapter in listed), adapter_details=listed)
 
 
-def advertised(entries: Sequence[Any], room: int = ADAPTER_BYTES) -> tuple[Any, ...]:
-    """The first of the models or adapters that fit into `room` bytes. An adapter takes its name twice, for older
+def advertised(entries: Sequence[Any], limit: int = ADAPTER_BYTES) -> tuple[Any, ...]:
+    """The first of the models or adapters that fit into `limit` bytes. An adapter takes its name twice, for older
     clients too. Others can still be asked for by their name."""
     used = 0
     for count, entry in enumerate(entries):
         used += _packed_bytes(to_map(entry))
         if not isinstance(entry, ModelInfo):
             used += _packed_bytes(entry.name)
-        if used > room:
+        if used > limit:
             log.warning("too many to list", extra={"fields": {"there": len(entries), "listed": count}})
             return tuple(entries[:count])
     return tuple(entries)

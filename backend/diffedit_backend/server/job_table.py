@@ -140,7 +140,7 @@ class JobTable:
         known = self._jobs.get((owner, job))
         if known is not None:
             return False
-        self._check_room(owner, _pixels(request))
+        self._check_limits(owner, _pixels(request))
         pinned = self._uploads.pin(owner, blobs)
         entry = JobEntry(owner, job, request.source, request.target, request, blobs=pinned)
         self._jobs[entry.key] = entry
@@ -294,7 +294,7 @@ class JobTable:
         """About when a slot of the queue becomes free."""
         return round(max(1.0, self._seconds / max(1, len(self._running))), 1)
 
-    def _check_room(self, owner: str, pixels: int) -> None:
+    def _check_limits(self, owner: str, pixels: int) -> None:
         if self.closing:
             raise BusyError("The backend is being stopped; try again later.", retry_after=30.0)
         trouble = self._executor.trouble()

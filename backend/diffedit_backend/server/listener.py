@@ -56,7 +56,7 @@ class SendResult(Enum):
 
 
 @dataclass(frozen=True)
-class LinkId:
+class ConnectionId:
     """One link: the number of its socket and the routing id that libzmq gave it."""
 
     socket: int
@@ -67,7 +67,7 @@ class LinkId:
 class Incoming:
     """One message of a link. `owner`: the client's public key. `descriptor`: of its connection, -1 where unknown."""
 
-    link: LinkId
+    link: ConnectionId
     owner: str
     address: str
     descriptor: int
@@ -145,9 +145,9 @@ class Listener:
                 owner, address = str(last.get("User-Id")), str(last.get("Peer-Address"))
             else:
                 owner, address = self._local_owner, "local"
-            yield Incoming(LinkId(number, routing), owner, address, descriptor, frames)
+            yield Incoming(ConnectionId(number, routing), owner, address, descriptor, frames)
 
-    def send(self, link: LinkId, frames: Sequence[Buffer]) -> SendResult:
+    def send(self, link: ConnectionId, frames: Sequence[Buffer]) -> SendResult:
         """Hand a message to libzmq, without waiting."""
         socket = self.sockets[link.socket].socket
         try:

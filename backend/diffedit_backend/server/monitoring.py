@@ -74,7 +74,7 @@ class Monitoring(Collector):
         report = self._report
         if not report:
             return
-        queue, memory, gate = report["queue"], report["memory"], report["gate"]
+        queue, memory, guard = report["queue"], report["memory"], report["gate"]
         yield _gauge("diffedit_info", "Version of the backend", "version", {report["version"]: 1})
         yield _gauge("diffedit_uptime_seconds", "Since the server started", "", {"": report["uptime_seconds"]})
         jobs = {state: queue[state] for state in ("waiting", "running", "kept_results")}
@@ -96,8 +96,8 @@ class Monitoring(Collector):
             ("diffedit_jobs_finished", "Jobs that ended", queue["finished"]),
             ("diffedit_worker_restarts", "Workers started again", sum(w["restarts"] for w in report["workers"])),
             ("diffedit_faults", "Faults in the server's loop, each logged", report["faults"]),
-            ("diffedit_refused_keys", "Handshakes with a key that was not invited", gate["refused"]),
-            ("diffedit_floods_cut", "Links that were cut for sending too much", gate["floods_cut"]),
+            ("diffedit_refused_keys", "Handshakes with a key that was not invited", guard["refused"]),
+            ("diffedit_floods_cut", "Links that were cut for sending too much", guard["floods_cut"]),
         ):
             counter = CounterMetricFamily(name, help_)
             counter.add_metric([], value)

@@ -193,7 +193,7 @@ class Server:
             ready = dict(poller.poll(STALLED_MS if self.links.behind else TICK_MS))
             self._times.begin()
             self._turn(ready)
-            if not is_ready and self.executor.room():
+            if not is_ready and self.executor.free_slots():
                 is_ready = True
                 on_ready()
                 self._manager.ready()

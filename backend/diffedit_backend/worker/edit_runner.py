@@ -17,7 +17,7 @@ from diffedit_protocol.messages import EditRequest, Progress
 from ..editing import edit_picture
 from ..imaging.matting import has_matting
 from ..method.engine import DiffEditEngine
-from ..method.memory import Footprint, give_back, room_on
+from ..method.memory import Footprint, free_memory_on, give_back
 from ..method.steps import Step
 from ..models import LoadedModel, ModelOptions, load_model
 from ..models.adapters import release_adapters
@@ -75,7 +75,7 @@ class EditRunner:
             self._load,
             self._expected,
             self._free_bytes,
-            lambda: room_on(_MACHINE),
+            lambda: free_memory_on(_MACHINE),
             lambda: give_back(choose_device(options.device)),
             cache_bytes,
             models_bytes,
@@ -131,13 +131,13 @@ class EditRunner:
     def _edit(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         if request.task == "suggest":
             done = self._suggester.run(request, report)
-            self._cache.make_room_for_auxiliary()
+            self._cache.make_space_for_auxiliary()
             return done
         if request.picture is None:
             raise BadInputError("The request names no picture.")
         if request.task == "describe":
             done = self._captioner.run(request, request.picture, blobs, report)
-            self._cache.make_room_for_auxiliary()
+            self._cache.make_space_for_auxiliary()
             return done
         name = request.model or next(iter(self._models))
         if name in self._models and name not in self._cache:
@@ -156,7 +156,7 @@ class EditRunner:
         picture = picture_of(request.picture, blobs)
         segmentation = self._segmenter.run(request, picture, report)
         if segmentation is not None:
-            self._cache.make_room_for_auxiliary()
+            self._cache.make_space_for_auxiliary()
         outcome = edit_picture(
             engine,
             request,
@@ -185,7 +185,7 @@ class EditRunner:
         return expected_footprint(self._models[name], self._options)
 
     def _free_bytes(self) -> int:
-        return room_on(choose_device(self._options.device))
+        return free_memory_on(choose_device(self._options.device))
 
     def _free(self) -> None:
         self._cache.keep_only_newest()

@@ -102,10 +102,10 @@ class ModelCache:
         self._engines.move_to_end(name)
         if self._is_over():
             self._drop_auxiliary()
-        self.make_room_for_auxiliary()
+        self.make_space_for_auxiliary()
         return self._engines[name]
 
-    def make_room_for_auxiliary(self) -> None:
+    def make_space_for_auxiliary(self) -> None:
         """Drop models, but not the last one, while they and the auxiliary models are over the limit together."""
         while len(self._engines) > 1 and self._is_over():
             self._drop_oldest()

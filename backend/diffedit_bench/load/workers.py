@@ -120,7 +120,7 @@ def started(pool: Executor, workers: int) -> Iterator[Executor]:
     pool.start()
     try:
         until = time.monotonic() + READY_SECONDS
-        while pool.room() < workers:
+        while pool.free_slots() < workers:
             pool.poll(0.1)
             trouble = pool.trouble()
             if trouble is not None:

@@ -190,7 +190,7 @@ def _random_things(rng: np.random.Generator, count: int) -> tuple[Thing, ...]:
     while True:
         things: list[Thing] = []
         for name in names:
-            thing = _place(rng, CLASSES[name], count, things)
+            thing = _placed_thing(rng, CLASSES[name], count, things)
             if thing is None:
                 break
             things.append(thing)
@@ -198,7 +198,7 @@ def _random_things(rng: np.random.Generator, count: int) -> tuple[Thing, ...]:
             return tuple(things)
 
 
-def _place(rng: np.random.Generator, name: str, count: int, others: list[Thing]) -> Thing | None:
+def _placed_thing(rng: np.random.Generator, name: str, count: int, others: list[Thing]) -> Thing | None:
     scale = int(rng.integers(*_SCALES[count], endpoint=True)) / 64
     for _ in range(_PLACING_TRIES):
         x, y = (float(v) for v in rng.uniform(scale * 0.48, 1 - scale * 0.48, 2))
@@ -236,7 +236,7 @@ def _edited(scene: Scene, kind: Kind, rng: np.random.Generator) -> tuple[Scene, 
 def _with_one_more(scene: Scene, rng: np.random.Generator) -> tuple[Scene, int] | None:
     shown = {thing.name for thing in scene.things}
     free = [name for name in CLASSES if name not in shown]
-    new = _place(rng, free[rng.integers(len(free))], min(3, len(scene.things) + 1), list(scene.things))
+    new = _placed_thing(rng, free[rng.integers(len(free))], min(3, len(scene.things) + 1), list(scene.things))
     if new is None:
         return None
     return replace(scene, things=(*scene.things, new)), len(scene.things)

@@ -36,23 +36,23 @@ NEEDS: dict[Accelerator, Needs] = {
     "mps": Needs(int(0.3 * GIB), int(1.2 * GIB)),
 }
 # The kinds of torch that there are for a system.
-_OFFERED: dict[str, tuple[Accelerator, ...]] = {
+_BY_SYSTEM: dict[str, tuple[Accelerator, ...]] = {
     "linux": ("cpu", "cuda", "rocm", "xpu"),
     "win32": ("cpu", "cuda", "xpu"),
     "darwin": ("mps", "cpu"),
 }
 
 
-def offered(system: str = sys.platform, machine: str = "") -> tuple[Accelerator, ...]:
+def accelerators_of(system: str = sys.platform, machine: str = "") -> tuple[Accelerator, ...]:
     """What can be chosen on this system; "mps" only on an Apple processor."""
     machine = machine or platform.machine()
-    kinds = _OFFERED.get(system, ("cpu",))
+    kinds = _BY_SYSTEM.get(system, ("cpu",))
     return tuple(kind for kind in kinds if kind != "mps" or machine == "arm64")
 
 
 def detect(system: str = sys.platform, machine: str = "") -> Accelerator:
     """The best that is there: an NVIDIA driver, AMD's, Intel's, or an Apple processor; else the CPU."""
-    kinds = offered(system, machine)
+    kinds = accelerators_of(system, machine)
     if "mps" in kinds:
         return "mps"
     if "cuda" in kinds and cuda_version() is not None:

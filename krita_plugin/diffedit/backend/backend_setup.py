@@ -27,7 +27,7 @@ class BackendSetup(QtCore.QObject):
         self._backend = backend
         self._start_once_stopped = False
         self._delete_old_once_ready = False
-        self._told_of = ""
+        self._reported = ""
         self.installer.finished.connect(self._installed)
         backend.state_changed.connect(self._backend_changed)
 
@@ -78,8 +78,8 @@ class BackendSetup(QtCore.QObject):
         if not state.local:
             self._compare_versions(state)
         elif state.kind == "down" and not self.program() and not self.installer.running:
-            if self._told_of != "nothing":
-                self._told_of = "nothing"  # once: a notice that was dismissed does not come back by itself
+            if self._reported != "nothing":
+                self._reported = "nothing"  # once: a notice that was dismissed does not come back by itself
                 self.noticed.emit(of_no_backend())
         else:
             if state.kind == "ready" and self._delete_old_once_ready:
@@ -89,9 +89,9 @@ class BackendSetup(QtCore.QObject):
 
     def _compare_versions(self, state: LinkState) -> None:
         info = state.info
-        if info is None or info.version == __version__ or self._told_of == info.version:
+        if info is None or info.version == __version__ or self._reported == info.version:
             return
-        self._told_of = info.version
+        self._reported = info.version
         wheel = carried_wheel()
         ours = self.installation.program() is not None and state.local
         can_update = ours and wheel is not None and carried_version(wheel) != self.installation.version()
@@ -104,7 +104,7 @@ class BackendSetup(QtCore.QObject):
             return
         self._store.change(backend="local", program="")
         self._delete_old_once_ready = True
-        self._told_of = ""
+        self._reported = ""
         if not self.restart():
             self.start()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..translation import tr
 from .accelerators import GIB
 
-_NO_ROOM = re.compile(r"No space left on device|os error 28|os error 112|not enough space|Disk quota exceeded", re.I)
+_DISK_FULL = re.compile(r"No space left on device|os error 28|os error 112|not enough space|Disk quota exceeded", re.I)
 _WRONG_HASH = re.compile(r"hash mismatch|DO NOT MATCH THE HASHES|Invalid hash", re.I)
 _PROXY = re.compile(r"\b407\b|proxy (?:authentication|error|connect)|tunnel(?:ing)? (?:error|failed)|ProxyError", re.I)
 _CERTIFICATE = re.compile(r"certificate verify failed|UnknownIssuer|invalid peer certificate|CERTIFICATE_VERIFY", re.I)
@@ -32,7 +32,7 @@ _LACKS = re.compile(
 
 def sentence_for(output: str, folder: Path, index: str) -> str:
     """What an installer's output means for the artist."""
-    if _NO_ROOM.search(output):
+    if _DISK_FULL.search(output):
         return tr(
             "The disk is full. Free some space on the disk of '{folder}', then try again; the installation "
             "continues where it stopped.",

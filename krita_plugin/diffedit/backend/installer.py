@@ -151,7 +151,7 @@ class Installer:
         """
         plan, place = self._plan, self._plan.installation
         try:
-            self._check_room()
+            self._check_disk_space()
             for folder in (place.environments, place.tools, place.downloads):
                 folder.mkdir(parents=True, exist_ok=True)
             place.log.write_text("", encoding="utf-8")
@@ -189,7 +189,7 @@ class Installer:
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
-    def _check_room(self) -> None:
+    def _check_disk_space(self) -> None:
         folder = self._plan.installation.folder
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -99,7 +99,7 @@ def painted_sums(node: Node) -> Generator[Any, None, tuple[int, ...]]:
     return area.x, area.y, *sums
 
 
-def note_pixels(node_id: str, sums: tuple[int, ...]) -> None:
+def remember_pixels(node_id: str, sums: tuple[int, ...]) -> None:
     """What the result's layer holds now is the plugin's own doing."""
     _added[node_id] = sums
 

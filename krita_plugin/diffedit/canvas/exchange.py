@@ -16,7 +16,7 @@ from ..model.ports import Addition, LayerRef
 from ..model.steps import CanvasRefusal
 from ..translation import tr
 from .animation import go_to
-from .apply import composed, note_pixels, paint_steps, painted_sums, was_painted_on
+from .apply import composed, paint_steps, painted_sums, remember_pixels, was_painted_on
 from .layers import check_geometry, children, find_document, idle, node_with_id
 from .transparency import opened
 
@@ -56,7 +56,7 @@ def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Additi
     document.refreshProjection()
     yield from idle(document)
     document.setModified(True)
-    note_pixels(layer_id, (yield from painted_sums(top)))
+    remember_pixels(layer_id, (yield from painted_sums(top)))
 
 
 def remove_layer(ref: LayerRef, layer_id: str, name: str) -> None:

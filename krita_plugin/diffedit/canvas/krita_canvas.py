@@ -43,7 +43,7 @@ class KritaCanvas:
         mask = _mask_in_use()
         return "" if mask is None else str(mask.name())
 
-    def colour_note(self, document_id: str) -> str:
+    def colour_notice(self, document_id: str) -> str:
         """What the document's colours lose in an edit, as a sentence; "" for nothing."""
         document = _open(document_id)
         space = space_of(document)

@@ -15,7 +15,7 @@ MAX_RECORDS = 200
 
 
 @dataclass(frozen=True)
-class Record:
+class HistoryEntry:
     """One edit. `when`: ISO 8601, local time. `thumbnail`: see `thumbnails.to_text`. `kept`: the result itself, when it
     could not be added (the document was closed, the layer deleted); it is not saved."""
 
@@ -36,7 +36,7 @@ class Record:
         return {**values, "inputs": self.inputs.as_map()}
 
     @classmethod
-    def from_map(cls, values: dict[str, Any]) -> Record:
+    def from_map(cls, values: dict[str, Any]) -> HistoryEntry:
         """Raises KeyError or TypeError for what is no record."""
         return cls(
             EditInputs.from_map(values["inputs"]),
@@ -52,7 +52,7 @@ class Record:
         return dataclasses.replace(self.inputs, seed=self.seed, seed_locked=True)
 
 
-def encode(records: tuple[Record, ...], limit: int) -> bytes:
+def encode(records: tuple[HistoryEntry, ...], limit: int) -> bytes:
     """The newest records that fit into `limit` bytes of JSON; thumbnails of older ones go first, then the records."""
     kept = list(records[-MAX_RECORDS:])
     bare = 0  # how many, from the oldest on, have lost their thumbnail
@@ -68,7 +68,7 @@ def encode(records: tuple[Record, ...], limit: int) -> bytes:
             bare -= 1
 
 
-def decode(data: bytes) -> tuple[Record, ...]:
+def decode(data: bytes) -> tuple[HistoryEntry, ...]:
     """The records of `encode`; () for no data. Raises ValueError for anything else, with what is wrong."""
     if not data:
         return ()
@@ -76,6 +76,6 @@ def decode(data: bytes) -> tuple[Record, ...]:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"This version reads histories of format {FORMAT}, not this one.")
     try:
-        return tuple(Record.from_map(entry) for entry in values["edits"])
+        return tuple(HistoryEntry.from_map(entry) for entry in values["edits"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"The history holds an entry that is no edit: {error!r}") from error

@@ -51,10 +51,10 @@ class MaskController(QtCore.QObject):
 
     def take(self, job: Job, result: JobResult) -> None:
         """Shows the mask of a search."""
-        self.note(job, result)
+        self.remember(job, result)
         self.adjust(job.session)  # first from fewer px: all of a large mask take a second
 
-    def note(self, job: Job, result: JobResult) -> None:
+    def remember(self, job: Job, result: JobResult) -> None:
         """Remembers the soft map that a job found, so that its threshold can be moved later; shows nothing."""
         session = job.session
         self.hide(session)
@@ -104,7 +104,7 @@ class MaskController(QtCore.QObject):
         live = self._live.get(session)
         found = session.found
         if live is None or found is None:
-            self._say_missing(session)
+            self._notify_missing(session)
             return
         self.hide(session)
         name = tr("{source} (mask)", source=shortened(session.inputs.source.strip(), 50))
@@ -121,7 +121,7 @@ class MaskController(QtCore.QObject):
         """Makes the mask the artist's selection."""
         live, found = self._live.get(session), session.found
         if live is None or found is None:
-            self._say_missing(session)
+            self._notify_missing(session)
             return
         self.hide(session)
         try:
@@ -172,7 +172,7 @@ class MaskController(QtCore.QObject):
             self.hide(session)  # its document or its layer is gone
             return
         if changed and session not in self._outdated:
-            self._outdated[session] = self._say_outdated(session)
+            self._outdated[session] = self._notify_outdated(session)
             if not live.in_document:
                 self._take_off(session)
         elif not changed and session in self._outdated:
@@ -180,7 +180,7 @@ class MaskController(QtCore.QObject):
             if not session.mask_shown and live.belongs():
                 self._show(session)
 
-    def _say_outdated(self, session: EditSession) -> sentences.Notice:
+    def _notify_outdated(self, session: EditSession) -> sentences.Notice:
         layer = "" if session.found is None else session.found.layer_ref.layer_name
         sentence = tr("'{layer}' was changed since its mask was found. Find the mask again, or undo.", layer=layer)
         notice = sentences.Notice("info", sentence)
@@ -226,7 +226,7 @@ class MaskController(QtCore.QObject):
         if live is None or found is None:
             return
         if session in self._outdated and not live.in_document:
-            self._say_outdated(session)
+            self._notify_outdated(session)
             return
         try:
             if self._canvas.active_document() != session.document_id:
@@ -242,12 +242,12 @@ class MaskController(QtCore.QObject):
         self._watch.start()
 
     def _refused(self, session: EditSession) -> Callable[[CanvasRefusal], None]:
-        def say(refusal: CanvasRefusal) -> None:
+        def show(refusal: CanvasRefusal) -> None:
             session.notice = sentences.of_refusal(refusal)
 
-        return say
+        return show
 
-    def _say_missing(self, session: EditSession) -> None:
+    def _notify_missing(self, session: EditSession) -> None:
         session.notice = sentences.Notice("info", tr("There is no mask yet. Find one first."))
 
 

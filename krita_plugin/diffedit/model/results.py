@@ -10,7 +10,7 @@ from typing import Any
 from ..qt import QtCore, Signal
 from ..translation import tr
 from . import sentences, thumbnails
-from .history import Record, decode, encode
+from .history import HistoryEntry, decode, encode
 from .jobs import Job
 from .payload import JobResult
 from .ports import Addition, Canvas, Capture, LayerRef
@@ -43,7 +43,7 @@ class ResultController(QtCore.QObject):
         self._store = store
         self._last: dict[EditSession, Job] = {}
         self._runners: dict[EditSession, StepRunner] = {}
-        self.kept: tuple[Record, ...] = ()
+        self.kept: tuple[HistoryEntry, ...] = ()
 
     def take(self, job: Job, result: JobResult) -> None:
         """Offers the variations of a finished edit."""
@@ -57,7 +57,7 @@ class ResultController(QtCore.QObject):
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         model, layer = result.manifest.model, capture.layer_ref.layer_name
         records = tuple(
-            Record(job.inputs, v.seed, when, layer, model, thumbnails.to_text(v.thumbnail), v) for v in fresh
+            HistoryEntry(job.inputs, v.seed, when, layer, model, thumbnails.to_text(v.thumbnail), v) for v in fresh
         )
         self._record(session, session.history + records)
         for _, sentence in result.manifest.notes:
@@ -172,7 +172,7 @@ class ResultController(QtCore.QObject):
         inputs = dataclasses.replace(job.inputs, seed=session.inputs.seed, variations=1)
         self.more_wanted.emit(job, inputs)
 
-    def put(self, session: EditSession, record: Record | None) -> None:
+    def put(self, session: EditSession, record: HistoryEntry | None) -> None:
         """Adds a result of the history above the active layer, where it was."""
         if record is None or record.kept is None or session.activity is not None:
             return
@@ -183,7 +183,7 @@ class ResultController(QtCore.QObject):
             return
         self._run(session, self._apply(layer_ref, record.kept), lambda layer_id: None)
 
-    def use_again(self, session: EditSession, record: Record) -> None:
+    def use_again(self, session: EditSession, record: HistoryEntry) -> None:
         """Sets the words and sliders of an earlier edit."""
         session.inputs = record.again()
 
@@ -244,7 +244,7 @@ class ResultController(QtCore.QObject):
             self.document_gone.emit(session, notice)
             self.kept_changed.emit()
 
-    def _record(self, session: EditSession, records: tuple[Record, ...]) -> None:
+    def _record(self, session: EditSession, records: tuple[HistoryEntry, ...]) -> None:
         """Sets the history of a session and writes it into its document, if that is still open."""
         session.history = records
         self._canvas.write_history(session.document_id, encode(records, 1024 * self._store.settings.history_kib))

@@ -158,10 +158,10 @@ def of_lack(state: LinkState, model: str, adapters: Sequence[str]) -> Notice | N
 
 def of_left_out(names: Sequence[str]) -> Notice | None:
     """The notice for an edit without what the backend could not be asked for; None when that is nothing."""
-    said = {"detail": tr("Full detail"), "matting": tr("Fine edges"), "segment": tr("Finding by words")}
+    labels = {"detail": tr("Full detail"), "matting": tr("Fine edges"), "segment": tr("Finding by words")}
     if not names:
         return None
-    what = ", ".join(said[name] for name in names)
+    what = ", ".join(labels[name] for name in names)
     return Notice("info", tr("This backend does not support {what}. The edit was made without it.", what=what))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..qt import QtCore, QtGui, Signal
-from .history import Record
+from .history import HistoryEntry
 from .inputs import EditInputs
 from .ports import FoundMask
 from .progress import Activity
@@ -33,7 +33,7 @@ class EditSession(QtCore.QObject):
         self._mask_shown = False
         self._variations: tuple[Variation, ...] = ()
         self._selected = -1
-        self._history: tuple[Record, ...] = ()
+        self._history: tuple[HistoryEntry, ...] = ()
         self._suggestions: Suggestions | None = None
         self._side = 0
         self.part: tuple[int, int] | None = None  # of a batch: which one of how many
@@ -175,12 +175,12 @@ class EditSession(QtCore.QObject):
         self.offer(tuple(changed), self._selected)
 
     @property
-    def history(self) -> tuple[Record, ...]:
+    def history(self) -> tuple[HistoryEntry, ...]:
         """What was done with this document, oldest first."""
         return self._history
 
     @history.setter
-    def history(self, records: tuple[Record, ...]) -> None:
+    def history(self, records: tuple[HistoryEntry, ...]) -> None:
         self._set("history", records)
 
     def _set(self, aspect: str, value: Any) -> None:

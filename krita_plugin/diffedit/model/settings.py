@@ -16,9 +16,9 @@ from .ports import InputKind, MaskForm, ResultForm
 
 SETTINGS_FILE = "plugin.json"
 REMOTE_FILE = "remote.json"  # the pasted connection: a secret, so a private file of its own
-BackendPlace = Literal["local", "remote"]
+BackendChoice = Literal["local", "remote"]
 MASK_FORMS, RESULT_FORMS, BACKENDS, INPUTS = (
-    get_args(kind) for kind in (MaskForm, ResultForm, BackendPlace, InputKind)
+    get_args(kind) for kind in (MaskForm, ResultForm, BackendChoice, InputKind)
 )
 
 
@@ -32,7 +32,7 @@ class Settings:
     `backend_folder`: where the plugin installs the backend, empty for the data folder. `index_url`, `torch_index_url`:
     mirrors of the Python package index and of torch's, empty for the public ones."""
 
-    backend: BackendPlace = "local"
+    backend: BackendChoice = "local"
     program: str = ""
     start_with_krita: bool = False
     stop_with_krita: bool = True

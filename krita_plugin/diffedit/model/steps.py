@@ -25,7 +25,7 @@ class CanvasRefusal(Exception):
 
 
 BUSY = "busy"  # what a step yields that could do nothing: the document is being painted on, or computes
-SAY_BUSY_SECONDS = 1.0
+BUSY_NOTICE_SECONDS = 1.0
 Steps: TypeAlias = Generator[Any, None, Any]
 
 
@@ -51,7 +51,7 @@ class StepRunner(QtCore.QObject):
         self._done = done
         self._refused = refused
         self._busy_since: float | None = None
-        self._said_busy = False
+        self._reported_busy = False
         self._timer = QtCore.QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._step)
@@ -59,7 +59,7 @@ class StepRunner(QtCore.QObject):
 
     def _step(self) -> None:
         try:
-            self._note(next(self._steps) == BUSY)
+            self._track_busy(next(self._steps) == BUSY)
         except StopIteration as end:
             self._end()
             self._done(end.value)
@@ -70,14 +70,14 @@ class StepRunner(QtCore.QObject):
             self._end()  # else the same error would come with every turn; Krita's own hook shows it
             raise
 
-    def _note(self, busy: bool) -> None:
+    def _track_busy(self, busy: bool) -> None:
         if not busy:
             self._busy_since = None
         elif self._busy_since is None:
             self._busy_since = time.monotonic()
-        waits = self._busy_since is not None and time.monotonic() - self._busy_since > SAY_BUSY_SECONDS
-        if waits != self._said_busy:
-            self._said_busy = waits
+        waits = self._busy_since is not None and time.monotonic() - self._busy_since > BUSY_NOTICE_SECONDS
+        if waits != self._reported_busy:
+            self._reported_busy = waits
             self._timer.setInterval(20 if waits else 0)
             self.waits.emit(waits)
 

@@ -45,10 +45,10 @@ class Editor:
         """`inversion`: not for a running backend. Raises every DiffEditError that an edit may end in."""
         self.prepare()
         if self._connection is not None:
-            from .remote import edit_over_link
+            from .remote import edit_on_backend
 
             request = dataclasses.replace(request, model=self._args.model or "")
-            return edit_over_link(self._connection, request, pixels, selection=selection, mask=mask, on_step=on_step)
+            return edit_on_backend(self._connection, request, pixels, selection=selection, mask=mask, on_step=on_step)
         from ...editing import edit_picture
 
         segmentation = self._segmentation(request, pixels) if request.segment and mask is None else None

@@ -26,7 +26,7 @@ from ...outcome import Edit, EditOutcome, EditWarning
 from ...types import Pixels, Plane
 
 
-def edit_over_link(
+def edit_on_backend(
     connection: Connection,
     request: EditRequest,
     picture: Pixels,

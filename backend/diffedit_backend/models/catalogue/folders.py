@@ -101,7 +101,7 @@ def vae_beside(file: Path) -> str | None:
     return str(beside) if file.is_file() and beside.is_file() else None
 
 
-def vae_place(name: str) -> Path:
+def vae_path(name: str) -> Path:
     """Where the autoencoder `name` is: a path, or a name in the folder for autoencoders."""
     place = Path(name).expanduser()
     if place.exists():
@@ -132,7 +132,7 @@ def _named_safely(places: dict[str, Path]) -> dict[str, Path]:
     return {re.sub(r"[/\\\0:]", "_", name).lstrip("."): place for name, place in places.items()}
 
 
-def model_place(name: str) -> Path:
+def model_path(name: str) -> Path:
     """Where the model `name` is: the bundled one, a path, a name in the models folder. A hub id is no place."""
     if name == BUNDLED:
         return weights_folder()

@@ -50,11 +50,11 @@ class Driver(Extension):
         self.timer.timeout.disconnect(self.wait_for_window)
         self.timer.timeout.connect(self.look)
         # Krita's own hook opens a modal dialog, from a worker thread too, where that may crash.
-        sys.excepthook = self.note_uncaught
-        threading.excepthook = lambda args: self.note_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+        sys.excepthook = self.report_uncaught
+        threading.excepthook = lambda args: self.report_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
         write_json(self.folder / "ready.json", {"pid": os.getpid(), "python": sys.version.split()[0]})
 
-    def note_uncaught(self, kind, error, trace):
+    def report_uncaught(self, kind, error, trace):
         self.uncaught.append("".join(traceback.format_exception(kind, error, trace)))
         print(self.uncaught[-1], file=sys.stderr, flush=True)
 

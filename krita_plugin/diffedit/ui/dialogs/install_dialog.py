@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...app import App
-from ...backend.accelerators import NEEDS, Accelerator, detect, offered
+from ...backend.accelerators import NEEDS, Accelerator, accelerators_of, detect
 from ...backend.backend_installer import InstallOutcome, carried_version, carried_wheel
 from ...backend.install_errors import gigabytes
 from ...backend.installation import Installation
@@ -45,7 +45,7 @@ class InstallDialog(QtWidgets.QDialog):
         )
         self.accelerator = QtWidgets.QComboBox()
         names = accelerator_names()
-        for kind in offered():
+        for kind in accelerators_of():
             self.accelerator.addItem(names[kind], kind)
         self.accelerator.setCurrentIndex(self.accelerator.findData(app.setup.installation.accelerator() or detect()))
         self.accelerator.currentIndexChanged.connect(lambda _: self._show_needs())

@@ -122,7 +122,7 @@ class AdaptersPart(QtWidgets.QWidget):
         for line, adapter in zip(self.rows, inputs.adapters, strict=True):
             line.weight.set_value(adapter.weight)
             line.show_remark(self._remark(adapter, inputs))
-        self._list_offered({adapter.name for adapter in inputs.adapters})
+        self._list_available({adapter.name for adapter in inputs.adapters})
         hint = self._hint()
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
@@ -178,7 +178,7 @@ class AdaptersPart(QtWidgets.QWidget):
             self.rows.append(line)
         tab_before(self.choice, [stop for line in self.rows for stop in line.stops])
 
-    def _list_offered(self, chosen: set[str]) -> None:
+    def _list_available(self, chosen: set[str]) -> None:
         """Fills the list with what can still be added; what does not fit is there, but cannot be chosen."""
         left = tuple(known for known in self._offered.values() if known.name not in chosen)
         if (left, self._model) == self._listed:

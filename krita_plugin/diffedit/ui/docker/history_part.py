@@ -6,7 +6,7 @@ import datetime
 
 from ...app import App
 from ...model import thumbnails
-from ...model.history import Record
+from ...model.history import HistoryEntry
 from ...model.inputs import describe
 from ...model.session import EditSession
 from ...qt import QtCore, QtGui, QtWidgets
@@ -21,7 +21,7 @@ class HistoryPart(QtWidgets.QWidget):
     def __init__(self, app: App) -> None:
         super().__init__()
         self._app = app
-        self._records: list[Record] = []
+        self._records: list[HistoryEntry] = []
         self.list = QtWidgets.QListWidget()
         self.list.setIconSize(QtCore.QSize(ICON, ICON))
         self.list.setTextElideMode(QtCore.Qt.TextElideMode.ElideRight)
@@ -73,7 +73,7 @@ class HistoryPart(QtWidgets.QWidget):
         count = len(session.history) + len(self._app.results.kept)
         return str(count) if count else ""
 
-    def _chosen(self) -> Record | None:
+    def _chosen(self) -> HistoryEntry | None:
         index = self.list.currentRow()
         return self._records[index] if 0 <= index < len(self._records) else None
 

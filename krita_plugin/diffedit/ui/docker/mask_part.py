@@ -30,7 +30,7 @@ class MaskPart(QtWidgets.QWidget):
         self.grow = SliderRow(tr("Grow"), -64, 128, 1, tr("Makes the mask larger, or smaller below 0"), suffix=" px")
         self.feather = SliderRow(tr("Feather"), 0, 128, 1, tr("Softens the edge of the mask"), suffix=" px")
         for slider in (self.grow, self.feather):
-            slider.leave_room(self.automatic)
+            slider.reserve_width(self.automatic)
         self.threshold.changed.connect(lambda value: self._change(threshold=round(value, 2)))
         self.grow.changed.connect(lambda value: self._change(grow=int(value)))
         self.feather.changed.connect(lambda value: self._change(feather=int(value)))

@@ -250,7 +250,7 @@ class SliderRow(QtWidgets.QWidget):
         """One more widget at the right."""
         self._layout.addWidget(widget)
 
-    def leave_room(self, like: QtWidgets.QWidget) -> None:
+    def reserve_width(self, like: QtWidgets.QWidget) -> None:
         """As much empty space at the right as `like` takes in another row."""
         self._layout.addSpacing(like.sizeHint().width() + self._layout.spacing())
 

@@ -204,7 +204,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason_and_nothing_is_remembere
 
 
 @pytest.mark.parametrize(
-    ("room", "fits"),
+    ("free", "fits"),
     [
         (ROOMY, "whole"),
         (FreeMemory(90_000, 64 * GIB, on_cpu=False), "offloaded"),

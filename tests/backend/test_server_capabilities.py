@@ -12,7 +12,7 @@ from diffedit_protocol.replies import BLEND, DETAIL, MATTING
 
 
 @pytest.mark.parametrize(
-    ("server", "worker", "told"),
+    ("server", "worker", "reported"),
     [(False, None, False), (True, None, True), (True, False, False), (False, True, True)],
     ids=["nobody", "the-server-alone", "not-the-worker", "the-worker-alone"],
 )

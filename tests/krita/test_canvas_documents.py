@@ -303,7 +303,7 @@ def test_a_small_selection_on_a_huge_canvas_reads_only_what_it_needs(krita: Remo
 
 
 @pytest.mark.parametrize(
-    ("model", "depth", "profile", "said"),
+    ("model", "depth", "profile", "printed"),
     [
         ("RGBA", "U8", ELLE, ""),
         ("RGBA", "U16", ELLE, ""),

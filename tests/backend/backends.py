@@ -6,17 +6,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffedit_backend.executors.base import Executor, Job, Report, WorkerInfo
 from diffedit_backend.server.allow_list import AllowList
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.state_folder import StateFolder
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.client import Client, Timeouts
 from diffedit_protocol.connection import Connection
+from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.messages import Done, EditRequest, Event, Failed, Preview
 
 SCRIPTED_SERVER = Path(__file__).with_name("scripted_server.py")
@@ -108,3 +110,39 @@ def resident_mib(pid: int) -> float:
 def worker_pid(client: Client) -> int:
     """The process of the first worker."""
     return int(client.status()["workers"][0]["pid"])
+
+
+class OneWorker(Executor):
+    """Takes one job at a time and tells what the test has it tell."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.idle = True
+
+    def start(self) -> None: ...
+
+    def free_slots(self) -> int:
+        return int(self.idle)
+
+    def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:
+        return (0, "worker") if waiting and self.idle else None
+
+    def submit(self, job: Job, worker: str) -> None:
+        self.idle = False
+        self.jobs.append(job)
+
+    def cancel(self, job: str) -> None: ...
+
+    def poll(self, timeout: float = 0.0) -> list[Report]:
+        return []
+
+    def fileno(self) -> int:
+        return -1
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        return ()
+
+    def trouble(self) -> DiffEditError | None:
+        return None
+
+    def close(self, grace: float) -> None: ...

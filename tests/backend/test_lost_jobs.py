@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from backends import client_of, last_event, wait_until
+from backends import OneWorker, client_of, last_event, wait_until
 from diffedit_backend.cli.self_test import sample_edit
-from diffedit_backend.executors.base import Executor, Job, Lost, Report, WorkerInfo
+from diffedit_backend.executors.base import Lost, Report
 from diffedit_backend.server.job_table import MOST_LOSSES, JobTable
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.results import Key, ResultStore
 from diffedit_backend.server.uploads import Uploads
-from diffedit_protocol.errors import DiffEditError, WorkerDiedError
+from diffedit_protocol.errors import WorkerDiedError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Queued, Started
 from diffedit_protocol.replies import Limits
 
 LOST = Lost(WorkerDiedError("The backend had to restart its model."))
-
-
-class OneWorker(Executor):
-    """Takes one job at a time and tells what the test has it tell."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-        self.idle = True
-
-    def start(self) -> None: ...
-
-    def free_slots(self) -> int:
-        return int(self.idle)
-
-    def assign(self, waiting: Sequence[str]) -> tuple[int, str] | None:
-        return (0, "worker") if waiting and self.idle else None
-
-    def submit(self, job: Job, worker: str) -> None:
-        self.idle = False
-        self.jobs.append(job)
-
-    def cancel(self, job: str) -> None: ...
-
-    def poll(self, timeout: float = 0.0) -> list[Report]:
-        return []
-
-    def fileno(self) -> int:
-        return -1
-
-    def workers(self) -> tuple[WorkerInfo, ...]:
-        return ()
-
-    def trouble(self) -> DiffEditError | None:
-        return None
-
-    def close(self, grace: float) -> None: ...
 
 
 class Table:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 from backends import client_of, events_of, failure, last_event, run_edit, scripted_backend, scripted_edit, wait_until
 from diffedit_backend.executors.base import Job, Lost, Report
@@ -70,6 +71,27 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
     finally:
         pool.close(5.0)
     wait_until(lambda: not ray_processes() - before, what="the end of Ray's processes")
+
+
+@pytest.mark.parametrize("victim", ["driver", "head"])
+def test_a_cluster_of_its_own_that_ends_by_force_leaves_no_process(victim: str) -> None:
+    before = ray_processes()
+    setup = RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, runner="scripted_worker:ScriptedRunner", **OWN)
+    pool = RayPool(setup, 1, Timeouts(**PATIENCE))
+    pool.start()
+    try:
+        collect(pool, lambda _: pool.free_slots() == 1)
+        own = {process.name(): process for process in map(psutil.Process, ray_processes() - before)}
+        assert {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= own.keys()
+        assert pool._driver is not None
+        victims = {"driver": psutil.Process(pool._driver.pid), "head": own["gcs_server"]}
+        victims[victim].kill()
+        collect(pool, lambda _: pool._driver is None)
+        gone, left = psutil.wait_procs(own.values(), 60)
+        assert gone
+        assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        pool.close(5.0)
 
 
 @pytest.fixture(scope="module")

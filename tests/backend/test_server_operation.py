@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -12,7 +13,18 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from backends import TCP, client_of, invited, run_edit, scripted_backend, scripted_edit, wait_until
+from backends import (
+    TCP,
+    client_of,
+    failure,
+    invited,
+    last_event,
+    run_edit,
+    scripted_backend,
+    scripted_edit,
+    wait_until,
+    worker_pid,
+)
 from diffedit_backend.cli.program import main
 from diffedit_backend.server.allow_list import HEADER, AllowList
 from diffedit_backend.server.monitoring import Monitoring, metrics_address
@@ -58,6 +70,7 @@ class TestMonitoring:
     def test_metrics_count_what_happened_in_prometheus_text(self, backend: PrivateBackend, port: int) -> None:
         with client_of(backend.connection) as client:
             run_edit(client, scripted_edit())
+            assert failure(last_event(client, client.submit(*scripted_edit("oom")))) == "OOM"
 
             def found() -> dict[tuple[str, str], float]:
                 status, text = asked(f"http://127.0.0.1:{port}/metrics")
@@ -68,10 +81,14 @@ class TestMonitoring:
                     for sample in family.samples
                 }
 
-            wait_until(lambda: found().get(("diffedit_jobs_finished_total", "")) == 1.0, what="the count of the job")
+            wait_until(lambda: found().get(("diffedit_jobs_finished_total", "")) == 2.0, what="the count of the jobs")
             metrics = found()
         assert metrics["diffedit_workers", "idle"] == 1
-        assert metrics["diffedit_jobs", "kept_results"] == 1
+        assert metrics["diffedit_jobs", "kept_results"] == 1  # the other job left none
+        assert (
+            metrics["diffedit_loop_turn_seconds_count", ""] == metrics["diffedit_loop_turn_seconds_bucket", "+Inf"] > 0
+        )
+        assert metrics["diffedit_loop_longest_turn_seconds", ""] > 0
         assert metrics["diffedit_memory_bytes", "process"] > 1 << 20
         assert metrics["diffedit_faults_total", ""] == 0
 
@@ -174,6 +191,24 @@ class TestInvitations:
         assert main(["invite", "anna", "--host", "gpu1:7860", "--state", str(tmp_path / "wrong")]) == 1
         assert "No backend has run with the folder" in capsys.readouterr().err
         assert not (tmp_path / "wrong").exists()
+
+
+def test_status_fails_while_no_worker_can_load_its_model_and_names_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = tmp_path / "away"
+    with scripted_backend(tmp_path / "home", script={"away": str(away)}, timeouts={"back_off": 0.05}) as backend:
+        monkeypatch.setenv("DIFFEDIT_HOME", str(backend.folder))
+        assert main(["status"]) == 0
+        with client_of(backend.connection) as client:
+            away.write_text("")
+            os.kill(worker_pid(client), signal.SIGKILL)
+            wait_until(lambda: client.status()["workers"][0]["state"] == "unusable", what="the end of the worker")
+        capsys.readouterr()
+        assert main(["status"]) == 1
+        found = capsys.readouterr()
+        assert "unusable" in found.out
+        assert "No edit can run there: its model cannot be loaded." in found.err
 
 
 class TestServiceManager:

@@ -6,22 +6,28 @@ to the driver    configure {address, node_ip, options, bench, environment, gpus,
                  start {actor},  deliver {actor} + message,  kill {actor},  stop
 from the driver  joined {address}                          or  refused {reason}, and the process ends
                  output {actor} + message,  gone {actor, code, reason}
+                 processes {of: [[pid, when it was created]]}   of a cluster that this driver started
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from typing import Any
+
+import psutil
 
 from ..worker.loop import EXIT_DONE, EXIT_UNUSABLE
 from ..worker.pipe import Pipe, claim_standard_streams, message_from_bytes
 
 log = logging.getLogger(__name__)
 ACTOR_LOST = -1  # no exit code is known of an actor whose process or node went away
+LEAVE_SECONDS = 5.0  # for the processes of a cluster of our own to end after its shutdown
 
 
 class Driver:
@@ -74,6 +80,24 @@ class Driver:
         if actor in self._actors:
             ray.kill(self._actors[actor])
 
+    def shut_down(self) -> None:
+        """Leave the cluster, or end it where it is our own, with every process of it."""
+        import ray
+
+        own = self._own_processes()
+        ray.shutdown()
+        for process in psutil.wait_procs(own, LEAVE_SECONDS)[1]:
+            end_process(process)
+
+    def _own_processes(self) -> list[psutil.Process]:
+        """The processes of a cluster that this driver started; none of another's."""
+        return [] if self._fields["address"] else psutil.Process().children(recursive=True)
+
+    def _report_processes(self) -> None:
+        own = self._own_processes()
+        if own:
+            self._pipe.send("processes", of=[[process.pid, process.create_time()] for process in own])
+
     def _listen(self, actor: str, handle: Any, stream: Any) -> None:
         import ray
 
@@ -86,6 +110,8 @@ class Driver:
                     code = message.fields["code"]
                 else:
                     self._pipe.send("output", [output], actor=actor)
+                    if message.type == "born":
+                        self._report_processes()
         except ray.exceptions.RayError as error:
             reason = str(error)
         self._actors.pop(actor, None)
@@ -117,10 +143,28 @@ def main() -> int:
             driver.kill(message.fields["actor"])
         else:
             driver.deliver(message.fields["actor"], message.payloads[0])
-    import ray
-
-    ray.shutdown()
+    driver.shut_down()
     return EXIT_DONE
+
+
+def end_left(processes: Iterable[tuple[int, float]]) -> list[int]:
+    """End those of `processes` (number, when it was created) that still run; their numbers."""
+    ended = []
+    for pid, created in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.create_time() == created and end_process(process):
+                ended.append(pid)
+    return ended
+
+
+def end_process(process: psutil.Process) -> bool:
+    """Whether it still ran."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from diffedit_protocol.errors import BusyError, DiffEditError
 
 from ..worker.pipe import Payload, PipeMessage, message_from_bytes, message_to_bytes
 from .pool import Pool
+from .ray_driver import end_left
 from .worker_process import WorkerProcess
 from .worker_slot import EXIT_WAIT, Timeouts, Worker, WorkerSlot
 
@@ -111,6 +112,7 @@ class RayPool(Pool):
         self._starts_left = 1 if setup.address else OWN_STARTS
         self._away_since = self._start_again = time.monotonic()
         self._reason = ""
+        self._own_processes: list[tuple[int, float]] = []  # of a cluster of our own: numbers, and when created
         self.slots = [
             WorkerSlot(f"ray-{index}", partial(self._spawn, f"ray-{index}"), timeouts, lossless=True)
             for index in range(workers)
@@ -154,6 +156,7 @@ class RayPool(Pool):
             if not driver.join(EXIT_WAIT):
                 driver.kill()
                 driver.join(EXIT_WAIT)
+        end_left(self._own_processes)
 
     def on_message(self, process: Worker, message: PipeMessage | None) -> None:
         if message is not None and message.type == "gone" and (actor := self._actors.get(message.fields["actor"])):
@@ -194,6 +197,8 @@ class RayPool(Pool):
             log.info("joined", extra={"fields": message.fields})
             self._joined = self._ever_joined = True
             self._reason = ""
+        elif message.type == "processes":
+            self._own_processes = [(pid, created) for pid, created in message.fields["of"]]
         elif message.type == "refused":
             self._reason = message.fields["reason"]
         elif (actor := self._actors.get(message.fields["actor"])) is not None:
@@ -211,6 +216,11 @@ class RayPool(Pool):
     def _on_driver_exit(self) -> Iterable[tuple[Worker, PipeMessage | None]]:
         assert self._driver is not None
         self._driver.discard()
+        # Ray ends a driver whose head is gone, and what watched over its other processes with it: two agents stay then.
+        ended = end_left(self._own_processes)
+        if ended:
+            log.warning("ended what its cluster left", extra={"fields": {"processes": ended}})
+        self._own_processes = []
         if self._joined:
             self._joined, self._away_since = False, time.monotonic()
         self._reason = self._reason or "\n".join(self._driver.last_lines) or "The driver's process ended."

@@ -23,7 +23,6 @@ from .service import Service, StoredChunk
 
 T = TypeVar("T")
 MAX_WAITING = 1024  # messages of a link behind one that a thread works on
-SMALL_BYTES = 32 * 1024  # of a payload that is unpacked at once
 RAW = b"\xa8encoding\xa3raw"  # as msgpack writes a put's field "encoding" of the value "raw"
 
 
@@ -45,7 +44,7 @@ class Dispatcher:
             self._links.cut(link)
 
     def _take(self, link: ClientConnection, frames: Sequence[Buffer]) -> None:
-        if len(frames) == 2 and len(frames[1]) > SMALL_BYTES and RAW not in bytes(frames[0][:1024]):
+        if len(frames) == 2 and RAW not in bytes(frames[0][:1024]):  # a small payload may be a megabyte unpacked
             self._run(link, partial(link.session.receive, frames), partial(self._answer, link))
         else:
             self._answer(link, link.session.receive(frames))

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ import msgpack
 import zmq
 from diffedit_backend.server.allow_list import AllowList
 from diffedit_backend.server.state_folder import StateFolder
-from diffedit_protocol.blobs import pack_picture
+from diffedit_protocol.blobs import blob_id, pack_picture
 from diffedit_protocol.client import Client, Timeouts
 from diffedit_protocol.connection import Connection
+from diffedit_protocol.encodings import encode_chunk
 from diffedit_protocol.messages import EditRequest, Progress
 from diffedit_protocol.requests import new_job_id
 
@@ -31,6 +33,7 @@ FLOOD_PARTS, PART_BYTES = 100, 1 << 20
 SHORT_COMMANDS = 20
 CANCELLED_JOBS = 100
 SAVING_SECONDS = 1.2
+BUSY_LINKS, BUSY_BYTES, BUSY_SECONDS = 8, 768 * 1024, 5.0
 QUICK = Timeouts(connect=20.0, answer=20.0, lost=20.0)
 
 
@@ -162,6 +165,37 @@ def short_commands(target: Target) -> None:
     target.revoke(attacker)
 
 
+def busy_links(target: Target) -> None:
+    """Eight links that send and fetch packed pixels as fast as they can, as clients behind slow links do."""
+    attacker = target.invite()
+    threads = [threading.Thread(target=_pack_and_unpack, args=(attacker,)) for _ in range(BUSY_LINKS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    target.revoke(attacker)
+
+
+def _pack_and_unpack(attacker: Connection) -> None:
+    ramp = bytes(range(256)) * (BUSY_BYTES // 256)  # packs well: what travels is little, what is computed is not
+    encoding, packed = encode_chunk(ramp, "delta3")
+    blob = blob_id(ramp)
+    put = {"blob": blob, "size": len(ramp), "offset": 0, "length": len(ramp), "encoding": encoding}
+    get = {"blob": blob, "offset": 0, "length": len(ramp), "encoding": "delta3"}
+    with _dealer(attacker) as dealer:
+        dealer.rcvtimeo = int(QUICK.answer * 1000)
+        dealer.send(_request(0, "hello", versions=[1, 1], client="busy"))
+        dealer.recv_multipart()
+        until = time.monotonic() + BUSY_SECONDS
+        number = 0
+        while time.monotonic() < until:
+            number += 2
+            dealer.send_multipart([_request(number, "put", **put), packed])
+            dealer.send(_request(number + 1, "get", **get))
+            dealer.recv_multipart()
+            dealer.recv_multipart()
+
+
 def abandon(target: Target) -> None:
     """Leaves in the middle of a job, and is revoked while it is away."""
     attacker = target.invite()
@@ -199,6 +233,7 @@ ATTACKS: tuple[Callable[[Target], None], ...] = (
     far_offsets,
     submit_and_cancel,
     short_commands,
+    busy_links,
     abandon,
     slip,
 )

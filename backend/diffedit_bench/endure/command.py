@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="between two attacks, to spare the machine (default: 0)",
     )
+    names = [attack.__name__ for attack in ATTACKS]
+    parser.add_argument("--only", choices=names, nargs="+", default=names, metavar="ATTACK", help=", ".join(names))
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report and the server")
 
 
@@ -52,14 +55,25 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     command = (sys.executable, "-m", "diffedit_bench.endure.backend")
     with PrivateBackend(args.out / "home", command=command, environment=_environment()) as backend:
-        report = endure(backend, args.minutes * 60, args.rest, args.seed, args.out / "endure.json")
+        report = endure(
+            backend, Plan(args.minutes * 60, args.rest, args.seed, tuple(args.only)), args.out / "endure.json"
+        )
     print(summary(report))
     return 0 if report["stood"] else 1
 
 
-def endure(backend: PrivateBackend, seconds: float, rest: float, seed: int, file: Path) -> dict[str, Any]:
-    """Attack `backend` for `seconds`, with `rest` seconds between two attacks. The report is written to `file` now and
-    then, so that none is lost."""
+@dataclass(frozen=True)
+class Plan:
+    """`seconds`: of the whole; `rest`: seconds between two attacks; `only`: the names of the attacks to choose from."""
+
+    seconds: float
+    rest: float
+    seed: int
+    only: tuple[str, ...]
+
+
+def endure(backend: PrivateBackend, plan: Plan, file: Path) -> dict[str, Any]:
+    """Attack `backend` as planned. The report is written to `file` now and then, so that none is lost."""
     folder = StateFolder(backend.state)
     endpoint = next(word for word in backend.ready_line.split() if word.startswith("tcp://"))
     invited = [
@@ -68,10 +82,11 @@ def endure(backend: PrivateBackend, seconds: float, rest: float, seed: int, file
     ]
     witness = Witness(invited[0], _environment())
     artists = [Artist(Relay(connection)) for connection in invited[1:]]
-    chance = random.Random(seed)
+    chance = random.Random(plan.seed)
     target = Target(endpoint, folder, tuple(artist.relay for artist in artists), backend.connection, chance)
     for artist in artists:
         artist.start()
+    attacks = [attack for attack in ATTACKS if attack.__name__ in plan.only]
     begun = time.monotonic()
     memory: list[tuple[float, int]] = []
     pieces: Counter[str] = Counter()
@@ -79,8 +94,8 @@ def endure(backend: PrivateBackend, seconds: float, rest: float, seed: int, file
     attacked: list[tuple[float, float, str]] = []
     report: dict[str, Any] = {}
     _rest(QUIET_SECONDS)
-    while time.monotonic() - begun < seconds and backend.process is not None and backend.process.poll() is None:
-        attack = chance.choice(ATTACKS)
+    while time.monotonic() - begun < plan.seconds and backend.process is not None and backend.process.poll() is None:
+        attack = chance.choice(attacks)
         since = time.monotonic()
         try:
             attack(target)
@@ -89,7 +104,7 @@ def endure(backend: PrivateBackend, seconds: float, rest: float, seed: int, file
         pieces[attack.__name__] += 1
         attacked.append((since, time.monotonic(), attack.__name__))
         memory.append((time.monotonic() - begun, resident_bytes(backend.pid)))
-        _rest(rest)
+        _rest(plan.rest)
         if sum(pieces.values()) % 12 == 0:
             _rest(QUIET_SECONDS / 2)
             report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)

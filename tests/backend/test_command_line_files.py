@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from diffedit_backend.cli.pictures.editor import Editor
 from diffedit_backend.cli.pictures.record import is_untouched, read_record
+from diffedit_backend.cli.pictures.remote import BusyRemarks
 from diffedit_backend.cli.program import main
 from diffedit_backend.imaging import results
 from diffedit_backend.method.steps import Step
 from diffedit_backend.outcome import Edit, EditOutcome, EditWarning
-from diffedit_protocol.errors import BadInputError, InternalError
+from diffedit_protocol.errors import BadInputError, BusyError, InternalError
 from diffedit_protocol.messages import Bounds
 from PIL import Image
 
@@ -650,6 +651,17 @@ def test_a_connection_line_comes_from_a_file_the_environment_or_standard_input(
     assert connect_to("-") == "tcp://gpu1:5599"
     with pytest.raises(BadInputError, match="--connect names the file 'none', which cannot be read: No such file"):
         connect_to("none")
+
+
+def test_a_backend_that_is_full_is_remarked_once_for_each_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    remarks = BusyRemarks()
+    for error in (BusyError("The backend's queue is full: 4 jobs wait."), BusyError("You have 16 unfinished jobs.")):
+        for seconds in (12.3, 12.2):
+            remarks(error, seconds)
+    assert capsys.readouterr().err.splitlines() == [
+        "diffedit: The backend's queue is full: 4 jobs wait. Trying again in 12 s.",
+        "diffedit: You have 16 unfinished jobs. Trying again in 12 s.",
+    ]
 
 
 def test_over_a_connection_the_model_travels_in_the_request(

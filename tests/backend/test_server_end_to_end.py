@@ -23,6 +23,7 @@ from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.outcome import EditOutcome
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_bench.wire.command import measure
+from diffedit_bench.wire.transports import compare
 from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Preview, Progress, Started
@@ -249,6 +250,14 @@ def test_the_wire_benchmark_reports_every_figure(backend: PrivateBackend) -> Non
     assert 0 < report["edit"]["transport_share"] < 1
     assert report["edit"]["seconds_in_worker"] < report["edit"]["seconds"]
     json.dumps(report)
+
+
+def test_zeromq_and_tls_are_compared_in_every_respect() -> None:
+    found = compare(rounds=2)
+    assert set(found) == {"zeromq_curve", "zeromq_plain", "tls", "tcp"}
+    for way in found.values():
+        assert set(way) == {"connection", "small", "layer"}
+        assert all(0 < taken["best"] <= taken["median"] for taken in way.values())
 
 
 @pytest.mark.timeout(900)

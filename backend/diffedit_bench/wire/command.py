@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import ssl
 import statistics
 import tempfile
 import time
@@ -29,6 +30,7 @@ from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, PictureRef
 
 from .baselines import BareZmq, RawTcp, copy_seconds
+from .transports import compare
 
 if TYPE_CHECKING:
     from diffedit_backend.server.private_backend import PrivateBackend
@@ -79,12 +81,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sides", default=",".join(map(str, SIDES)), help="sides of the square layers in px")
     parser.add_argument("--rounds", type=int, default=7, help="layers of each size; the median counts (default: 7)")
     parser.add_argument("--edits", type=int, default=3, help="edits for the share of transport (default: 3)")
+    parser.add_argument(
+        "--transports", action="store_true", help="only compare ZeroMQ with TLS, without a backend (needs openssl)"
+    )
     parser.add_argument("--model", default="bundled", help="for the edits (default: bundled)")
 
 
 def run(args: argparse.Namespace) -> int:
     from diffedit_backend.server.private_backend import PrivateBackend
 
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / "report.json"
+    if args.transports:
+        compared = {**_environment(), "milliseconds": compare(args.rounds)}
+        file.write_text(json.dumps(compared, indent=2) + "\n")
+        print("\n".join(_transport_lines(compared["milliseconds"])))
+        print(file)
+        return 0
     sides = [int(side) for side in args.sides.split(",")]
     listen = ["--listen", "local", "--listen", "tcp://127.0.0.1:0", "--model", args.model]
     with (
@@ -92,8 +105,6 @@ def run(args: argparse.Namespace) -> int:
         PrivateBackend(Path(folder), listen) as backend,
     ):
         report = measure(backend, sides, args.rounds, args.edits)
-    args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / "report.json"
     file.write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(_lines(report)))
     print(file)
@@ -121,8 +132,7 @@ def measure(backend: PrivateBackend, sides: list[int], rounds: int, edits: int) 
         taken = {str(side): _seconds(ways, side, rounds) for side in sides}
         throughput = {side: {name: trips.rates() for name, trips in found.items()} for side, found in taken.items()}
         return {
-            "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()[0]},
-            "libraries": {"python": platform.python_version(), "pyzmq": zmq.__version__, "libzmq": zmq.zmq_version()},
+            **_environment(),
             "plain_endpoint": backend.connection.endpoint.partition(":")[0],
             "throughput_MB_per_s": throughput,
             "sha256_MB_per_s": _hash_rate(),
@@ -134,6 +144,27 @@ def measure(backend: PrivateBackend, sides: list[int], rounds: int, edits: int) 
             "edit": _edit_share(plain, edits),
             "targets": {"plain": PLAIN_SHARE, "curve": CURVE_SHARE, "transport_share": TRANSPORT_SHARE},
         }
+
+
+def _environment() -> dict[str, Any]:
+    """The machine and the libraries of a report."""
+    return {
+        "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()[0]},
+        "libraries": {
+            "python": platform.python_version(),
+            "pyzmq": zmq.__version__,
+            "libzmq": zmq.zmq_version(),
+            "openssl": ssl.OPENSSL_VERSION,
+        },
+    }
+
+
+def _transport_lines(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    lines = ["milliseconds, best (median)" + "".join(f"{name:>20}" for name in found)]
+    for what in ("layer", "small", "connection"):
+        cells = [f"{way[what]['best']:.2f} ({way[what]['median']:.2f})" for way in found.values()]
+        lines.append(f"{what:<27}" + "".join(f"{cell:>20}" for cell in cells))
+    return lines
 
 
 def _invited(state: Path, ready_line: str) -> Connection:

@@ -8,7 +8,7 @@ import numpy as np
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection
-from diffedit_protocol.errors import CancelledError, SchemaError
+from diffedit_protocol.errors import BusyError, CancelledError, SchemaError
 from diffedit_protocol.messages import (
     Cancelled,
     Done,
@@ -24,6 +24,7 @@ from diffedit_protocol.messages import (
 from ...method.steps import OnStep, Step, ignore
 from ...outcome import Edit, EditOutcome, EditWarning
 from ...types import Pixels, Plane
+from ..terminal import remark
 
 
 def edit_on_backend(
@@ -37,11 +38,11 @@ def edit_on_backend(
 ) -> EditOutcome:
     """As `editing.edit_picture`, on a running backend. Raises every DiffEditError that the backend may answer with.
 
-    What `on_step` raises, and Ctrl-C, cancel the job there.
+    What `on_step` raises, and Ctrl-C, cancel the job there. A backend that is full is asked again when it says.
     """
     request, blobs = _packed(request, picture, selection, mask)
     with Client(connection, software="diffedit command line") as client:
-        job = client.submit(request, blobs)
+        job = client.submit(request, blobs, on_busy=BusyRemarks())
         try:
             manifest = watch(client, job, on_step)
         except BaseException:
@@ -50,6 +51,18 @@ def edit_on_backend(
         outcome = fetch_outcome(client, manifest)
         client.ack(job)
     return outcome
+
+
+class BusyRemarks:
+    """Remarks once for each refusal that the backend is full and when it is asked again; for `Client.submit`."""
+
+    def __init__(self) -> None:
+        self._remarked: BusyError | None = None
+
+    def __call__(self, error: BusyError, seconds: float) -> None:
+        if error is not self._remarked:
+            self._remarked = error
+            remark(f"{error.sentence} Trying again in {max(1, round(seconds))} s.")
 
 
 def _packed(

@@ -141,7 +141,7 @@ class Client:
         """
         self._check(request, blobs)
         run = JobRun(job_id or new_job_id(), request, blobs, accepted=False)
-        run.patience = 0.0 if on_busy is None else self.timeouts.busy
+        run.busy_limit = 0.0 if on_busy is None else self.timeouts.busy
 
         def on_turn() -> None:
             if run.busy is None and on_upload is not None:
@@ -157,7 +157,7 @@ class Client:
                 self._session.start(Call(CancelRequest(run.job)), time.monotonic())  # nobody would fetch its result
                 self._flush(self._transport)
             raise
-        run.patience = self.timeouts.busy  # should the server be restarted, nobody is there to decide
+        run.busy_limit = self.timeouts.busy  # should the server be restarted, nobody is there to decide
         self._runs[run.job] = run
         return run.job
 

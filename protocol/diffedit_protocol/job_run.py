@@ -7,8 +7,8 @@ get lost, the submit is refused and sent again once all is there. A link that wa
 that was restarted (its boot id changed) is asked and given everything anew under the same id: events then begin at 1
 again, and a result that the server had kept comes at once.
 
-A server that is full refuses with BUSY and says when it may be asked again (`retry_after`): a run with `patience` waits
-so long and brings the job again, which is the same job however often it is brought.
+A server that is full refuses with BUSY and says when it may be asked again (`retry_after`): a run with a `busy_limit`
+waits so long and brings the job again, which is the same job however often it is brought.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class JobRun(Operation):
 
     `request` None: the job is there already, and only watched; it cannot be submitted again. `submitting`: the submit
     has no answer yet. `last` is the number of the last event that came, `given` that of the last that the reader took
-    from `events`: (number, event) pairs. `patience`: seconds for which refusals as BUSY are waited out; `busy` is the
+    from `events`: (number, event) pairs. `busy_limit`: seconds for which refusals as BUSY are waited out; `busy` is the
     refusal that is waited out at the moment, until `again_at` on the session's clock.
     """
 
@@ -114,7 +114,7 @@ class JobRun(Operation):
         self.submitting = False
         self._subscribing = False
         self._last_answer = 0.0
-        self.patience = 0.0
+        self.busy_limit = 0.0
         self.busy: BusyError | None = None
         self.again_at = 0.0
         self._busy_since: float | None = None
@@ -144,7 +144,7 @@ class JobRun(Operation):
     def again(self, since: int) -> JobRun:
         """A run of the same job that is given its events above `since`."""
         run = JobRun(self.job, self._request, self._blobs, accepted=self.accepted, since=since)
-        run.patience = self.patience
+        run.busy_limit = self.busy_limit
         return run
 
     def cancel(self, sender: RequestSender) -> None:
@@ -251,7 +251,7 @@ class JobRun(Operation):
             return False
         since = sender.now if self._busy_since is None else self._busy_since
         again_at = sender.now + max(SHORTEST_WAIT, error.retry_after)
-        if again_at > since + self.patience:
+        if again_at > since + self.busy_limit:
             return False
         sender.drop(self)
         self.submitting = self._subscribing = False

@@ -77,7 +77,7 @@ def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_proce
 def test_a_cluster_of_its_own_that_ends_by_force_leaves_no_process(victim: str) -> None:
     before = ray_processes()
     setup = RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, runner="scripted_worker:ScriptedRunner", **OWN)
-    pool = RayPool(setup, 1, Timeouts(**PATIENCE))
+    pool = RayPool(setup, 1, Timeouts(**TIMEOUTS))
     pool.start()
     try:
         collect(pool, lambda _: pool.free_slots() == 1)

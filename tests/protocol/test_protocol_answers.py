@@ -43,7 +43,7 @@ def test_a_full_queue_is_told_with_the_time_to_wait(edit: Edit) -> None:
 def test_a_job_that_a_restarted_server_has_no_room_for_yet_is_brought_again_when_it_says(edit: Edit) -> None:
     world = World()
     run = JobRun(new_job_id(), *edit, accepted=False)
-    run.patience = 60.0
+    run.busy_limit = 60.0
     world.client.start(run, world.now)
     world.run(lambda: run.accepted)
     world.server.boot()
@@ -60,7 +60,7 @@ def test_a_job_that_a_restarted_server_has_no_room_for_yet_is_brought_again_when
 def test_a_job_that_waits_for_room_is_cancelled_at_once(edit: Edit) -> None:
     world = World()
     run = JobRun(new_job_id(), *edit, accepted=False)
-    run.patience = 60.0
+    run.busy_limit = 60.0
     world.client.start(run, world.now)
     world.server.refuse_next = BusyError("Four jobs wait already.", retry_after=30.0)
     world.run(lambda: run.busy is not None)
@@ -70,10 +70,10 @@ def test_a_job_that_waits_for_room_is_cancelled_at_once(edit: Edit) -> None:
     assert not world.server.jobs
 
 
-def test_a_server_that_stays_full_is_asked_no_longer_than_the_patience(edit: Edit) -> None:
+def test_a_server_that_stays_full_is_asked_no_longer_than_the_limit(edit: Edit) -> None:
     world = World()
     run = JobRun(new_job_id(), *edit, accepted=False)
-    run.patience = 20.0
+    run.busy_limit = 20.0
     world.client.start(run, world.now)
     begun = world.now
     refusals = 0

@@ -71,16 +71,16 @@ def flow_facts(name: str, place: Path) -> FlowFacts | None:
         size = _USUAL_SIZE if beside.settings is None else _size(beside.settings)
         few = few_steps_of(kind, place.stem, {})
         return FlowFacts(kind, sum(networks), max(networks), size, few, quantised, quantised_bytes)
-    networks = {
+    by_part = {
         part: sum(fact.elements for file in (place / part).glob(f"*{SAFE}") for fact in tensors_in(file).values())
         for part in _PARTS
     }
     needed = ("transformer", "vae", *(part for _, part, _ in kind.encoders if part not in kind.optional))
-    missing = [part for part in needed if not networks[part]]
+    missing = [part for part in needed if not by_part[part]]
     if missing:
         raise ModelError(f"{name!r} is incomplete: it has no {missing[0]}/*{SAFE}. Download it again.")
     few = few_steps_of(kind, place.name, _json(place / "model_index.json"))
-    return FlowFacts(kind, sum(networks.values()), max(networks.values()), _size(place), few)
+    return FlowFacts(kind, sum(by_part.values()), max(by_part.values()), _size(place), few)
 
 
 def _size(settings: Path) -> int:

@@ -15,12 +15,14 @@ from types import FrameType
 
 import psutil
 from diffedit_protocol.connection import LOCAL_FILE, Connection, local_file
+from diffedit_protocol.encodings import use_filter
 from diffedit_protocol.errors import BadInputError
 
 from .. import __version__
 from ..executors.base import Executor
 from .logs import start as start_log
 from .logs import stop as stop_log
+from .pixel_filter import BY_NUMPY
 from .process import Server
 from .settings import ServerSettings
 from .state_folder import Lock, StateFolder
@@ -71,6 +73,7 @@ def serve(
 
         previous = {number: signal.signal(number, on_signal) for number in _ends()}
         sys.setswitchinterval(SWITCH_SECONDS)
+        use_filter(BY_NUMPY)
         gc.collect()
         gc.freeze()  # what was imported stays for good: a look through it takes tens of milliseconds of the loop's time
         try:

@@ -65,6 +65,7 @@ class App(QtCore.QObject):
         self.jobs.job_finished.connect(self._job_finished)
         self.results.adding.connect(self.masks.hide)
         self.results.more_wanted.connect(self.jobs.again)
+        self.results.rest_wanted.connect(self.jobs.follow_up)
         self.results.document_gone.connect(self._document_gone)
         self.backend.state_changed.connect(self._backend_changed)
         self.store.listen(self._settings_changed)
@@ -72,6 +73,7 @@ class App(QtCore.QObject):
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
         self._connection_of = self._connection_settings()
+        self._finished = ""  # the picture that a notice in another one tells of
         self._do_again: Callable[[], None] = self.edit_layer
         self.session = self._nowhere
         self._watch = QtCore.QTimer(self)  # Krita has no signal for an undo
@@ -107,19 +109,31 @@ class App(QtCore.QObject):
     def look(self) -> None:
         """Another document may be active now, or none."""
         try:
-            document_id = self.canvas.active_document()
-            name, side = self.canvas.document_name(document_id), self.canvas.document_side(document_id)
+            session = self._session_of(self.canvas.active_document())
         except CanvasRefusal:
-            self._activate(self._nowhere)
-            return
+            session = self._nowhere
+        self._activate(session)
+
+    def session_in(self, window: object) -> EditSession:
+        """The edits of what is in front in a window of Krita's, in whichever window the artist is."""
+        document_id = self.canvas.document_in(window)
+        try:
+            return self._session_of(document_id) if document_id else self._nowhere
+        except CanvasRefusal:
+            return self._nowhere
+
+    def _session_of(self, document_id: str) -> EditSession:
+        """CanvasRefusal where the document was closed meanwhile."""
         if document_id not in self._sessions:
+            name, side = self.canvas.document_name(document_id), self.canvas.document_side(document_id)
             session = EditSession(document_id, name, self._last_inputs())
             session.side = side
             self._sessions[document_id] = session
             self.results.recall(session)
-        self._activate(self._sessions[document_id])
+        return self._sessions[document_id]
 
     def _look_for_changes(self) -> None:
+        self.look()  # Krita has no signal for another window in front, either
         session = self.session
         self.results.look(session)
         self.canvas.show_active_mask()
@@ -296,7 +310,14 @@ class App(QtCore.QObject):
             "log": self.settings_wanted.emit,
             "retry": self._do_again,
             "look": self.look_again,
+            "show": self._show_finished,
         }[name]()
+
+    def _show_finished(self) -> None:
+        """Brings the picture to the front that an edit was finished in."""
+        self.session.notice = None
+        self.canvas.bring_to_front(self._finished)
+        self.look()
 
     def look_again(self) -> None:
         """Asks the backend anew what it has; jobs that run are not disturbed."""
@@ -384,10 +405,12 @@ class App(QtCore.QObject):
             prompts.remember(self.store, job.session.inputs)  # what stood there can be had again
             job.session.change_inputs(source=result.manifest.words[0])
         else:
-            self.masks.remember(job, result)
+            if not job.follows:
+                self.masks.remember(job, result)
             self.results.take(job, result)
             job.session.notice = sentences.of_left_out(result.left_out) or job.session.notice
-            self._notify_finished(job.session)
+            if not job.rest:
+                self._notify_finished(job.session)
 
     def _notify_finished(self, session: EditSession) -> None:
         """What else the artist should know of a result: colours that were limited; that it is in another picture."""
@@ -396,7 +419,9 @@ class App(QtCore.QObject):
             if limited and session.notice is None:
                 session.notice = sentences.Notice("info", limited)
         if session is not self.session and self.session.notice is None:
-            self._notify(tr("The edit in '{document}' is finished.", document=session.name))
+            sentence = tr("Finished in {document}.", document=session.name)
+            self.session.notice = sentences.Notice("info", sentence, "", ("show",))
+            self._finished = session.document_id
 
     def _offer_words(self, job: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))

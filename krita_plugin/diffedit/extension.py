@@ -105,7 +105,11 @@ class DiffEditDocker(DockWidget):
     def canvasChanged(self, canvas: object) -> None:
         """Another view is active, or none."""
         # Krita calls this while the change is under way: what is active is known one turn later.
-        QtCore.QTimer.singleShot(0, extension().app.look)
+        QtCore.QTimer.singleShot(0, self._look)
+
+    def _look(self) -> None:
+        extension().app.look()
+        self.panel.follow_window()
 
 
 _extension: DiffEditExtension | None = None

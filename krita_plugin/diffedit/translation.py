@@ -13,15 +13,25 @@ from pathlib import Path
 from .qt import QtCore
 
 LOCALE = Path(__file__).resolve().parent / "locale"
+LONGEST_NAME = 60  # characters: a PSD of Krita's cannot be opened with a layer's name above 255 bytes
+# What stands for a name or a text of the artist, which may be of any length; paths and reasons are told in full.
+NAMES = frozenset(("document", "family", "host", "layer", "model", "name", "source", "target", "where"))
 LANGUAGES = {"en": "English", "de": "Deutsch", "zh_CN": "简体中文"}
 
 _catalogue: dict[str, str] = {}
 
 
 def tr(text: str, /, **values: object) -> str:
-    """`text` in the artist's language, its {names} filled in with `values`; English where there is no translation."""
+    """`text` in the artist's language, its {names} filled in with `values`; English where there is no translation. Of
+    the values that are NAMES at most LONGEST_NAME characters are shown."""
     translated = _catalogue.get(text) or text
+    values = {key: shortened(str(value)) if key in NAMES else value for key, value in values.items()}
     return translated.format(**values) if values else translated
+
+
+def shortened(text: str, characters: int = LONGEST_NAME) -> str:
+    """At most that many characters, with … at the end where some were left out."""
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 def use_language(language: str) -> None:

@@ -1,4 +1,4 @@
-"""A result as a group with a transparency mask, and variations that take turns in one layer."""
+"""A result as a layer or a group with a transparency mask, and variations that take turns in one layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffedit_krita_driver.kra import Kra
 from diffedit_krita_driver.remote import RemoteKrita
 
 
-def add_as_group(stage, folder, opaque):
+def add_in_another_form(stage, folder, opaque, form):
     from diffedit.canvas.apply import apply_steps
     from diffedit.canvas.capture import capture_steps
     from diffedit.model.ports import Addition
@@ -33,30 +33,32 @@ def add_as_group(stage, folder, opaque):
     yield from stage.settle()
     (folder / "layer.raw").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 60, 40)))
     yield from stage.undo()
-    yield from stage.run(apply_steps(captured.layer_ref, addition, "group"))
+    yield from stage.run(apply_steps(captured.layer_ref, addition, form))
     yield from stage.settle()
-    (folder / "group.raw").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 60, 40)))
-    stage.save(folder / "group.kra")
+    (folder / "other.raw").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 60, 40)))
+    stage.save(folder / "other.kra")
     yield 0.3
     yield from stage.undo()
     return [node.name() for node in document.topLevelNodes()], len(stage.app.documents())
 
 
 @pytest.mark.parametrize("opaque", [True, False])
-def test_a_group_with_a_transparency_mask_looks_like_the_layer_and_is_one_undo_step(
-    krita: RemoteKrita, tmp_path: Path, opaque: bool
+@pytest.mark.parametrize("form", ["transparency", "group"])
+def test_a_transparency_mask_looks_like_a_layer_with_a_selection_mask_and_is_one_undo_step(
+    krita: RemoteKrita, tmp_path: Path, form: str, opaque: bool
 ) -> None:
-    undone, documents = krita.run(add_as_group, folder=tmp_path, opaque=opaque)
+    undone, documents = krita.run(add_in_another_form, folder=tmp_path, opaque=opaque, form=form)
     assert undone == ["Source"]
     assert documents == 1
-    layer, group = (np.frombuffer((tmp_path / f"{form}.raw").read_bytes(), np.uint8) for form in ("layer", "group"))
-    assert np.abs(layer.astype(int) - group).max() <= 1
+    layer, other = (np.frombuffer((tmp_path / f"{name}.raw").read_bytes(), np.uint8) for name in ("layer", "other"))
+    assert np.abs(layer.astype(int) - other).max() <= 1
     assert (layer != 255).any()
-    kinds = [node.kind for node in Kra(tmp_path / "group.kra").nodes()]
-    assert kinds == ["grouplayer", "paintlayer", "transparencymask", "paintlayer"]
+    kinds = [node.kind for node in Kra(tmp_path / "other.kra").nodes()]
+    group = ["grouplayer"] if form == "group" else []
+    assert kinds == [*group, "paintlayer", "transparencymask", "paintlayer"]
 
 
-@pytest.mark.parametrize("form", ["layer", "group"])
+@pytest.mark.parametrize("form", ["layer", "transparency", "group"])
 def test_variations_take_turns_in_one_layer_and_one_undo_takes_it_away(krita: RemoteKrita, form: str) -> None:
     def turns(stage, form):
         from diffedit.canvas.apply import apply_steps

@@ -277,3 +277,43 @@ def watched(stage, kind):
 @pytest.mark.parametrize("kind", ["paint layer", "half float", "group"])
 def test_a_layer_counts_as_changed_when_it_was_painted_on_and_only_then(krita: RemoteKrita, kind: str) -> None:
     assert krita.run(watched, kind=kind) == [False, False, True, False]
+
+
+def over(stage, colours):
+    """A mask over half of a picture, drawn over one colour (B, G, R) and beside another; what is on the screen."""
+    from types import SimpleNamespace
+
+    from diffedit.canvas.canvas_view import CanvasView
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.extension import extension
+    from diffedit_driver.qt import QPoint
+
+    app = extension().app
+    app.store.change(mask_form="overlay")
+    document = yield from stage.new(200, 150)
+    inside, outside = (bytes([*colour, 255]) for colour in colours)
+    document.activeNode().setPixelData((inside * 100 + outside * 100) * 150, 0, 0, 200, 150)
+    yield from stage.refresh()
+    app.look()
+    capture = yield from stage.run(capture_steps(document, document.activeNode()))
+    result = SimpleNamespace(soft_map=(b"\xc8" * 100 + b"\x00" * 100) * 150, manifest=SimpleNamespace(threshold=0.5))
+    app.session.change_inputs(grow=0, feather=0)
+    app.masks.take(SimpleNamespace(session=app.session, capture=capture), result)
+    yield 0.5
+    view = CanvasView(document)
+    places = [view.image_to_widget().map(QPoint(x, 75)) for x in (50, 150)]
+    seen = stage.window().grab().toImage()
+    at = [view.widget.mapTo(stage.window(), place) for place in places]
+    return [[colour.red(), colour.green(), colour.blue()] for colour in (seen.pixelColor(place) for place in at)]
+
+
+@pytest.mark.parametrize(
+    ("under", "beside", "red"), [((60, 140, 90), (40, 30, 210), True), ((40, 30, 210), (60, 140, 90), False)]
+)
+def test_the_mask_is_red_unless_the_picture_under_it_is_red(
+    krita: RemoteKrita, under: tuple[int, int, int], beside: tuple[int, int, int], red: bool
+) -> None:
+    inside, outside = krita.run(over, colours=[under, beside])
+    assert np.abs(np.subtract(outside[::-1], beside)).max() <= 2
+    assert np.abs(np.subtract(inside[::-1], under)).sum() > 150
+    assert (inside[0] > inside[2]) == red

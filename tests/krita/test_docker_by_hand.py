@@ -228,10 +228,11 @@ def test_shift_enter_finds_the_mask(easel) -> None:
 def test_variations_are_looked_through_with_clicks_and_accepted_with_a_double_click(easel) -> None:
     krita, hands = easel
     krita.run(want_variations, count=3)
+    krita.run(note_what_is_on_the_canvas)
     write_words(hands)
     hands.click("run.edit")
-    until(krita, states_are, wanted=["waiting"] * 3)
-    assert len(krita.run(layers)) == 1
+    until(krita, states_are, wanted=["shown", "waiting", "waiting"])
+    assert [["shown"], ["Background", "horse → zebra (41)"]] in krita.run(was_on_the_canvas_while_painting)
     hands.click("results.tiles.tiles.1")
     until(krita, states_are, wanted=["waiting", "shown", "waiting"])
     assert krita.run(layers)[1][0].endswith("(42)")
@@ -248,6 +249,27 @@ def want_variations(stage, count):
     from diffedit.extension import extension
 
     extension().app.session.change_inputs(variations=count)
+
+
+def note_what_is_on_the_canvas(stage):
+    from diffedit.extension import extension
+
+    session = extension().app.session
+    session.seen = []
+
+    def look(aspect):
+        if session.activity is not None and session.activity.phase == "working":
+            states = [variation.state for variation in session.variations]
+            names = [node.name() for node in stage.document.topLevelNodes() if node.type() != "selectionmask"]
+            session.seen.append([states, names])
+
+    session.changed.connect(look)
+
+
+def was_on_the_canvas_while_painting(stage):
+    from diffedit.extension import extension
+
+    return extension().app.session.seen
 
 
 def states_are(stage, wanted):

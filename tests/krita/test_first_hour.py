@@ -294,6 +294,78 @@ def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: OpenDo
     assert np.array_equal(asked == 255, made == 255)
 
 
+def test_black_on_a_transparency_mask_paints_the_old_picture_back_and_white_the_result(easel: OpenDocker) -> None:
+    krita, hands = easel.krita, easel.hands
+    krita.run(change_settings, result_form="transparency")
+    try:
+        before = picture(krita)
+        write_words(hands)
+        hands.key("Return")
+        until(krita, layers_are, count=2)
+        after = picture(krita)
+        changed = (before != after).any(axis=2)
+        full = picture(krita, mask_of=EDIT)[..., 0] == 255
+        krita.run(brush_on_the_mask_of, layer=EDIT, colour="black")
+        hands.paint((0.3, 0.5), (0.7, 0.5))
+        erased = picture(krita)
+        stroke = changed & (erased == before).all(axis=2)
+        assert stroke.sum() > 500
+        away = changed & (erased == after).all(axis=2)
+        assert away.sum() > changed.sum() // 2
+        low, high = np.minimum(before, after).astype(int), np.maximum(before, after).astype(int)
+        assert ((erased >= low - 1) & (erased <= high + 1)).all()  # the stroke's edge is soft
+        krita.run(brush_on_the_mask_of, layer=EDIT, colour="white")
+        hands.paint((0.3, 0.5), (0.7, 0.5))
+        stroke &= full
+        assert np.array_equal(picture(krita)[stroke], after[stroke])
+    finally:
+        krita.run(change_settings, result_form="layer")
+
+
+def change_settings(stage, **values):
+    from diffedit.extension import extension
+
+    extension().app.store.change(**values)
+
+
+def picture(krita: RemoteKrita, mask_of: str = "") -> np.ndarray:
+    """What is seen of the document, (height, width, 4), or the mask of a layer, (height, width, 1)."""
+    path = krita.folder / "seen.raw"
+    width, height = krita.run(write_seen, path=path, mask_of=mask_of)
+    return np.frombuffer(path.read_bytes(), np.uint8).reshape(height, width, -1)
+
+
+def write_seen(stage, path, mask_of):
+    from pathlib import Path
+
+    yield from stage.settle()
+    area = 0, 0, stage.document.width(), stage.document.height()
+    if mask_of:
+        (mask,) = stage.document.nodeByName(mask_of).childNodes()
+        seen = mask.pixelData(*area)
+    else:
+        seen = stage.document.rootNode().projectionPixelData(*area)
+    Path(path).write_bytes(bytes(seen))
+    return area[2:]
+
+
+def brush_on_the_mask_of(stage, layer, colour):
+    """The freehand brush, wide and hard, on the transparency mask of that layer."""
+    from diffedit_driver.qt import QApplication
+
+    (mask,) = stage.document.nodeByName(layer).childNodes()
+    assert mask.type() == "transparencymask"
+    stage.document.setActiveNode(mask)
+    yield lambda: stage.document.activeNode().type() == "transparencymask"
+    yield 0.3
+    stage.app.action("KritaShape/KisToolBrush").trigger()
+    stage.app.action("reset_fg_bg").trigger()
+    if colour == "white":
+        stage.app.action("toggle_fg_bg").trigger()
+    QApplication.setActiveWindow(stage.window())
+    yield 0.5
+
+
 def test_nothing_found_is_told_with_the_way_out(easel: OpenDocker) -> None:
     krita, hands = easel.krita, easel.hands
     write_words(hands)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import fake_krita
 import numpy as np
 from diffedit.app import App
@@ -59,10 +61,15 @@ class ScriptedLink(QtCore.QObject):
         self.job_event.emit(self.last.job, event)
 
     def finish(
-        self, soft: NDArray[np.uint8] | None, threshold: float = 0.5, notes: tuple = (), left_out: tuple = ()
+        self,
+        soft: NDArray[np.uint8] | None,
+        threshold: float = 0.5,
+        notes: tuple = (),
+        left_out: tuple = (),
+        before: int = 0,
     ) -> None:
         """Brings the result of the last payload: the mask is `soft` cut at `threshold` (the payload's own mask without
-        a `soft`), and variation i has the grey value 10 (i + 1)."""
+        a `soft`), and variation i after the `before` that are here has the grey value 10 (i + 1)."""
         payload = self.last
         shape = (payload.height, payload.width)
         if soft is None:
@@ -75,7 +82,7 @@ class ScriptedLink(QtCore.QObject):
         alpha = mask[top : top + bounds.height, left : left + bounds.width]
         edits, pixels = [], []
         for i in range(payload.request.variations if payload.request.task == "edit" else 0):
-            grey = np.full((*alpha.shape, 3), 10 * (i + 1), np.uint8)
+            grey = np.full((*alpha.shape, 3), 10 * (before + i + 1), np.uint8)
             pixels.append(np.dstack((grey, alpha)).tobytes())
             reference, _ = pack_picture(np.dstack((grey, alpha)).tobytes(), bounds.width, bounds.height, 4)
             edits.append(EditResult(payload.request.seed + i, reference))
@@ -83,6 +90,19 @@ class ScriptedLink(QtCore.QObject):
         manifest = Manifest(reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes)
         plane = None if soft is None else soft.tobytes()
         self.job_finished.emit(payload.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
+
+
+def finish_all(app: App, link: ScriptedLink, until: Callable[[Callable[[], bool]], None]) -> None:
+    """Answers an edit, and then its further variations, which are asked for when the first one is shown."""
+
+    def rests_or_sends() -> bool:
+        return app.session.activity is None or app.session.activity.phase == "sending"
+
+    link.finish(square())
+    until(rests_or_sends)
+    if app.session.activity is not None:
+        link.finish(square(), before=1)
+    until(lambda: app.session.activity is None)
 
 
 _made: list[App] = []

@@ -428,6 +428,9 @@ class Window(QtCore.QObject):
     def activeView(self) -> View:
         return self._view
 
+    def views(self) -> list[View]:
+        return [self._view]
+
     def createAction(self, name: str, text: str, menu: str) -> QtCore.QObject:
         from diffedit.qt import QAction
 
@@ -497,6 +500,9 @@ class Krita(QtCore.QObject):
         if self._window is None:
             self._window = Window()
         return self._window
+
+    def windows(self) -> list[Window]:
+        return [] if self._window is None else [self._window]
 
     def notifier(self) -> Notifier:
         return self._notifier

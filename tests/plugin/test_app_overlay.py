@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import fake_krita
+import numpy as np
 import pytest
 from apps import ScriptedLink, layer_names, make_app, open_picture, square
 from diffedit.app import App
-from diffedit.canvas.overlay import MaskOverlay
+from diffedit.canvas.overlay import OTHERS, RED, MaskOverlay, colour_over
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets, sip
 from krita import Selection
@@ -49,6 +50,47 @@ def red_at(window: fake_krita.Window, x: int, y: int) -> bool:
     """Whether a px of the canvas, grabbed with what is drawn on it, is redder than green."""
     colour = window.controller.canvas.grab().toImage().pixelColor(x, y)
     return colour.red() - colour.green() > 80
+
+
+def painted(document: fake_krita.Document, inside: tuple[int, int, int], outside: tuple[int, int, int]) -> None:
+    """Fills what `square` finds with one colour (R, G, B), the rest with another."""
+    pixels = np.empty((48, 64, 4), np.uint8)
+    pixels[:] = (*outside[::-1], 255)
+    pixels[12:28, 10:30] = (*inside[::-1], 255)
+    document.activeNode().setPixelData(pixels.tobytes(), 0, 0, 64, 48)
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "colour"),
+    [
+        ((120, 70, 40), (90, 140, 70), RED),  # a horse on grass
+        ((90, 140, 70), (210, 30, 40), RED),  # what is red lies beside the mask
+        ((210, 30, 40), (90, 140, 70), OTHERS[0]),  # an apple
+        ((255, 60, 90), (0, 150, 255), OTHERS[0]),  # what is blue lies beside the mask
+    ],
+)
+def test_the_overlay_is_red_unless_the_picture_under_the_mask_is(
+    opened, window, until, inside: tuple[int, int, int], outside: tuple[int, int, int], colour: tuple[int, int, int]
+) -> None:
+    app, link = opened
+    painted(open_picture(), inside, outside)
+    find(app, link, until)
+    overlay = next(overlay for overlay in overlays(window) if overlay.isVisible())
+    assert overlay.colour == colour
+    app.session.change_inputs(threshold=0.3)
+    app.masks.adjust(app.session)
+    assert overlay.colour == colour
+
+
+def test_over_red_and_blue_together_the_overlay_is_green() -> None:
+    picture = QtGui.QImage(8, 8, QtGui.QImage.Format.Format_RGBA8888)
+    picture.fill(QtGui.QColor(220, 20, 40))
+    for y in range(8):
+        for x in range(4):
+            picture.setPixelColor(x, y, QtGui.QColor(20, 140, 240))
+    mask = QtGui.QImage(16, 16, QtGui.QImage.Format.Format_Grayscale8)
+    mask.fill(255)
+    assert colour_over(picture, mask) == OTHERS[1]
 
 
 def test_a_found_mask_is_red_over_the_canvas_and_nowhere_in_the_document(opened, window, until) -> None:

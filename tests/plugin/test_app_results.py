@@ -6,9 +6,10 @@ import json
 
 import fake_krita
 import pytest
-from apps import layer_names, make_app, open_picture, square
+from apps import finish_all, layer_names, make_app, open_picture, square
 from diffedit.canvas import annotations
 from diffedit.model.settings import Store
+from diffedit_protocol.messages import Cancelled
 
 
 @pytest.fixture
@@ -22,8 +23,7 @@ def edit(app, link, until, document, **inputs):
     document.setActiveNode(document.topLevelNodes()[0])
     app.edit_layer()
     until(lambda: app.session.activity is not None and app.session.activity.phase == "sending")
-    link.finish(square())
-    until(lambda: app.session.activity is None)
+    finish_all(app, link, until)
 
 
 def first_pixel(layer) -> int:
@@ -34,13 +34,85 @@ def states(app) -> list[str]:
     return [variation.state for variation in app.session.variations]
 
 
-def test_several_results_wait_and_nothing_is_changed_before_one_is_chosen(opened, until) -> None:
+def test_the_first_of_several_results_is_on_the_canvas_while_the_others_are_made(opened, until) -> None:
     app, link = opened
+    document = open_picture()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", seed=40, seed_locked=True, variations=3)
+    app.edit_layer()
+    until(lambda: bool(link.payloads))
+    assert (link.last.request.seed, link.last.request.variations) == (40, 1)
+    link.finish(square())
+    until(lambda: len(link.payloads) == 2)
+    assert states(app) == ["shown"]
+    assert layer_names(document) == ["Background", "horse → zebra (40)"]
+    first, rest = link.payloads
+    assert (rest.request.seed, rest.request.variations) == (41, 2)
+    assert (rest.picture, rest.mask, rest.selection) == (first.picture, first.mask, first.selection)
+    assert app.session.activity.title.startswith("2 more")
+    link.finish(square(), before=1)
+    until(lambda: app.session.activity is None)
+    assert states(app) == ["shown", "waiting", "waiting"]
+    assert [variation.seed for variation in app.session.variations] == [40, 41, 42]
+    assert [variation.pixels[0] for variation in app.session.variations] == [10, 20, 30]
+    assert app.session.selected == 0
+
+
+def test_the_first_result_can_be_accepted_or_undone_while_the_others_are_made(opened, until) -> None:
+    app, link = opened
+    document = open_picture()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", variations=2)
+    app.edit_layer()
+    until(lambda: bool(link.payloads))
+    link.finish(square())
+    until(lambda: len(link.payloads) == 2)
+    document.topLevelNodes()[1].remove()  # as an undo does
+    app.results.look(app.session)
+    assert states(app) == ["waiting"]
+    assert not app.results.can_accept(app.session)
+    document.rootNode().addChildNode(layer := document.createNode("again", "paintlayer"), None)  # as a redo does
+    app.session.replace_variation(0, state="shown", layer_id=layer.uniqueId().toString(), undone=None)
+    app.results.accept(app.session)
+    assert states(app) == ["added"]
+    link.finish(square(), before=1)
+    until(lambda: app.session.activity is None)
+    assert states(app) == ["added", "waiting"]
+
+
+def test_cancelling_the_others_keeps_the_first_result_and_says_so(opened, until) -> None:
+    app, link = opened
+    document = open_picture()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", variations=4)
+    app.edit_layer()
+    until(lambda: bool(link.payloads))
+    link.finish(square())
+    until(lambda: len(link.payloads) == 2)
+    app.cancel()
+    link.report(Cancelled())
+    assert app.session.notice.sentence == "Cancelled. The results that are here stay."
+    assert states(app) == ["shown"]
+    assert len(layer_names(document)) == 2
+
+
+def test_several_results_wait_and_nothing_is_changed_when_the_artist_wants_to_be_asked(opened, until) -> None:
+    app, link = opened
+    app.store.change(add_single=False)
     document = open_picture()
     edit(app, link, until, document, variations=3)
     assert states(app) == ["waiting"] * 3
     assert [variation.seed for variation in app.session.variations] == [40, 41, 42]
     assert layer_names(document) == ["Background"]
+
+
+def test_a_shown_result_stays_when_the_next_edit_works_on_it(opened, until) -> None:
+    app, link = opened
+    document = open_picture()
+    edit(app, link, until, document, variations=2)
+    edit(app, link, until, document, variations=2)
+    assert states(app) == ["waiting", "shown", "waiting"]
+    assert len(layer_names(document)) == 3
 
 
 def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer(opened, until) -> None:
@@ -62,6 +134,7 @@ def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer
 
 def test_accept_without_a_look_adds_the_chosen_one(opened, until) -> None:
     app, link = opened
+    app.store.change(add_single=False)
     document = open_picture()
     edit(app, link, until, document, variations=2)
     app.results.accept(app.session)
@@ -74,7 +147,7 @@ def test_after_one_was_accepted_another_may_be_added_too(opened, until) -> None:
     document = open_picture()
     edit(app, link, until, document, variations=2)
     app.results.accept(app.session)
-    until(lambda: states(app) == ["added", "waiting"])
+    assert states(app) == ["added", "waiting"]
     app.results.show(app.session, 1)
     until(lambda: states(app) == ["added", "shown"])
     assert len(layer_names(document)) == 3
@@ -97,29 +170,29 @@ def test_a_shown_result_that_was_undone_is_told_and_can_be_shown_again(opened, u
     app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
-    app.results.show(app.session, 0)
-    until(lambda: states(app) == ["shown", "waiting"])
+    assert states(app) == ["shown", "waiting"]
     document.topLevelNodes()[1].remove()
     app.results.show(app.session, 1)
     until(lambda: states(app) == ["waiting", "shown"])
     assert layer_names(document) == ["Background", "horse → zebra (41)"]
 
 
-def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed(opened, until) -> None:
+def test_one_more_sends_the_same_pixels_and_mask_with_a_new_seed_and_is_shown(opened, until) -> None:
     app, link = opened
     document = open_picture()
     edit(app, link, until, document, variations=2)
     first = link.last
     app.results.more(app.session)
-    until(lambda: len(link.payloads) == 2)
+    until(lambda: len(link.payloads) == 3)
     assert link.last.picture is first.picture
     assert link.last.mask is not None
     assert link.last.request.variations == 1
     assert link.last.request.seed not in (40, 41)
     link.finish(None)
     until(lambda: app.session.activity is None)
-    assert states(app) == ["waiting"] * 3
+    assert states(app) == ["waiting", "waiting", "shown"]
     assert app.session.selected == 2
+    assert len(layer_names(document)) == 2
 
 
 def test_single_results_wait_too_when_the_artist_wants_to_be_asked(opened, until) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fake_krita
 import pytest
-from apps import READY, layer_names, make_app, open_picture, square
+from apps import READY, finish_all, layer_names, make_app, open_picture, square
 from diffedit.model.payload import LinkState
 from diffedit.model.settings import Store
 from diffedit.qt import QtCore, QtGui, QtWidgets
@@ -112,6 +112,31 @@ def test_a_long_text_grows_to_four_lines_and_then_scrolls(opened) -> None:
     assert one < few < edit.height() <= 4 * edit.fontMetrics().lineSpacing() + 20
 
 
+@pytest.mark.parametrize("height", [200, 260, 320, 600])
+def test_the_buttons_stay_in_sight_of_long_texts_however_low_the_docker_is(opened, until, height: int) -> None:
+    app, link, panel = opened
+    open_picture()
+    app.look()
+    panel.resize(NARROW, height)
+    panel.source.edit.setPlainText("a horse on a meadow in the evening sun " * 12)
+    panel.target.edit.setPlainText("a zebra on a meadow in the evening sun " * 12)
+    app.session.mask_in_use = "a horse (mask)"
+    QtWidgets.QApplication.sendPostedEvents()
+
+    def bottom(widget: QtWidgets.QWidget) -> int:
+        until(lambda: widget.isVisible())
+        return widget.mapTo(panel.viewport(), widget.rect().bottomLeft()).y()
+
+    assert bottom(panel.run.edit) <= height
+    assert panel.source.edit.verticalScrollBar().isVisible()
+    app.session.selection = True
+    QtWidgets.QApplication.sendPostedEvents()
+    assert bottom(panel.run.edit) <= height
+    panel.run.edit.click()
+    until(lambda: bool(link.payloads))
+    assert bottom(panel.run.cancel) <= height
+
+
 def test_pasted_lines_become_one(opened) -> None:
     app, _, panel = opened
     data = QtCore.QMimeData()
@@ -138,7 +163,7 @@ def test_sliders_and_boxes_move_together_and_tell_the_session(opened) -> None:
     assert app.session.inputs.grow == -12
 
 
-def test_the_threshold_says_auto_until_one_is_found_or_chosen(opened) -> None:
+def test_the_threshold_says_auto_until_one_is_chosen(opened) -> None:
     app, _, panel = opened
     box = panel.mask.threshold.box
     assert box.text() == "auto"
@@ -166,7 +191,7 @@ def test_a_tile_is_large_enough_to_judge_and_its_tooltip_shows_the_whole_picture
     app.session.change_inputs(variations=3)
     panel.run.edit.click()
     until(lambda: bool(link.payloads))
-    link.finish(square())
+    finish_all(app, link, until)
     until(lambda: len(panel.results.tiles.tiles) == 4)
     tile = panel.results.tiles.tiles[0]
     assert tile.width() >= 72
@@ -220,6 +245,8 @@ def test_the_automatic_threshold_is_shown_and_comes_back(opened, until) -> None:
     until(lambda: bool(link.payloads))
     link.finish(square(), threshold=0.42)
     assert panel.mask.threshold.value == pytest.approx(0.42)
+    assert panel.mask.threshold.box.text() == "auto"
+    assert panel.mask.threshold.toolTip().endswith("Automatic: 0.42")
     assert not panel.mask.automatic.isEnabled()
     panel.mask.threshold.slider.setValue(60)
     assert app.session.inputs.threshold == pytest.approx(0.6)
@@ -282,20 +309,20 @@ def test_tiles_show_accept_and_ask_for_more(opened, until) -> None:
     app.session.change_inputs(variations=2, seed=40, seed_locked=True)
     panel.run.edit.click()
     until(lambda: bool(link.payloads))
-    link.finish(square())
+    finish_all(app, link, until)
 
     def tiles() -> list[Tile]:
         return panel.results.tiles.tiles
 
     assert len(tiles()) == 3
     tiles()[1].click()
-    until(lambda: len(layer_names(document)) == 2)
-    assert layer_names(document)[1] == "horse → zebra (41)"
+    until(lambda: layer_names(document)[1] == "horse → zebra (41)")
+    until(lambda: app.session.activity is None)
     press(tiles()[1], Key.Key_Return)
     assert app.session.variations[1].state == "added"
     assert not panel.results.accept.isEnabled()
     tiles()[2].click()
-    until(lambda: len(link.payloads) == 2)
+    until(lambda: len(link.payloads) == 3)
 
 
 def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(opened, until) -> None:
@@ -306,7 +333,7 @@ def test_the_chosen_tile_has_a_frame_and_its_picture_stays_as_bright(opened, unt
     app.session.change_inputs(variations=2)
     panel.run.edit.click()
     until(lambda: bool(link.payloads))
-    link.finish(square())
+    finish_all(app, link, until)
     chosen, other = (panel.results.tiles.tiles[i].grab().toImage() for i in (0, 1))
     middle = chosen.width() // 2
     assert chosen.pixelColor(middle, middle).red() == 10
@@ -400,7 +427,7 @@ def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, lang
         part.fold.unfold()
     app.edit_layer()
     until(lambda: bool(link.payloads))
-    link.finish(square())
+    finish_all(app, link, until)
     link.become(LinkState("down", "", True, None, LinkError("x")))
     from diffedit.model import sentences
 
@@ -411,7 +438,7 @@ def test_everything_fits_into_260_px(store: Store, krita: fake_krita.Krita, lang
     scroll_bar = panel.style().pixelMetric(QtWidgets.QStyle.PixelMetric.PM_ScrollBarExtent)
     widths = {name: part.fold.minimumSizeHint().width() for name, part in panel.parts.items()}
     assert panel.widget().minimumSizeHint().width() + scroll_bar <= NARROW, widths
-    assert layer_names(document) == ["Background"]
+    assert len(layer_names(document)) == 2
     panel.close()
 
 
@@ -468,7 +495,7 @@ def test_the_history_tells_variations_apart_and_is_no_taller_than_what_it_lists(
     app.session.change_inputs(variations=2, seed=41, seed_locked=True)
     panel.run.edit.click()
     until(lambda: bool(link.payloads))
-    link.finish(square())
+    finish_all(app, link, until)
     rows = [panel.history.list.item(i).text().splitlines() for i in range(panel.history.list.count())]
     assert [line for line, _ in rows] == ["a horse → a zebra"] * 2
     assert [about.partition(" · ")[0] for _, about in rows] == ["seed 42", "seed 41"]
@@ -486,7 +513,7 @@ def test_four_results_and_the_plus_fill_two_rows_and_sliders_end_at_one_line_at_
         part.fold.unfold()
     panel.run.edit.click()
     until(lambda: bool(link.payloads))
-    link.finish(square())
+    finish_all(app, link, until)
     QtWidgets.QApplication.sendPostedEvents()
     tiles = panel.results.tiles.tiles
     assert len(tiles) == 5

@@ -7,7 +7,7 @@ import json
 
 import fake_krita
 import pytest
-from apps import READY, make_app, open_picture, square
+from apps import READY, finish_all, make_app, open_picture, square
 from diffedit.model import prompts
 from diffedit.model.history import decode, encode
 from diffedit.model.inputs import EditInputs
@@ -83,15 +83,17 @@ def test_a_search_and_one_more_variation_wear_them_too_and_a_description_does_no
     link.finish(square())
     app.edit_layer()
     until(lambda: len(link.payloads) == 2)
-    link.finish(square())
+    finish_all(app, link, until)
+    assert link.last.request.adapters == (Adapter("ink", 0.5),)
     app.session.change_inputs(adapters=())
     app.results.more(app.session)
-    until(lambda: len(link.payloads) == 3)
+    until(lambda: len(link.payloads) == 4)
     assert link.last.request.adapters == (Adapter("ink", 0.5),)
     link.finish(None)
     app.session.change_inputs(adapters=(Adapter("gone"),))
+    until(lambda: app.session.activity is None)
     app.describe()
-    until(lambda: len(link.payloads) == 4)
+    until(lambda: len(link.payloads) == 5)
     assert link.last.request.adapters == ()
 
 

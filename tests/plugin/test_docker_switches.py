@@ -6,7 +6,7 @@ import dataclasses
 
 import fake_krita
 import pytest
-from apps import READY, make_app, open_picture, square
+from apps import READY, finish_all, make_app, open_picture, square
 from diffedit.model import history, prompts
 from diffedit.model.inputs import EditInputs
 from diffedit.model.payload import LinkState
@@ -164,7 +164,7 @@ def test_a_search_is_without_them_and_one_more_takes_the_edges_that_are_there(op
     assert ask(app, link, until, app.find_mask) == dict.fromkeys(SWITCHES, False)
     link.finish(square())
     assert ask(app, link, until, app.edit_layer) == dict.fromkeys(SWITCHES, True)
-    link.finish(square())
+    finish_all(app, link, until)
     more = ask(app, link, until, lambda: app.results.more(app.session))
     assert more == {DETAIL: True, MATTING: False}
     assert link.last.mask is not None

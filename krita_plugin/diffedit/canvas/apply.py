@@ -35,9 +35,9 @@ _added: dict[str, tuple[int, ...]] = {}  # of the layers that show results: thei
 def apply_steps(ref: LayerRef, addition: Addition, form: ResultForm = "layer") -> Generator[Any, None, str]:
     """Adds `addition` above the layer of `ref`, moved with it if it was moved; returns the id of what was added.
 
-    `form`: "layer" with the selection mask under it, or "group" of a layer with a transparency mask. In an animated
-    picture it shows in the frames of `ref` only. One step per strip, and one per call that takes long; nothing in the
-    document changes before all is built. CanvasRefusal when document or layer are gone.
+    `form`: "layer" with the selection mask under it, "transparency" for one with a transparency mask, or "group" of
+    such a layer. In an animated picture it shows in the frames of `ref` only. One step per strip, and one per call that
+    takes long; nothing in the document changes before all is built. CanvasRefusal when document or layer are gone.
     """
     return (yield from _apply(((ref, addition),), form))
 
@@ -68,7 +68,7 @@ def _apply(parts: Sequence[tuple[LayerRef, Addition]], form: ResultForm) -> Gene
             laid, inherits = yield from composed(document, part, moved)
             pieces.append((part.span if spans else None, laid))
             clipped = clipped or inherits
-        build = _group if form == "group" else _layer
+        build = {"layer": _layer, "transparency": _masked, "group": _group}[form]
         node = yield from build(workshop, pieces)
         yield from idle(workshop)
         # Turns of the event loop have passed: the document may be gone, and a stroke may be under way.
@@ -78,7 +78,7 @@ def _apply(parts: Sequence[tuple[LayerRef, Addition]], form: ResultForm) -> Gene
         if not ref.whole:
             _mix_as(node, layer)
         add(document, node, layer)
-        if form == "group":  # Krita composes a group with a transparency mask as if it had none until it is told to
+        if form != "layer":  # Krita composes with a transparency mask as if there were none until it is told to
             document.refreshProjection()
         node_id = str(node.uniqueId().toString())
         yield from _activate(document, active, node_id)
@@ -262,6 +262,14 @@ def _painted(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None
 
 def _group(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, Node]:
     """A group that holds a paint layer with a transparency mask. (Krita's API gives a group itself no mask.)"""
+    layer = yield from _masked(workshop, pieces)
+    group = workshop.createGroupLayer(layer.name())
+    group.addChildNode(layer, None)
+    return group
+
+
+def _masked(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, Node]:
+    """A paint layer with a transparency mask: black on the mask shows the old picture, white the result."""
     span, addition = pieces[0]
     area = addition.area
     pixels, plane = opened(addition.pixels, addition.mask_of_area())
@@ -273,9 +281,7 @@ def _group(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, 
         mask.setPixelData(part, strip.x, strip.y, strip.width, strip.height)
         yield
     layer.addChildNode(mask, None)
-    group = workshop.createGroupLayer(addition.name)
-    group.addChildNode(layer, None)
-    return group
+    return layer
 
 
 def _selection_mask(document: Document, name: str, selection: Selection) -> Node:

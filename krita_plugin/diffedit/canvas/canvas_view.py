@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from krita import Document, Krita, View
+from krita import Document, View
 
 from ..model.steps import CanvasRefusal
 from ..qt import QtCore, QtGui, QtWidgets
 from ..translation import tr
+from .documents import window_in_front
 
 CANVAS_CLASSES = ("KisOpenGLCanvas2", "KisQPainterCanvas")
 CONTROLLER_CLASS = "KisCanvasController"
@@ -21,9 +22,9 @@ class CanvasView:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        window = Krita.instance().activeWindow()
-        self._view: View = window.activeView()
-        controller = _controller(window.qwindow())
+        window = window_in_front()
+        self._view: View = None if window is None else window.activeView()
+        controller = None if window is None else _controller(window.qwindow())
         widget = None if controller is None else _canvas(controller)
         if controller is None or widget is None or self._view is None:
             raise CanvasRefusal(

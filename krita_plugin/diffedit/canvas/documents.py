@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from krita import Document, Krita, Node
+from krita import Document, Krita, Node, Window
 
 from ..model.steps import CanvasRefusal
+from ..qt import QtWidgets
 from ..translation import tr
 
 _open: list[tuple[Document, str]] = []
 _count = 0
+_last_window: QtWidgets.QWidget | None = None
+
+
+def window_in_front() -> Window | None:
+    """The window that the artist used last. Where another program is in front Krita itself names its first window."""
+    global _last_window
+    krita = Krita.instance()
+    if QtWidgets.QApplication.activeWindow() is None and _last_window is not None:
+        for window in krita.windows():
+            if window.qwindow() == _last_window:
+                return window
+    window = krita.activeWindow()
+    _last_window = None if window is None else window.qwindow()
+    return window
+
+
+def document_in(qwindow: QtWidgets.QWidget) -> Document | None:
+    """The document that is in front in Krita's window `qwindow`; None without one, or where that is none of Krita's."""
+    for window in Krita.instance().windows():
+        if window.qwindow() == qwindow:
+            view = window.activeView()
+            document = None if view is None else view.document()
+            return None if document is None or document.rootNode() is None else document
+    return None
 
 
 def active_document() -> Document:
     """The document in front. CanvasRefusal NO_DOCUMENT when there is none."""
-    document = Krita.instance().activeDocument()
+    window, document = window_in_front(), Krita.instance().activeDocument()
+    if window is not None and len(Krita.instance().windows()) > 1:
+        document = document_in(window.qwindow())
     # After a close Krita may still hand out a wrapper of the document: it has no root any more.
     if document is None or document.rootNode() is None:
         raise CanvasRefusal("NO_DOCUMENT", tr("Open a picture first."))
@@ -22,13 +49,23 @@ def active_document() -> Document:
 
 def selected_nodes() -> list[Node]:
     """What is selected in the layer list of the window in front."""
-    window = Krita.instance().activeWindow()
+    window = window_in_front()
     view = None if window is None else window.activeView()
     return [] if view is None else list(view.selectedNodes())
 
 
 def open_documents() -> list[Document]:
     return [document for document in Krita.instance().documents() if document.rootNode() is not None]
+
+
+def bring_to_front(document: Document) -> None:
+    """Shows the document, in the window that has it; nothing where no window has."""
+    for window in Krita.instance().windows():
+        for view in window.views():
+            if view.document() == document:
+                window.activate()
+                window.showView(view)
+                return
 
 
 def id_of(document: Document) -> str:

@@ -41,6 +41,7 @@ def exchange_steps(ref: LayerRef, layer_id: str, shown: Bounds, addition: Additi
     layer, pixels = top, addition.pixels
     if top.type() == "grouplayer":
         layer = children(top)[0]
+    if any(child.type() == "transparencymask" for child in children(layer)):
         pixels, _ = opened(addition.pixels, addition.mask_of_area())
     if shown != addition.area:
         pixel_bytes = len(bytes(layer.pixelData(shown.x, shown.y, 1, 1)))

@@ -30,6 +30,17 @@ class KritaCanvas:
         """The id of the document in front. CanvasRefusal NO_DOCUMENT when there is none."""
         return documents.id_of(documents.active_document())
 
+    def document_in(self, window: object) -> str:
+        """The id of the document in front in that window of Krita's; "" without one."""
+        document = documents.document_in(window)
+        return "" if document is None else documents.id_of(document)
+
+    def bring_to_front(self, document_id: str) -> None:
+        """Shows the document, if it is still open."""
+        for document in documents.open_documents():
+            if documents.id_of(document) == document_id:
+                documents.bring_to_front(document)
+
     def document_name(self, document_id: str) -> str:
         return layers.name_of(_open(document_id))
 

@@ -75,7 +75,7 @@ class LiveMask:
         if not self.in_document:
             if self._selection is not None:
                 image = self._limited_image(image, self._step(values) if dragged else 1)
-            self._draw(document, image, area)
+            self._draw(document, image, area, dragged)
             return
         shape = _selection_of(self._limited(self._plane_of(image)), area)
         outdate_outline(document, shape)
@@ -208,14 +208,14 @@ class LiveMask:
     def _plane_of(self, image: QtGui.QImage) -> bytes:
         return enlarged(image, self._area.width, self._area.height)
 
-    def _draw(self, document: Document, mask: QtGui.QImage, area: Bounds) -> None:
+    def _draw(self, document: Document, mask: QtGui.QImage, area: Bounds, dragged: bool) -> None:
         if self._overlay is not None and not sip.isdeleted(self._overlay) and not self._overlay.isVisible():
             self._overlay.take_away()  # another view of the document is in front now
             self._overlay = None
         if self._overlay is None or sip.isdeleted(self._overlay):
             self._overlay = MaskOverlay(document, self._leave)
         self._active_layer = _active_layer(document)
-        self._overlay.show_mask(mask, area)
+        self._overlay.show_mask(mask, area, keep_colour=dragged)
 
     def _limited(self, plane: bytes) -> bytes:
         return mask_formula.limit(plane, self._selection)

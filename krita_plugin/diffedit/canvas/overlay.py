@@ -1,4 +1,7 @@
-"""A mask drawn in red over the canvas: no part of the document, so there is nothing to undo, to save or to clean up."""
+"""A mask drawn in red over the canvas: no part of the document, so there is nothing to undo, to save or to clean up.
+
+Where the picture under it is red itself, it is drawn in another colour.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ from ..qt import QtCore, QtGui, QtWidgets
 from .canvas_view import CanvasView
 from .layers import is_busy
 
-COLOUR = (255, 0, 40)
+RED, OTHERS = (255, 0, 40), ((0, 150, 255), (40, 255, 0))
 OPACITY = 140  # of 255, where the mask is full
-_COLOURS = [QtGui.qRgba(*COLOUR, OPACITY * value // 255) for value in range(256)]
+ALIKE = 110  # of 441: colours nearer than that are hard to tell apart under the overlay
+MOST_ALIKE = 0.25  # of what is masked: up to here red is seen well enough
+SAMPLED_SIDE = 64  # px: of the picture and the mask, to choose the colour by
+Colour = tuple[int, int, int]
 _GREY, _INDEXED = QtGui.QImage.Format.Format_Grayscale8, QtGui.QImage.Format.Format_Indexed8
 _PREMULTIPLIED = QtGui.QImage.Format.Format_ARGB32_Premultiplied
 
@@ -35,6 +41,7 @@ class MaskOverlay(QtWidgets.QWidget):
         self._leave = leave
         self._image = QtGui.QImage()
         self._area = Bounds(0, 0, 0, 0)
+        self._colour: Colour = RED
         self.setObjectName("diffedit_mask_overlay")
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_NoSystemBackground)
@@ -45,14 +52,32 @@ class MaskOverlay(QtWidgets.QWidget):
         QtWidgets.QApplication.instance().focusChanged.connect(self._focus_changed)
         self.show()
 
-    def show_mask(self, mask: QtGui.QImage, area: Bounds) -> None:
-        """Draws `mask`, grey values, over `area` of the image; a mask with fewer px than that is drawn smoothly."""
+    @property
+    def colour(self) -> Colour:
+        """R, G, B of what is drawn."""
+        return self._colour
+
+    def show_mask(self, mask: QtGui.QImage, area: Bounds, *, keep_colour: bool = False) -> None:
+        """Draws `mask`, grey values, over `area` of the image; a mask with fewer px than that is drawn smoothly.
+
+        The colour is chosen by the picture, unless `keep_colour`: it should not change while a slider is dragged.
+        """
+        if not (keep_colour and self._area == area):
+            self._colour = colour_over(self._sample(area), mask)
         indexed = mask.convertToFormat(_GREY)
         indexed.reinterpretAsFormat(_INDEXED)
-        indexed.setColorTable(_COLOURS)
+        indexed.setColorTable([QtGui.qRgba(*self._colour, OPACITY * value // 255) for value in range(256)])
         self._image = indexed.convertToFormat(_PREMULTIPLIED)
         self._area = area
         self.update()
+
+    def _sample(self, area: Bounds) -> QtGui.QImage:
+        """What is seen in `area`, small."""
+        size = self._canvas_view.image_size()
+        picture = self._document.thumbnail(SAMPLED_SIDE, SAMPLED_SIDE)
+        across, down = picture.width() / max(1, size.width()), picture.height() / max(1, size.height())
+        left, top = int(area.x * across), int(area.y * down)
+        return picture.copy(left, top, max(1, round(area.width * across)), max(1, round(area.height * down)))
 
     def move_to(self, area: Bounds) -> None:
         """The layer was moved, and its mask with it."""
@@ -100,3 +125,29 @@ class MaskOverlay(QtWidgets.QWidget):
         """Krita's input manager puts its own filter in front whenever the canvas gets the focus, and keeps Esc, which
         is its key for ending what a tool does, from all others."""
         self._canvas.installEventFilter(self)
+
+
+def colour_over(picture: QtGui.QImage, mask: QtGui.QImage) -> Colour:
+    """Red, unless more than a quarter of what `mask` covers of `picture` looks like it: then what differs most.
+
+    Both show the same area, at any size.
+    """
+    aspect, fast = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio, QtCore.Qt.TransformationMode.FastTransformation
+    side = QtCore.QSize(SAMPLED_SIDE, SAMPLED_SIDE)
+    seen = _bytes(picture.scaled(side, aspect, fast).convertToFormat(QtGui.QImage.Format.Format_RGBA8888))
+    weights = _bytes(mask.scaled(side, aspect, fast).convertToFormat(_GREY))
+    shown = [(seen[4 * i : 4 * i + 3], weight) for i, weight in enumerate(weights) if weight and seen[4 * i + 3]]
+    whole = sum(weight for _, weight in shown)
+
+    def alike(colour: Colour) -> float:
+        near = sum(w for rgb, w in shown if sum((a - b) ** 2 for a, b in zip(rgb, colour, strict=True)) < ALIKE**2)
+        return near / max(1, whole)
+
+    return RED if alike(RED) <= MOST_ALIKE else min(OTHERS, key=alike)
+
+
+def _bytes(image: QtGui.QImage) -> bytes:
+    """The px of an image whose rows have no padding."""
+    bits = image.constBits()
+    bits.setsize(image.sizeInBytes())
+    return bytes(bits)

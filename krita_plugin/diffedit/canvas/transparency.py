@@ -1,6 +1,4 @@
-"""A result as a group whose layer has a transparency mask: the artist paints on the mask, and more or less of it
-shows.
-"""
+"""A result whose layer has a transparency mask: the artist paints on the mask, and more or less of it shows."""
 
 from __future__ import annotations
 
@@ -48,14 +46,14 @@ def transparency_mask(document: Document, name: str) -> Node:
 def opened(pixels: bytes, mask: bytes) -> tuple[bytes, bytes]:
     """RGBA `pixels` whose alpha holds the soft `mask`, and what the transparency mask of its layer must be.
 
-    Over an opaque source the layer becomes opaque wherever the mask is not 0, and the softness goes to the mask. Over a
-    source with an alpha of its own the alpha stays as it is, and the mask is hard: the product is the same.
+    Over an opaque source the whole layer becomes opaque, so that white on the mask shows more of it, also beyond its
+    edge. Over a source with an alpha of its own the alpha stays as it is, and the mask is hard: the product is the
+    same.
     """
-    anything = b"\x00" + 255 * b"\xff"
     if pixels[3::4] != mask:
-        return pixels, mask.translate(anything)
+        return pixels, mask.translate(b"\x00" + 255 * b"\xff")
     out = bytearray(pixels)
-    out[3::4] = mask.translate(anything)
+    out[3::4] = b"\xff" * len(mask)
     return bytes(out), mask
 
 

@@ -56,6 +56,8 @@ class Job:
     """A job that was handed to the client, with what its result needs. `own_mask`: its mask is the artist's.
 
     `capture` and `surroundings` are None for a job on words alone. `field`: of the inputs, that its words are for.
+    `rest`: how many variations are to follow this one. `follows`: the job brings those ("rest"), or one more of an
+    edit that is done ("more").
     """
 
     session: EditSession
@@ -65,6 +67,8 @@ class Job:
     surroundings: Surroundings | None
     own_mask: bool = False
     field: str = ""
+    rest: int = 0
+    follows: Literal["", "rest", "more"] = ""
 
     @property
     def task(self) -> str:
@@ -118,6 +122,9 @@ class JobController(QtCore.QObject):
             side = max(capture.area.width, capture.area.height)
             session.side = side
             request = inputs.request(task, side=side, model=options.model, preview=options.preview)
+            rest = request.variations - 1
+            if rest:  # the first variation is made alone: it is seen while the others are made
+                request = dataclasses.replace(request, variations=1)
             if options.captions:
                 request = dataclasses.replace(request, variations=options.captions)
             payload = JobPayload(
@@ -132,7 +139,8 @@ class JobController(QtCore.QObject):
             )
             base = Surroundings(capture.pixels, capture.area, capture.channels)
             own_mask = options.mask_of == "kept" and mask is not None
-            self._submit(Job(session, inputs, capture, payload, base, own_mask, "source" if options.captions else ""))
+            field = "source" if options.captions else ""
+            self._submit(Job(session, inputs, capture, payload, base, own_mask, field, rest))
 
         def refused(refusal: CanvasRefusal) -> None:
             self._captures.pop(session, None)
@@ -155,7 +163,15 @@ class JobController(QtCore.QObject):
         request = dataclasses.replace(job.payload.request, seed=inputs.seed, variations=inputs.variations)
         payload = dataclasses.replace(job.payload, job=new_job_id(), request=request)
         job.session.notice = None
-        self._submit(dataclasses.replace(job, inputs=inputs, payload=payload))
+        self._submit(dataclasses.replace(job, inputs=inputs, payload=payload, follows="more"))
+
+    def follow_up(self, job: Job) -> None:
+        """Submits the variations that follow the one of `job`: the backend has all stages but the edit itself."""
+        request = job.payload.request
+        seed = (request.seed + 1) % (MAX_SEED + 1)
+        request = dataclasses.replace(request, seed=seed, variations=job.rest)
+        payload = dataclasses.replace(job.payload, job=new_job_id(), request=request)
+        self._submit(dataclasses.replace(job, payload=payload, rest=0, follows="rest"))
 
     def cancel(self, session: EditSession) -> None:
         """Ends what runs for `session`, at its next step."""
@@ -170,7 +186,8 @@ class JobController(QtCore.QObject):
 
     def _submit(self, job: Job) -> None:
         self._jobs[job.payload.job] = job
-        job.session.activity = Activity(job.task, "sending", job.payload.job, own_mask=job.own_mask)
+        more = job.payload.request.variations if job.follows else 0
+        job.session.activity = Activity(job.task, "sending", job.payload.job, own_mask=job.own_mask, more=more)
         self._client.submit(job.payload)
         self._link_changed()
 
@@ -216,7 +233,9 @@ class JobController(QtCore.QObject):
                 session.notice = sentences.of_error(error, self._client.state, size=size, **words)
             case Cancelled():
                 self._close(job_id)
-                session.notice = sentences.Notice("info", tr("Cancelled. Nothing was changed."))
+                kept = tr("Cancelled. The results that are here stay.")
+                sentence = kept if job.follows else tr("Cancelled. Nothing was changed.")
+                session.notice = sentences.Notice("info", sentence)
 
     def _finish(self, job_id: str, result: JobResult) -> None:
         job = self._jobs.get(job_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..qt import QtCore
-from ..translation import tr
+from ..translation import shortened, tr
 from . import sentences
 from .jobs import Job
 from .payload import JobResult
@@ -15,7 +15,6 @@ from .ports import Canvas, Capture, FoundMask, LayerRef, LiveMask, MaskValues
 from .session import EditSession
 from .settings import Settings, Store
 from .steps import CanvasRefusal, StepRunner
-from .texts import shortened
 
 WATCH_MS = 150  # Krita has no signal for another active layer, a moved or a painted one
 SETTLE_MS = 150  # after the last move of a slider the mask is made from all px

@@ -42,7 +42,8 @@ class Activity:
     `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "delayed" (the backend is full, and
     is asked again in `seconds_left`), "waiting" (in the queue), "working", "adding" (the layer), "cancelling".
     `fraction`: 0 to 1, None while it cannot be told. `own_mask`: the artist's mask is used, nothing is searched.
-    `waits`: for a tool that is in use. `part`: which one of how many in a batch.
+    `waits`: for a tool that is in use. `part`: which one of how many in a batch. `more`: how many variations are made
+    beside what is here already.
     """
 
     task: str
@@ -57,6 +58,7 @@ class Activity:
     own_mask: bool = False
     waits: bool = False
     part: tuple[int, int] | None = None
+    more: int = 0
 
     @property
     def share(self) -> float | None:
@@ -75,6 +77,8 @@ class Activity:
             "suggest": tr("Suggesting words"),
         }
         name = tr("Using your mask") if self.own_mask else names[self.task]
+        if self.more:
+            name = tr("{count} more", count=self.more)
         if self.part is not None:
             name = tr("{name} {number} of {total}", name=name, number=self.part[0], total=self.part[1])
         parts = [name, self._detail()]
@@ -112,7 +116,7 @@ def stage_name(stage: str) -> str:
         "edges": tr("refining the edges"),
         "inverting": tr("preparing"),
         "editing": tr("painting"),
-        "decoding": tr("finishing the pixels"),
+        "decoding": tr("finishing the picture"),
     }
     return names.get(stage, stage)
 

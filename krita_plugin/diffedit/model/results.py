@@ -23,18 +23,21 @@ from .variations import Variation, VariationState, bounds_in_image, crop
 
 
 class ResultController(QtCore.QObject):
-    """Takes what jobs bring. A single result becomes a layer at once (a setting); several wait to be chosen.
+    """Takes what jobs bring. A single result becomes a layer at once (a setting); of several the first is shown, and
+    all wait to be chosen.
 
     The first variation that is shown becomes a layer, one undo step; showing another exchanges its pixels. `kept` are
     results of documents that were closed meanwhile; `kept_changed()` is for new ones.
 
     Signals beside it: `adding(EditSession)` before a result becomes a layer; `more_wanted(Job, EditInputs)`: the job
-    once more with another seed; `document_gone(EditSession, Notice)`: its results are kept now.
+    once more with another seed; `rest_wanted(Job)`: the variations that follow its one, which is shown now;
+    `document_gone(EditSession, Notice)`: its results are kept now.
     """
 
     kept_changed = Signal()
     adding = Signal(object)
     more_wanted = Signal(object, object)
+    rest_wanted = Signal(object)
     document_gone = Signal(object, object)
 
     def __init__(self, canvas: Canvas, store: Store, parent: QtCore.QObject | None = None) -> None:
@@ -43,6 +46,7 @@ class ResultController(QtCore.QObject):
         self._store = store
         self._last: dict[EditSession, Job] = {}
         self._runners: dict[EditSession, StepRunner] = {}
+        self._unfinished: dict[EditSession, Job] = {}  # the rest of their variations is to be made
         self.kept: tuple[HistoryEntry, ...] = ()
 
     def take(self, job: Job, result: JobResult) -> None:
@@ -53,7 +57,7 @@ class ResultController(QtCore.QObject):
         fresh = _variations_of(job, capture, surroundings, result)
         request = dataclasses.replace(job.payload.request, matting=False)  # this mask has its fine edges
         payload = dataclasses.replace(job.payload, request=request, mask=result.mask, selection=None)
-        self._last[session] = dataclasses.replace(job, payload=payload)
+        self._last[session] = dataclasses.replace(job, payload=payload, rest=0, follows="")
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         model, layer = result.manifest.model, capture.layer_ref.layer_name
         records = tuple(
@@ -62,13 +66,34 @@ class ResultController(QtCore.QObject):
         self._record(session, session.history + records)
         for _, sentence in result.manifest.notes:
             session.notice = sentences.Notice("info", sentence)
-        waiting = tuple(v for v in session.variations if v.state != "added")
+        at_once = self._store.settings.add_single or session.part is not None
+        if job.follows:
+            session.offer(session.variations + fresh, session.selected)
+            if job.follows == "more" and at_once:
+                self.show(session, len(session.variations) - 1)
+            return
+        # One that is shown was part of what this edit worked on: it stays.
+        waiting = tuple(v for v in session.variations if v.state == "waiting")
         session.offer(waiting + fresh, len(waiting))
+        if job.rest:
+            self._unfinished[session] = job
+            if at_once:
+                self.adding.emit(session)
+                self.show(session, len(waiting))
+            else:
+                self._go_on(session)
+            return
         undecided = [v for v in waiting if v.undone is None]  # one that an undo took away was decided upon
         if session.gathers:
             return  # added with those of the other frames
-        if len(fresh) == 1 and not undecided and (self._store.settings.add_single or session.part is not None):
+        if len(fresh) == 1 and not undecided and at_once:
             self.accept(session)
+
+    def _go_on(self, session: EditSession) -> None:
+        """Asks for the variations that are still to be made, if there are any."""
+        job = self._unfinished.pop(session, None)
+        if job is not None:
+            self.rest_wanted.emit(job)
 
     def show(self, session: EditSession, index: int) -> None:
         """Chooses a variation and shows it in the document."""
@@ -101,7 +126,7 @@ class ResultController(QtCore.QObject):
     def accept(self, session: EditSession) -> None:
         """The chosen variation stays in the document as a layer."""
         index = session.selected
-        if index < 0 or session.activity is not None:
+        if not self.can_accept(session):
             return
         chosen = session.variations[index]
         self.adding.emit(session)
@@ -129,9 +154,18 @@ class ResultController(QtCore.QObject):
         parts = [(v.layer_ref, _addition(v)) for v in (session.variations[i] for i in waiting)]
         self._run(session, self._canvas.apply_frames_steps(parts), added)
 
+    def can_accept(self, session: EditSession) -> bool:
+        """Whether the chosen variation can become a layer now. One that is one already can while others are made."""
+        if session.selected < 0:
+            return False
+        state, activity = session.variations[session.selected].state, session.activity
+        if activity is None:
+            return state != "added"
+        return state == "shown" and activity.phase != "adding"
+
     def look(self, session: EditSession) -> None:
         """Notices results whose layers an undo took away, or a redo brought back: called some times a second."""
-        if session.activity is not None:
+        if session.activity is not None and session.activity.phase == "adding":
             return
         for index, variation in enumerate(session.variations):
             if not variation.layer_id:
@@ -148,6 +182,7 @@ class ResultController(QtCore.QObject):
         if runner is None:
             return False
         runner.stop()
+        self._unfinished.pop(session, None)
         session.activity = None
         session.notice = sentences.Notice("info", tr("The result was not added. It is kept in History."))
         return True
@@ -199,6 +234,7 @@ class ResultController(QtCore.QObject):
     def forget(self, session: EditSession) -> None:
         """The session ends: the pixels that its last edit sent go."""
         self._last.pop(session, None)
+        self._unfinished.pop(session, None)
 
     def _apply(self, layer_ref: LayerRef, variation: Variation) -> Generator[Any, None, str]:
         return self._canvas.apply_steps(layer_ref, _addition(variation), self._store.settings.result_form)
@@ -220,6 +256,7 @@ class ResultController(QtCore.QObject):
             self._runners.pop(session, None)
             session.activity = None
             done(value)
+            self._go_on(session)
 
         def refused(refusal: CanvasRefusal) -> None:
             self._runners.pop(session, None)
@@ -228,6 +265,7 @@ class ResultController(QtCore.QObject):
                 gone(refusal)
             else:
                 self._keep(session, refusal)
+                self._go_on(session)
 
         session.activity = Activity("edit", "adding")
         runner = StepRunner(steps, finished, refused, self)
@@ -241,6 +279,7 @@ class ResultController(QtCore.QObject):
             waiting = [record for record in session.history if record.kept in session.variations]
             self.kept += tuple(waiting)
             session.offer((), -1)
+            self._unfinished.pop(session, None)
             self.document_gone.emit(session, notice)
             self.kept_changed.emit()
 

@@ -10,13 +10,12 @@ from diffedit_protocol.errors import DiffEditError
 from ..translation import tr
 from .payload import LinkState
 from .steps import CanvasRefusal
-from .texts import shortened
 
 
 @dataclass(frozen=True)
 class Notice:
     """`kind`: "info" or "error". `detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
-    "settings", "install", "join", "choose", "retry", "log", "look". `code`: of the refusal that it tells of."""
+    "settings", "install", "join", "choose", "retry", "log", "look", "show". `code`: of the refusal that it tells of."""
 
     kind: str
     sentence: str
@@ -48,8 +47,8 @@ def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target:
             sentence = tr(
                 "No region differs clearly between '{source}' and '{target}'. Lower the threshold, or select "
                 "the region yourself.",
-                source=shortened(source),
-                target=shortened(target),
+                source=source,
+                target=target,
             )
             return Notice("info", sentence, detail)
         case "BUSY":

@@ -26,9 +26,10 @@ MASK_FORMS, RESULT_FORMS, BACKENDS, INPUTS = (
 class Settings:
     """`backend`: where edits run. `program`: path of `diffedit`, empty to look for it. `mask_form`: how a found mask is
     shown. `input`: what an edit works on, all visible layers or the active one.
-    `result_form`: a layer with a selection mask, or a group with a transparency mask. `add_single`: a single
-    result becomes a layer at once. `context`: px around a selection that the model sees too. `model`: empty for the
-    backend's own choice. `language`: empty for Krita's. `unfolded`: which parts of the docker stand open.
+    `result_form`: a layer with a selection mask ("layer") or a transparency mask ("transparency"), or a "group" with
+    the latter. `add_single`: a single result becomes a layer at once. `context`: px around a selection that the model
+    sees too. `model`: empty for the backend's own choice. `language`: empty for Krita's. `unfolded`: which parts of the
+    docker stand open.
     `backend_folder`: where the plugin installs the backend, empty for the data folder. `index_url`, `torch_index_url`:
     mirrors of the Python package index and of torch's, empty for the public ones."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-LONGEST_NAME = 60  # characters: a PSD of Krita's cannot be opened with a layer's name above 255 bytes
+from ..translation import LONGEST_NAME, shortened
+
 # XML 1.0 knows no control characters but tab and line ends, no surrogates, and neither U+FFFE nor U+FFFF: Krita writes
 # them into a .kra as they are, and cannot open it again. UTF-8 has no surrogates, either.
 _BLANKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
@@ -14,11 +15,6 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\
 def one_line(text: str) -> str:
     """`text` on one line, of characters that XML 1.0 and UTF-8 can hold. Blanks at its ends stay: typing may go on."""
     return _FORBIDDEN.sub("", _BLANKS.sub(" ", text))
-
-
-def shortened(text: str, characters: int = LONGEST_NAME) -> str:
-    """At most that many characters, with … at the end where some were left out."""
-    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 def layer_name(source: str, target: str, seed: int) -> str:

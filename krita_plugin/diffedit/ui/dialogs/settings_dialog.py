@@ -222,7 +222,11 @@ class SettingsDialog(QtWidgets.QDialog):
             tr("A result becomes"),
             self._combo(
                 "result_form",
-                {"layer": tr("a layer with a selection mask"), "group": tr("a group with a transparency mask")},
+                {
+                    "layer": tr("a layer with a selection mask"),
+                    "transparency": tr("a layer with a transparency mask, to paint the old picture back"),
+                    "group": tr("a group with a transparency mask"),
+                },
             ),
         )
         form.addRow(self._check("add_single", tr("Add a single result at once, without asking")))

@@ -36,7 +36,10 @@ class MaskPart(QtWidgets.QWidget):
         self.feather.changed.connect(lambda value: self._change(feather=int(value)))
         self.form = Choice(
             {
-                "overlay": (tr("Red"), tr("Show the mask in red over the canvas; nothing in the picture changes")),
+                "overlay": (
+                    tr("Red"),
+                    tr("Show the mask over the canvas, in red, or in blue where the picture is red; nothing changes"),
+                ),
                 "selection": (tr("Selection"), tr("Show the mask as Krita's selection")),
                 "selectionmask": (tr("Mask"), tr("Show it as a selection mask on the layer, to paint on")),
             }
@@ -60,10 +63,9 @@ class MaskPart(QtWidgets.QWidget):
 
     def refresh(self, session: EditSession) -> None:
         threshold = session.threshold
-        if threshold is None:
-            self.threshold.set_value(AUTOMATIC, tr("auto"))
-        else:
-            self.threshold.set_value(threshold)
+        automatic = tr("auto") if session.inputs.threshold is None else ""
+        self.threshold.set_value(AUTOMATIC if threshold is None else threshold, automatic)
+        self.threshold.say(tr("Automatic: {value}", value=f"{threshold:.2f}") if automatic and threshold else "")
         own = (session.inputs.threshold, session.inputs.grow, session.inputs.feather)
         self.automatic.setEnabled(own != (None, None, None))
         self.grow.set_value(session.inputs.grow_px(session.side))

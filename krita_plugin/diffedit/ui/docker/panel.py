@@ -10,7 +10,7 @@ from diffedit_protocol.replies import DESCRIBE, SUGGEST
 from ...app import App
 from ...model import prompts
 from ...model.session import EditSession
-from ...qt import QShortcut, QtCore, QtGui, QtWidgets
+from ...qt import QShortcut, QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
 from .adapters_part import AdaptersPart
 from .edit_part import EditPart
@@ -18,7 +18,7 @@ from .history_part import HistoryPart
 from .mask_part import MaskPart
 from .notice_box import NoticeBox
 from .pieces import SPACING, Fold, tab_before, tool_button
-from .prompt import PromptField
+from .prompt import MOST_LINES, PromptField
 from .results_part import ResultsPart
 from .run_row import MaskInUse, RunRow
 from .status_line import StatusLine
@@ -27,6 +27,7 @@ from .word_choice import WordChoice
 NARROWEST, WIDTH = 240, 280  # px
 LOWEST = 200  # px: words and buttons, among Krita's own dockers
 TABS = (QtCore.Qt.Key.Key_Tab, QtCore.Qt.Key.Key_Backtab)
+HEAD_ASPECTS = ("inputs", "activity", "selection", "suggestions", "mask_in_use")
 MASK_ASPECTS = ("inputs", "found", "mask_shown", "activity")
 EDIT_ASPECTS = ("inputs",)
 RESULT_ASPECTS = ("variations", "activity")
@@ -48,7 +49,12 @@ class Part:
 
 
 class EditPanel(QtWidgets.QScrollArea):
-    """Shows the session of the active document and hands what the artist does to the app."""
+    """Shows the session of the document in front in its window, and hands what the artist does to the app.
+
+    `activated()`: its window was brought to the front.
+    """
+
+    activated = Signal()
 
     def __init__(self, app: App) -> None:
         super().__init__()
@@ -115,21 +121,19 @@ class EditPanel(QtWidgets.QScrollArea):
         for aspect in ASPECTS:
             self._refresh(aspect)
 
+    def follow_window(self, _: EditSession | None = None) -> None:
+        """Shows what is in front in the docker's own window, which another window may hide at the moment."""
+        window: QtWidgets.QWidget | None = self.window()
+        while window is not None and not isinstance(window, QtWidgets.QMainWindow):
+            window = window.parentWidget()  # of a docker that floats
+        self.show_session(self._app.session if window is None else self._app.session_in(window))
+
     def _arrange(self) -> None:
         inside = QtWidgets.QWidget()
         layout = QtWidgets.QVBoxLayout(inside)
         layout.setContentsMargins(SPACING, SPACING, SPACING, SPACING)
         layout.setSpacing(SPACING)
-        for widget in (
-            self.status,
-            self.source,
-            self.words["source"],
-            self.target,
-            self.words["target"],
-            self.mask_in_use,
-            self.run,
-            self.notice,
-        ):
+        for widget in (*self._head(), self.run, self.notice):
             layout.addWidget(widget)
         for part in self.parts.values():
             layout.addWidget(part.fold)
@@ -142,11 +146,31 @@ class EditPanel(QtWidgets.QScrollArea):
         self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumSize(NARROWEST, LOWEST)
 
+    def _head(self) -> tuple[QtWidgets.QWidget, ...]:
+        """What stands above the buttons."""
+        source, target = self.words["source"], self.words["target"]
+        return self.status, self.source, source, self.target, target, self.mask_in_use
+
+    def _keep_buttons_in_sight(self) -> None:
+        """Long texts take fewer lines where the docker is too low for them and the buttons below."""
+        head = [widget for widget in self._head() if not widget.isHidden()]
+        for lines in range(MOST_LINES, 0, -1):
+            for field in (self.source, self.target):
+                field.edit.limit_lines(lines)
+            if sum(w.sizeHint().height() + SPACING for w in head) + self.run.buttons_height() <= self.height():
+                return
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._keep_buttons_in_sight()
+
     def event(self, event: QtCore.QEvent) -> bool:
         """Tab goes on to the next control, also from a button: there Krita would hide every docker."""
         if event.type() == QtCore.QEvent.Type.ShortcutOverride and event.key() in TABS:
             event.accept()
             return True
+        if event.type() == QtCore.QEvent.Type.WindowActivate:
+            self.activated.emit()
         return super().event(event)
 
     def sizeHint(self) -> QtCore.QSize:
@@ -164,7 +188,8 @@ class EditPanel(QtWidgets.QScrollArea):
 
     def _connect(self) -> None:
         app = self._app
-        app.session_changed.connect(self.show_session)
+        app.session_changed.connect(self.follow_window)
+        self.activated.connect(app.look)
         app.link_changed.connect(lambda _: self._show_link())
         app.backend.state_changed.connect(self._show_link)
         app.store.listen(lambda _: self._show_link())
@@ -201,6 +226,11 @@ class EditPanel(QtWidgets.QScrollArea):
         self.status.show_state(app.link.state, app.settings.model, app.backend.started_here, starting)
         self.run.show_starting(starting and info is None)
 
+    def _show_mask_in_use(self) -> None:
+        """What runs says itself which mask it uses."""
+        session = self._session
+        self.mask_in_use.show_name(session.mask_in_use if session.activity is None else "")
+
     def _refresh(self, aspect: str) -> None:
         session = self._session
         if aspect == "inputs":
@@ -208,6 +238,7 @@ class EditPanel(QtWidgets.QScrollArea):
             self.target.edit.set_text(session.inputs.target)
         elif aspect == "activity":
             self.run.show_activity(session.activity)
+            self._show_mask_in_use()
             for button in (self.describe, self.suggest_source, self.suggest_target):
                 button.setEnabled(session.activity is None)
         elif aspect == "selection":
@@ -219,12 +250,14 @@ class EditPanel(QtWidgets.QScrollArea):
                 offered = session.suggestions
                 choice.show_suggestions(offered if offered is not None and offered.field == name else None)
         elif aspect == "mask_in_use":
-            self.mask_in_use.show_name(session.mask_in_use)
+            self._show_mask_in_use()
         elif aspect == "notice":
             self.notice.show_notice(session.notice)
         for part in self.parts.values():
             if aspect in part.aspects:
                 part.body.refresh(session)
                 part.fold.note.set_text(part.body.note(session))
+        if aspect in HEAD_ASPECTS:
+            self._keep_buttons_in_sight()
         if aspect == "variations":
             self.parts["results"].fold.setVisible(bool(session.variations))

@@ -227,6 +227,7 @@ class SliderRow(QtWidgets.QWidget):
         label.setBuddy(self.box)
         for widget in (self, self.slider, self.box):
             widget.setToolTip(tip)
+        self._tip = tip
         self.slider.setAccessibleName(name)
         self.box.setAccessibleName(name)
         self._layout = row(label, self.slider, 1, self.box)
@@ -245,6 +246,11 @@ class SliderRow(QtWidgets.QWidget):
             blocked = widget.blockSignals(True)
             widget.setValue(shown)
             widget.blockSignals(blocked)
+
+    def say(self, more: str) -> None:
+        """Adds a line to the tooltip; "" for none."""
+        for widget in (self, self.slider, self.box):
+            widget.setToolTip(f"{self._tip}\n{more}" if more else self._tip)
 
     def add(self, widget: QtWidgets.QWidget) -> None:
         """One more widget at the right."""

@@ -28,6 +28,7 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
         self.setTabChangesFocus(True)
         self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.document().setDocumentMargin(3)
+        self._most_lines = MOST_LINES
         self.textChanged.connect(self._changed)
         self._fit()
 
@@ -37,6 +38,12 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
             blocked = self.blockSignals(True)
             self.setPlainText(text)
             self.blockSignals(blocked)
+            self._fit()
+
+    def limit_lines(self, lines: int) -> None:
+        """Shows at most that many lines at once; of more it scrolls."""
+        if lines != self._most_lines:
+            self._most_lines = lines
             self._fit()
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
@@ -62,9 +69,9 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
     def _fit(self) -> None:
         lines = max(1, round(self.document().size().height()))  # a plain text document measures itself in lines
         room = 2 * (self.frameWidth() + round(self.document().documentMargin()))
-        self.setFixedHeight(min(lines, MOST_LINES) * self.fontMetrics().lineSpacing() + room + 2)
+        self.setFixedHeight(min(lines, self._most_lines) * self.fontMetrics().lineSpacing() + room + 2)
         always, never = QtCore.Qt.ScrollBarPolicy.ScrollBarAsNeeded, QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff
-        self.setVerticalScrollBarPolicy(always if lines > MOST_LINES else never)
+        self.setVerticalScrollBarPolicy(always if lines > self._most_lines else never)
 
 
 class PromptField(QtWidgets.QWidget):

@@ -178,7 +178,7 @@ class ResultsPart(QtWidgets.QWidget):
         self.tiles.replace(tiles, self.accept)
         chosen = session.variations[session.selected] if session.selected >= 0 else None
         idle = session.activity is None
-        self.accept.setEnabled(idle and chosen is not None and chosen.state != "added")
+        self.accept.setEnabled(self._app.results.can_accept(session))
         self.discard.setEnabled(idle and bool(session.variations))
         shown = any(variation.state == "shown" for variation in session.variations)
         self.discard.setText(tr("Remove layer") if shown else tr("Discard"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ...model.progress import Activity
-from ...model.texts import shortened
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
 from .pieces import SPACING, ElidedLabel, quiet, row, tool_button
@@ -54,7 +53,7 @@ class MaskInUse(QtWidgets.QWidget):
         """Shows it, or nothing for ""."""
         self.setVisible(bool(name))
         if name:
-            self.text.set_text(tr("Mask: “{name}” is used", name=shortened(name)))
+            self.text.set_text(tr("Mask: “{name}” is used", name=name))
 
 
 class RunRow(QtWidgets.QWidget):
@@ -101,6 +100,11 @@ class RunRow(QtWidgets.QWidget):
         layout.addWidget(self.preview)
         self._starting = False
         self.show_activity(None)
+
+    def buttons_height(self) -> int:
+        """px that the row takes with a margin around, without the picture below the buttons."""
+        preview = 0 if self.preview.isHidden() else self.preview.height() + SPACING
+        return self.sizeHint().height() - preview + 2 * SPACING
 
     def show_starting(self, starting: bool) -> None:
         """A busy bar while the backend starts, unless something else is shown."""

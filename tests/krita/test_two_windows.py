@@ -1,0 +1,83 @@
+"""Two windows of one Krita: each docker shows the picture of its own window."""
+
+from __future__ import annotations
+
+from diffedit_krita_driver.remote import RemoteKrita
+
+
+def in_two_windows(stage):
+    """What the dockers of two windows show: first, after the second was used, and after a look at the first again."""
+    from diffedit.extension import DOCKER_ID, extension
+    from diffedit_driver.qt import QApplication, QDockWidget
+
+    app = extension().app
+    left = yield from stage.new(64, 48, name="left")
+    first = stage.app.activeWindow()
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra")
+    second = stage.app.openWindow()
+    yield 0.5
+    try:
+        right = stage.app.createDocument(64, 48, "right", "RGBA", "U8", "sRGB-elle-V2-srgbtrc.icc", 120.0)
+        QApplication.setActiveWindow(second.qwindow())
+        second.addView(right)
+        panels = [window.qwindow().findChild(QDockWidget, DOCKER_ID).panel for window in (first, second)]
+
+        def words():
+            return [panel.source.edit.toPlainText() for panel in panels]
+
+        yield lambda: app.session.name == "right", 10
+        app.session.change_inputs(source="a cat", target="a dog")
+        yield lambda: words() == ["a horse", "a cat"], 10
+        seen = [[app.session.name, *words()]]
+        QApplication.setActiveWindow(first.qwindow())
+        yield lambda: app.session.name == "left", 10
+        seen.append([app.session.name, *words()])
+        panels[0].source.edit.setPlainText("a cow")
+        seen.append([app.session.name, *words()])
+        # Another program is in front: Krita would name its first window now.
+        QApplication.setActiveWindow(second.qwindow())
+        yield lambda: app.session.name == "right", 10
+        QApplication.setActiveWindow(None)
+        yield 0.8
+        seen.append([app.session.name, *words()])
+        return seen
+    finally:
+        yield 0.3
+        right.setModified(False)
+        right.close()
+        yield lambda: len(stage.app.documents()) == 1, 10
+        yield 0.3
+        second.qwindow().close()
+        yield 0.5
+        left.setModified(False)
+
+
+def test_each_docker_shows_its_windows_picture_and_actions_go_to_the_one_in_front(krita: RemoteKrita) -> None:
+    assert krita.run(in_two_windows, limit=60) == [
+        ["right", "a horse", "a cat"],
+        ["left", "a horse", "a cat"],
+        ["left", "a cow", "a cat"],
+        ["right", "a cow", "a cat"],
+    ]
+
+
+def finished_elsewhere(stage):
+    """An edit ends in a picture that is not in front; the notice's button shows that picture."""
+    from diffedit.extension import extension
+
+    app = extension().app
+    yield from stage.new(64, 48, name="one")
+    app.look()
+    session = app.session
+    yield from stage.new(64, 48, name="two")
+    app.look()
+    app._notify_finished(session)
+    said = app.session.notice
+    app.remedy(*said.remedies)
+    yield lambda: app.session is session, 10
+    return said.sentence, app.canvas.document_name(app.canvas.active_document()), app.session.notice
+
+
+def test_an_edit_that_ends_in_another_picture_says_so_and_the_button_shows_it(krita: RemoteKrita) -> None:
+    assert krita.run(finished_elsewhere) == ["Finished in one.", "one", None]

@@ -363,6 +363,10 @@ class Document(QtCore.QObject):
         image = QtGui.QImage(pixels, *self._size, 4 * self._size[0], QtGui.QImage.Format.Format_ARGB32)
         return image.scaled(width, height)
 
+    def projection(self, x: int, y: int, width: int, height: int) -> QtGui.QImage:
+        pixels = bytes(self._root.projectionPixelData(x, y, width, height))
+        return QtGui.QImage(pixels, width, height, 4 * width, QtGui.QImage.Format.Format_ARGB32).copy()
+
     def refreshProjection(self) -> None:
         """What is seen is always asked anew here."""
 

@@ -154,11 +154,11 @@ class TestTranslations:
     def test_names_in_sentences_end_at_60_characters_and_paths_and_reasons_are_told_whole(self) -> None:
         long = "a very long name " * 20
         for name in ("layer", "document", "source", "host", "model"):
-            sentence = translation.tr("'{%s}' is locked." % name, **{name: long})
+            sentence = translation.tr(f"'{{{name}}}' is locked.", **{name: long})
             assert len(sentence) == 60 + len("'' is locked.")
             assert "…" in sentence
         for name in ("folder", "reason", "last", "program"):
-            assert long in translation.tr("'{%s}' cannot be written." % name, **{name: long})
+            assert long in translation.tr(f"'{{{name}}}' cannot be written.", **{name: long})
 
     def catalogue(self, language: str) -> dict[str, str]:
         return translation.read_po((PLUGIN / "locale" / f"{language}.po").read_text(encoding="utf-8"))

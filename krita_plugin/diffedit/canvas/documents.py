@@ -64,7 +64,7 @@ def bring_to_front(document: Document) -> None:
         for view in window.views():
             if view.document() == document:
                 window.activate()
-                window.showView(view)
+                view.setVisible()  # Window.showView compares wrappers, which are always others
                 return
 
 

@@ -18,7 +18,7 @@ RED, OTHERS = (255, 0, 40), ((0, 150, 255), (40, 255, 0))
 OPACITY = 140  # of 255, where the mask is full
 ALIKE = 110  # of 441: colours nearer than that are hard to tell apart under the overlay
 MOST_ALIKE = 0.25  # of what is masked: up to here red is seen well enough
-SAMPLED_SIDE = 64  # px: of the picture and the mask, to choose the colour by
+SAMPLED_SIDE = 32  # px: of the picture and the mask, to choose the colour by
 Colour = tuple[int, int, int]
 _GREY, _INDEXED = QtGui.QImage.Format.Format_Grayscale8, QtGui.QImage.Format.Format_Indexed8
 _PREMULTIPLIED = QtGui.QImage.Format.Format_ARGB32_Premultiplied
@@ -72,12 +72,17 @@ class MaskOverlay(QtWidgets.QWidget):
         self.update()
 
     def _sample(self, area: Bounds) -> QtGui.QImage:
-        """What is seen in `area`, small."""
-        size = self._canvas_view.image_size()
-        picture = self._document.thumbnail(SAMPLED_SIDE, SAMPLED_SIDE)
-        across, down = picture.width() / max(1, size.width()), picture.height() / max(1, size.height())
-        left, top = int(area.x * across), int(area.y * down)
-        return picture.copy(left, top, max(1, round(area.width * across)), max(1, round(area.height * down)))
+        """What is seen in `area`, small: some of its rows. (Krita's own thumbnail of a large picture takes long.)"""
+        side = min(SAMPLED_SIDE, area.height)
+        kind, aspect = QtGui.QImage.Format.Format_RGBA8888, QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
+        picture = QtGui.QImage(side, side, kind)
+        painter = QtGui.QPainter(picture)
+        painter.setCompositionMode(QtGui.QPainter.CompositionMode.CompositionMode_Source)
+        for i in range(side):
+            row = self._document.projection(area.x, area.y + (2 * i + 1) * area.height // (2 * side), area.width, 1)
+            painter.drawImage(0, i, row.scaled(side, 1, aspect))
+        painter.end()
+        return picture
 
     def move_to(self, area: Bounds) -> None:
         """The layer was moved, and its mask with it."""

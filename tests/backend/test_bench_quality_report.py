@@ -85,3 +85,11 @@ def test_losses_add_up_to_the_edits_that_failed() -> None:
     assert sum(share for _, share in found) == pytest.approx(0.5)
     assert "Most is lost to the model and the denoising" in sentences(report)
     assert sentences({"editors": {"ours": {"success": None}}}) == ""
+
+
+def test_what_no_editor_tells_apart_is_named_together() -> None:
+    report = {"editors": {"truth-vae": {"success": {"value": 0.9}}, "ours": {"success": {"value": 0.5}}}}
+    (autoencoder, first), (rest, second) = losses(report)
+    assert (first, second) == (pytest.approx(0.1), pytest.approx(0.4))
+    assert "judge" in autoencoder
+    assert all(cause in rest for cause in ("the model", "the space", "the search for the mask"))

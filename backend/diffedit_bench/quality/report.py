@@ -218,15 +218,20 @@ _LADDER = (
 
 
 def losses(report: dict[str, Any]) -> list[tuple[str, float]]:
-    """(cause, share of all edits that it costs; negative: gained) in the ladder's order, for the editors that ran."""
+    """(cause, share of all edits that it costs; negative: gained) in the ladder's order, for the editors that ran.
+
+    What an editor adds that did not run is named together with the next one that did.
+    """
     success = {
         name: figures["success"]["value"] for name, figures in report["editors"].items() if figures.get("success")
     }
     before, found = 1.0, []
+    causes: list[str] = []
     for name, cause in _LADDER:
+        causes.append(cause)
         if name in success:
-            found.append((cause, before - success[name]))
-            before = success[name]
+            found.append(("; ".join(causes), before - success[name]))
+            before, causes = success[name], []
     return found
 
 

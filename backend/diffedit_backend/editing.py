@@ -28,8 +28,7 @@ from .method.text import words_beyond
 from .method.wordings import leaves_things_out, wordings
 from .models import with_adapters
 from .models.written_adapters import with_written_adapters
-from .outcome import Edit, EditOutcome, EditWarning, paste
-from .stopwatch import Stopwatch
+from .outcome import Edit, EditOutcome, EditWarning, Stopwatch, paste
 from .types import Pixels, Plane
 
 __all__ = ["Edit", "EditOutcome", "EditWarning", "edit_picture", "paste"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,3 +58,18 @@ def paste(picture: Pixels, outcome: EditOutcome, index: int = 0) -> Pixels:
     edited = outcome.edits[index].pixels[..., :3]
     colours[...] = np.rint(colours + share * (edited.astype(np.float32) - colours))
     return result
+
+
+class Stopwatch:
+    """Sums what `measure(stage)` blocks take, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -15,7 +15,7 @@ from .backend.local_backend import LocalBackend
 from .canvas.krita_canvas import KritaCanvas
 from .model import prompts, sentences
 from .model.batch import BatchController
-from .model.inputs import EditInputs
+from .model.inputs import EditInputs, Task
 from .model.jobs import Job, JobController, JobOptions, MaskOf
 from .model.masks import MaskController
 from .model.payload import JobResult, LinkState
@@ -340,7 +340,7 @@ class App(QtCore.QObject):
             "diagnostics": self.diagnostics_wanted.emit,
         }[kind]()
 
-    def _begin(self, task: str, *, mask_of: MaskOf, keep_seed: bool = False, captions: int = 0) -> None:
+    def _begin(self, task: Task, *, mask_of: MaskOf, keep_seed: bool = False, captions: int = 0) -> None:
         self.look()
         session = self.session
         if session.activity is not None:
@@ -393,7 +393,7 @@ class App(QtCore.QObject):
     def _show_notice(self, notice: sentences.Notice) -> None:
         self.session.notice = notice
 
-    def _notify(self, sentence: str, kind: str = "info") -> None:
+    def _notify(self, sentence: str, kind: sentences.NoticeKind = "info") -> None:
         self.session.notice = sentences.Notice(kind, sentence)
 
     def _job_finished(self, job: Job, result: JobResult) -> None:

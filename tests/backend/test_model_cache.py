@@ -18,7 +18,7 @@ from diffedit_backend.models.offload import expected_footprint
 from diffedit_backend.models.safety import SafetyChecker
 from diffedit_backend.worker import edit_runner
 from diffedit_backend.worker.edit_runner import EditRunner
-from diffedit_backend.worker.model_cache import ModelCache
+from diffedit_backend.worker.model_cache import MemoryProbe, ModelCache, ModelSource
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.errors import ModelError
 from diffedit_protocol.messages import EditRequest, Progress
@@ -54,7 +54,11 @@ class Models:
         self._memory, self._machine, self._way = free, machine, way
         wanted = Footprint(expected, 0 if way == "none" else SIZE)
         self.cache = ModelCache(
-            self._load, lambda _: wanted, self._free, self._free_for_waiting, lambda: None, 1 << 20, limit, auxiliary
+            ModelSource(self._load, lambda _: wanted),
+            MemoryProbe(self._free, self._free_for_waiting, lambda: None),
+            1 << 20,
+            limit,
+            auxiliary,
         )
 
     def _load(self, name: str) -> LoadedModel:

@@ -15,6 +15,7 @@ from diffedit_backend.models import ModelOptions
 from diffedit_backend.models.captioning import CaptioningModel, load_captioner
 from diffedit_backend.models.catalogue.folders import kept_captioner
 from diffedit_backend.worker import auxiliary_models
+from diffedit_backend.worker.auxiliary_models import AuxiliaryNames
 from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_backend.worker.loop import Finished
 from diffedit_protocol.blobs import pack_picture, pack_plane
@@ -113,7 +114,7 @@ def described(bench: EditRunner, pixels: np.ndarray, selection: np.ndarray | Non
 
 
 def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected(captioner: Path) -> None:
-    bench = EditRunner({}, ModelOptions("cpu"), 0, captioner=str(captioner))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, auxiliary=AuxiliaryNames(captioner=str(captioner)))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     model = load_captioner(str(captioner), "cpu")
     whole = described(bench, pixels).manifest
@@ -131,7 +132,7 @@ def test_a_worker_describes_the_picture_and_of_a_selection_only_what_is_selected
 def test_on_out_of_memory_the_captioning_model_is_given_up_and_loaded_again_for_the_next_picture(
     captioner: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = EditRunner({}, ModelOptions("cpu"), 0, captioner=str(captioner))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, auxiliary=AuxiliaryNames(captioner=str(captioner)))
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
     words = described(bench, pixels).manifest.words
     loads, real = [], auxiliary_models.load_captioner

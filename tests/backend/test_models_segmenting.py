@@ -19,6 +19,7 @@ from diffedit_backend.models.catalogue.folders import kept_segmenter
 from diffedit_backend.models.segmenting import changed_words, load_segmenter
 from diffedit_backend.server.hello_info import hello_info
 from diffedit_backend.server.settings import ServerSettings
+from diffedit_backend.worker.auxiliary_models import AuxiliaryNames
 from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_protocol.blobs import pack_picture, unpack_plane
 from diffedit_protocol.errors import BadInputError, ModelError
@@ -130,7 +131,7 @@ def test_a_worker_loads_the_segmenter_at_the_first_request_and_gives_it_up_for_m
     clipseg: Path, tmp_path: Path
 ) -> None:
     places = {"sd1": str(write_folder(tmp_path / "sd1", parts("sd1")))}
-    runner = EditRunner(places, ModelOptions("cpu"), 1 << 24, segmenter=str(clipseg))
+    runner = EditRunner(places, ModelOptions("cpu"), 1 << 24, auxiliary=AuxiliaryNames(segmenter=str(clipseg)))
     picture, raw = pack_picture(pixels(32, 32, 4).tobytes(), 32, 32, 4)
     request = replace(REQUEST, picture=picture, segment="replace", threshold=0.01)
     stages: list[str] = []

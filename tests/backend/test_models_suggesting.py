@@ -15,6 +15,7 @@ from diffedit_backend.cli.program import main
 from diffedit_backend.models import ModelOptions
 from diffedit_backend.models.catalogue.folders import kept_suggester
 from diffedit_backend.models.suggesting import SuggestingModel, load_suggester
+from diffedit_backend.worker.auxiliary_models import AuxiliaryNames
 from diffedit_backend.worker.edit_runner import EditRunner
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import EditRequest
@@ -137,7 +138,7 @@ def suggest_job(text: str, **fields: Any) -> EditRequest:
 
 
 def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_with_their_seed(suggester: Path) -> None:
-    bench = EditRunner({}, ModelOptions("cpu"), 0, suggester=str(suggester))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, auxiliary=AuxiliaryNames(suggester=str(suggester)))
     reported: list[Any] = []
     manifest = bench.run(suggest_job("a horse", variations=6, seed=3), {}, reported.append).manifest
     assert 1 <= len(manifest.words) == len(set(manifest.words)) <= 6
@@ -154,7 +155,7 @@ def test_a_worker_writes_different_wordings_without_a_picture_and_repeats_them_w
 def test_on_out_of_memory_the_language_model_is_given_up_and_loaded_again(
     suggester: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = EditRunner({}, ModelOptions("cpu"), 0, suggester=str(suggester))
+    bench = EditRunner({}, ModelOptions("cpu"), 0, auxiliary=AuxiliaryNames(suggester=str(suggester)))
     words = bench.run(suggest_job("a horse", variations=4), {}, lambda event: None).manifest.words
     reported: list[Any] = []
 

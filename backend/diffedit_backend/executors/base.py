@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.errors import DiffEditError
@@ -59,9 +60,12 @@ class Report:
     blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
+WorkerState = Literal["starting", "idle", "busy", "waiting", "unusable"]  # waiting: to be started (again)
+
+
 @dataclass(frozen=True)
 class WorkerInfo:
-    """One worker, for people. `state`: starting, idle, busy, waiting (to be started again) or unusable.
+    """One worker, for people.
 
     `pid`: 0 on another box. `device_memory`: bytes in use on its device, 0 where that is not known. `memory`: bytes of
     its process when it was ready or ended its last job. `job_seconds`: what that job took in the worker alone, without
@@ -69,7 +73,7 @@ class WorkerInfo:
     """
 
     name: str
-    state: str
+    state: WorkerState
     device: str = ""
     pid: int = 0
     restarts: int = 0

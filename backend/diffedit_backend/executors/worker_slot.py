@@ -14,7 +14,7 @@ from diffedit_protocol.messages import Cancelled, Done, Failed, Manifest, Previe
 
 from ..worker.loop import EXIT_DEVICE_LOST, EXIT_UNUSABLE
 from ..worker.pipe import Payload, PipeMessage
-from .base import Job, Lost, Report, WorkerInfo
+from .base import Job, Lost, Report, WorkerInfo, WorkerState
 
 log = logging.getLogger("diffedit.pool")
 EXIT_WAIT = 10.0  # seconds until a killed worker must have gone; only a stuck kernel call takes longer
@@ -58,7 +58,7 @@ class WorkerSlot:
 
     def __init__(self, name: str, spawn: Callable[[], Worker], timeouts: Timeouts, *, lossless: bool = False) -> None:
         self.name = name
-        self.state = "waiting"
+        self.state: WorkerState = "waiting"
         self.job: Job | None = None
         self.trouble: DiffEditError | None = None
         self._spawn = spawn
@@ -234,6 +234,6 @@ class WorkerSlot:
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return WorkerDiedError(sentence, detail=f"The worker process ended with {how}.")
 
-    def _enter(self, state: str) -> None:
+    def _enter(self, state: WorkerState) -> None:
         self.state = state
         self._since = time.monotonic()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.private_files import data_folder, write_private
@@ -22,6 +23,7 @@ _STORE = "49800Krita_*"  # below Packages: the publisher's number, then a random
 PROGRAM = "diffedit.exe" if sys.platform == "win32" else "diffedit"
 PROGRAM_FILE = "program"  # in the data folder: where the plugin finds the program to start
 _SWITCH = f"enable_{PLUGIN}"
+KritaKind = Literal["Krita", "Krita (Flatpak)", "Krita (Snap)", "Krita (Microsoft Store)"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class KritaInstallation:
     loopback, and tells where it is in a folder of the sandbox's own.
     """
 
-    kind: str
+    kind: KritaKind
     resources: Path
     kritarc: Path
     sandboxed: bool = False

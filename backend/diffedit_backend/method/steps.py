@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Stage = Literal["loading", "encoding", "finding", "edges", "inverting", "editing", "decoding"]
 
 
 class EditCancelled(Exception):
@@ -17,7 +20,7 @@ class EditCancelled(Exception):
 class Step:
     """Step `step` of `total` of `stage` is done. `preview`: what the picture is becoming, (h, w, 3) uint8."""
 
-    stage: str
+    stage: Stage
     step: int
     total: int
     preview: NDArray[np.uint8] | None = None

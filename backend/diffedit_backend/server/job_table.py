@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.errors import BusyError, DiffEditError, InternalError, UnknownJobError
@@ -39,6 +39,9 @@ SMOOTHING = 0.3  # weight of the newest job in that figure
 OnEvent = Callable[[Key, int, Event], None]
 
 
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
 @dataclass
 class JobEntry:
     """One job. `events` are numbered from 1, previews are not kept.
@@ -53,7 +56,7 @@ class JobEntry:
     source: str
     target: str
     request: EditRequest | None
-    state: str = "queued"
+    state: JobState = "queued"
     created: float = field(default_factory=time.time)
     started: float = 0.0
     closed: float = 0.0

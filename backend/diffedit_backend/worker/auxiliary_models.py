@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,6 +26,18 @@ from .loop import Finished, ReportStep
 from .pixels import picture_of, plane_of
 
 M = TypeVar("M", bound=Sized)
+
+
+@dataclass(frozen=True)
+class AuxiliaryNames:
+    """Paths or hub ids of the models that describe pictures, suggest words and find what words name."""
+
+    captioner: str | None = None
+    suggester: str | None = None
+    segmenter: str | None = None
+
+
+NO_AUXILIARY = AuxiliaryNames()
 
 
 class AuxiliaryModel(ABC, Generic[M]):

@@ -23,11 +23,11 @@ from ..models import LoadedModel, ModelOptions, load_model
 from ..models.adapters import release_adapters
 from ..models.device import choose_device, use_threads
 from ..models.offload import expected_footprint
-from .auxiliary_models import Captioner, PromptSuggester, WordSegmenter
+from .auxiliary_models import NO_AUXILIARY, AuxiliaryNames, Captioner, PromptSuggester, WordSegmenter
 from .device_errors import is_device_lost, is_out_of_memory
 from .eta_estimator import EtaEstimator
 from .loop import DeviceLost, Finished, ReportStep
-from .model_cache import AuxiliaryModels, ModelCache
+from .model_cache import AuxiliaryModels, MemoryProbe, ModelCache, ModelSource
 from .pixels import finished, picture_of, plane_of, preview_of
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,7 @@ PREVIEW_SECONDS = 0.1  # between two previews: more are not seen
 class EditRunner:
     """`models`: name to path or hub id; the first is the default. `options`: for each of them.
 
-    `captioner`, `suggester`, `segmenter`: path or hub id of the models that describe pictures, suggest words and find
-    what words name, loaded when they are first asked.
+    auxiliary: the models beside them, loaded when they are first asked.
     models_bytes: limit of what weights take of the device, None for what fits. threads: of the CPU, in this process: a
     number; 0 chooses by the model in use; None leaves them be.
     """
@@ -54,9 +53,7 @@ class EditRunner:
         options: ModelOptions,
         cache_bytes: int,
         *,
-        captioner: str | None = None,
-        suggester: str | None = None,
-        segmenter: str | None = None,
+        auxiliary: AuxiliaryNames = NO_AUXILIARY,
         models_bytes: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -67,19 +64,19 @@ class EditRunner:
         if threads is not None:
             torch.set_num_threads(threads or _MOST_THREADS)
         self._eta = EtaEstimator()
-        self._captioner = Captioner(captioner, device)
-        self._suggester = PromptSuggester(suggester, device)
-        self._segmenter = WordSegmenter(segmenter, device)
-        auxiliary = AuxiliaryModels(self._captioner, self._suggester, self._segmenter)
+        self._captioner = Captioner(auxiliary.captioner, device)
+        self._suggester = PromptSuggester(auxiliary.suggester, device)
+        self._segmenter = WordSegmenter(auxiliary.segmenter, device)
         self._cache = ModelCache(
-            self._load,
-            self._expected,
-            self._free_bytes,
-            lambda: free_memory_on(_MACHINE),
-            lambda: give_back(choose_device(options.device)),
+            ModelSource(self._load, self._expected),
+            MemoryProbe(
+                self._free_bytes,
+                lambda: free_memory_on(_MACHINE),
+                lambda: give_back(choose_device(options.device)),
+            ),
             cache_bytes,
             models_bytes,
-            auxiliary,
+            AuxiliaryModels(self._captioner, self._suggester, self._segmenter),
         )
 
     @classmethod
@@ -90,9 +87,7 @@ class EditRunner:
             fields["models"],
             replace(options, device=None if device == "auto" else device),
             fields["cache_bytes"],
-            captioner=fields.get("captioner"),
-            suggester=fields.get("suggester"),
-            segmenter=fields.get("segmenter"),
+            auxiliary=AuxiliaryNames(*map(fields.get, ("captioner", "suggester", "segmenter"))),
             models_bytes=fields.get("models_bytes"),
             threads=fields["threads"],
         )

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..method.cache import ContentCache
@@ -42,32 +43,42 @@ class AuxiliaryModels:
             model.give_up()
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """`load`: from a name to the model. `expected`: what a model will take, 0 where unknown."""
+
+    load: Callable[[str], LoadedModel]
+    expected: Callable[[str], Footprint]
+
+
+@dataclass(frozen=True)
+class MemoryProbe:
+    """`on_device`, `in_machine`: bytes that are free on the device, and in the machine, where offloaded models wait.
+    `give_back` hands memory that nobody uses any more to the system."""
+
+    on_device: Callable[[], int]
+    in_machine: Callable[[], int]
+    give_back: Callable[[], None]
+
+
 class ModelCache:
     """Engines by their model's name, all with one cache, whose keys tell models apart.
 
-    load: from a name to the model. expected: what a model will take, 0 where unknown. free, free_for_waiting: bytes
-    that are free on the device, and in the machine's memory, where offloaded models wait. give_back: hands memory that
-    nobody uses any more to the system. limit: bytes of the device that weights take at most, None for what its free
+    limit: bytes of the device that weights take at most, None for what its free
     memory allows; what waits in the machine's memory does not count in it. The model in use always stays, however
     large. auxiliary: counts as the models do.
     """
 
     def __init__(
         self,
-        load: Callable[[str], LoadedModel],
-        expected: Callable[[str], Footprint],
-        free: Callable[[], int],
-        free_for_waiting: Callable[[], int],
-        give_back: Callable[[], None],
+        source: ModelSource,
+        memory: MemoryProbe,
         cache_bytes: int,
         limit: int | None = None,
         auxiliary: Auxiliary | None = None,
     ) -> None:
-        self._load = load
-        self._expected = expected
-        self._free = free
-        self._free_for_waiting = free_for_waiting
-        self._give_back = give_back
+        self._source = source
+        self._memory = memory
         self._limit = limit
         self._auxiliary = auxiliary
         self._engines: OrderedDict[str, DiffEditEngine] = OrderedDict()
@@ -95,8 +106,8 @@ class ModelCache:
     def take(self, name: str) -> DiffEditEngine:
         """The engine of a model, loaded unless it is there. Raises ModelError when it cannot be loaded."""
         if name not in self._engines:
-            self._make_room(self._expected(name))
-            engine = DiffEditEngine(self._load(name))
+            self._make_room(self._source.expected(name))
+            engine = DiffEditEngine(self._source.load(name))
             engine.cache = self.cache
             self._engines[name] = engine
         self._engines.move_to_end(name)
@@ -117,7 +128,7 @@ class ModelCache:
             self._drop_oldest()
         self.cache.clear()
         gc.collect()
-        self._give_back()
+        self._memory.give_back()
 
     def _is_over(self) -> bool:
         return self._limit is not None and self.nbytes > self._limit
@@ -127,18 +138,18 @@ class ModelCache:
             self._drop_auxiliary()
         while self._engines and not self._fits(wanted.on_device):
             self._drop_oldest()
-        while self.waiting_nbytes and wanted.waiting > _SHARE_OF_FREE * self._free_for_waiting():
+        while self.waiting_nbytes and wanted.waiting > _SHARE_OF_FREE * self._memory.in_machine():
             self._drop(next(name for name, engine in self._engines.items() if engine.model.footprint.waiting))
 
     def _fits(self, wanted: int) -> bool:
         within_limit = self._limit is None or self.nbytes + wanted <= self._limit
-        return within_limit and wanted <= _SHARE_OF_FREE * self._free()
+        return within_limit and wanted <= _SHARE_OF_FREE * self._memory.on_device()
 
     def _drop_auxiliary(self) -> None:
         if self._auxiliary is not None and self._auxiliary.nbytes:
             self._auxiliary.give_up()
             gc.collect()
-            self._give_back()
+            self._memory.give_back()
 
     def _drop_oldest(self) -> None:
         self._drop(next(iter(self._engines)))
@@ -147,4 +158,4 @@ class ModelCache:
         taken = self._engines.pop(name).model.footprint
         log.info("model dropped", extra={"fields": {"model": name, "bytes": taken.on_device, "waiting": taken.waiting}})
         gc.collect()  # networks hold themselves in circles
-        self._give_back()
+        self._memory.give_back()

@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from diffedit_protocol.private_files import data_folder
 
@@ -21,6 +22,9 @@ STOP_MILLISECONDS = 5000
 KRITAS_OWN = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "QT_PLUGIN_PATH")
 
 
+LocalState = Literal["stopped", "starting", "running", "failed"]
+
+
 class LocalBackend(QtCore.QObject):
     """Signals: `state_changed()`; `logged(line)` for every line that the backend prints.
 
@@ -32,7 +36,7 @@ class LocalBackend(QtCore.QObject):
 
     def __init__(self, parent: QtCore.QObject | None = None) -> None:
         super().__init__(parent)
-        self.state = "stopped"
+        self.state: LocalState = "stopped"
         self.problem = ""
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._partial = b""
@@ -113,7 +117,7 @@ class LocalBackend(QtCore.QObject):
             self._log(self.problem)
             self._become("failed")
 
-    def _become(self, state: str) -> None:
+    def _become(self, state: LocalState) -> None:
         self.state = state
         self.state_changed.emit()
 

@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from diffedit_protocol.errors import SchemaError
 from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, SEGMENTS, Adapter, EditRequest
@@ -15,6 +15,7 @@ from diffedit_protocol.replies import OPTIONAL_FIELDS
 from ..translation import tr
 from .texts import one_line
 
+Task = Literal["mask", "edit", "describe", "suggest"]
 MAX_SEED = 2**32 - 1
 MODEL_SIDE = 512  # px: a larger picture is worked on at about this size, and its mask is as coarse as that
 AUTOMATIC_GROW, AUTOMATIC_FEATHER = 6, 4  # px at that size: three quarters and half of a latent cell
@@ -96,9 +97,8 @@ class EditInputs:
             return tr("A text is longer than {limit} characters. Shorten it.", limit=MAX_PROMPT_CHARACTERS)
         return ""
 
-    def request(self, task: str, *, side: int, model: str = "", preview: bool = True) -> EditRequest:
-        """The request without pixels, for a picture whose larger side is `side` px; `task` is "mask", "edit" or
-        "describe"."""
+    def request(self, task: Task, *, side: int, model: str = "", preview: bool = True) -> EditRequest:
+        """The request without pixels, for a picture whose larger side is `side` px."""
         return EditRequest(
             source=self.source.strip(),
             target=self.target.strip(),

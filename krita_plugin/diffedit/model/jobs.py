@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from diffedit_protocol.messages import Cancelled, EditRequest, Event, Failed, Preview, Progress, Queued, Started
 from diffedit_protocol.requests import new_job_id
@@ -14,7 +14,7 @@ from diffedit_protocol.requests import new_job_id
 from ..qt import QtCore, Signal
 from ..translation import tr
 from . import progress, sentences
-from .inputs import MAX_SEED, EditInputs
+from .inputs import MAX_SEED, EditInputs, Task
 from .payload import JobPayload, JobResult, LinkState
 from .ports import Capture
 from .progress import Activity
@@ -71,11 +71,11 @@ class Job:
     follows: Literal["", "rest", "more"] = ""
 
     @property
-    def task(self) -> str:
-        return self.payload.request.task
+    def task(self) -> Task:
+        return cast(Task, self.payload.request.task)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> progress.Kind:
         """What the weights of its stages are known by."""
         return "detailed" if self.payload.request.detail else self.task
 
@@ -102,7 +102,7 @@ class JobController(QtCore.QObject):
     def begin(
         self,
         session: EditSession,
-        task: str,
+        task: Task,
         inputs: EditInputs,
         capture_steps: Generator[Any, None, Capture],
         options: JobOptions,

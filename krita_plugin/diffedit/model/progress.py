@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from diffedit_protocol.messages import Progress
 
 from ..translation import tr
+from .inputs import Task
 
+Phase = Literal["reading", "linking", "sending", "delayed", "waiting", "working", "adding", "cancelling"]
+Kind = Literal["mask", "describe", "suggest", "edit", "detailed"]  # of job, by what its stages take
 # The share of a job that each stage usually takes. Only the pace of the bar depends on it.
-WEIGHTS = {
+WEIGHTS: dict[Kind, dict[str, float]] = {
     "mask": {"loading": 0.05, "encoding": 0.05, "finding": 0.9},
     "describe": {"loading": 0.3, "encoding": 0.7},
     "suggest": {"loading": 0.3, "encoding": 0.7},
@@ -46,8 +50,8 @@ class Activity:
     beside what is here already.
     """
 
-    task: str
-    phase: str
+    task: Task
+    phase: Phase
     job: str = ""
     stage: str = ""
     step: int = 0
@@ -127,8 +131,8 @@ def time_left(seconds: float) -> str:
     return tr("{seconds} s left", seconds=max(1, round(seconds)))
 
 
-def fraction(kind: str, progress: Progress) -> float:
-    """The share of the whole job that is done, 0 to 1, by the usual weight of its stages. `kind`: of WEIGHTS."""
+def fraction(kind: Kind, progress: Progress) -> float:
+    """The share of the whole job that is done, 0 to 1, by the usual weight of its stages."""
     weights = WEIGHTS[kind]
     done = 0.0
     for stage, weight in weights.items():

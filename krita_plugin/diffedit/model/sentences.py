@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from diffedit_protocol.errors import DiffEditError
 
@@ -11,13 +12,15 @@ from ..translation import tr
 from .payload import LinkState
 from .steps import CanvasRefusal
 
+NoticeKind = Literal["info", "error"]
+
 
 @dataclass(frozen=True)
 class Notice:
-    """`kind`: "info" or "error". `detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
+    """`detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
     "settings", "install", "join", "choose", "retry", "log", "look", "show". `code`: of the refusal that it tells of."""
 
-    kind: str
+    kind: NoticeKind
     sentence: str
     detail: str = ""
     remedies: tuple[str, ...] = ()

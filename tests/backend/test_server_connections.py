@@ -11,7 +11,7 @@ import pytest
 from backends import TCP, client_of, invited, scripted_backend
 from diffedit_backend.server import client_connection, serving
 from diffedit_backend.server.client_connection import ClientConnections
-from diffedit_backend.server.listener import Incoming, LinkId, SendResult
+from diffedit_backend.server.listener import ConnectionId, Incoming, SendResult
 from diffedit_protocol.frames import Buffer, Frames, decode
 from diffedit_protocol.messages import Event, Progress
 from diffedit_protocol.replies import ModelInfo, ServerInfo
@@ -34,7 +34,7 @@ class Wire:
         if descriptor >= 0:
             self.cuts.append(descriptor)
 
-    def send(self, link: LinkId, frames: Frames) -> SendResult:
+    def send(self, link: ConnectionId, frames: Frames) -> SendResult:
         self.sent.append(frames)
         return SendResult.YES
 
@@ -49,7 +49,7 @@ class World:
         self, number: int, owner: str = "anna", descriptor: int | None = None
     ) -> client_connection.ClientConnection:
         place = number if descriptor is None else descriptor
-        return self.links.of(Incoming(LinkId(0, b"\0%4d" % number), owner, "10.0.0.1", place, []))
+        return self.links.of(Incoming(ConnectionId(0, b"\0%4d" % number), owner, "10.0.0.1", place, []))
 
 
 def test_a_link_whose_connection_ended_is_not_cut_by_a_descriptor_that_another_has_now() -> None:

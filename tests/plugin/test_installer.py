@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from diffedit.backend import installer as installing
-from diffedit.backend.accelerators import NEEDS, Needs, detect, offered
+from diffedit.backend.accelerators import NEEDS, Needs, accelerators_of, detect
 from diffedit.backend.install_errors import sentence_for
 from diffedit.backend.installation import Installation, program_in, python_in
 from diffedit.backend.installer import (
@@ -274,11 +274,11 @@ def test_what_an_installer_prints_becomes_a_sentence(output: str, says: str) -> 
 
 
 def test_what_is_offered_fits_the_system() -> None:
-    assert offered("linux", "x86_64") == ("cpu", "cuda", "rocm", "xpu")
-    assert offered("darwin", "arm64") == ("mps", "cpu")
-    assert offered("darwin", "x86_64") == ("cpu",)
-    assert offered("win32", "AMD64") == ("cpu", "cuda", "xpu")
-    assert offered("freebsd", "amd64") == ("cpu",)
+    assert accelerators_of("linux", "x86_64") == ("cpu", "cuda", "rocm", "xpu")
+    assert accelerators_of("darwin", "arm64") == ("mps", "cpu")
+    assert accelerators_of("darwin", "x86_64") == ("cpu",)
+    assert accelerators_of("win32", "AMD64") == ("cpu", "cuda", "xpu")
+    assert accelerators_of("freebsd", "amd64") == ("cpu",)
     assert detect("darwin", "arm64") == "mps"
     assert detect("darwin", "x86_64") == "cpu"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from .model.inputs import EditInputs, Task
 from .model.jobs import Job, JobController, JobOptions, MaskOf
 from .model.masks import MaskController
 from .model.payload import JobResult, LinkState
+from .model.pending import PendingJob, PendingJobs
 from .model.ports import LayerRef
 from .model.results import ResultController
 from .model.session import EditSession
@@ -59,6 +61,10 @@ class App(QtCore.QObject):
         self.jobs = JobController(self.link, self)
         self.masks = MaskController(self.canvas, self.store, self)
         self.results = ResultController(self.canvas, self.store, self)
+        self.pending = PendingJobs(self.store, self.link, self)
+        self.jobs.submitted.connect(lambda job: self.pending.note(job, job.session.path))
+        self.results.settled.connect(self.pending.settle)
+        self.pending.arrived.connect(self._result_arrived)
         self.batch = BatchController(self)
         self.batch.edit_wanted.connect(self._edit_one)
         self.batch.frames_done.connect(self.results.add_frames)
@@ -128,6 +134,7 @@ class App(QtCore.QObject):
             name, side = self.canvas.document_name(document_id), self.canvas.document_side(document_id)
             session = EditSession(document_id, name, self._last_inputs())
             session.side = side
+            session.path = self.canvas.document_path(document_id)
             self._sessions[document_id] = session
             self.results.recall(session)
         return self._sessions[document_id]
@@ -135,6 +142,9 @@ class App(QtCore.QObject):
     def _look_for_changes(self) -> None:
         self.look()  # Krita has no signal for another window in front, either
         session = self.session
+        with contextlib.suppress(CanvasRefusal):
+            session.path = self.canvas.document_path(session.document_id)
+            self.pending.moved(session.document_id, session.path)
         self.results.look(session)
         self.canvas.show_active_mask()
         if not (session.mask_shown and self.settings.mask_form == "selection"):  # that one is the mask's
@@ -411,6 +421,23 @@ class App(QtCore.QObject):
             job.session.notice = sentences.of_left_out(result.left_out) or job.session.notice
             if not job.rest:
                 self._notify_finished(job.session)
+
+    def _result_arrived(self, pending: PendingJob, result: JobResult) -> None:
+        """A result of an edit that an earlier Krita began."""
+        self.look()
+        session = next((s for s in self._sessions.values() if pending.path and s.path == pending.path), None)
+        if session is not None:
+            self.results.take(pending.as_job(session), result, late=True)
+            session.notice = sentences.Notice("info", tr("A result of an earlier edit was fetched. It is in Results."))
+            return
+        gone = EditSession("", pending.layer_ref.document_name)
+        gone.path = pending.path
+        self.results.keep_late(pending.as_job(gone), result)
+        name = pending.layer_ref.document_name
+        sentence = tr("A result for '{document}' was fetched. Open the picture: it is in Results.", document=name)
+        if not pending.path:
+            sentence = tr("A result for '{document}' was fetched. It is kept in History.", document=name)
+        self.session.notice = sentences.Notice("info", sentence)
 
     def _notify_finished(self, session: EditSession) -> None:
         """What else the artist should know of a result: colours that were limited; that it is in another picture."""

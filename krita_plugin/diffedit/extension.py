@@ -13,6 +13,7 @@ from .ui.dialogs.frames_dialog import FramesDialog
 from .ui.dialogs.install_dialog import InstallDialog
 from .ui.dialogs.settings_dialog import SettingsDialog
 from .ui.docker.panel import EditPanel
+from .ui.quit_guard import QuitGuard
 
 DOCKER_ID = "diffedit_docker"
 
@@ -23,6 +24,7 @@ class DiffEditExtension(Extension):
     def __init__(self, parent: QtCore.QObject) -> None:
         super().__init__(parent)
         self.app = App(parent=self)
+        self._quit_guard = QuitGuard(self.app, self)
         self._dialogs: list[QtWidgets.QDialog] = []
         self._menus: list[tuple[QtWidgets.QMenu, list[tuple[QAction, bool]]]] = []
         self.app.settings_wanted.connect(lambda: self._open(SettingsDialog))
@@ -42,6 +44,7 @@ class DiffEditExtension(Extension):
 
     def createActions(self, window: Window) -> None:
         """Called once for every window."""
+        self._quit_guard.watch(window.qwindow())
         qwindow = window.qwindow()  # Krita deletes the Window itself after this call
         root = window.createAction(MENU, "DiffEdit", "tools")
         menu = QtWidgets.QMenu(MENU, qwindow)

@@ -220,3 +220,90 @@ def test_a_layer_with_a_mask_of_krita_is_sent_as_it_shows(krita: RemoteKrita) ->
         return captured.channels, alpha[0], alpha[399]
 
     assert krita.run(masked) == [4, 0, 255]
+
+
+def own_colours(stage, depth, profile, case, kind, folder):
+    """An edit that keeps the colours but in a square, in a picture of finer or stronger colours; -> what is said."""
+    import struct
+    from pathlib import Path
+
+    from diffedit.extension import extension
+    from diffedit.model.payload import JobResult
+    from diffedit_protocol.blobs import pack_picture, pack_plane
+    from diffedit_protocol.messages import Bounds, EditResult, Manifest
+
+    document = yield from stage.new(40, 30, "RGBA", depth, profile)
+    layer = document.activeNode()
+
+    def value(x, y):
+        """R, G, B of a px, 1.0 is white."""
+        if case == "gradient":
+            return (x * 30 + y) / 1200, 0.25 + y / 3000, 0.5
+        if case == "beyond white":
+            return 2.0, 0.5 + x / 20, 4.0 * y / 30
+        return 0.0, 1.0 - x / 400, y / 300
+
+    places = [value(x, y) for y in range(30) for x in range(40)]
+    if depth == "F32":
+        data = b"".join(struct.pack("<4f", *px, 1.0) for px in places)
+    else:
+        data = b"".join(struct.pack("<4H", *(round(65535 * v) for v in (*px[::-1], 1.0))) for px in places)
+    layer.setPixelData(data, 0, 0, 40, 30)
+    yield from stage.refresh()
+    (Path(folder) / "before").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 40, 30)))
+    app = extension().app
+    before = app.store.settings.input
+    app.store.change(input=kind)
+    app.look()
+    session = app.session
+    session.change_inputs(source="a horse", target="a zebra", seed=7, seed_locked=True)
+    sent, link = [], app.link
+    link.submit = sent.append
+    try:
+        app.edit_layer()
+        yield lambda: sent
+        payload = sent[0]
+        step = payload.channels
+        pixels = bytearray(b"\xff" * 4800)
+        for channel in range(3):
+            pixels[channel::4] = payload.picture[channel::step]
+        for y in range(10, 20):
+            for x in range(10, 20):
+                pixels[4 * (40 * y + x) : 4 * (40 * y + x) + 3] = bytes([128, 128, 128])
+        mask, _ = pack_plane(b"\xff" * 1200, 40, 30)
+        picture, _ = pack_picture(bytes(pixels), 40, 30, 4)
+        manifest = Manifest(mask, Bounds(0, 0, 40, 30), 0.5, edits=(EditResult(7, picture),), model="m")
+        link.job_finished.emit(payload.job, JobResult(manifest, b"\xff" * 1200, None, (bytes(pixels),)))
+        yield lambda: session.activity is None and len(document.topLevelNodes()) == 2
+    finally:
+        del link.submit
+        app.store.change(input=before)
+    yield from stage.settle()
+    (Path(folder) / "after").write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 40, 30)))
+    return "" if session.notice is None else session.notice.sentence
+
+
+@pytest.mark.parametrize("kind", ["visible", "layer"])
+@pytest.mark.parametrize(
+    ("depth", "profile", "case"),
+    [
+        ("U16", "Rec2020-elle-V4-g10.icc", "beyond sRGB"),
+        ("U16", "sRGB-elle-V2-srgbtrc.icc", "gradient"),
+        ("F32", "sRGB-elle-V2-g10.icc", "beyond white"),
+        ("F32", "Rec2020-elle-V4-g10.icc", "beyond sRGB"),
+    ],
+)
+def test_a_px_whose_colour_the_edit_kept_comes_back_as_it_was(
+    krita: RemoteKrita, tmp_path: Path, depth: str, profile: str, case: str, kind: str
+) -> None:
+    said = krita.run(own_colours, depth=depth, profile=profile, case=case, kind=kind, folder=tmp_path)
+    form = np.float32 if depth == "F32" else np.uint16
+    before, after = (np.frombuffer((tmp_path / n).read_bytes(), form).reshape(30, 40, 4) for n in ("before", "after"))
+    square = np.zeros((30, 40), bool)
+    square[10:20, 10:20] = True
+    kept = np.abs(before.astype(float) - after)[~square]
+    assert kept.max() <= (1e-6 if depth == "F32" else 1)
+    inside = after[square].astype(float)
+    assert np.ptp(inside[..., :3], axis=0).max() <= (1e-3 if depth == "F32" else 64)  # one grey, the edit's
+    assert np.abs(before[square].astype(float) - inside).max() > (0.05 if depth == "F32" else 3000)
+    assert ("limited to that" in said) == (profile != "sRGB-elle-V2-srgbtrc.icc")

@@ -32,6 +32,8 @@ class ScriptedLink(QtCore.QObject):
         self.state = READY
         self.payloads: list[JobPayload] = []
         self.cancelled: list[str] = []
+        self.followed: list[str] = []
+        self.settled: list[str] = []
         self.reconnects = 0
 
     @property
@@ -49,6 +51,12 @@ class ScriptedLink(QtCore.QObject):
 
     def cancel(self, job: str) -> None:
         self.cancelled.append(job)
+
+    def follow(self, job: str) -> None:
+        self.followed.append(job)
+
+    def settle(self, job: str) -> None:
+        self.settled.append(job)
 
     def reconnect(self) -> None:
         self.reconnects += 1

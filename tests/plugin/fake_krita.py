@@ -511,8 +511,8 @@ class Krita(QtCore.QObject):
     def notifier(self) -> Notifier:
         return self._notifier
 
-    def action(self, name: str) -> QtCore.QObject:
-        return self._actions[name]
+    def action(self, name: str) -> QtCore.QObject | None:
+        return self._actions.get(name)
 
     def addExtension(self, extension: Extension) -> None:
         self.extensions.append(extension)

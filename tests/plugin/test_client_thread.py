@@ -256,6 +256,36 @@ def test_reconnect_takes_new_settings_at_once(home, make_link, until) -> None:
         backend.stop()
 
 
+def test_a_result_is_fetched_by_a_later_krita_until_it_is_settled(backend, make_link, until) -> None:
+    first, listener = make_link()
+    sent = payload("steps=3 pause=0.01")
+    first.submit(sent)
+    until(lambda: sent.job in listener.results)
+    first.close()
+    later, later_listener = make_link()
+    later.follow(sent.job)
+    until(lambda: sent.job in later_listener.results)
+    assert later_listener.results[sent.job].edits == listener.results[sent.job].edits
+    later.settle(sent.job)
+    other = payload("steps=1")
+    later.submit(other)  # orders are obeyed in turn: the server has forgotten the first job by now
+    until(lambda: other.job in later_listener.results)
+    later.follow(sent.job)
+    until(lambda: isinstance(later_listener.last(sent.job), Failed))
+    assert later_listener.last(sent.job).error.code == "UNKNOWN_JOB"
+
+
+def test_a_job_that_still_runs_is_followed_by_a_later_krita(backend, make_link, until) -> None:
+    first, listener = make_link()
+    sent = payload("steps=60 pause=0.02")
+    first.submit(sent)
+    until(lambda: isinstance(listener.last(sent.job), Progress))
+    first.close()
+    later, later_listener = make_link()
+    later.follow(sent.job)
+    until(lambda: sent.job in later_listener.results)
+
+
 def test_stopping_in_the_middle_of_a_job_takes_less_than_a_second(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = payload("steps=500 pause=0.02")

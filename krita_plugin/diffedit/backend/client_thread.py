@@ -85,6 +85,8 @@ class ClientThread(QtCore.QThread):
         self._payloads: dict[str, JobPayload] = {}
         self._runs: dict[str, Iterator[None]] = {}
         self._cancelled: set[str] = set()
+        self._followed: set[str] = set()
+        self._settled: set[str] = set()
         self._client: Client | None = None
         self._connection: Connection | None = None
         self._down_since: float | None = None
@@ -112,6 +114,14 @@ class ClientThread(QtCore.QThread):
     def cancel(self, job: str) -> None:
         """Asks to end the job; `job_event(job, Cancelled)` follows, at once while there is no link."""
         self._orders.put(("cancel", job))
+
+    def follow(self, job: str) -> None:
+        """Events and result of a job that an earlier Krita submitted; `Failed` where the backend does not know it."""
+        self._orders.put(("follow", job))
+
+    def settle(self, job: str) -> None:
+        """Nobody will ask for the job's result again: the backend may forget it, which it also does after a while."""
+        self._orders.put(("settle", job))
 
     def reconnect(self) -> None:
         """Drops the link and connects anew: the settings changed, or the artist does not want to wait."""
@@ -160,11 +170,14 @@ class ClientThread(QtCore.QThread):
 
     def _work(self, client: Client) -> None:
         self._runs = {job: self._carry(client, payload) for job, payload in self._payloads.items()}
+        self._runs |= {job: self._guarded(job, self._events(client, job)) for job in self._followed}
         last_ping = time.monotonic()
         while True:
             if not self._runs:
                 self._take_order(timeout=PING_SECONDS)
             self._take_orders()
+            while self._settled:
+                client.ack(self._settled.pop())
             for job, run in list(self._runs.items()):
                 if next(run, self) is self:  # exhausted
                     self._runs.pop(job, None)
@@ -204,39 +217,52 @@ class ClientThread(QtCore.QThread):
 
     def _carry(self, client: Client, payload: JobPayload) -> Iterator[None]:
         """Submits and follows one job to its end; yields whenever there is nothing to do for a moment."""
-        try:
-            packing = _Packing(payload)
-            while packing.is_alive():
-                client.idle(POLL_SECONDS)  # other jobs' events are read, and a lost link is noticed
-                yield
-            request, blobs = packing.result()
-            able = client.hello.capabilities
-            left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
-            request = request.without(left_out)
+        return self._guarded(payload.job, self._submitted(client, payload))
+
+    def _submitted(self, client: Client, payload: JobPayload) -> Iterator[None]:
+        packing = _Packing(payload)
+        while packing.is_alive():
+            client.idle(POLL_SECONDS)  # other jobs' events are read, and a lost link is noticed
             yield
-            yield from self._submit(client, payload, request, blobs)
-            for event in client.events(payload.job, poll=POLL_SECONDS / max(1, len(self._runs))):
-                if event is None:
-                    yield
-                elif isinstance(event, Done):
-                    result = dataclasses.replace(self._fetch(client, event), left_out=left_out)
-                    self._end(payload.job)
-                    self.job_finished.emit(payload.job, result)
-                    client.ack(payload.job)
-                    return
-                else:
-                    if isinstance(event, (Failed, Cancelled)):
-                        self._end(payload.job)
-                    self.job_event.emit(payload.job, event)
-                    yield
+        request, blobs = packing.result()
+        able = client.hello.capabilities
+        left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
+        request = request.without(left_out)
+        yield
+        yield from self._submit(client, payload, request, blobs)
+        yield from self._events(client, payload.job, left_out, keeps=request.task == "edit")
+
+    def _events(
+        self, client: Client, job: str, left_out: tuple[str, ...] = (), *, keeps: bool = True
+    ) -> Iterator[None]:
+        """Follows a job that the backend has. `keeps`: it keeps the result until `settle`."""
+        for event in client.events(job, poll=POLL_SECONDS / max(1, len(self._runs))):
+            if event is None:
+                yield
+            elif isinstance(event, Done):
+                result = dataclasses.replace(self._fetch(client, event), left_out=left_out)
+                self._end(job)
+                self.job_finished.emit(job, result)
+                if not keeps:
+                    client.ack(job)
+            else:
+                if isinstance(event, (Failed, Cancelled)):
+                    self._end(job)
+                self.job_event.emit(job, event)
+                yield
+
+    def _guarded(self, job: str, run: Iterator[None]) -> Iterator[None]:
+        """What goes wrong with one job ends that job; a lost link keeps it for the next one."""
+        try:
+            yield from run
         except LinkError:
-            raise  # the payload is kept for the next link
+            raise
         except CancelledError:
-            self._end(payload.job)
-            self.job_event.emit(payload.job, Cancelled())
+            self._end(job)
+            self.job_event.emit(job, Cancelled())
         except DiffEditError as error:
-            self._end(payload.job)
-            self.job_event.emit(payload.job, Failed(error))
+            self._end(job)
+            self.job_event.emit(job, Failed(error))
 
     def _submit(
         self, client: Client, payload: JobPayload, request: EditRequest, blobs: dict[str, bytes]
@@ -278,6 +304,7 @@ class ClientThread(QtCore.QThread):
 
     def _end(self, job: str) -> None:
         self._payloads.pop(job, None)
+        self._followed.discard(job)
         self._cancelled.discard(job)
 
     # -- orders -----------------------------------------------------------------------------------------------------
@@ -299,6 +326,12 @@ class ClientThread(QtCore.QThread):
             self._payloads[value.job] = value
             if self._client is not None:
                 self._runs[value.job] = self._carry(self._client, value)
+        elif kind == "follow" and value not in self._followed:
+            self._followed.add(value)
+            if self._client is not None:
+                self._runs[value] = self._guarded(value, self._events(self._client, value))
+        elif kind == "settle":
+            self._settled.add(value)
         elif kind == "cancel" and value in self._payloads:
             self._cancel(value)
         return True

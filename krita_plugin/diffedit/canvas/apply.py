@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
 
+from ..model.kept_colours import multiplied
 from ..model.ports import Addition, FrameSpan, LayerRef, ResultForm
 from ..model.steps import CanvasRefusal
 from ..translation import tr
@@ -135,6 +136,16 @@ def _mix_as(node: Node, layer: Node) -> None:
 
 
 def composed(document: Document, ref: LayerRef, addition: Addition) -> Generator[Any, None, tuple[Addition, bool]]:
+    """The addition as it is laid over its source (see `_over_source`), transparent where that keeps its colours."""
+    laid, clipped = yield from _over_source(document, ref, addition)
+    if laid.changed is None:
+        return laid, clipped
+    pixels = bytearray(laid.pixels)
+    pixels[3::4] = multiplied(pixels[3::4], laid.changed, laid.area.width, laid.area.height)
+    return replace(laid, pixels=bytes(pixels)), clipped
+
+
+def _over_source(document: Document, ref: LayerRef, addition: Addition) -> Generator[Any, None, tuple[Addition, bool]]:
     """The addition as it must be laid over a source that is not opaque, so that source and result together show what
     the edit shows; and whether it takes its alpha from what is beneath.
 

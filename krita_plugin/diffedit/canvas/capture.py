@@ -60,6 +60,7 @@ def capture_steps(
         yield from idle(copy)
         area = captured_area(document, source, context)
         strips, fingerprint, opaque, empty = yield from _read_strips(copy, source, area)
+        coarser = space_of(source) != SRGB8
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
     finally:
@@ -76,7 +77,9 @@ def capture_steps(
         selected = None  # everything is selected: as good as nothing
     name = "" if mask is None else mask.name()
     yield
-    return Capture(ref, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint, everything)
+    return Capture(
+        ref, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint, everything, coarser
+    )
 
 
 def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:

@@ -44,6 +44,10 @@ class KritaCanvas:
     def document_name(self, document_id: str) -> str:
         return layers.name_of(_open(document_id))
 
+    def document_path(self, document_id: str) -> str:
+        """The document's file; "" for one that was never saved."""
+        return str(_open(document_id).fileName())
+
     def document_side(self, document_id: str) -> int:
         """px: the larger side of the picture."""
         document = _open(document_id)
@@ -62,7 +66,10 @@ class KritaCanvas:
             return tr("'{document}' is a grey picture: the result is grey, too.", document=layers.name_of(document))
         if space in (SRGB8, SRGB16):
             return ""
-        return tr("The model works in 8-bit sRGB: inside the mask, finer or stronger colours are limited to that.")
+        return tr(
+            "The model works in 8-bit sRGB: where the edit changed the picture, finer or stronger colours are "
+            "limited to that."
+        )
 
     def show_active_mask(self) -> None:
         """Draws the selection mask that is active, as it is now; called some times a second."""

@@ -81,8 +81,10 @@ class Job:
 
 
 class JobController(QtCore.QObject):
-    """Signals: `job_finished(Job, JobResult)` when a result is here. Everything else is written into the session."""
+    """Signals: `submitted(Job)`; `job_finished(Job, JobResult)` when a result is here. Everything else is written into
+    the session."""
 
+    submitted = Signal(object)
     job_finished = Signal(object, object)
 
     def __init__(self, client: JobClient, parent: QtCore.QObject | None = None) -> None:
@@ -96,8 +98,10 @@ class JobController(QtCore.QObject):
         client.job_finished.connect(self._finish)
         client.state_changed.connect(lambda state: self._link_changed())
 
-    def busy(self) -> bool:
-        return bool(self._jobs or self._captures)
+    def edited(self) -> list[EditSession]:
+        """The sessions with an edit under way."""
+        running = [job.session for job in self._jobs.values() if job.task == "edit"]
+        return list(dict.fromkeys([*running, *(s for s in self._captures if s.activity and s.activity.task == "edit")]))
 
     def begin(
         self,
@@ -189,6 +193,7 @@ class JobController(QtCore.QObject):
         more = job.payload.request.variations if job.follows else 0
         job.session.activity = Activity(job.task, "sending", job.payload.job, own_mask=job.own_mask, more=more)
         self._client.submit(job.payload)
+        self.submitted.emit(job)
         self._link_changed()
 
     def _link_changed(self) -> None:

@@ -88,6 +88,7 @@ class Capture:
     `area` is where they lie in the image. `selection` and `mask` are planes of `area`, 0..255, or None: no selection
     (or one of everything), no selection mask on the layer. `mask_name` is that mask's name. `fingerprint` is the
     layer's, to notice later that it was painted on. `all_selected`: there is a selection, and all of `area` is in it.
+    `coarser`: what is sent has fewer bits, or a smaller gamut, than the layer.
     """
 
     layer_ref: LayerRef
@@ -99,6 +100,7 @@ class Capture:
     mask_name: str
     fingerprint: Fingerprint
     all_selected: bool = False
+    coarser: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class Addition:
     """A layer to add, with the selection mask that goes under it.
 
     `pixels` are those of `area`: 8-bit sRGB, RGBA with straight alpha. `mask` is a plane of `mask_area`, 0..255.
-    `source_alpha`: what was sent had this alpha in `area`; None where it was opaque.
+    `source_alpha`: what was sent had this alpha in `area`; None where it was opaque. `changed`: how much of each px is
+    the edit's, where the rest shows the source's own, finer colours; None: all.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Addition:
     mask: bytes
     mask_area: Bounds
     source_alpha: bytes | None = None
+    changed: bytes | None = None
 
     def moved(self, dx: int, dy: int) -> Addition:
         return replace(self, area=self.area.moved(dx, dy), mask_area=self.mask_area.moved(dx, dy))
@@ -191,6 +195,7 @@ class Canvas(Protocol):
     def show_active_mask(self) -> None: ...
     def colour_notice(self, document_id: str) -> str: ...
     def document_name(self, document_id: str) -> str: ...
+    def document_path(self, document_id: str) -> str: ...
     def open_documents(self) -> list[str]: ...
     def has_selection(self) -> bool: ...
     def active_layer(self, kind: InputKind) -> LayerRef: ...

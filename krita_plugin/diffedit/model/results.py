@@ -7,11 +7,14 @@ import datetime
 from collections.abc import Callable, Generator
 from typing import Any
 
+from diffedit_protocol.messages import Bounds
+
 from ..qt import QtCore, Signal
 from ..translation import tr
 from . import sentences, thumbnails
 from .history import HistoryEntry, decode, encode
 from .jobs import Job
+from .kept_colours import changed_share
 from .payload import JobResult
 from .ports import Addition, Canvas, Capture, LayerRef
 from .progress import Activity
@@ -31,9 +34,11 @@ class ResultController(QtCore.QObject):
 
     Signals beside it: `adding(EditSession)` before a result becomes a layer; `more_wanted(Job, EditInputs)`: the job
     once more with another seed; `rest_wanted(Job)`: the variations that follow its one, which is shown now;
-    `document_gone(EditSession, Notice)`: its results are kept now.
+    `document_gone(EditSession, Notice)`: its results are kept now; `settled(job)`: every result of that job was
+    decided on.
     """
 
+    settled = Signal(str)
     kept_changed = Signal()
     adding = Signal(object)
     more_wanted = Signal(object, object)
@@ -47,17 +52,23 @@ class ResultController(QtCore.QObject):
         self._last: dict[EditSession, Job] = {}
         self._runners: dict[EditSession, StepRunner] = {}
         self._unfinished: dict[EditSession, Job] = {}  # the rest of their variations is to be made
+        self._undecided: dict[str, EditSession] = {}  # jobs with results that wait
+        self._watched: set[EditSession] = set()
+        self._left: dict[str, tuple[Variation, ...]] = {}  # by file: results that waited when it was closed
         self.kept: tuple[HistoryEntry, ...] = ()
 
-    def take(self, job: Job, result: JobResult) -> None:
-        """Offers the variations of a finished edit."""
+    def take(self, job: Job, result: JobResult, *, late: bool = False) -> None:
+        """Offers the variations of a finished edit. `late`: of an earlier Krita, so that none is added by itself."""
         session, capture, surroundings = job.session, job.capture, job.surroundings
         if capture is None or surroundings is None:
             return  # a job on words alone has no picture
         fresh = _variations_of(job, capture, surroundings, result)
-        request = dataclasses.replace(job.payload.request, matting=False)  # this mask has its fine edges
-        payload = dataclasses.replace(job.payload, request=request, mask=result.mask, selection=None)
-        self._last[session] = dataclasses.replace(job, payload=payload, rest=0, follows="")
+        if not late:
+            request = dataclasses.replace(job.payload.request, matting=False)  # this mask has its fine edges
+            payload = dataclasses.replace(job.payload, request=request, mask=result.mask, selection=None)
+            self._last[session] = dataclasses.replace(job, payload=payload, rest=0, follows="")
+        self._watch(session)
+        self._undecided[job.payload.job] = session
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         model, layer = result.manifest.model, capture.layer_ref.layer_name
         records = tuple(
@@ -84,8 +95,8 @@ class ResultController(QtCore.QObject):
                 self._go_on(session)
             return
         undecided = [v for v in waiting if v.undone is None]  # one that an undo took away was decided upon
-        if session.gathers:
-            return  # added with those of the other frames
+        if late or session.gathers:
+            return  # of frames: added with the others
         if len(fresh) == 1 and not undecided and at_once:
             self.accept(session)
 
@@ -223,7 +234,12 @@ class ResultController(QtCore.QObject):
         session.inputs = record.again()
 
     def recall(self, session: EditSession) -> None:
-        """Reads the history that the document carries."""
+        """Reads the history that the document carries; results that waited when it was closed are offered again."""
+        left = self._left.pop(session.path, ()) if session.path else ()
+        if left:
+            self._watch(session)
+            self._undecided |= dict.fromkeys((variation.job for variation in left), session)
+            session.offer(tuple(_rebound(variation, session) for variation in left), 0)
         try:
             session.history = decode(self._canvas.read_history(session.document_id))
         except ValueError as error:
@@ -232,9 +248,37 @@ class ResultController(QtCore.QObject):
             )
 
     def forget(self, session: EditSession) -> None:
-        """The session ends: the pixels that its last edit sent go."""
+        """The session ends: the pixels that its last edit sent go. Results that wait are kept: for its file, or without
+        one in the history."""
         self._last.pop(session, None)
         self._unfinished.pop(session, None)
+        self._watched.discard(session)
+        waiting = tuple(variation for variation in session.variations if variation.undecided)
+        self._undecided = {job: other for job, other in self._undecided.items() if other is not session}
+        if waiting and session.path:
+            self._left[session.path] = (*self._left.get(session.path, ()), *waiting)
+        elif waiting:
+            self.kept += tuple(record for record in session.history if record.kept in waiting)
+            self.kept_changed.emit()
+
+    def keep_late(self, job: Job, result: JobResult) -> None:
+        """Keeps results of an earlier Krita whose document is not open: for its file, without one in the history."""
+        session = job.session
+        self.take(job, result, late=True)
+        self.forget(session)
+
+    def _watch(self, session: EditSession) -> None:
+        if session not in self._watched:
+            self._watched.add(session)
+            session.changed.connect(lambda aspect: self._settle(session) if aspect == "variations" else None)
+
+    def _settle(self, session: EditSession) -> None:
+        """Tells of jobs whose results were all decided on."""
+        waiting = {variation.job for variation in session.variations if variation.undecided}
+        for job, other in list(self._undecided.items()):
+            if other is session and job not in waiting:
+                del self._undecided[job]
+                self.settled.emit(job)
 
     def _apply(self, layer_ref: LayerRef, variation: Variation) -> Generator[Any, None, str]:
         return self._canvas.apply_steps(layer_ref, _addition(variation), self._store.settings.result_form)
@@ -278,6 +322,7 @@ class ResultController(QtCore.QObject):
         if refusal.code == "DOCUMENT_GONE":
             waiting = [record for record in session.history if record.kept in session.variations]
             self.kept += tuple(waiting)
+            self._undecided = {job: other for job, other in self._undecided.items() if other is not session}
             session.offer((), -1)
             self._unfinished.pop(session, None)
             self.document_gone.emit(session, notice)
@@ -296,15 +341,44 @@ def _variations_of(job: Job, capture: Capture, surroundings: Surroundings, resul
     alpha = None if capture.channels == 3 else crop(capture.pixels[3::4], capture.area.width, bounds)
     return tuple(
         Variation(
-            capture.layer_ref, area, pixels, mask, job.inputs, edit.seed, surroundings.with_edit(pixels, area), alpha
+            capture.layer_ref,
+            area,
+            pixels,
+            mask,
+            job.inputs,
+            edit.seed,
+            surroundings.with_edit(pixels, area),
+            alpha,
+            _changed(capture, bounds, pixels),
+            job=job.payload.job,
         )
         for edit, pixels in zip(result.manifest.edits, result.edits, strict=True)
     )
 
 
+def _changed(capture: Capture, bounds: Bounds, edit: bytes) -> bytes | None:
+    """How much of each px is the edit's; None where the source has no more than what was sent, or that is gone."""
+    if not capture.coarser or not capture.pixels:
+        return None
+    sent = crop(capture.pixels, capture.area.width, bounds, capture.channels)
+    return changed_share(sent, capture.channels, edit, bounds.width, bounds.height)
+
+
+def _rebound(variation: Variation, session: EditSession) -> Variation:
+    """The same for a document that was opened again."""
+    ref = dataclasses.replace(variation.layer_ref, document_id=session.document_id, document_name=session.name)
+    return dataclasses.replace(variation, layer_ref=ref, state="waiting", layer_id="", undone=None)
+
+
 def _addition(variation: Variation) -> Addition:
     return Addition(
-        variation.name, variation.area, variation.pixels, variation.mask, variation.area, variation.source_alpha
+        variation.name,
+        variation.area,
+        variation.pixels,
+        variation.mask,
+        variation.area,
+        variation.source_alpha,
+        variation.changed,
     )
 
 

@@ -37,6 +37,7 @@ class EditSession(QtCore.QObject):
         self._suggestions: Suggestions | None = None
         self._side = 0
         self.part: tuple[int, int] | None = None  # of a batch: which one of how many
+        self.path = ""  # the document's file, "" for none
         self.gathers = False  # a batch of frames, whose results are added together at its end
         self._mask_in_use = ""
         self._selection = False

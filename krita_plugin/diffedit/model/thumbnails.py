@@ -10,6 +10,7 @@ from ..qt import QtCore, QtGui
 
 BASE_SIDE = 512  # px: the copy of a captured picture that thumbnails are cut from
 THUMBNAIL_SIDE = 320  # px: a tile of 128 units on a screen of 250 %, and what it is enlarged to under the mouse
+NOTED_SIDE = 256  # px: of the surroundings of an edit whose result is fetched later
 KEPT_SIDE = 64  # px: in a document's history
 MARGIN = 0.15  # of the edit's larger side, shown around it
 
@@ -42,6 +43,24 @@ class Surroundings:
             QtGui.QImage.Format.Format_ARGB32_Premultiplied
         )
 
+    def to_text(self) -> str:
+        """The copy as a small JPEG in base64."""
+        return _jpeg(self._base, NOTED_SIDE)
+
+    @classmethod
+    def from_text(cls, text: str, area: Bounds) -> Surroundings:
+        """Of `to_text`; a grey picture for what is none."""
+        image = from_text(text)
+        if image.isNull():
+            image = QtGui.QImage(
+                NOTED_SIDE, max(1, NOTED_SIDE * area.height // area.width), QtGui.QImage.Format.Format_RGB32
+            )
+            image.fill(QtCore.Qt.GlobalColor.gray)
+        made = cls.__new__(cls)
+        made._area = area
+        made._base = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32_Premultiplied)
+        return made
+
     def with_edit(self, pixels: bytes, area: Bounds) -> QtGui.QImage:
         """RGBA `pixels` of `area` of the image over the picture, cut to the edit and a margin; THUMBNAIL_SIDE px."""
         picture = self._base.copy()
@@ -61,10 +80,14 @@ class Surroundings:
 
 def to_text(image: QtGui.QImage) -> str:
     """A small JPEG (2 to 4 kB) in base64, for a document's history."""
+    return _jpeg(image, KEPT_SIDE)
+
+
+def _jpeg(image: QtGui.QImage, side: int) -> str:
     data = QtCore.QByteArray()
     buffer = QtCore.QBuffer(data)
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-    shrunk(image, KEPT_SIDE).convertToFormat(QtGui.QImage.Format.Format_RGB32).save(buffer, "JPG", 85)
+    shrunk(image, side).convertToFormat(QtGui.QImage.Format.Format_RGB32).save(buffer, "JPG", 85)
     buffer.close()
     return base64.b64encode(bytes(data)).decode()
 

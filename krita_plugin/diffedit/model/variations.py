@@ -21,6 +21,8 @@ class Variation:
 
     `source_alpha`: what was sent had this alpha there, None where it was opaque.
 
+    `job`: which brought it. `changed`: see `Addition`.
+
     `state`: "waiting", "shown" (in the document, not accepted) or "added". `layer_id`: of the layer that shows it.
     `undone`: its layer was taken away, by an undo for example; the state that comes back with it.
     """
@@ -33,9 +35,16 @@ class Variation:
     seed: int
     thumbnail: QtGui.QImage
     source_alpha: bytes | None = None
+    changed: bytes | None = None
     state: VariationState = "waiting"
     layer_id: str = ""
     undone: VariationState | None = None
+    job: str = ""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was neither accepted, ever, nor dropped."""
+        return self.state != "added" and self.undone != "added"
 
     @property
     def name(self) -> str:
@@ -48,7 +57,7 @@ def bounds_in_image(area: Bounds, bounds: Bounds) -> Bounds:
     return Bounds(area.x + bounds.x, area.y + bounds.y, bounds.width, bounds.height)
 
 
-def crop(plane: bytes, width: int, bounds: Bounds) -> bytes:
-    """The part `bounds` of a plane that is `width` px wide."""
-    first = bounds.y * width + bounds.x
-    return b"".join(plane[start : start + bounds.width] for start in range(first, first + bounds.height * width, width))
+def crop(plane: bytes, width: int, bounds: Bounds, channels: int = 1) -> bytes:
+    """The part `bounds` of a plane, or of pixels of `channels` bytes, that is `width` px wide."""
+    first, step, size = (bounds.y * width + bounds.x) * channels, width * channels, bounds.width * channels
+    return b"".join(plane[start : start + size] for start in range(first, first + bounds.height * step, step))

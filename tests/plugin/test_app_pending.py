@@ -1,0 +1,220 @@
+"""Results that outlive Krita: an edit is noted until it is decided on, and fetched at the next start."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import fake_krita
+import pytest
+from apps import READY, ScriptedLink, layer_names, make_app, open_picture, square
+from diffedit.app import App
+from diffedit.model.pending import PendingJob
+from diffedit.model.settings import Store
+from diffedit.qt import QtWidgets
+from diffedit.ui.quit_guard import QuitGuard
+from diffedit_protocol.errors import UnknownJobError
+from diffedit_protocol.messages import Failed
+
+
+@pytest.fixture
+def picture(krita: fake_krita.Krita) -> fake_krita.Document:
+    document = open_picture()
+    document._file_name = "/pictures/horse.kra"
+    return document
+
+
+def begin(app: App, link: ScriptedLink, until, **inputs) -> None:
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", seed=5, seed_locked=True, **inputs)
+    app.edit_layer()
+    until(lambda: len(link.payloads) == 1)
+
+
+def next_krita(store: Store, payloads: list) -> tuple[App, ScriptedLink]:
+    """The app of a Krita that is started later, with the same settings on disk; its link can answer for `payloads`."""
+    app, link = make_app(Store(store.folder))
+    link.payloads = list(payloads)
+    link.become(READY)
+    return app, link
+
+
+def reopened(layer: fake_krita.Node) -> fake_krita.Document:
+    """The same file: its layer has the same id, the document another."""
+    again = open_picture()
+    again._file_name = "/pictures/horse.kra"
+    again.topLevelNodes()[0]._id = layer.uniqueId()
+    return again
+
+
+def noted(store: Store) -> list[str]:
+    return [entry["job"] for entry in Store(store.folder).get("pending", [])]
+
+
+def test_an_edit_is_noted_until_its_result_was_decided_on(store: Store, picture, until) -> None:
+    app, link = make_app(store)
+    begin(app, link, until, variations=2)
+    job = link.last.job
+    assert noted(store) == [job]
+    link.finish(square())
+    assert noted(store) == [job]
+    app.results.show(app.session, 1)
+    until(lambda: app.session.variations[1].state == "shown")
+    app.results.accept(app.session)
+    assert (noted(store), link.settled) == ([job], [])  # the first one still waits
+    app.results.discard(app.session)
+    assert (noted(store), link.settled) == ([], [job])
+
+
+def test_a_single_result_that_became_a_layer_is_settled_and_stays_so_after_an_undo(
+    store: Store, picture, until
+) -> None:
+    app, link = make_app(store)
+    begin(app, link, until)
+    link.finish(square())
+    until(lambda: app.session.variations[0].state == "added")
+    assert (noted(store), link.settled) == ([], [link.last.job])
+
+
+def test_an_edit_that_fails_is_noted_no_more(store: Store, picture, until) -> None:
+    app, link = make_app(store)
+    begin(app, link, until)
+    link.report(Failed(UnknownJobError("no such job")))
+    assert noted(store) == []
+
+
+def test_the_next_krita_fetches_a_result_into_the_picture_of_that_file(store: Store, picture, until) -> None:
+    first, link = make_app(store)
+    begin(first, link, until)
+    first.close()
+    app, later = next_krita(store, link.payloads)
+    app.look()
+    assert later.followed == [link.last.job]
+    later.finish(square())
+    (variation,) = app.session.variations
+    assert (variation.state, layer_names(picture)) == ("waiting", ["Background"])
+    assert app.session.notice.sentence == "A result of an earlier edit was fetched. It is in Results."
+    assert not variation.thumbnail.isNull()
+    app.results.accept(app.session)
+    until(lambda: app.session.variations[0].state == "added")
+    assert layer_names(picture) == ["Background", "horse → zebra (5)"]
+    assert (noted(store), later.settled) == ([], [link.last.job])
+
+
+def test_a_result_for_a_picture_that_is_not_open_waits_for_it(store: Store, picture, until, krita) -> None:
+    first, link = make_app(store)
+    begin(first, link, until)
+    first.close()
+    layer = picture.topLevelNodes()[0]
+    picture.close()
+    app, later = next_krita(store, link.payloads)
+    later.finish(square())
+    assert app.session.notice.sentence == "A result for 'horse.kra' was fetched. Open the picture: it is in Results."
+    assert noted(store) == [link.last.job]
+    again = reopened(layer)
+    app.look()
+    assert [variation.state for variation in app.session.variations] == ["waiting"]
+    app.results.show(app.session, 0)
+    until(lambda: app.session.variations[0].state == "shown")
+    assert layer_names(again) == ["Background", "horse → zebra (5)"]
+
+
+def test_a_result_for_a_picture_that_was_never_saved_is_kept_in_history(store: Store, picture, until) -> None:
+    picture._file_name = ""
+    first, link = make_app(store)
+    begin(first, link, until)
+    first.close()
+    picture.close()
+    app, later = next_krita(store, link.payloads)
+    later.finish(square())
+    assert app.session.notice.sentence == "A result for 'sketch' was fetched. It is kept in History."
+    (record,) = app.results.kept
+    assert record.kept.seed == 5
+
+
+def test_one_that_the_backend_does_not_know_any_more_is_forgotten(store: Store, picture, until) -> None:
+    first, link = make_app(store)
+    begin(first, link, until)
+    app, later = next_krita(store, link.payloads)
+    later.report(Failed(UnknownJobError("no such job")))
+    assert (noted(store), app.results.kept, app.session.notice) == ([], (), None)
+
+
+def test_one_of_another_backend_waits_for_that_backend(store: Store, picture, until) -> None:
+    first, link = make_app(store)
+    link.state = dataclasses.replace(READY, host="gpu1", local=False)
+    begin(first, link, until)
+    _, later = next_krita(store, link.payloads)
+    assert later.followed == []
+    assert noted(store) == [link.last.job]
+    later.become(dataclasses.replace(READY, host="gpu1", local=False))
+    assert later.followed == [link.last.job]
+
+
+def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, picture, until) -> None:
+    app, link = make_app(store)
+    begin(app, link, until, variations=2)
+    link.finish(square())
+    layer = picture.topLevelNodes()[0]
+    picture.close()
+    app.forget_closed()
+    again = reopened(layer)
+    app.look()
+    assert [variation.state for variation in app.session.variations] == ["waiting"] * 2
+    app.results.accept(app.session)
+    until(lambda: app.session.variations[0].state == "added")
+    assert layer_names(again) == ["Background", "horse → zebra (5)"]
+
+
+@pytest.mark.parametrize("alpha", [None, bytes(range(200)) * 2])
+def test_what_is_noted_comes_back_as_it_was(store: Store, picture, until, alpha: bytes | None) -> None:
+    app, link = make_app(store)
+    begin(app, link, until)
+    job = next(iter(app.jobs._jobs.values()))
+    pending = PendingJob.of(job, "gpu1", "/pictures/horse.kra")
+    pending = dataclasses.replace(pending, alpha=alpha)
+    assert PendingJob.from_map(pending.as_map()) == pending
+
+
+def test_a_note_that_cannot_be_read_is_left_out(store: Store, krita) -> None:
+    store.put("pending", [{"job": "1"}, 7, None])
+    app, _ = make_app(store)
+    assert app.pending.earlier == ()
+
+
+@pytest.fixture
+def window():
+    window = QtWidgets.QMainWindow()
+    window.show()
+    yield window
+    window.deleteLater()
+
+
+@pytest.mark.parametrize("answer", ["Stay", "Quit Krita"])
+def test_krita_asks_before_it_ends_with_an_edit_under_way(store: Store, picture, until, window, answer: str) -> None:
+    app, link = make_app(store)
+    guard = QuitGuard(app)
+    guard.watch(window)
+    begin(app, link, until)
+    assert not window.close()
+    assert guard.box.text() == "An edit is under way: horse.kra."
+    assert "is fetched when Krita is started again" in guard.box.informativeText()
+    next(button for button in guard.box.buttons() if button.text() == answer).click()
+    until(lambda: guard.box is None and window.isVisible() == (answer == "Stay"))
+
+
+def test_krita_ends_without_a_question_when_no_edit_is_under_way(store: Store, picture, until, window) -> None:
+    app, link = make_app(store)
+    guard = QuitGuard(app)
+    guard.watch(window)
+    begin(app, link, until)
+    link.finish(square())
+    until(lambda: app.session.activity is None)
+    assert window.close()
+    assert guard.box is None
+
+
+def test_the_settings_file_holds_no_pixels_of_the_picture(store: Store, picture, until) -> None:
+    app, link = make_app(store)
+    begin(app, link, until)
+    assert Path(store.folder, "plugin.json").stat().st_size < 64 * 1024

@@ -143,6 +143,7 @@ class App(QtCore.QObject):
         self.look()  # Krita has no signal for another window in front, either
         session = self.session
         with contextlib.suppress(CanvasRefusal):
+            session.name = self.canvas.document_name(session.document_id)  # it may be saved under another one
             session.path = self.canvas.document_path(session.document_id)
             self.pending.moved(session.document_id, session.path)
         self.results.look(session)

@@ -307,3 +307,70 @@ def test_a_px_whose_colour_the_edit_kept_comes_back_as_it_was(
     assert np.ptp(inside[..., :3], axis=0).max() <= (1e-3 if depth == "F32" else 64)  # one grey, the edit's
     assert np.abs(before[square].astype(float) - inside).max() > (0.05 if depth == "F32" else 3000)
     assert ("limited to that" in said) == (profile != "sRGB-elle-V2-srgbtrc.icc")
+
+
+def over_vector(stage, kind, folder):
+    """An edit of 30 × 20 px over half of a red square of a vector layer; -> what was sent there, the layers' kinds."""
+    from pathlib import Path
+
+    from diffedit.canvas.apply import apply_steps
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.model.ports import Addition
+    from diffedit_protocol.messages import Bounds
+
+    document = yield from stage.new(72, 72)
+    ground = document.activeNode()
+    ground.setPixelData(bytes([200, 120, 40, 255]) * 5184, 0, 0, 72, 72)
+    shapes = document.createVectorLayer("Shapes")
+    document.rootNode().addChildNode(shapes, None)
+    shapes.addShapesFromSvg(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="72px" height="72px" viewBox="0 0 72 72">'
+        '<rect x="12" y="12" width="48" height="48" fill="#ff0000" stroke="none"/></svg>'
+    )
+    document.setActiveNode(shapes)
+    yield from stage.refresh()
+    yield 0.3
+
+    def see(name):
+        (Path(folder) / name).write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 72, 72)))
+
+    see("before")
+    captured = yield from stage.run(capture_steps(document, shapes, kind=kind))
+    place, step = captured.area, captured.channels
+
+    def sent(x, y):
+        at = ((y - place.y) * place.width + x - place.x) * step
+        return list(captured.pixels[at : at + step])
+
+    area = Bounds(30, 20, 30, 20) & place
+    alpha = None
+    if step == 4:
+        alpha = bytes(sent(x, y)[3] for y in range(area.y, area.bottom) for x in range(area.x, area.right))
+    addition = Addition("result", area, b"\x10\x30\xf0\xff" * area.pixels, b"\xff" * area.pixels, area, alpha)
+    yield from stage.run(apply_steps(captured.layer_ref, addition))
+    yield from stage.settle()
+    see("after")
+    nodes = [[node.name(), node.type()] for node in document.topLevelNodes()]
+    shape_count = len(shapes.shapes())
+    yield from stage.undo()
+    see("undone")
+    return sent(35, 30)[:3], nodes, shape_count, [area.x, area.y, area.width, area.height]
+
+
+@pytest.mark.parametrize("kind", ["visible", "layer"])
+def test_an_edit_of_a_vector_layer_lies_on_it_and_leaves_its_shapes(
+    krita: RemoteKrita, tmp_path: Path, kind: str
+) -> None:
+    sent, nodes, shape_count, (x, y, width, height) = krita.run(over_vector, kind=kind, folder=tmp_path)
+    assert sent == [255, 0, 0]
+    assert [name for name, _ in nodes] == ["Background", "Shapes", "result"]
+    assert [node_kind for _, node_kind in nodes[1:]] == ["vectorlayer", "paintlayer"]
+    assert shape_count == 1
+    before, after, undone = (shown(tmp_path / name, 72, 72) for name in ("before", "after", "undone"))
+    inside = np.zeros((72, 72), bool)
+    inside[y : y + height, x : x + width] = True
+    square = inside & (before == [0, 0, 255, 255]).all(-1)
+    assert square.sum() > 400
+    assert (after[square] == [0xF0, 0x30, 0x10, 0xFF]).all()
+    assert np.array_equal(after[~inside], before[~inside])
+    assert np.array_equal(undone, before)

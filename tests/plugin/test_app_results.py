@@ -115,6 +115,21 @@ def test_a_shown_result_stays_when_the_next_edit_works_on_it(opened, until) -> N
     assert len(layer_names(document)) == 3
 
 
+def test_of_several_quick_clicks_the_last_result_is_shown_and_those_between_are_not(opened, until, monkeypatch) -> None:
+    app, link = opened
+    document = open_picture()
+    edit(app, link, until, document, variations=4)
+    app.results.show(app.session, 0)
+    until(lambda: states(app)[0] == "shown")
+    refreshed = []
+    monkeypatch.setattr(document, "refreshProjection", lambda: refreshed.append(1))
+    for index in (1, 2, 3):
+        app.results.show(app.session, index)
+    until(lambda: states(app) == ["waiting", "waiting", "waiting", "shown"] and app.session.activity is None)
+    assert first_pixel(document.topLevelNodes()[1]) == 40
+    assert len(refreshed) == 2  # for the first click and the last
+
+
 def test_a_click_shows_a_result_and_another_click_exchanges_it_in_the_same_layer(opened, until) -> None:
     app, link = opened
     document = open_picture()

@@ -107,7 +107,7 @@ class ResultController(QtCore.QObject):
             self.rest_wanted.emit(job)
 
     def show(self, session: EditSession, index: int) -> None:
-        """Chooses a variation and shows it in the document."""
+        """Chooses a variation and shows it in the document; while one is being shown, after that."""
         session.offer(session.variations, index)
         wanted = session.variations[index]
         shown = _index_of(session, "shown")
@@ -121,6 +121,7 @@ class ResultController(QtCore.QObject):
         def exchanged(_: None) -> None:
             session.replace_variation(shown, state="waiting", layer_id="", undone=None)
             session.replace_variation(index, state="shown", layer_id=now.layer_id, undone=None)
+            self._show_chosen(session, index)
 
         def gone(refusal: CanvasRefusal) -> None:  # then this one is shown in a new layer
             if refusal.code == "PAINTED":
@@ -284,7 +285,16 @@ class ResultController(QtCore.QObject):
         return self._canvas.apply_steps(layer_ref, _addition(variation), self._store.settings.result_form)
 
     def _set_shown(self, session: EditSession, index: int) -> Callable[[str], None]:
-        return lambda layer_id: session.replace_variation(index, state="shown", layer_id=layer_id, undone=None)
+        def set_shown(layer_id: str) -> None:
+            session.replace_variation(index, state="shown", layer_id=layer_id, undone=None)
+            self._show_chosen(session, index)
+
+        return set_shown
+
+    def _show_chosen(self, session: EditSession, shown: int) -> None:
+        """Another one was chosen while `shown` was being shown. However many were clicked, only the last one is."""
+        if session.selected not in (-1, shown):
+            self.show(session, session.selected)
 
     def _run(
         self,

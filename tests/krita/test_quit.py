@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.krita.install import PLUGIN
 from diffedit_krita_driver.backend_process import BackendProcess
+from diffedit_krita_driver.display import screenshot
 from diffedit_krita_driver.remote import RemoteKrita
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
@@ -78,7 +80,11 @@ def test_an_edit_that_krita_was_quit_from_is_asked_about_and_its_result_comes_at
             assert rest == "It goes on at the backend, and its result is fetched when Krita is started again."
             assert krita.process.exit_code() is None
             krita.run(question, answer="Quit Krita")
-            assert krita.process.wait(30) == 0
+            try:
+                assert krita.process.wait(180) == 0
+            except subprocess.TimeoutExpired:
+                screenshot(display, tmp_path / "not-ended.png")
+                raise
         with RemoteKrita(krita.profile, display, plugins=[(None, PLUGIN)]) as again:
             states, said, before, names = again.run(late_result, path=path, limit=300)
     assert (states, before) == (["waiting"], 1)

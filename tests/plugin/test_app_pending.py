@@ -39,6 +39,14 @@ def next_krita(store: Store, payloads: list) -> tuple[App, ScriptedLink]:
     return app, link
 
 
+def finish_both(app: App, link: ScriptedLink, until) -> None:
+    """Two variations: the first comes alone and is shown, the other follows."""
+    link.finish(square())
+    until(lambda: len(link.payloads) == 2)
+    link.finish(square(), before=1)
+    until(lambda: app.session.activity is None)
+
+
 def reopened(layer: fake_krita.Node) -> fake_krita.Document:
     """The same file: its layer has the same id, the document another."""
     again = open_picture()
@@ -54,16 +62,15 @@ def noted(store: Store) -> list[str]:
 def test_an_edit_is_noted_until_its_result_was_decided_on(store: Store, picture, until) -> None:
     app, link = make_app(store)
     begin(app, link, until, variations=2)
-    job = link.last.job
-    assert noted(store) == [job]
-    link.finish(square())
-    assert noted(store) == [job]
-    app.results.show(app.session, 1)
-    until(lambda: app.session.variations[1].state == "shown")
+    first = link.last.job
+    assert noted(store) == [first]
+    finish_both(app, link, until)
+    second = link.last.job
+    assert noted(store) == [first, second]
     app.results.accept(app.session)
-    assert (noted(store), link.settled) == ([job], [])  # the first one still waits
+    assert (noted(store), link.settled) == ([second], [first])
     app.results.discard(app.session)
-    assert (noted(store), link.settled) == ([], [job])
+    assert (noted(store), link.settled) == ([], [first, second])
 
 
 def test_a_single_result_that_became_a_layer_is_settled_and_stays_so_after_an_undo(
@@ -154,7 +161,7 @@ def test_one_of_another_backend_waits_for_that_backend(store: Store, picture, un
 def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, picture, until) -> None:
     app, link = make_app(store)
     begin(app, link, until, variations=2)
-    link.finish(square())
+    finish_both(app, link, until)
     layer = picture.topLevelNodes()[0]
     picture.close()
     app.forget_closed()

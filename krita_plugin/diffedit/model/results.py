@@ -101,8 +101,8 @@ class ResultController(QtCore.QObject):
             self.accept(session)
 
     def _go_on(self, session: EditSession) -> None:
-        """Asks for the variations that are still to be made, if there are any."""
-        job = self._unfinished.pop(session, None)
+        """Asks for the variations that are still to be made, if there are any and nothing is being added."""
+        job = self._unfinished.pop(session, None) if session.activity is None else None
         if job is not None:
             self.rest_wanted.emit(job)
 

@@ -18,6 +18,7 @@ from .animation import spans_in
 from .annotations import read_history, write_history
 from .colour import SRGB8, SRGB16, space_of
 from .live_mask import LiveMask, select
+from .undoable_selection import select_undoably
 
 
 class KritaCanvas:
@@ -144,9 +145,11 @@ class KritaCanvas:
         return LiveMask(found, form, leave)
 
     def select(self, layer_ref: LayerRef, plane: bytes, area: Bounds) -> None:
-        """Makes `plane` of `area`, moved with its layer, the artist's selection."""
+        """Makes `plane` of `area`, moved with its layer, the artist's selection: one undo step where Krita can."""
         document, layer = layers.find_again(layer_ref)
-        select(document, plane, area.moved(*layers.drift(layer_ref, layer)))
+        area = area.moved(*layers.drift(layer_ref, layer))
+        if layers.is_busy(document) or not select_undoably(document, plane, area):
+            select(document, plane, area)
 
     def keep_mask_steps(self, layer_ref: LayerRef, name: str, plane: bytes, area: Bounds) -> Generator[Any, None, str]:
         return apply.keep_mask_steps(layer_ref, name, plane, area)

@@ -76,8 +76,8 @@ def test_the_product_mask_is_the_difference_where_the_changed_words_are_looked_a
 def test_the_row_without_inversion_takes_three_evaluations_a_step() -> None:
     model = tiny_model("sd2")
     (editor,) = make_editors(["ours-align"], model)
-    editor._asked["threshold"] = 0.3  # what random weights find has no gap that the automatic one looks for
-    case = bundled_cases(1, 0, NATIVE).load("swap-0000")
+    editor._asked["threshold"] = 0.3  # of random weights' map some is above it
+    case = replace(bundled_cases(1, 0, NATIVE).load("swap-0000"), source_text=SOURCE, target_text=TARGET)
     found = editor.edit(case, RATIO)
     assert found.evaluations == 2 * ALIGN.maps + 3 * round(RATIO * ALIGN.steps)
     assert np.array_equal(found.delivered[found.mask == 0], case.source[found.mask == 0])

@@ -33,7 +33,8 @@ class RemoteKrita:
     """A Krita in `profile` with the driver and the plugins of `plugins` (folders of Krita plugins) enabled.
 
     `with RemoteKrita(...) as krita: krita.run(function, x=1)`. `display` None: on the person's own screen. `opengl`:
-    the canvas is drawn by it; `scale`: device px in a logical one, as on a screen of high resolution.
+    the canvas is drawn by it; `scale`: device px in a logical one, as on a screen of high resolution. `new_profile`
+    False: the settings that an earlier Krita left in `profile` stay as they are.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class RemoteKrita:
         opengl: bool = False,
         scale: int = 1,
         start_seconds: float = START_SECONDS,
+        new_profile: bool = True,
     ) -> None:
         names = [install_plugin(profile.resources, _DRIVER_SOURCE, DRIVER, vendor=False)]
         names += [install_plugin(profile.resources, source, name) for source, name in plugins]
-        profile.create(names, theme, opengl=opengl, hidpi=scale != 1)
+        if new_profile:
+            profile.create(names, theme, opengl=opengl, hidpi=scale != 1)
         self.folder = profile.root / "driver"
         self.folder.mkdir(exist_ok=True)
         for left_over in self.folder.iterdir():

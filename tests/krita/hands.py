@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,14 +19,22 @@ STEP_SECONDS = 0.15  # s between two movements: a person is slower
 
 
 class Hands:
+    """`clicks`, `keys`: what was done so far; a shortcut is one key, a text one for each character."""
+
     def __init__(self, krita: RemoteKrita) -> None:
+        self.clicks = self.keys = 0
         self._krita = krita
         self._program = str(needed_program("xdotool", "xdotool"))
 
     def click(self, widget: str, times: int = 1) -> None:
         """On the middle of a widget of the docker, by its path from the panel: "run.edit"."""
-        x, y = self._krita.run(_middle_of, path=widget)
+        self.click_at(self._krita.run(_middle_of, path=widget), times)
+
+    def click_at(self, place: Sequence[float], times: int = 1) -> None:
+        """At x, y of the screen."""
+        x, y = map(round, place)
         self._do("mousemove", x, y, "click", "--repeat", times, "--delay", 80, 1)
+        self.clicks += times
 
     def drag(self, widget: str, start: float, end: float) -> None:
         """The mouse, held down, along a widget's width: 0 is its left, 1 its right."""
@@ -53,10 +61,12 @@ class Hands:
 
     def type(self, text: str) -> None:
         self._do("type", "--delay", 12, text)
+        self.keys += len(text)
 
     def key(self, *names: str) -> None:
         """e.g. "Return", "shift+Return", "ctrl+alt+e"."""
         self._do("key", "--clearmodifiers", *names)
+        self.keys += len(names)
 
     def replace(self, widget: str, text: str) -> None:
         """Click, select all, type."""

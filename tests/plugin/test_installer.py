@@ -29,7 +29,7 @@ from diffedit.backend.installer import (
     torch_build,
 )
 from diffedit.backend.package_index import IndexFile, IndexUnreachableError, WrongHashError, download, files_of
-from small_index import SmallIndex, fetch_uv, write_backend, write_libraries
+from small_index import SmallIndex, fetch_uv, write_backend, write_libraries, write_wheel
 
 
 @pytest.fixture(scope="session")
@@ -284,18 +284,58 @@ def test_what_is_offered_fits_the_system() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "build"),
-    [("CUDA Version: 13.1", "cu130"), ("CUDA Version: 12.8", "cu128"), ("CUDA Version: 12.4", "cu126")],
+    ("driver", "cards", "build"),
+    [
+        ("13.1", "8.9", "cu130"),
+        ("13.0", "7.5", "cu130"),
+        ("12.8", "12.0", "cu128"),
+        ("12.4", "8.6", "cu126"),
+        ("13.0", "6.1", "cu126"),
+        ("13.0", "7.0", "cu126"),
+        ("13.0", "6.1\n8.6", "cu130"),
+        ("12.8", "", "cu128"),
+    ],
 )
-def test_the_build_of_torch_follows_the_driver(printed: str, build: str, tmp_path: Path, monkeypatch) -> None:
+def test_the_build_of_torch_follows_driver_and_card(
+    driver: str, cards: str, build: str, tmp_path: Path, monkeypatch
+) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\necho '| NVIDIA-SMI 555.1   {printed}  |'\n")
+    told = f"echo '{cards}'" if cards else "echo 'Field is not a valid field to query.'; exit 2"
+    table = f"echo '| NVIDIA-SMI 555.1   CUDA Version: {driver}  |'"
+    program.write_text(f'#!/bin/sh\ncase "$*" in *compute_cap*) {told};; *) {table};; esac\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert detect("linux", "x86_64") == "cuda"
     assert torch_build("cuda") == build
-    assert torch_build("cpu") == "cpu"
-    assert torch_build("xpu") == "xpu"
+
+
+def test_builds_of_torch_for_other_than_nvidia_cards_have_one_name_each() -> None:
+    assert [torch_build(kind) for kind in ("cpu", "rocm", "xpu")] == ["cpu", "rocm7.2", "xpu"]
+
+
+def test_a_mac_with_an_intel_processor_is_told_that_torch_has_nothing_for_it(
+    plan, index: SmallIndex, monkeypatch
+) -> None:
+    monkeypatch.setattr(installing.sys, "platform", "darwin")
+    monkeypatch.setattr(installing.platform, "machine", lambda: "x86_64")
+    with pytest.raises(InstallError, match=r"Intel processor.*Join another machine"):
+        Run(plan())()
+    assert index.asked == []
+
+
+@pytest.mark.parametrize("with_uv", [True, False], ids=["uv", "pip"])
+def test_torch_comes_from_its_own_index_even_where_the_package_index_has_a_newer_one(
+    plan, index: SmallIndex, tmp_path: Path, with_uv: bool
+) -> None:
+    if not with_uv:
+        next(index.wheels.glob("uv-*.whl")).unlink()
+    own = tmp_path / "wheels of torch"
+    own.mkdir()
+    write_wheel(own, "torch", "8.0", {"torch/__init__.py": '__version__ = "8.0+rocm"\n'})
+    with SmallIndex(own).running() as of_torch:
+        program = Run(plan(torch_index_url=of_torch.url))()
+    command = [str(python_in(program.parents[1])), "-c", "import torch; print(torch.__version__)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "8.0+rocm\n"
 
 
 def test_a_mirror_serves_torch_too_unless_torch_has_a_mirror_of_its_own(tmp_path: Path) -> None:

@@ -26,14 +26,15 @@ class Needs:
     disk: int
 
 
-# Estimates on the safe side. cpu: torch 2.13 alone takes 0.75 GB on Linux x86_64, all packages as stored wheels 1.1 GB.
-# The others were neither installed nor looked up.
+# Rounded up, with uv and a Python that it may fetch (0.1 GB); where each comes from is told in docs/installing.md. cpu and
+# cuda on Linux x86_64: the sum of the wheels, packed and unpacked. mps: the download read from the package index, the
+# disk estimated. rocm: one published wheel, the disk estimated. xpu: estimated but for Intel's own packages.
 NEEDS: dict[Accelerator, Needs] = {
-    "cpu": Needs(int(0.4 * GIB), int(1.6 * GIB)),
-    "cuda": Needs(3 * GIB, 7 * GIB),
-    "rocm": Needs(5 * GIB, 16 * GIB),
+    "cpu": Needs(int(0.4 * GIB), int(1.3 * GIB)),
+    "cuda": Needs(3 * GIB, 6 * GIB),
+    "rocm": Needs(int(5.5 * GIB), 16 * GIB),
     "xpu": Needs(2 * GIB, 6 * GIB),
-    "mps": Needs(int(0.3 * GIB), int(1.2 * GIB)),
+    "mps": Needs(int(0.3 * GIB), GIB),
 }
 # The kinds of torch that there are for a system.
 _BY_SYSTEM: dict[str, tuple[Accelerator, ...]] = {
@@ -66,13 +67,25 @@ def detect(system: str = sys.platform, machine: str = "") -> Accelerator:
 
 def cuda_version() -> tuple[int, int] | None:
     """The newest CUDA that the NVIDIA driver of this machine runs, by nvidia-smi; None where there is no driver."""
+    found = re.search(r"CUDA Version:\s*(\d+)\.(\d+)", _nvidia_smi())
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def compute_capability() -> tuple[int, int] | None:
+    """That of the newest NVIDIA card of this machine, e.g. (8, 9); None where the driver does not tell it."""
+    told = re.findall(r"^\s*(\d+)\.(\d+)\s*$", _nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader"), re.M)
+    return max((int(major), int(minor)) for major, minor in told) if told else None
+
+
+def _nvidia_smi(*options: str) -> str:
+    """What it prints; "" where there is none or it fails."""
     program = shutil.which("nvidia-smi") or _windows_nvidia_smi()
     if not program:
-        return None
+        return ""
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
         answer = subprocess.run(
-            [program],
+            [program, *options],
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -81,9 +94,8 @@ def cuda_version() -> tuple[int, int] | None:
             creationflags=flags,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r"CUDA Version:\s*(\d+)\.(\d+)", answer.stdout)
-    return (int(found[1]), int(found[2])) if answer.returncode == 0 and found else None
+        return ""
+    return answer.stdout if answer.returncode == 0 else ""
 
 
 def _windows_nvidia_smi() -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..translation import tr
-from .accelerators import NEEDS, Accelerator, cuda_version
+from .accelerators import NEEDS, Accelerator, compute_capability, cuda_version
 from .install_errors import gigabytes, megabytes, sentence_for, sentence_for_os_error, without_password
 from .installation import Installation, program_in, python_in
 from .package_index import PUBLIC_INDEX, IndexUnreachableError, WrongHashError, download, files_of
@@ -49,11 +49,14 @@ UV_WHEELS = {
 }
 OLDEST_PYTHON, FIRST_UNTRIED_PYTHON = (3, 10), (3, 14)
 PYTHON_RANGE = ">=3.10,<3.14"  # uv takes one of the machine, else fetches one
-# Where torch's wheels for an accelerator lie. CUDA is chosen by the driver. The names of the builds were not checked
-# against the index, which was not reached: see docs/not-run.md.
+# Where torch's wheels for an accelerator lie, by PyTorch's tables of its builds (pytorch/pytorch: issue 190385, pull
+# requests 164471 and 182849) and by uv's (crates/uv-torch, docs/guides/integration/pytorch.md): cu130 needs a driver
+# of CUDA 13 and a card of compute capability 7.5; cu128 ended with torch 2.11, but has Blackwell's for a driver of
+# 12.8; cu126, which has the older cards', ends with 2.14. An index without the newest torch gives its own newest.
 TORCH_INDEX = "https://download.pytorch.org/whl"
 _CUDA_BUILDS = ((13, 0, "cu130"), (12, 8, "cu128"), (12, 6, "cu126"))
-_TORCH_BUILDS = {"cpu": "cpu", "rocm": "rocm6.4", "xpu": "xpu"}
+_OLDEST_CARD_OF_CUDA_13 = (7, 5)  # Turing; Maxwell, Pascal and Volta stay with CUDA 12.6
+_TORCH_BUILDS = {"cpu": "cpu", "rocm": "rocm7.2", "xpu": "xpu"}
 TORCH = "torch>=2.7"  # as pyproject.toml's extra `backend`
 _LOCK_TRIES, _LOCK_WAIT = 8, 0.5  # a virus scanner holds a new file for some seconds
 # Krita's own program starts with these set for its own Python and libraries; another Python would trip over them.
@@ -120,6 +123,9 @@ def torch_build(accelerator: Accelerator) -> str:
     """The folder of torch's index: "cpu", "cu128", ..."""
     if accelerator != "cuda":
         return _TORCH_BUILDS.get(accelerator, "cpu")
+    card = compute_capability()
+    if card is not None and card < _OLDEST_CARD_OF_CUDA_13:
+        return _CUDA_BUILDS[-1][2]
     driver = cuda_version() or (12, 6)
     return next((name for major, minor, name in _CUDA_BUILDS if driver >= (major, minor)), _CUDA_BUILDS[-1][2])
 
@@ -151,6 +157,7 @@ class Installer:
         """
         plan, place = self._plan, self._plan.installation
         try:
+            self._check_system()
             self._check_disk_space()
             for folder in (place.environments, place.tools, place.downloads):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -188,6 +195,15 @@ class Installer:
             raise InstallError(sentence_for_os_error(error, place.folder)) from error
 
     # -- the steps ---------------------------------------------------------------------------------------------------
+
+    def _check_system(self) -> None:
+        if sys.platform == "darwin" and platform.machine().lower() == "x86_64":  # torch 2.2 was the last
+            raise InstallError(
+                tr(
+                    "There is no torch 2.7 or newer for a Mac with an Intel processor, so the backend cannot run here. "
+                    "Join another machine instead."
+                )
+            )
 
     def _check_disk_space(self) -> None:
         folder = self._plan.installation.folder
@@ -287,8 +303,9 @@ class Installer:
             "--disable-pip-version-check",
         ]
         base += ["--cache-dir", str(plan.installation.downloads / "pip")]
-        torch_index = plan.torch_index() or plan.index
-        self._command([*base, "--index-url", torch_index, "--extra-index-url", plan.index, TORCH], packages=True)
+        # torch's index alone, which has what torch needs too: of two indexes pip would take the one with the newer torch,
+        # whatever it computes on.
+        self._command([*base, "--index-url", plan.torch_index() or plan.index, TORCH], packages=True)
         self._command([*base, "--index-url", plan.index, plan.requirement], packages=True)
 
     def _try(self, environment: Path) -> None:

@@ -76,6 +76,14 @@ def test_every_file_of_the_project_that_a_page_names_is_there(page: Path) -> Non
     assert not lost
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_single_test_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    there = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")}
+    lost = [f"{file}::{name}" for file, name in named if f"def {name}(" not in there.get(file, "")]
+    assert not lost
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = {link.partition("#")[0] for link in _LINK.findall(readme)}

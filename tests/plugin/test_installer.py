@@ -174,6 +174,23 @@ def test_an_index_that_dies_in_the_middle_is_said_and_the_next_try_succeeds(plan
     assert Run(plan())().is_file()
 
 
+def test_an_index_that_dies_while_packages_come_is_said_and_the_next_try_succeeds(
+    plan, index: SmallIndex, monkeypatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    torch = next(index.wheels.glob("torch-*.whl"))
+    torch.rename(torch.with_suffix(".away"))
+    with pytest.raises(InstallError, match="does not have a package"):
+        Run(plan())()  # uv is there now, the packages are not
+    torch.with_suffix(".away").rename(torch)
+    index.cut_after = 100
+    with pytest.raises(InstallError, match=r"cannot be reached.*continues where it stopped"):
+        Run(plan())()
+    assert plan().installation.current() is None
+    index.cut_after = None
+    assert Run(plan())().is_file()
+
+
 def test_a_wrong_hash_is_refused_and_the_file_deleted(plan, index: SmallIndex) -> None:
     wheel = next(index.wheels.glob("uv-*.whl"))
     data = bytearray(wheel.read_bytes())
@@ -196,6 +213,18 @@ def test_without_uv_a_python_of_the_machine_makes_the_environment(plan, index: S
     program = run()
     assert subprocess.run([str(program), "--version"], capture_output=True, text=True).stdout == "diffedit 1.0\n"
     assert any("-m venv" in line for line in run.lines)
+
+
+def test_where_there_is_no_python_and_uv_cannot_fetch_one_that_is_said(plan, tmp_path: Path, monkeypatch) -> None:
+    nothing = tmp_path / "no programs"
+    nothing.mkdir()
+    monkeypatch.setenv("PATH", str(nothing))
+    monkeypatch.delenv("UV_PYTHON", raising=False)
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:1/python-build-standalone")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with pytest.raises(InstallError, match=r"no Python 3\.10 to 3\.13 on this machine"):
+        Run(plan())()
+    assert plan().installation.current() is None
 
 
 def test_without_uv_and_without_python_the_artist_is_told_what_to_install(plan, index: SmallIndex, monkeypatch) -> None:
@@ -265,6 +294,11 @@ def test_removal_takes_everything_of_it_and_says_its_size_before(plan) -> None:
         ("failed to create directory: Read-only file system (os error 30)", "cannot be written"),
         ("error sending request for url (https://pypi.org/simple/torch/)\n dns error", "cannot be reached"),
         ("× No solution found when resolving dependencies:", "does not have a package"),
+        (
+            "Failed to download `https://github.com/astral-sh/python-build-standalone/x`\n dns error",
+            "no Python 3.10 to",
+        ),
+        ("error: No interpreter found for Python >=3.10, <3.14 in search path", "no Python 3.10 to"),
         ("Segmentation fault", "The installation failed: Segmentation fault"),
     ],
 )

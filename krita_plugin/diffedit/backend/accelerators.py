@@ -26,7 +26,7 @@ class Needs:
     disk: int
 
 
-# Rounded up, with uv and a Python that it may fetch (0.1 GB); where each comes from is told in docs/installing.md. cpu and
+# Rounded up, with uv and a Python that it may fetch (0.1 GB), see docs/installing.md for where each comes from. cpu and
 # cuda on Linux x86_64: the sum of the wheels, packed and unpacked. mps: the download read from the package index, the
 # disk estimated. rocm: one published wheel, the disk estimated. xpu: estimated but for Intel's own packages.
 NEEDS: dict[Accelerator, Needs] = {

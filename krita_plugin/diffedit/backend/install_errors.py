@@ -23,6 +23,8 @@ _NETWORK = re.compile(
     r"RemoteDisconnected|IncompleteRead",
     re.I,
 )
+_PYTHONS = "python-build-standalone"  # where uv fetches a Python from, unless UV_PYTHON_INSTALL_MIRROR says otherwise
+_NO_PYTHON = re.compile(r"No interpreter found|python-downloads", re.I)
 _LACKS = re.compile(
     r"No solution found|No matching distribution|was not found in the package registry|HTTP 404|"
     r"not the page of a package index",
@@ -61,6 +63,11 @@ def sentence_for(output: str, folder: Path, index: str) -> str:
         )
     if _READ_ONLY.search(output):
         return tr("'{folder}' cannot be written. Choose another folder.", folder=folder)
+    if _NO_PYTHON.search(output) or (_PYTHONS in output and _NETWORK.search(output)):
+        return tr(
+            "There is no Python 3.10 to 3.13 on this machine, and none could be fetched from github.com. Check the "
+            "network, or install Python from python.org, then try again."
+        )
     if _LACKS.search(output):
         return tr(
             "'{index}' does not have a package that is needed. Check the mirror in Settings; the"

@@ -303,8 +303,8 @@ class Installer:
             "--disable-pip-version-check",
         ]
         base += ["--cache-dir", str(plan.installation.downloads / "pip")]
-        # torch's index alone, which has what torch needs too: of two indexes pip would take the one with the newer torch,
-        # whatever it computes on.
+        # torch's index alone, which has what torch needs too: of two indexes pip would take the newer torch, whatever
+        # it computes on.
         self._command([*base, "--index-url", plan.torch_index() or plan.index, TORCH], packages=True)
         self._command([*base, "--index-url", plan.index, plan.requirement], packages=True)
 

@@ -56,6 +56,10 @@ def no_proxy_and_small_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loopback is asked directly, and a stand-in needs little room."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    # And pip reads no settings of this machine: they may name other indexes, or bounds for torch.
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    for name in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONSTRAINT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(NEEDS, "cpu", Needs(1, 1))
 
 

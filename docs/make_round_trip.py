@@ -15,8 +15,8 @@ import torch
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.imaging.area import choose_area, to_work
 from diffedit_backend.imaging.files import read_picture
-from diffedit_backend.method.engine import DiffEditEngine, Subject
-from diffedit_backend.method.settings import Settings, settings_for
+from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
+from diffedit_backend.method.settings import MethodSettings, settings_for
 from diffedit_backend.method.solvers import InversionRule
 from diffedit_backend.models import load_model, use_threads
 
@@ -42,11 +42,11 @@ def main() -> None:
         print(f"| {rule} | {' | '.join(columns)} |", flush=True)
 
 
-def there_and_back(engine: DiffEditEngine, subject: Subject, settings: Settings) -> float:
+def there_and_back(engine: DiffEditEngine, subject: Subject, settings: MethodSettings) -> float:
     """PSNR in dB of the picture that comes back."""
     trajectory = engine.trajectory(subject, "", STRENGTH, settings)
     free = torch.ones(trajectory.shape[-2:])
-    back = engine.edit(subject, trajectory, "", free, STRENGTH, 1.0, settings)
+    back = engine.edit(LatentEdit(subject, "", free, STRENGTH, 1.0, settings), trajectory)
     ours, own = (engine.decode(latents)[0].astype(np.float64) for latents in (back, trajectory[0]))
     return float(10 * np.log10(255**2 / np.mean((ours - own) ** 2)))
 

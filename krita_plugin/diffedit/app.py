@@ -401,7 +401,7 @@ class App(QtCore.QObject):
         options = JobOptions(settings.model, settings.show_preview, "kept")
         self.jobs.begin(session, "edit", inputs, steps, options)
 
-    def _show_notice(self, notice: sentences.Notice) -> None:
+    def _show_notice(self, notice: sentences.Notice | None) -> None:
         self.session.notice = notice
 
     def _notify(self, sentence: str, kind: sentences.NoticeKind = "info") -> None:

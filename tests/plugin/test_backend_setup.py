@@ -15,6 +15,7 @@ from diffedit.backend.backend_installer import InstallOutcome, carried_version
 from diffedit.backend.installation import Installation, program_in
 from diffedit.backend.installer import InstallProgress
 from diffedit.model.payload import LinkState
+from diffedit.model.sentences import of_no_backend
 from diffedit.ui.dialogs import install_dialog
 from diffedit.ui.dialogs.install_dialog import InstallDialog
 from diffedit.ui.dialogs.settings_dialog import SettingsDialog
@@ -88,8 +89,10 @@ def test_what_was_installed_is_started_and_the_older_one_deleted_when_it_is_read
     program.chmod(0o755)
     app.setup.installation.switch(environment)
     store.change(backend="remote", program="/some/other")
+    app.session.notice = of_no_backend()
     try:
         app.setup.installer.finished.emit(InstallOutcome(program))
+        assert app.session.notice is None
         assert (app.settings.backend, app.settings.program) == ("local", "")
         until(lambda: app.backend.state == "running")
         assert old.exists()

@@ -16,7 +16,7 @@ from .local_backend import LocalBackend, find_program
 
 
 class BackendSetup(QtCore.QObject):
-    """`noticed(Notice)`: something that the artist should know, with the ways out."""
+    """`noticed(Notice)`: something that the artist should know, with the ways out; None: what was said is over."""
 
     noticed = Signal(object)
 
@@ -105,6 +105,7 @@ class BackendSetup(QtCore.QObject):
         self._store.change(backend="local", program="")
         self._delete_old_once_ready = True
         self._reported = ""
+        self.noticed.emit(None)  # while it starts, which takes its time, nobody need look for a backend any more
         if not self.restart():
             self.start()
 

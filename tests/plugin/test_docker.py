@@ -11,6 +11,7 @@ from diffedit.qt import QtCore, QtGui, QtWidgets
 from diffedit.translation import LANGUAGES, use_language
 from diffedit.ui.docker.panel import EditPanel
 from diffedit.ui.docker.results_part import Tile
+from diffedit.ui.docker.run_row import RunRow
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Preview, Progress, Started
 
@@ -525,3 +526,11 @@ def test_four_results_and_the_plus_fill_two_rows_and_sliders_end_at_one_line_at_
     ):
         edges = {s.slider.mapTo(panel.widget(), s.slider.rect().topRight()).x() for s in sliders}
         assert len(edges) == 1
+
+
+def test_the_busy_bar_of_a_backend_that_starts_does_not_widen_a_narrow_docker() -> None:
+    row = RunRow()
+    before = row.minimumSizeHint().width()
+    row.show_starting(True)
+    assert not row.bar.isHidden()
+    assert row.minimumSizeHint().width() <= before + 40

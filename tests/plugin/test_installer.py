@@ -303,6 +303,10 @@ def test_removal_takes_everything_of_it_and_says_its_size_before(plan) -> None:
             "no Python 3.10 to",
         ),
         ("error: No interpreter found for Python >=3.10, <3.14 in search path", "no Python 3.10 to"),
+        (
+            "error: No solution found\n torch==9.0 has an invalid package format\n read from zip file",
+            "cannot be reached",
+        ),
         ("Segmentation fault", "The installation failed: Segmentation fault"),
     ],
 )

@@ -23,6 +23,10 @@ _NETWORK = re.compile(
     r"RemoteDisconnected|IncompleteRead",
     re.I,
 )
+# A file that broke off: uv says of it that it is no package, and then that there is no solution.
+_BROKEN_OFF = re.compile(
+    r"invalid package format|read from zip file|unexpected end of file|end of file before|decoding response body", re.I
+)
 _PYTHONS = "python-build-standalone"  # where uv fetches a Python from, unless UV_PYTHON_INSTALL_MIRROR says otherwise
 _NO_PYTHON = re.compile(r"No interpreter found|python-downloads", re.I)
 _LACKS = re.compile(
@@ -68,6 +72,8 @@ def sentence_for(output: str, folder: Path, index: str) -> str:
             "There is no Python 3.10 to 3.13 on this machine, and none could be fetched from github.com. Check the "
             "network, or install Python from python.org, then try again."
         )
+    if _BROKEN_OFF.search(output):
+        return _unreachable(index)
     if _LACKS.search(output):
         return tr(
             "'{index}' does not have a package that is needed. Check the mirror in Settings; the"
@@ -75,13 +81,16 @@ def sentence_for(output: str, folder: Path, index: str) -> str:
             index=without_password(index),
         )
     if _NETWORK.search(output):
-        return tr(
-            "'{index}' cannot be reached. Check the network, then try again; the installation continues where "
-            "it stopped.",
-            index=without_password(index),
-        )
+        return _unreachable(index)
     last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
     return tr("The installation failed: {last} The log has the details.", last=last[:200])
+
+
+def _unreachable(index: str) -> str:
+    return tr(
+        "'{index}' cannot be reached. Check the network, then try again; the installation continues where it stopped.",
+        index=without_password(index),
+    )
 
 
 def sentence_for_os_error(error: OSError, folder: Path) -> str:

@@ -9,6 +9,7 @@ from .pieces import SPACING, ElidedLabel, quiet, row, tool_button
 
 PREVIEW_HEIGHT = 120  # px
 BAR_STEPS = 1000
+BAR_LEAST = 24  # px
 
 
 class PreviewPicture(QtWidgets.QWidget):
@@ -89,6 +90,7 @@ class RunRow(QtWidgets.QWidget):
         self.bar = QtWidgets.QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Preferred)
+        self.bar.setMinimumWidth(BAR_LEAST)  # its own least would make the row wider than a narrow docker
         self.title = ElidedLabel()
         self.preview = PreviewPicture()
         layout = QtWidgets.QVBoxLayout(self)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.editing import edit_picture
-from diffedit_backend.imaging import area_opening
+from diffedit_backend.imaging import soft_map
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.models import load_model
 from diffedit_bench.quality.cases import EditCase, bundled_cases
@@ -66,15 +66,15 @@ def line(row: tuple[str, list[Score]]) -> str:
 def measured(engine: DiffEditEngine, case: EditCase) -> Iterator[tuple[str, Score]]:
     """The rows of the table for one scene."""
     yield DEFAULT, score(engine, case)
-    default = area_opening._LIMIT_CELLS
+    default = soft_map._LIMIT_CELLS
     try:
         for limit in LIMITS:
-            area_opening._LIMIT_CELLS = limit
+            soft_map._LIMIT_CELLS = limit
             engine.cache.clear()  # the soft map is kept under the settings, and this is none
             cells = f"below {limit:.0f} cell{'s' * (limit > 1)}" if limit else "left in"
             yield f"holes and specks {cells}", score(engine, case)
     finally:
-        area_opening._LIMIT_CELLS = default
+        soft_map._LIMIT_CELLS = default
     engine.cache.clear()
     for share in SHARES:
         yield f"attention {share}", score(engine, case, attention=share)

@@ -27,7 +27,7 @@ from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
 from .method.wordings import leaves_things_out, wordings
 from .models import with_adapters
-from .models.written_adapters import with_written_adapters
+from .models.adapters import with_written_adapters
 from .outcome import Edit, EditOutcome, EditWarning, Stopwatch, paste
 from .types import Pixels, Plane
 

@@ -21,8 +21,7 @@ from transformers import CLIPTokenizer
 from .distributed import DistributedGroup
 from .scenes.art import CLASSES, COLOURS
 from .scenes.backgrounds import BACKGROUNDS
-from .scenes.captions import caption
-from .scenes.scene import Scene
+from .scenes.scene import Scene, caption
 from .scenes.scenes import Rendered, Scenes, is_held_out
 from .vae import to_tensor
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from transformers import CLIPTokenizer
 
-from .scenes.captions import vocabulary
+from .scenes.scene import vocabulary
 
 MAX_TOKENS = 32
 END_OF_WORD = "</w>"

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from diffedit_backend.executors.base import Executor
-from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.pool import LocalPool
 from diffedit_backend.executors.ray_pool import RayPool, RaySetup
 from diffedit_backend.executors.worker_process import WorkerSetup
 from diffedit_backend.executors.worker_slot import Timeouts

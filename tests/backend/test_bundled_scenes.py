@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from diffedit_training.scenes.art import CLASSES, COLOURS
 from diffedit_training.scenes.backgrounds import BACKGROUNDS, PHRASES, background
-from diffedit_training.scenes.captions import caption, vocabulary
-from diffedit_training.scenes.scene import Scene, Thing
+from diffedit_training.scenes.scene import Scene, Thing, caption, vocabulary
 from diffedit_training.scenes.scenes import KINDS, Kind, Scenes, is_held_out
 
 

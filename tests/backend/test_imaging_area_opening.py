@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffedit_backend.imaging.area_opening import area_opening
+from diffedit_backend.imaging.soft_map import area_opening
 from diffedit_backend.method.mask import hard_mask
 
 CELL = 8

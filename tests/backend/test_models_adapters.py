@@ -14,9 +14,8 @@ from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine
 from diffedit_backend.method.text import encode_text, words_beyond
 from diffedit_backend.models import LoadedModel, ModelOptions, load_model, lora, with_adapters
-from diffedit_backend.models.adapters import release_adapters
+from diffedit_backend.models.adapters import release_adapters, with_written_adapters
 from diffedit_backend.models.catalogue import adapter_files
-from diffedit_backend.models.written_adapters import with_written_adapters
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Adapter, EditRequest
 from model_files import FAMILIES, SECOND_WIDTH, WIDTH, parts, write_folder

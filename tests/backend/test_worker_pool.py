@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from backends import failure, scripted_edit, wait_until
 from diffedit_backend.executors.base import Job, Report
-from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.pool import LocalPool
 from diffedit_backend.executors.worker_process import WorkerProcess, WorkerSetup
 from diffedit_backend.executors.worker_slot import Timeouts
 from diffedit_backend.worker.pipe import message_from_bytes, message_to_bytes

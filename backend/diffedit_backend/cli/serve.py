@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     from diffedit_protocol.replies import Limits
 
     from ..executors.base import Executor
-    from ..executors.local import LocalPool
+    from ..executors.pool import LocalPool
     from ..executors.worker_process import WorkerSetup
     from ..executors.worker_slot import Timeouts
     from ..krita.krita_installation import sandboxed_data_folders

@@ -9,13 +9,15 @@ import select
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from diffedit_protocol.errors import DiffEditError
 
 from ..worker.pipe import PipeMessage
 from .base import Executor, Job, Report, WorkerInfo
 from .routing import Router
-from .worker_slot import Worker, WorkerSlot
+from .worker_process import WorkerProcess, WorkerSetup
+from .worker_slot import Timeouts, Worker, WorkerSlot
 
 log = logging.getLogger("diffedit.pool")
 
@@ -112,3 +114,23 @@ class Pool(Executor):
         """Make fileno() readable; from any thread."""
         with contextlib.suppress(BlockingIOError, OSError):  # full: a wake-up waits already; closed: no one listens
             self._wake.send(b".")
+
+
+class LocalPool(Pool):
+    """One worker per entry of `devices` ("cuda:0", "mps", "cpu", or "auto": the best that the worker finds)."""
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        devices: Sequence[str] = ("auto",),
+        timeouts: Timeouts | None = None,
+        router: Router | None = None,
+    ) -> None:
+        super().__init__(router)
+        slots = []
+        for index, device in enumerate(devices):
+            name = f"worker-{index}"
+            configuration = {**setup.configuration, "device": device}
+            spawn = partial(WorkerProcess, name, setup.command, setup.environment, configuration, self.on_message)
+            slots.append(WorkerSlot(name, spawn, timeouts or Timeouts()))
+        self.slots = slots

@@ -1,4 +1,4 @@
-"""LoRAs and textual inversions on a model, chosen anew for each edit.
+"""LoRAs and textual inversions on a model, chosen anew for each edit, or written into its texts.
 
 LoRAs are layers of the networks (see `lora`); learned words are no part of them (see `method.words`).
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffedit_protocol.errors import ModelError
-from diffedit_protocol.messages import Adapter
+from diffedit_protocol.errors import BadInputError, ModelError
+from diffedit_protocol.messages import Adapter, EditRequest
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import AddedToken
@@ -27,10 +28,60 @@ from .catalogue.adapter_files import LORA, TEXTUAL_INVERSION
 from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.distilled import few_steps_by_name
 from .catalogue.families import part_of
-from .catalogue.folders import adapter_file
+from .catalogue.folders import adapter_file, kept_adapters
 from .catalogue.headers import tensors_in
 from .lora import add_lora, delete_loras, holds_lora, lora_remarks, set_adapters, surplus_loras
 from .offload import weights_on_cpu
+
+# "<lora:NAME>", "<lora:NAME:0.7>"; a second weight, of the text encoder, is read over.
+_LORA = re.compile(r"<(?:lora|lyco):([^:<>]+)(?::([^:<>]*))?(?::[^<>]*)?>", re.IGNORECASE)
+_EMBEDDING = re.compile(r"\bembedding:([\w.-]+)", re.IGNORECASE)
+_MOST = 4.0  # either way; LoRAs are made for 1
+
+
+def with_written_adapters(request: EditRequest) -> EditRequest:
+    """The request with the adapters that its texts name among its adapters, and without their notation in the texts.
+
+    An adapter that the request has already keeps that weight. Raises BadInputError for a weight that is none.
+    """
+    found: dict[str, Adapter] = {}
+    source, target, negative = (_read_text(text, found) for text in (request.source, request.target, request.negative))
+    if not found:
+        return request
+    chosen = {adapter.name for adapter in request.adapters}
+    added = tuple(adapter for name, adapter in found.items() if name not in chosen)
+    return replace(request, source=source, target=target, negative=negative, adapters=(*request.adapters, *added))
+
+
+def _read_text(text: str, found: dict[str, Adapter]) -> str:
+    """The text without the adapters that it names, which are put into `found`."""
+
+    def lora(match: re.Match[str]) -> str:
+        name = match[1].strip()
+        found.setdefault(name, Adapter(name, _weight(match[0], match[2])))
+        return ""
+
+    def embedding(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in kept_adapters():
+            return match[0]
+        found.setdefault(name, Adapter(name))
+        return name  # a learned word counts where the text says it
+
+    changed = _EMBEDDING.sub(embedding, _LORA.sub(lora, text))
+    return text if changed == text else re.sub(r"[ \t]{2,}", " ", changed).strip()
+
+
+def _weight(notation: str, written: str | None) -> float:
+    if written is None or not written.strip():
+        return 1.0
+    try:
+        weight = float(written)
+    except ValueError as error:
+        raise BadInputError(f"The weight in '{notation:.80}' is no number: write it as in <lora:oils:0.7>.") from error
+    if not -_MOST <= weight <= _MOST:
+        raise BadInputError(f"The weight in '{notation:.80}' is {weight:g}; weights go from {-_MOST:g} to {_MOST:g}.")
+    return weight
 
 
 @dataclass(frozen=True)

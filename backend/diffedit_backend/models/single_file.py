@@ -7,11 +7,11 @@ from typing import Any
 
 from diffedit_protocol.errors import ModelError
 
-from .autoencoder import load_autoencoder
 from .catalogue.families import SD1, SD2, XL
 from .catalogue.listing import ModelEntry
 from .hub import INDEX, fetch_settings
 from .parts import Parts, Precisions
+from .pretrained import load_autoencoder
 
 # diffusers' names of the families, in its table of the repositories whose settings each has.
 _SETTINGS = {SD1: "v1", SD2: "v2", XL: "xl_base"}

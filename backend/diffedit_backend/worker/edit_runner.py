@@ -17,18 +17,38 @@ from diffedit_protocol.messages import EditRequest, Progress
 from ..editing import edit_picture
 from ..imaging.matting import has_matting
 from ..method.engine import DiffEditEngine
-from ..method.memory import Footprint, free_memory_on, give_back
+from ..method.memory import DeviceMemoryError, Footprint, free_memory_on, give_back
 from ..method.steps import Step
 from ..models import LoadedModel, ModelOptions, load_model
 from ..models.adapters import release_adapters
 from ..models.device import choose_device, use_threads
 from ..models.offload import expected_footprint
 from .auxiliary_models import NO_AUXILIARY, AuxiliaryNames, Captioner, PromptSuggester, WordSegmenter
-from .device_errors import is_device_lost, is_out_of_memory
 from .eta_estimator import EtaEstimator
 from .loop import DeviceLost, Finished, ReportStep
 from .model_cache import AuxiliaryModels, MemoryProbe, ModelCache, ModelSource
 from .pixels import finished, picture_of, plane_of, preview_of
+
+# Any CUDA error but out of memory leaves the context unusable (pytorch issues 44624, 17425). Newer versions of torch
+# have a class for them; older ones a RuntimeError that holds one of these.
+_LOST = ("CUDA error", "HIP error", "cuDNN error", "CUBLAS_STATUS", "device-side assert")
+_NO_MEMORY = ("not enough memory", "out of memory")  # the CPU's allocator and Apple's have no class of their own
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or this machine, had too little memory."""
+    if isinstance(error, (torch.OutOfMemoryError, DeviceMemoryError, OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _NO_MEMORY)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether this process can use its device no more. Ask `is_out_of_memory` first."""
+    accelerator_error = getattr(torch, "AcceleratorError", None)
+    if accelerator_error is not None and isinstance(error, accelerator_error):
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _LOST)
+
 
 log = logging.getLogger(__name__)
 STAGES = {"mask": ("encoding", "finding"), "edit": ("encoding", "finding", "inverting", "editing", "decoding")}

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.pool import LocalPool
 from diffedit_backend.executors.worker_process import WorkerSetup
 from diffedit_backend.executors.worker_slot import Timeouts
 from diffedit_backend.server.process import Server

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from diffedit_backend.executors.base import Executor, Job
-from diffedit_backend.executors.local import LocalPool
+from diffedit_backend.executors.pool import LocalPool
 from diffedit_backend.executors.routing import BEHIND, Router
 from diffedit_backend.executors.worker_process import WorkerSetup
 from diffedit_protocol.blobs import Pieces, pack_picture

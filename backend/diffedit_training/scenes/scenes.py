@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from .art import CLASSES, COLOURS, SpriteCache
 from .backgrounds import BACKGROUNDS, TEXTURES, background
-from .captions import caption
-from .scene import Scene, Thing
+from .scene import Scene, Thing, caption
 
 Split = Literal["train", "heldout"]
 Kind = Literal["swap", "background", "colour", "add", "delete"]

@@ -7,10 +7,28 @@ from diffedit_protocol.errors import BadInputError, DiffEditError
 
 from ...app import App
 from ...backend.install_errors import gigabytes
-from ...qt import QtCore, QtWidgets
+from ...backend.local_backend import LocalBackend
+from ...qt import QtCore, QtGui, QtWidgets
 from ...translation import LANGUAGES, tr
 from ..docker.pieces import row
-from .log_view import LogView
+
+ROWS = 8
+
+
+class LogView(QtWidgets.QPlainTextEdit):
+    """Follows its end unless the artist scrolled up."""
+
+    def __init__(self, backend: LocalBackend) -> None:
+        super().__init__()
+        self.setReadOnly(True)
+        self.setLineWrapMode(QtWidgets.QPlainTextEdit.LineWrapMode.NoWrap)
+        self.setMaximumBlockCount(backend.lines.maxlen)
+        self.setFont(QtGui.QFontDatabase.systemFont(QtGui.QFontDatabase.SystemFont.FixedFont))
+        self.setPlaceholderText(tr("The backend's messages appear here."))
+        self.setMinimumHeight(ROWS * self.fontMetrics().lineSpacing())
+        self.setPlainText("\n".join(backend.lines))
+        backend.logged.connect(self.appendPlainText)
+
 
 MOST_CONTEXT = 1024  # px
 

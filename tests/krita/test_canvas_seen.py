@@ -212,7 +212,7 @@ def test_a_layer_with_a_mask_of_krita_is_sent_as_it_shows(krita: RemoteKrita) ->
         layer = document.activeNode()
         layer.setPixelData(bytes([90, 60, 30, 255]) * 400, 0, 0, 20, 20)
         mask = transparency_mask(document, "veil")
-        mask.setPixelData(bytes(200), 0, 0, 20, 10)
+        mask.setPixelData(bytes(200) + b"\xff" * 200, 0, 0, 20, 20)
         layer.addChildNode(mask, None)
         yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))

@@ -46,7 +46,11 @@ def question(stage, answer):
     yield asked
     texts = boxes[0].text(), boxes[0].informativeText()
     button = next(b for b in boxes[0].buttons() if b.text().replace("&", "") == answer)
-    QTimer.singleShot(200, lambda: button.click())  # Krita may be gone one turn later
+    if answer == "Stay":
+        button.click()
+        yield lambda: not stage.dialogs()
+    else:
+        QTimer.singleShot(200, lambda: button.click())  # Krita is gone one turn later
     return texts
 
 

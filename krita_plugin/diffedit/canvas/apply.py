@@ -141,7 +141,7 @@ def composed(document: Document, ref: LayerRef, addition: Addition) -> Generator
     if laid.changed is None:
         return laid, clipped
     pixels = bytearray(laid.pixels)
-    pixels[3::4] = multiplied(pixels[3::4], laid.changed, laid.area.width, laid.area.height)
+    pixels[3::4] = multiplied(laid.pixels[3::4], laid.changed, laid.area.width, laid.area.height)
     return replace(laid, pixels=bytes(pixels)), clipped
 
 

@@ -33,7 +33,7 @@ _MAINDOC = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def transparency_mask(document: Document, name: str) -> Node:
-    """A transparency mask that belongs to no layer yet and lets everything through."""
+    """A transparency mask of no layer yet. Where nothing is set, Krita 5.1 shows its layer, 5.2 hides it."""
     if hasattr(document, "createTransparencyMask"):  # Krita 5.2
         return document.createTransparencyMask(name)
     # Krita 5.1 makes one that crashes when it is saved: its selection is missing. One read from a file is whole.

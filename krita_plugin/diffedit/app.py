@@ -429,7 +429,7 @@ class App(QtCore.QObject):
         session = next((s for s in self._sessions.values() if pending.path and s.path == pending.path), None)
         if session is not None:
             self.results.take(pending.as_job(session), result, late=True)
-            session.notice = sentences.Notice("info", tr("A result of an earlier edit was fetched. It is in Results."))
+            session.notice = sentences.of_waiting_results()
             return
         gone = EditSession("", pending.layer_ref.document_name)
         gone.path = pending.path

@@ -93,4 +93,4 @@ def test_an_edit_that_krita_was_quit_from_is_asked_about_and_its_result_comes_at
             states, said, before, names = again.run(late_result, path=path, limit=300)
     assert (states, before) == (["waiting"], 1)
     assert names == ["Background", "horse → zebra (41)"]
-    assert "was fetched" in said
+    assert said == "Results of earlier edits wait here. Accept or discard them."

@@ -100,7 +100,7 @@ def test_the_next_krita_fetches_a_result_into_the_picture_of_that_file(store: St
     later.finish(square())
     (variation,) = app.session.variations
     assert (variation.state, layer_names(picture)) == ("waiting", ["Background"])
-    assert app.session.notice.sentence == "A result of an earlier edit was fetched. It is in Results."
+    assert app.session.notice.sentence == "Results of earlier edits wait here. Accept or discard them."
     assert not variation.thumbnail.isNull()
     app.results.accept(app.session)
     until(lambda: app.session.variations[0].state == "added")
@@ -168,6 +168,7 @@ def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, pi
     again = reopened(layer)
     app.look()
     assert [variation.state for variation in app.session.variations] == ["waiting"] * 2
+    assert app.session.notice.sentence == "Results of earlier edits wait here. Accept or discard them."
     app.results.accept(app.session)
     until(lambda: app.session.variations[0].state == "added")
     assert layer_names(again) == ["Background", "horse → zebra (5)"]

@@ -241,6 +241,7 @@ class ResultController(QtCore.QObject):
             self._watch(session)
             self._undecided |= dict.fromkeys((variation.job for variation in left), session)
             session.offer(tuple(_rebound(variation, session) for variation in left), 0)
+            session.notice = sentences.of_waiting_results()
         try:
             session.history = decode(self._canvas.read_history(session.document_id))
         except ValueError as error:

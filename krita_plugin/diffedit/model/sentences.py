@@ -31,6 +31,11 @@ def of_refusal(refusal: CanvasRefusal) -> Notice:
     return Notice("error", refusal.sentence, code=refusal.code)
 
 
+def of_waiting_results() -> Notice:
+    """The notice of a picture whose results of an earlier time are offered again."""
+    return Notice("info", tr("Results of earlier edits wait here. Accept or discard them."))
+
+
 def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target: str = "", size: str = "") -> Notice:
     """The notice for a job that failed. `source`, `target` and `size` ("2048 × 2048") tell what was asked for.
 

@@ -216,6 +216,38 @@ def test_messages_that_take_long_are_taken_a_few_at_a_time(tmp_path: Path, monke
 
 
 @pytest.mark.usefixtures("slow_link")
+def test_while_a_chunk_of_few_bytes_is_unpacked_to_many_another_client_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    real = server_session.decode_chunk
+
+    def slow(data: bytes | memoryview, encoding: str, length: int) -> bytes | memoryview:
+        if encoding != "raw":
+            assert len(data) < length / 100
+            begun.set()
+            assert go_on.wait(60)
+        return real(data, encoding, length)
+
+    with running(tmp_path) as server:
+        anna, ben = (invited_to(server.endpoints[0], tmp_path / "server", name) for name in ("anna", "ben"))
+        monkeypatch.setattr(server_session, "decode_chunk", slow)
+
+        def send() -> None:
+            with Client(anna, QUICK) as client:
+                edit_of(client)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        assert begun.wait(30)
+        with Client(ben, QUICK) as other:
+            other.ping()
+        go_on.set()
+        sending.join(60)
+        assert not sending.is_alive()
+
+
+@pytest.mark.usefixtures("slow_link")
 def test_packed_chunks_of_an_upload_arrive_in_order(tmp_path: Path) -> None:
     with (
         running(tmp_path) as server,

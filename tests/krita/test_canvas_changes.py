@@ -8,6 +8,8 @@ import pytest
 from diffedit_krita_driver.kra import Kra
 from diffedit_krita_driver.remote import RemoteKrita
 
+ELLE = "sRGB-elle-V2-srgbtrc.icc"
+
 
 def late_result(stage, change, kind):
     """Captures, lets `change` happen to the picture, adds the result; -> what was refused and the layers then."""
@@ -384,3 +386,87 @@ def test_a_result_follows_the_layer_that_was_moved_meanwhile(krita: RemoteKrita,
         return [bounds.x(), bounds.y(), bounds.width(), bounds.height()]
 
     assert krita.run(moved, kind=kind) == [15, 11, 10, 10]
+
+
+def mask_to_selection(stage, depth, profile, before, active):
+    """*Mask to Selection*, undone and done again; -> the selections, the pixels and the layers then."""
+    from diffedit.extension import extension
+    from krita import Selection
+
+    document = yield from stage.new(60, 40, "RGBA", depth, profile)
+    layer = document.activeNode()
+    size = {"U8": 4, "U16": 8, "F32": 16}[depth]
+    own = bytes((7 * i) % 251 for i in range(size * 70 * 40))
+    if depth != "F32":
+        layer.setPixelData(own, -5, 0, 70, 40)
+    yield from stage.refresh()
+    if active == "mask":
+        mask = document.createSelectionMask("mine")
+        some = Selection()
+        some.select(0, 0, 5, 5, 255)
+        mask.setSelection(some)
+        layer.addChildNode(mask, None)
+        document.waitForDone()
+        yield 0.2
+        document.setActiveNode(mask)
+        yield from stage.settle()
+    if before:
+        selection = Selection()
+        selection.select(30, 10, 12, 9, 200)
+        document.setSelection(selection)
+        yield from stage.settle()
+    pixels = bytes(layer.pixelData(-5, 0, 70, 40))
+    seen = bytes(document.rootNode().projectionPixelData(0, 0, 60, 40))
+    canvas = extension().app.canvas
+    ref = canvas.active_layer("visible")
+    from diffedit_protocol.messages import Bounds
+
+    area = Bounds(10, 5, 30, 20)
+    plane = bytes((5 * x + 3 * y) % 256 for y in range(20) for x in range(30))
+
+    def now():
+        found = document.selection()
+        if found is None:
+            return None
+        return [found.x(), found.y(), found.width(), found.height(), bytes(found.pixelData(10, 5, 30, 20)).hex()]
+
+    first = now()
+    node = document.activeNode().name()
+    canvas.select(ref, plane, area)
+    yield from stage.settle()
+    yield 0.2
+    made = now()
+    kept = (
+        pixels == bytes(layer.pixelData(-5, 0, 70, 40)),
+        seen == bytes(document.rootNode().projectionPixelData(0, 0, 60, 40)),
+    )
+    same_node = document.activeNode().name() == node
+    yield from stage.undo()
+    yield 0.2
+    undone = now()
+    yield from stage.redo()
+    yield 0.2
+    return {
+        "first": first,
+        "made": made[4] == plane.hex(),
+        "kept": kept,
+        "undone": undone,
+        "again": now() == made,
+        "active": same_node,
+        "pixels": pixels == bytes(layer.pixelData(-5, 0, 70, 40)),
+    }
+
+
+@pytest.mark.parametrize("active", ["layer", "mask"])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("depth", "profile"), [("U8", ELLE), ("U16", ELLE), ("F32", "sRGB-elle-V2-g10.icc")])
+def test_one_undo_brings_back_the_selection_that_mask_to_selection_replaced(
+    krita: RemoteKrita, depth: str, profile: str, before: bool, active: str
+) -> None:
+    told = krita.run(mask_to_selection, depth=depth, profile=profile, before=before, active=active)
+    assert told["made"]
+    assert (told["first"] is not None) == before
+    assert told["undone"] == told["first"]
+    assert told["again"]
+    assert told["kept"] == [True, True]
+    assert (told["active"], told["pixels"]) == (True, True)

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-pytest.importorskip("diffusers")
 import torch
 from diffedit_backend.method.network import Network
 from diffedit_backend.method.schedule import FlowSchedule

@@ -145,31 +145,62 @@ def test_settings_and_diagnostics_open_beside_krita_and_only_once(artist: Remote
     assert artist.run(dialogs) == [["DiffEdit diagnostics", False], ["DiffEdit settings", False]]
 
 
-def test_the_backend_starts_from_the_menu_and_the_link_stands(artist: RemoteKrita) -> None:
-    assert artist.run(link_is, kind="down")
-    artist.run(trigger, name="start_backend")
-    until(artist, backend_is, state="running", limit=180)
+@pytest.fixture
+def backed(artist: RemoteKrita) -> RemoteKrita:
+    """The artist's Krita, its backend started from the menu unless it runs."""
+    if not artist.run(backend_is, state="running"):
+        artist.run(trigger, name="start_backend")
+        until(artist, backend_is, state="running", limit=180)
     until(artist, link_is, kind="ready", limit=20)
+    return artist
 
 
-def test_edit_layer_adds_a_layer(artist: RemoteKrita) -> None:
-    artist.run(trigger, name="edit_layer")
-    until(artist, layer_count_is, count=2, limit=240)
-    assert artist.run(layer_names) == ["Background", "horse → zebra (41)"]
+def made_by(krita: RemoteKrita, action: str) -> list[str]:
+    """Id and name of the layer that an action adds when the background is active."""
+    krita.run(choose_background)
+    before = krita.run(layer_ids)
+    krita.run(trigger, name=action)
+    until(krita, layer_count_is, count=len(before) + 1, limit=240)
+    ((new, name),) = [entry for entry in krita.run(layer_ids) if entry not in before]
+    return [new, name]
 
 
-def test_repeat_does_it_again_and_new_seed_does_it_differently(artist: RemoteKrita) -> None:
-    artist.run(choose_background)
-    artist.run(trigger, name="repeat")
-    until(artist, layer_count_is, count=3, limit=240)
-    artist.run(choose_background)
-    artist.run(trigger, name="new_seed")
-    until(artist, layer_count_is, count=4, limit=240)
-    names = artist.run(layer_names)
-    assert names.count("horse → zebra (41)") == 2
-    same, other = artist.run(compare_layers)
-    assert same
-    assert not other
+def layer_ids(stage):
+    nodes = [node for node in stage.document.topLevelNodes() if node.type() != "selectionmask"]
+    return [[node.uniqueId().toString(), node.name()] for node in nodes]
+
+
+def test_the_backend_starts_and_stops_from_the_menu_and_the_link_with_it(backed: RemoteKrita) -> None:
+    backed.run(trigger, name="stop_backend")
+    until(backed, backend_is, state="stopped", limit=40)
+    until(backed, link_is, kind="down", limit=20)
+    backed.run(trigger, name="start_backend")
+    until(backed, backend_is, state="running", limit=180)
+    until(backed, link_is, kind="ready", limit=20)
+
+
+def test_edit_layer_adds_a_layer_that_its_words_and_seed_name(backed: RemoteKrita) -> None:
+    assert made_by(backed, "edit_layer")[1] == "horse → zebra (41)"
+
+
+def test_repeat_does_it_again_and_new_seed_does_it_differently(backed: RemoteKrita) -> None:
+    first, again, other = (made_by(backed, action) for action in ("edit_layer", "repeat", "new_seed"))
+    assert again[1] == first[1] != other[1]
+    assert backed.run(same_pixels, one=first[0], other=again[0])
+    assert not backed.run(same_pixels, one=first[0], other=other[0])
+    backed.run(lock_seed, seed=41)
+
+
+def same_pixels(stage, one, other):
+    area = (0, 0, stage.document.width(), stage.document.height())
+    layers = {node.uniqueId().toString(): node for node in stage.document.topLevelNodes()}
+    return bytes(layers[one].pixelData(*area)) == bytes(layers[other].pixelData(*area))
+
+
+def lock_seed(stage, seed):
+    from diffedit.extension import extension
+
+    extension().app.session.change_inputs(seed=seed, seed_locked=True)
 
 
 def choose_background(stage):
@@ -179,16 +210,7 @@ def choose_background(stage):
     yield lambda: stage.document.activeNode().name() == bottom.name()
 
 
-def compare_layers(stage):
-    """Whether the two layers of one seed are equal, and whether that of another seed is."""
-    area = (0, 0, stage.document.width(), stage.document.height())
-    edits = [node for node in stage.document.topLevelNodes() if "→" in node.name()]
-    one, two = (bytes(node.pixelData(*area)) for node in edits if node.name().endswith("(41)"))
-    (other,) = (bytes(node.pixelData(*area)) for node in edits if not node.name().endswith("(41)"))
-    return [one == two, one == other]
-
-
-def test_find_mask_and_mask_to_selection_leave_the_artist_a_selection(artist: RemoteKrita) -> None:
+def test_find_mask_and_mask_to_selection_leave_the_artist_a_selection(backed: RemoteKrita) -> None:
     def shown(stage):
         from diffedit.extension import extension
 
@@ -198,18 +220,18 @@ def test_find_mask_and_mask_to_selection_leave_the_artist_a_selection(artist: Re
         found = stage.document.selection()
         return None if found is None else [found.width(), found.height()]
 
-    artist.run(choose_background)
-    artist.run(trigger, name="find_mask")
-    until(artist, shown, limit=240)
-    artist.run(trigger, name="mask_to_selection")
-    assert not artist.run(shown)
-    kept = artist.run(selection)
+    backed.run(choose_background)
+    backed.run(trigger, name="find_mask")
+    until(backed, shown, limit=240)
+    backed.run(trigger, name="mask_to_selection")
+    assert not backed.run(shown)
+    kept = backed.run(selection)
     assert kept is not None
-    artist.run(trigger, name="cancel")
-    assert artist.run(selection) == kept
+    backed.run(trigger, name="cancel")
+    assert backed.run(selection) == kept
 
 
-def test_edit_selection_repaints_exactly_what_is_selected(artist: RemoteKrita) -> None:
+def test_edit_selection_repaints_exactly_what_is_selected(backed: RemoteKrita) -> None:
     def select(stage):
         from krita import Selection
 
@@ -225,30 +247,21 @@ def test_edit_selection_repaints_exactly_what_is_selected(artist: RemoteKrita) -
         area = made.bounds()
         return [area.x(), area.y(), area.width(), area.height()]
 
-    artist.run(select)
-    before = len(artist.run(layer_names))
-    artist.run(trigger, name="edit_selection")
-    until(artist, layer_count_is, count=before + 1, limit=240)
-    assert artist.run(bounds) == [100, 120, 200, 160]
+    backed.run(select)
+    before = len(backed.run(layer_names))
+    backed.run(trigger, name="edit_selection")
+    until(backed, layer_count_is, count=before + 1, limit=240)
+    assert backed.run(bounds) == [100, 120, 200, 160]
 
 
-def test_the_backend_stops_from_the_menu(artist: RemoteKrita) -> None:
-    artist.run(trigger, name="stop_backend")
-    until(artist, backend_is, state="stopped", limit=40)
-    until(artist, link_is, kind="down", limit=20)
-
-
-def test_krita_closes_at_once_and_takes_the_backend_that_it_started_along(artist: RemoteKrita) -> None:
-    artist.run(trigger, name="start_backend")
-    until(artist, backend_is, state="running", limit=180)
-
+def test_krita_closes_at_once_and_takes_the_backend_that_it_started_along(backed: RemoteKrita) -> None:
     def pid(stage):
         from diffedit.extension import extension
 
         return int(extension().app.backend._process.processId())
 
-    server = artist.run(pid)
+    server = backed.run(pid)
     os.kill(server, 0)
-    assert artist.quit() == 0
+    assert backed.quit() == 0
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)

@@ -25,7 +25,13 @@ def own_krita(start_krita) -> RemoteKrita:
 
 
 @pytest.fixture(scope="module")
-def backend(own_krita: RemoteKrita) -> Iterator[BackendProcess]:
+def without_backend(own_krita: RemoteKrita) -> tuple[str, list[str], int]:
+    """Sentence, remedies and number of layers after an edit that no backend could make; before there is one."""
+    return tuple(own_krita.run(edit_without_backend, picture=samples_folder() / SAMPLE.file))
+
+
+@pytest.fixture(scope="module")
+def backend(own_krita: RemoteKrita, without_backend: tuple[str, list[str], int]) -> Iterator[BackendProcess]:
     with BackendProcess(own_krita.profile.diffedit_home, ["--threads", "2"]) as process:
         yield process
 
@@ -36,22 +42,23 @@ def backed_krita(own_krita: RemoteKrita, backend: BackendProcess) -> RemoteKrita
     return own_krita
 
 
-def test_without_a_backend_the_plugin_says_so_and_what_to_do(own_krita: RemoteKrita) -> None:
-    def unbacked(stage, picture):
-        from diffedit.extension import extension
+def edit_without_backend(stage, picture):
+    from diffedit.extension import extension
 
-        document = yield from stage.open(picture)
-        session = extension().app.session
-        session.change_inputs(source="a horse", target="a zebra")
-        stage.app.action("diffedit_edit_layer").trigger()
-        yield lambda: session.notice is not None, 30
-        reported = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
-        stage.app.action("diffedit_cancel").trigger()  # the job would wait for a backend
-        yield lambda: session.activity is None, 30
-        yield from stage.close_all()
-        return reported
+    document = yield from stage.open(picture)
+    session = extension().app.session
+    session.change_inputs(source="a horse", target="a zebra")
+    stage.app.action("diffedit_edit_layer").trigger()
+    yield lambda: session.notice is not None, 30
+    reported = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
+    stage.app.action("diffedit_cancel").trigger()  # the job would wait for a backend
+    yield lambda: session.activity is None, 30
+    yield from stage.close_all()
+    return reported
 
-    sentence, remedies, layers = own_krita.run(unbacked, picture=samples_folder() / SAMPLE.file)
+
+def test_without_a_backend_the_plugin_says_so_and_what_to_do(without_backend: tuple[str, list[str], int]) -> None:
+    sentence, remedies, layers = without_backend
     assert sentence.startswith("No backend is running.")
     assert "start" in remedies
     assert layers == 1

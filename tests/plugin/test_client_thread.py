@@ -286,14 +286,13 @@ def test_a_job_that_still_runs_is_followed_by_a_later_krita(backend, make_link, 
     until(lambda: sent.job in later_listener.results)
 
 
-def test_stopping_in_the_middle_of_a_job_takes_less_than_a_second(backend, make_link, until) -> None:
+def test_stopping_in_the_middle_of_a_job_does_not_wait_for_its_end(backend, make_link, until) -> None:
     link, listener = make_link()
     sent = payload("steps=500 pause=0.02")
     link.submit(sent)
     until(lambda: isinstance(listener.last(sent.job), Progress))
-    begun = monotonic()
     assert link.close()
-    assert monotonic() - begun < 1.0
+    assert sent.job not in listener.results
 
 
 def test_a_backend_that_is_full_is_asked_again_when_it_says_while_other_jobs_go_on(home, make_link, until) -> None:

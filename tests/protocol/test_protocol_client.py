@@ -65,7 +65,7 @@ def test_an_edit_goes_there_and_back(server: SocketServer, edit: Edit) -> None:
         assert client.status() == {"queue": 1}
         client.ack(job)
         assert client.jobs() == ()
-        assert 0 < client.ping() < 10
+        assert client.ping() > 0
         assert client.trouble is None
 
 

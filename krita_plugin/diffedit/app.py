@@ -79,7 +79,6 @@ class App(QtCore.QObject):
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
         self._connection_of = self._connection_settings()
-        self._finished = ""  # the picture that a notice in another one tells of
         self._do_again: Callable[[], None] = self.edit_layer
         self.session = self._nowhere
         self._watch = QtCore.QTimer(self)  # Krita has no signal for an undo
@@ -321,14 +320,7 @@ class App(QtCore.QObject):
             "log": self.settings_wanted.emit,
             "retry": self._do_again,
             "look": self.look_again,
-            "show": self._show_finished,
         }[name]()
-
-    def _show_finished(self) -> None:
-        """Brings the picture to the front that an edit was finished in."""
-        self.session.notice = None
-        self.canvas.bring_to_front(self._finished)
-        self.look()
 
     def look_again(self) -> None:
         """Asks the backend anew what it has; jobs that run are not disturbed."""
@@ -447,9 +439,7 @@ class App(QtCore.QObject):
             if limited and session.notice is None:
                 session.notice = sentences.Notice("info", limited)
         if session is not self.session and self.session.notice is None:
-            sentence = tr("Finished in {document}.", document=session.name)
-            self.session.notice = sentences.Notice("info", sentence, "", ("show",))
-            self._finished = session.document_id
+            self._notify(tr("Finished in {document}.", document=session.name))
 
     def _offer_words(self, job: Job, words: tuple[str, ...]) -> None:
         texts = tuple(dict.fromkeys(text for text in words if text))

@@ -225,8 +225,7 @@ def test_find_mask_and_mask_to_selection_leave_the_artist_a_selection(backed: Re
     until(backed, shown, limit=240)
     backed.run(trigger, name="mask_to_selection")
     assert not backed.run(shown)
-    kept = backed.run(selection)
-    assert kept is not None
+    kept = until(backed, selection, limit=20)
     backed.run(trigger, name="cancel")
     assert backed.run(selection) == kept
 

@@ -60,24 +60,3 @@ def test_each_docker_shows_its_windows_picture_and_actions_go_to_the_one_in_fron
         ["left", "a cow", "a cat"],
         ["right", "a cow", "a cat"],
     ]
-
-
-def finished_elsewhere(stage):
-    """An edit ends in a picture that is not in front; the notice's button shows that picture."""
-    from diffedit.extension import extension
-
-    app = extension().app
-    yield from stage.new(64, 48, name="one")
-    app.look()
-    session = app.session
-    yield from stage.new(64, 48, name="two")
-    app.look()
-    app._notify_finished(session)
-    said = app.session.notice
-    app.remedy(*said.remedies)
-    yield lambda: app.session is session, 10
-    return said.sentence, app.canvas.document_name(app.canvas.active_document()), app.session.notice
-
-
-def test_an_edit_that_ends_in_another_picture_says_so_and_the_button_shows_it(krita: RemoteKrita) -> None:
-    assert krita.run(finished_elsewhere) == ["Finished in one.", "one", None]

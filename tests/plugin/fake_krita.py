@@ -432,9 +432,6 @@ class Window(QtCore.QObject):
     def activeView(self) -> View:
         return self._view
 
-    def views(self) -> list[View]:
-        return [self._view]
-
     def createAction(self, name: str, text: str, menu: str) -> QtCore.QObject:
         from diffedit.qt import QAction
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from apps import ScriptedLink, layer_names, make_app, open_picture, square
 from diffedit.app import App
+from diffedit.canvas.colour import Converter
 from diffedit.model.settings import Store
 from diffedit.qt import QtWidgets
 
@@ -103,3 +104,39 @@ def test_the_active_mask_is_drawn_in_red_and_said_to_be_used_until_it_is_left(op
     app.leave_mask()
     until(lambda: app.session.mask_in_use == "" and overlay() is None)
     assert not mask.visible()
+
+
+def sent(app: App, link: ScriptedLink, until) -> bytes:
+    """The pixels of another search."""
+    count = len(link.payloads)
+    app.find_mask()
+    until(lambda: len(link.payloads) > count)
+    link.finish(square())
+    until(lambda: app.session.activity is None)
+    return link.last.picture
+
+
+def test_a_capture_that_is_still_true_is_not_taken_again_and_one_that_is_not_is(opened, until, monkeypatch) -> None:
+    app, link, document = opened
+    monkeypatch.setattr("diffedit.canvas.colour.DIRECT_STRIP", 64 * 16)  # three strips
+    converted = []
+    convert = Converter.__call__
+    monkeypatch.setattr(Converter, "__call__", lambda *args: converted.append(args[2]) or convert(*args))
+    first = sent(app, link, until)
+    assert len(converted) == 3
+    assert sent(app, link, until) is first
+    assert len(converted) == 3
+    layer = document.topLevelNodes()[0]
+    layer.setPixelData(bytes([1, 2, 3, 255]), 5, 20, 1, 1)  # in the second strip
+    painted = sent(app, link, until)
+    assert [strip.y for strip in converted[3:]] == [16]
+    at = 3 * (20 * 64 + 5)
+    assert painted == first[:at] + bytes([3, 2, 1]) + first[at + 3 :]
+    layer.setPixelData(bytes([1, 2, 3, 100]), 5, 40, 1, 1)  # not opaque any more: RGBA
+    clear = sent(app, link, until)
+    assert len(clear) == 4 * 64 * 48
+    at = 4 * (40 * 64 + 5)
+    assert clear[at : at + 4] == bytes([3, 2, 1, 100])
+    assert bytes(clear[i] for i in range(len(clear)) if i % 4 < 3)[: 3 * 40 * 64] == painted[: 3 * 40 * 64]
+    layer.setPixelData(bytes([9, 8, 7, 255]), 5, 40, 1, 1)
+    assert len(sent(app, link, until)) == 3 * 64 * 48

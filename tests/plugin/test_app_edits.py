@@ -145,6 +145,8 @@ def test_two_pictures_are_edited_side_by_side(opened, until) -> None:
     link.payloads.append(one)
     link.finish(square())
     until(lambda: len(first.topLevelNodes()) == 2)
+    assert app.session.name == "second"
+    assert app.session.notice.sentence == "Finished in first."
 
 
 def test_cancel_changes_nothing_and_says_so(opened, until) -> None:

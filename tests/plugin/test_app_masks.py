@@ -223,6 +223,7 @@ def test_the_mask_becomes_the_artists_selection_by_an_action(opened, until) -> N
     find(app, link, until)
     app.mask_to_selection()
     assert not app.session.mask_shown
+    until(lambda: document.selection() is not None)
     assert selected(document) == (10, 12, 20, 16)
     app.cancel()
     assert selected(document) == (10, 12, 20, 16)

@@ -43,6 +43,30 @@ def test_what_is_shown_is_what_an_edit_uses_within_1_of_255(size, grow, feather,
     assert np.array_equal(ours, shown)  # it is the same formula in integers
 
 
+@pytest.mark.parametrize("size", [(700, 500), (37, 53), (1, 9), (1030, 30)], ids=str)
+@pytest.mark.parametrize("grow", [-40, 0, 7, 130])
+@pytest.mark.parametrize("feather", [0, 2, 30, 90])
+def test_the_mask_in_short_steps_is_the_same_to_the_byte(monkeypatch, size, grow, feather):
+    monkeypatch.setattr(mask_formula, "STEP_PIXELS", 1 << 14)
+    soft, selection = soft_map(*size, seed=3), soft_selection(*size)
+    _, whole = both(soft, 0.7, grow, feather, selection)
+    values = (0.7, grow, feather)
+
+    def steps():
+        plane = yield from mask_formula.in_steps(soft.tobytes(), *size, *values)
+        return (yield from mask_formula.limit_in_steps(plane, selection.tobytes()))
+
+    assert run(steps()) == whole.tobytes()
+
+
+def run(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 @pytest.mark.parametrize("threshold", [0.001, 0.3, 0.5, 0.77, 0.999])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_shown_mask_follows_every_threshold(threshold, seed):

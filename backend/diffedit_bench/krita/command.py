@@ -19,8 +19,6 @@ HELP = "measure stalls of Krita's main thread and the live threshold, in a real 
 SIDES = (1024, 2048, 4096)
 SRGB = ("RGBA", "U8", "sRGB-elle-V2-srgbtrc.icc")
 SIXTEEN_BIT = ("RGBA", "U16", "sRGB-elle-V2-g10.icc")
-LIVE_SIDE = 2048
-FEATHERS = (0, 12)
 RUN_SECONDS = 180.0
 # What the figures should reach: ms beyond the call that cannot be split, and updates a second.
 STALL_BEYOND, LIVE_UPDATES = 50.0, 30.0
@@ -52,7 +50,7 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
 
     from .inside import drag_threshold, edit_large
 
-    layers = [(side, *SRGB) for side in sides] + [(min(sides), *SIXTEEN_BIT)]
+    layers = [(side, *kind) for side in sides for kind in (SRGB, SIXTEEN_BIT)]
     with (
         tempfile.TemporaryDirectory(prefix="diffedit-krita-") as folder,
         Xvfb() as display,
@@ -71,9 +69,8 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
             for side, model, depth, profile in layers
         ]
         live = [
-            {"side": LIVE_SIDE, "feather": feather, "shown as": form}
-            | repeated(drag_threshold, side=LIVE_SIDE, feather=feather, form=form)
-            for feather in FEATHERS
+            {"side": side, "shown as": form} | repeated(drag_threshold, side=side, feather=None, form=form)
+            for side in sides
             for form in ("overlay", "selection", "selectionmask")
         ]
     return {
@@ -100,13 +97,15 @@ def lines(report: dict[str, Any]) -> list[str]:
     shown = [f"Krita {report['krita']}, load {report['machine']['load']:.1f}; ms, median of {report['rounds']}"]
     for entry in report["stalls_ms"]:
         shown.append(
-            f"{entry['side']:>5} px {entry['depth']}: capture stall {entry['capture stall']:.0f}, "
+            f"{entry['side']:>5} px {entry['depth']}: read in {entry['reading']:.0f}, again in "
+            f"{entry['reading again']:.0f}, capture stall {entry['capture stall']:.0f}, "
             f"apply stall {entry['apply stall']:.0f}, {entry['apply stall beyond addChildNode']:.0f} of it outside "
             f"addChildNode, which took {entry['addChildNode']:.0f}"
         )
     for entry in report["live_threshold"]:
         shown.append(
-            f"live threshold {entry['side']} px as {entry['shown as']}, feather {entry['feather']}: "
-            f"{entry['updates a second']:.0f}/s, longest stall {entry['longest stall ms']:.0f} ms"
+            f"live threshold {entry['side']} px as {entry['shown as']}: {entry['updates a second']:.0f}/s, longest "
+            f"stall {entry['longest stall ms']:.0f}; at rest after {entry['at rest after ms']:.0f}, longest stall "
+            f"{entry['longest stall at rest ms']:.0f}"
         )
     return shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffedit_protocol.messages import Bounds
@@ -29,14 +29,20 @@ from .layers import (
     layer_ref,
     node_with_id,
 )
-from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba
+from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba, rgb_to_rgba, rgba_to_rgb
 
 
 def capture_steps(
-    document: Document, node: Node, context: int = 0, kind: InputKind = "layer", span: FrameSpan | None = None
+    document: Document,
+    node: Node,
+    context: int = 0,
+    kind: InputKind = "layer",
+    span: FrameSpan | None = None,
+    before: Capture | None = None,
 ) -> Generator[Any, None, Capture]:
     """Captures the layer of `node`, or all visible layers, within the canvas and, if there is a selection, its bounds
-    and `context` px around. `span`: frames of an animation, None for what is shown now.
+    and `context` px around. `span`: frames of an animation, None for what is shown now. `before`: what was captured
+    last; of its strips those that are the same still are taken from there.
 
     One step per strip. CanvasRefusal when the layer cannot be worked with, is empty, or has nothing inside the
     selection.
@@ -59,26 +65,23 @@ def capture_steps(
         source = copy.rootNode() if ref.whole else node_with_id(copy.rootNode(), ref.layer_id)
         yield from idle(copy)
         area = captured_area(document, source, context)
-        strips, fingerprint, opaque, empty = yield from _read_strips(copy, source, area)
+        reading = yield from _read_strips(copy, source, area, before)
         coarser = space_of(source) != SRGB8
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
     finally:
         discard(copy)
-    if empty:
+    if reading.empty:
         raise _empty(document.rootNode() if ref.whole else layer)
     yield
-    reorder = bgra_to_rgb if opaque else bgra_to_rgba
-    for i, strip in enumerate(strips):
-        yield
-        strips[i] = reorder(strip)
+    pixels = yield from _joined(reading, before)
     everything = selected is not None and selected.count(255) == len(selected)
     if everything:
         selected = None  # everything is selected: as good as nothing
     name = "" if mask is None else mask.name()
     yield
     return Capture(
-        ref, area, 3 if opaque else 4, b"".join(strips), selected, painted, name, fingerprint, everything, coarser
+        ref, area, reading.channels, pixels, selected, painted, name, reading.fingerprint, everything, coarser
     )
 
 
@@ -117,21 +120,65 @@ def read_plane(selection: Selection, area: Bounds) -> Generator[Any, None, bytes
     return b"".join(parts)
 
 
-def _read_strips(
-    copy: Document, source: Node, area: Bounds
-) -> Generator[Any, None, tuple[list[bytes], Fingerprint, bool, bool]]:
-    """The layer's pixels in `area` as strips of B, G, R, A; their fingerprint; whether all of it is opaque, and whether
-    nothing shows."""
-    read = reader(source)
-    strips, sums, opaque, empty = [], [], True, True
-    with Converter(copy, space_of(source), SRGB8) as to_srgb:
-        for strip in area.strips(to_srgb.strip_pixels):
+@dataclass(frozen=True)
+class _Reading:
+    """`strips`: B, G, R, A of 8 bits, None for one that is as it was `before`."""
+
+    strips: list[bytes | None]
+    fingerprint: Fingerprint
+    opaque: bool
+    empty: bool
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.opaque else 4
+
+
+def _read_strips(copy: Document, source: Node, area: Bounds, before: Capture | None) -> Generator[Any, None, _Reading]:
+    """The layer's pixels in `area`; whether all of it is opaque, and whether nothing shows."""
+    read, space = reader(source), space_of(source)
+    strips: list[bytes | None] = []
+    sums: list[int] = []
+    opaque, empty = True, True
+    with Converter(copy, space, SRGB8) as to_srgb:
+        known = Fingerprint(area, to_srgb.strip_pixels, (), (space.model, space.depth, space.profile))
+        same = () if before is None or replace(before.fingerprint, sums=()) != known else before.fingerprint.sums
+        for i, strip in enumerate(area.strips(to_srgb.strip_pixels)):
             own = bytes(read(strip.x, strip.y, strip.width, strip.height))
             sums.append(zlib.crc32(own))
-            pixels = to_srgb(own, strip)
+            pixels: bytes | None = None
+            if before is not None and same and same[i] == sums[i]:
+                alpha = b"\xff" if before.channels == 3 else before.pixels[_span(strip, area, 4)][3::4]
+            else:
+                converted = to_srgb(own, strip)
+                pixels, alpha = converted, alpha_of(converted)
             strips.append(pixels)
-            alpha = alpha_of(pixels)
             opaque = opaque and alpha.count(255) == len(alpha)
             empty = empty and alpha.count(0) == len(alpha)
             yield
-    return strips, Fingerprint(area, to_srgb.strip_pixels, tuple(sums)), opaque, empty
+    return _Reading(strips, replace(known, sums=tuple(sums)), opaque, empty)
+
+
+def _joined(reading: _Reading, before: Capture | None) -> Generator[Any, None, bytes]:
+    """The pixels in the wire's order; those of `before` themselves where nothing is another."""
+    area, channels = reading.fingerprint.area, reading.channels
+    if before is not None and channels == before.channels and all(strip is None for strip in reading.strips):
+        return before.pixels
+    parts = []
+    for strip, pixels in zip(area.strips(reading.fingerprint.strip_pixels), reading.strips, strict=True):
+        if pixels is None:
+            assert before is not None
+            part = before.pixels[_span(strip, area, before.channels)]
+            if before.channels != channels:
+                part = rgba_to_rgb(part) if channels == 3 else rgb_to_rgba(part)
+        else:
+            part = bgra_to_rgb(pixels) if channels == 3 else bgra_to_rgba(pixels)
+        parts.append(part)
+        yield
+    return b"".join(parts)
+
+
+def _span(strip: Bounds, area: Bounds, channels: int) -> slice:
+    """Where a strip of whole rows lies in the pixels of `area`."""
+    row = area.width * channels
+    return slice((strip.y - area.y) * row, (strip.y - area.y + strip.height) * row)

@@ -58,16 +58,6 @@ def open_documents() -> list[Document]:
     return [document for document in Krita.instance().documents() if document.rootNode() is not None]
 
 
-def bring_to_front(document: Document) -> None:
-    """Shows the document, in the window that has it; nothing where no window has."""
-    for window in Krita.instance().windows():
-        for view in window.views():
-            if view.document() == document:
-                window.activate()
-                view.setVisible()  # Window.showView compares wrappers, which are always others
-                return
-
-
 def id_of(document: Document) -> str:
     """An id of an open document, the same as long as it is open and given to no other one.
 

@@ -26,6 +26,7 @@ class KritaCanvas:
 
     def __init__(self) -> None:
         self._active_mask = ActiveMaskOverlay()
+        self._last_capture: Capture | None = None
 
     def active_document(self) -> str:
         """The id of the document in front. CanvasRefusal NO_DOCUMENT when there is none."""
@@ -35,12 +36,6 @@ class KritaCanvas:
         """The id of the document in front in that window of Krita's; "" without one."""
         document = documents.document_in(window)
         return "" if document is None else documents.id_of(document)
-
-    def bring_to_front(self, document_id: str) -> None:
-        """Shows the document, if it is still open."""
-        for document in documents.open_documents():
-            if documents.id_of(document) == document_id:
-                documents.bring_to_front(document)
 
     def document_name(self, document_id: str) -> str:
         return layers.name_of(_open(document_id))
@@ -135,7 +130,10 @@ class KritaCanvas:
         host = layers.host_of(layer_ref, document)
         node = layers.node_with_id(host, layer_ref.mask_id) if layer_ref.mask_id else None
         kind: InputKind = "visible" if layer_ref.whole else "layer"
-        return (yield from capture.capture_steps(document, node or host, context, kind, layer_ref.span))
+        before, self._last_capture = self._last_capture, None
+        steps = capture.capture_steps(document, node or host, context, kind, layer_ref.span, before)
+        self._last_capture = yield from steps
+        return self._last_capture
 
     def read_plane(self, painted: PaintedMask, area: Bounds) -> Generator[Any, None, bytes]:
         assert isinstance(painted, Selection)

@@ -4,7 +4,7 @@ selection mask of the layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node, Selection
@@ -50,6 +50,7 @@ class LiveMask:
         self._active_layer = ""  # when the overlay was last drawn
         self.in_document = form != "overlay"
         self._grown: dict[int, tuple[int, tuple[bytes, int, int]]] = {}
+        self._at_rest: tuple[MaskValues, bytes] | None = None
         self._before: Selection | None = None
         self._shown = False
         self._shape: Selection | None = None
@@ -60,9 +61,30 @@ class LiveMask:
         """The id of the selection mask that shows it; "" as long as there is none."""
         return self._mask_id
 
-    def plane(self, values: MaskValues) -> bytes:
-        """The mask as it looks with these values, before the selection limits it."""
-        return self._plane_of(self._shaped(values, dragged=False))
+    def plane_steps(self, values: MaskValues) -> Generator[None, None, bytes]:
+        """The mask as it looks with these values, before the selection limits it, in short steps: all px of a large
+        one take seconds."""
+        if self._at_rest is None or self._at_rest[0] != values:
+            width, height = self._area.width, self._area.height
+            steps = mask_formula.in_steps(self._soft_map, width, height, values.threshold, values.grow, values.feather)
+            self._at_rest = (values, (yield from steps))
+        return self._at_rest[1]
+
+    def rest_steps(self, values: MaskValues) -> Generator[None, None, None]:
+        """Shows it with all its px, in short steps, where the slider that was dragged rests.
+
+        CanvasRefusal when document or layer are gone.
+        """
+        plane = yield from self.plane_steps(values)
+        if self._selection is not None:
+            plane = yield from mask_formula.limit_in_steps(plane, self._selection)
+        document, layer = find_again(self._ref)
+        area = self._area.moved(*drift(self._ref, layer))
+        if self.in_document:
+            self._select(document, layer, _selection_of(plane, area))
+        else:
+            self._draw(document, grey_image(plane, area.width, area.height), area, dragged=False)
+        yield
 
     def show(self, values: MaskValues, *, dragged: bool = False) -> None:
         """Shows it with these values. `dragged`: others follow at once, so that fewer px will do.
@@ -77,7 +99,9 @@ class LiveMask:
                 image = self._limited_image(image, self._step(values) if dragged else 1)
             self._draw(document, image, area, dragged)
             return
-        shape = _selection_of(self._limited(self._plane_of(image)), area)
+        self._select(document, layer, _selection_of(self._limited(self._plane_of(image)), area))
+
+    def _select(self, document: Document, layer: Node, shape: Selection) -> None:
         outdate_outline(document, shape)
         self._shape = shape.duplicate()
         self._put(document, layer, shape)

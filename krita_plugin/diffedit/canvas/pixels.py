@@ -30,6 +30,20 @@ def bgra_to_rgb(bgra: bytes) -> bytes:
     return bytes(out)
 
 
+def rgba_to_rgb(rgba: bytes) -> bytes:
+    """Drops the alpha of opaque pixels."""
+    out = bytearray(len(rgba) // 4 * 3)
+    out[0::3], out[1::3], out[2::3] = rgba[0::4], rgba[1::4], rgba[2::4]
+    return bytes(out)
+
+
+def rgb_to_rgba(rgb: bytes) -> bytes:
+    """Opaque pixels with their alpha."""
+    out = bytearray(b"\xff" * (len(rgb) // 3 * 4))
+    out[0::4], out[1::4], out[2::4] = rgb[0::3], rgb[1::3], rgb[2::3]
+    return bytes(out)
+
+
 def rows(plane: bytes, width: int, first: int, count: int, pixel_size: int = 1) -> bytes:
     """Rows `first` to `first + count` of an image without padding."""
     row = width * pixel_size

@@ -9,9 +9,12 @@ that a shift, an "or" or a sum of all pixels is one operation: growing takes som
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import reduce
 from operator import mul, or_
 
+STEP_PIXELS = 1 << 19  # of a large mask, grown or limited in one step: some 20 ms
+TILE, FAR = 256, 64  # px: a side of what is feathered in one step; half of it where a feather reaches farther than FAR
 INVERTED = bytes(range(255, -1, -1))
 _LARGEST_SHORT_BOX = 255  # px: sums of wider boxes need lanes of 64 bits
 _PRODUCTS = bytes((product + 127) // 255 for product in range(255 * 255 + 1))
@@ -35,6 +38,83 @@ def final_mask(
     """The mask of a soft map, see above; a `selection` of None limits nothing."""
     hard = soft_map.translate(threshold_table(threshold))
     return limit(feather(grow(hard, width, height, grow_by), width, height, feather_by), selection)
+
+
+def in_steps(
+    soft_map: bytes,
+    width: int,
+    height: int,
+    threshold: float,
+    grow_by: int,
+    feather_by: int,
+) -> Generator[None, None, bytes]:
+    """`final_mask` without a selection, to the byte, in steps of some 30 ms: a large mask takes seconds.
+
+    Only what lies near an edge is blurred.
+    """
+    hard = soft_map.translate(threshold_table(threshold))
+    yield
+    if grow_by:
+        hard = yield from _grown_in_bands(hard, width, height, grow_by)
+    mask = hard
+    if feather_by:
+        mask = yield from _feathered_in_tiles(hard, width, height, feather_by)
+    return mask
+
+
+def limit_in_steps(mask: bytes, selection: bytes) -> Generator[None, None, bytes]:
+    """`limit` in short steps."""
+    parts = []
+    for start in range(0, len(mask), STEP_PIXELS // 2):
+        end = start + STEP_PIXELS // 2
+        parts.append(limit(mask[start:end], selection[start:end]))
+        yield
+    return b"".join(parts)
+
+
+def _grown_in_bands(hard: bytes, width: int, height: int, radius: int) -> Generator[None, None, bytes]:
+    """Bands of rows, each with as many above and below as can reach into it."""
+    reach, count = abs(radius), max(1, STEP_PIXELS // width)
+    parts = []
+    for top in range(0, height, count):
+        bottom = min(height, top + count)
+        first, last = max(0, top - reach), min(height, bottom + reach)
+        band = hard[first * width : last * width]
+        if _is_even(band):
+            parts.append(hard[top * width : bottom * width])
+            continue
+        grown = grow(band, width, last - first, radius)
+        parts.append(grown[(top - first) * width : (bottom - first) * width])
+        yield
+    return b"".join(parts)
+
+
+def _feathered_in_tiles(hard: bytes, width: int, height: int, feather_by: int) -> Generator[None, None, bytes]:
+    """Tiles, each with as much around it as can reach into it."""
+    reach = sum(box // 2 for box in box_widths(feather_by))
+    side = TILE if reach <= FAR else TILE // 2
+    rows = []
+    for top in range(0, height, side):
+        bottom = min(height, top + side)
+        first, last = max(0, top - reach), min(height, bottom + reach)
+        tiles = []
+        for left in range(0, width, side):
+            right = min(width, left + side)
+            begin, end = max(0, left - reach), min(width, right + reach)
+            window = b"".join(hard[y * width + begin : y * width + end] for y in range(first, last))
+            if not _is_even(window):
+                window = feather(window, end - begin, last - first, feather_by)
+                yield
+            starts = range((top - first) * (end - begin) + left - begin, len(window), end - begin)
+            tiles.append([window[start : start + right - left] for start in starts[: bottom - top]])
+        rows += [b"".join(parts) for parts in zip(*tiles, strict=True)]
+        yield
+    return b"".join(rows)
+
+
+def _is_even(plane: bytes) -> bool:
+    """Whether all of a mask of 0 and 255 is the same."""
+    return plane.count(plane[:1]) == len(plane)
 
 
 def grow(hard: bytes, width: int, height: int, radius: int) -> bytes:

@@ -42,7 +42,8 @@ class MaskController(QtCore.QObject):
         self._settle = QtCore.QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
-        self._settle.timeout.connect(lambda: self._show_due(dragged=False))
+        self._settle.timeout.connect(self._come_to_rest)
+        self._resting: StepRunner | None = None
         self._outdated: dict[EditSession, sentences.Notice] = {}
         self._watch = QtCore.QTimer(self)  # runs while a mask is shown, or waits for an undo
         self._watch.setInterval(WATCH_MS)
@@ -73,12 +74,13 @@ class MaskController(QtCore.QObject):
     def adjust(self, session: EditSession) -> None:
         """A slider of the mask was moved: shows the mask as it is now."""
         if session.found is not None:
+            self._stop_resting()
             self._due = session
             self._timer.start(0)
 
     def hide(self, session: EditSession) -> None:
         """Takes the shown mask off the canvas; the artist's own selection is back."""
-        self._settle.stop()
+        self._stop_resting()
         self._current(session)
         self._take_off(session)
 
@@ -93,7 +95,7 @@ class MaskController(QtCore.QObject):
         self._outdated.pop(session, None)
         if self._due is session:
             self._timer.stop()
-            self._settle.stop()
+            self._stop_resting()
         live = self._live.pop(session, None)
         if live is not None:
             live.hide()
@@ -107,14 +109,17 @@ class MaskController(QtCore.QObject):
             return
         self.hide(session)
         name = tr("{source} (mask)", source=shortened(session.inputs.source.strip(), 50))
-        steps = self._canvas.keep_mask_steps(found.layer_ref, name, live.plane(_values(session, found)), found.area)
+
+        def steps() -> Generator[Any, None, str]:
+            plane = yield from live.plane_steps(_values(session, found))
+            return (yield from self._canvas.keep_mask_steps(found.layer_ref, name, plane, found.area))
 
         def kept(_: str) -> None:
             session.notice = sentences.Notice(
                 "info", tr("The mask is now a selection mask. Paint on it to correct it; Edit uses it as it is.")
             )
 
-        StepRunner(steps, kept, self._refused(session), self)
+        StepRunner(steps(), kept, self._refused(session), self)
 
     def to_selection(self, session: EditSession) -> None:
         """Makes the mask the artist's selection."""
@@ -123,10 +128,12 @@ class MaskController(QtCore.QObject):
             self._notify_missing(session)
             return
         self.hide(session)
-        try:
-            self._canvas.select(found.layer_ref, live.plane(_values(session, found)), found.area)
-        except CanvasRefusal as refusal:
-            self._refused(session)(refusal)
+
+        def steps() -> Generator[None, None, None]:
+            plane = yield from live.plane_steps(_values(session, found))
+            self._canvas.select(found.layer_ref, plane, found.area)
+
+        StepRunner(steps(), lambda _: None, self._refused(session), self)
 
     def capture_steps(self, session: EditSession, layer_ref: LayerRef, context: int) -> Generator[Any, None, Capture]:
         """Captures for an edit. A mask that is shown and was painted on becomes the capture's mask; one that is shown
@@ -139,7 +146,7 @@ class MaskController(QtCore.QObject):
         self.hide(session)  # else it would be captured as the artist's selection
         capture = yield from self._canvas.capture_steps(layer_ref, context)
         if painted is None:
-            live.show(_values(session, found))
+            yield from live.rest_steps(_values(session, found))
             mask, selection = None, capture.selection
         else:
             mask, selection = (yield from self._canvas.read_plane(painted, capture.area)), None
@@ -159,7 +166,7 @@ class MaskController(QtCore.QObject):
             live = self._live[session]
             if session.mask_shown and not live.in_document and not live.follow():
                 self.hide(session)
-            elif not self._settle.isActive():  # while a slider is dragged, its steps come first
+            elif not (self._settle.isActive() or self._resting):  # while a slider is dragged, its steps come first
                 self._look_for_changes(session, live)
         if not watched:
             self._watch.stop()
@@ -177,7 +184,8 @@ class MaskController(QtCore.QObject):
         elif not changed and session in self._outdated:
             self._current(session)
             if not session.mask_shown and live.belongs():
-                self._show(session)
+                self._due = session
+                self._show_due()
 
     def _notify_outdated(self, session: EditSession) -> sentences.Notice:
         layer = "" if session.found is None else session.found.layer_ref.layer_name
@@ -210,17 +218,46 @@ class MaskController(QtCore.QObject):
                     self._live[session].show_painted(painted)
                     self._is_shown(session)
                 elif shown:
-                    self._show(session)
+                    self._due = session
+                    self._show_due()
             except CanvasRefusal as refusal:
                 self._refused(session)(refusal)
 
-    def _show_due(self, *, dragged: bool = True) -> None:
+    def _show_due(self) -> None:
         if self._due is not None:
-            self._show(self._due, dragged=dragged)
-        if dragged:
-            self._settle.start()
+            self._show(self._due)
+        self._settle.start()
 
-    def _show(self, session: EditSession, *, dragged: bool = False) -> None:
+    def _come_to_rest(self) -> None:
+        """Shows all px of the mask that was adjusted, if it is still shown."""
+        session = self._due
+        live, found = (None, None) if session is None else (self._live.get(session), session.found)
+        if session is None or live is None or found is None or not session.mask_shown or session in self._outdated:
+            return
+        try:
+            if self._canvas.active_document() != session.document_id:
+                return
+        except CanvasRefusal:
+            return
+
+        def rested(_: None) -> None:
+            self._resting = None
+
+        def refused(refusal: CanvasRefusal) -> None:
+            self._resting = None
+            self._refused(session)(refusal)
+
+        self._resting = StepRunner(live.rest_steps(_values(session, found)), rested, refused, self)
+
+    def _stop_resting(self) -> None:
+        """What is shown is about to be another."""
+        self._settle.stop()
+        if self._resting is not None:
+            self._resting.stop()
+            self._resting = None
+
+    def _show(self, session: EditSession) -> None:
+        """With as many px as are seen at once; all of them follow at rest."""
         live, found = self._live.get(session), session.found
         if live is None or found is None:
             return
@@ -230,7 +267,7 @@ class MaskController(QtCore.QObject):
         try:
             if self._canvas.active_document() != session.document_id:
                 return  # the artist looks at another picture; its own selection is not touched
-            live.show(_values(session, found), dragged=dragged)
+            live.show(_values(session, found), dragged=True)
         except CanvasRefusal as refusal:
             self._refused(session)(refusal)
             return

@@ -18,7 +18,7 @@ NoticeKind = Literal["info", "error"]
 @dataclass(frozen=True)
 class Notice:
     """`detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
-    "settings", "install", "join", "choose", "retry", "log", "look", "show". `code`: of the refusal that it tells of."""
+    "settings", "install", "join", "choose", "retry", "log", "look". `code`: of the refusal that it tells of."""
 
     kind: NoticeKind
     sentence: str

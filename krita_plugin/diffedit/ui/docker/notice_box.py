@@ -28,7 +28,6 @@ class NoticeBox(QtWidgets.QWidget):
             "settings": tr("Settings"),
             "log": tr("Show log"),
             "look": tr("Refresh"),
-            "show": tr("Show"),
         }
         ways = {
             "install": tr("Install it here…"),

@@ -80,7 +80,7 @@ def test_a_cluster_of_its_own_that_ends_by_force_leaves_no_process(victim: str) 
     pool = RayPool(setup, 1, Timeouts(**TIMEOUTS))
     pool.start()
     try:
-        collect(pool, lambda _: pool.free_slots() == 1)
+        collect(pool, lambda _: pool.free_slots() == 1, 240.0)
         own = {process.name(): process for process in map(psutil.Process, ray_processes() - before)}
         assert {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= own.keys()
         assert pool._driver is not None

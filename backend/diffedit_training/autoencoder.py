@@ -4,6 +4,8 @@ Both see 64x64 crops, mostly with a thing in them; the autoencoder sees whole pi
 absolute error, absolute error of the picture's gradients (sharp outlines), for the autoencoder also a weak
 Kullback-Leibler term. The decoder stage leaves the encoder, and so the latents that the UNet knows, as they are, and
 puts a little noise on the latents, as the UNet's are never exact.
+
+Pictures come from scenes that this process renders, or from a pool that others fill (`pool`), for a GPU.
 """
 
 from __future__ import annotations
@@ -19,13 +21,26 @@ from torch import Tensor
 
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
+from .pool import Pool
 from .record import record_stage
+from .rendering import Renderers
 from .scenes.scenes import Scenes
-from .vae import new_vae, psnr, reconstruction_loss, to_tensor, training_picture, whiten
+from .vae import (
+    new_vae,
+    psnr,
+    reconstruction_loss,
+    to_tensor,
+    training_picture,
+    validation_pictures,
+    whiten,
+    whitening_pictures,
+)
 
 KL_WEIGHT = 5e-4
 LATENT_NOISE = 0.08  # standard deviation, on latents whose own is 1
 _REPORT_EVERY = 60  # seconds
+_POOL_CROP = 128  # px: crops of the pool's pictures, which are larger than the first edition's
+_POOL_START = 512  # pairs that a pool has to hold before the first step
 
 
 @dataclass(frozen=True)
@@ -40,14 +55,40 @@ class Plan:
     whole_from: float
 
 
+@dataclass(frozen=True)
+class Stock:
+    """Pairs that other processes render, and the pool on the device into which they come."""
+
+    pool: Pool
+    renderers: Renderers
+
+    def pictures(self, count: int, whole: bool) -> Tensor:
+        """Crops, or a quarter as many whole pictures, after taking over what has been rendered meanwhile."""
+        self.pool.take_in(self.renderers)
+        size = self.pool.recipe.size
+        return self.pool.pictures(max(1, count // 4) if whole else count, size if whole else min(size, _POOL_CROP))
+
+    def many(self) -> list[Tensor]:
+        """512 whole pictures, 16 at a time."""
+        return [self.pool.pictures(16, self.pool.recipe.size) for _ in range(32)]
+
+
 VAE = Plan("vae", 1, 2e-3, 0.3, 0.8)
 DECODER = Plan("decoder", 4, 1e-3, 0.2, 1.0)
 
 
-def train_vae(group: DistributedGroup, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
+def train_vae(
+    group: DistributedGroup,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    batch: int,
+    resume: bool,
+    stock: Stock | None = None,
+) -> None:
     """Train until the budget is spent: checkpoint `folder/vae.pt`; then, whitened, `folder/vae/` and `vae.json`."""
     torch.manual_seed(seed)
-    vae = new_vae().to(group.device)
+    vae = _placed(new_vae(stock.pool.recipe.size) if stock else new_vae(), group)
 
     def loss(pictures: Tensor) -> Tensor:
         with group.autocast():
@@ -56,15 +97,23 @@ def train_vae(group: DistributedGroup, folder: Path, budget: Budget, seed: int, 
         divergence = posterior.kl().float().mean() / pictures[0].numel()
         return reconstruction_loss(decoded, pictures) + KL_WEIGHT * divergence
 
-    step = _fit(group, VAE, vae, list(vae.parameters()), loss, folder, budget, seed, batch, resume)
+    step, quality = _fit(group, VAE, vae, list(vae.parameters()), loss, folder, budget, seed, batch, resume, stock)
     if group.leads:
-        whiten(vae)
-        _finish(VAE.name, vae, folder / "vae", folder, seed, budget, step)
+        whiten(vae, stock.many() if stock else whitening_pictures())
+        _finish(VAE.name, vae, folder / "vae", folder, seed, budget, step, quality)
 
 
-def train_decoder(group: DistributedGroup, folder: Path, budget: Budget, seed: int, batch: int, resume: bool) -> None:
+def train_decoder(
+    group: DistributedGroup,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    batch: int,
+    resume: bool,
+    stock: Stock | None = None,
+) -> None:
     """Tune the decoder of `folder/vae/`: checkpoint `folder/decoder.pt`; then `vae_decoder/` and `decoder.json`."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae").float().to(group.device)
+    vae = _placed(AutoencoderKL.from_pretrained(folder / "vae").float(), group)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
@@ -76,9 +125,15 @@ def train_decoder(group: DistributedGroup, folder: Path, budget: Budget, seed: i
         return reconstruction_loss(decoded, pictures)
 
     parameters = [p for p in vae.parameters() if p.requires_grad]
-    step = _fit(group, DECODER, vae, parameters, loss, folder, budget, seed, batch, resume)
+    step, quality = _fit(group, DECODER, vae, parameters, loss, folder, budget, seed, batch, resume, stock)
     if group.leads:
-        _finish(DECODER.name, vae, folder / "vae_decoder", folder, seed, budget, step)
+        _finish(DECODER.name, vae, folder / "vae_decoder", folder, seed, budget, step, quality)
+
+
+def _placed(vae: AutoencoderKL, group: DistributedGroup) -> AutoencoderKL:
+    """On the group's device, in the memory format in which its convolutions are fastest."""
+    vae = vae.to(group.device)
+    return vae if group.device.type == "cpu" else vae.to(memory_format=torch.channels_last)
 
 
 def _fit(
@@ -92,8 +147,11 @@ def _fit(
     seed: int,
     batch: int,
     resume: bool,
-) -> int:
-    """Run a stage to the end of its budget and return the number of steps, all sittings together."""
+    stock: Stock | None,
+) -> tuple[int, Callable[[], float]]:
+    """Run a stage to the end of its budget; return the number of steps, all sittings together, and what measures the
+    PSNR on held-out scenes.
+    """
     optimiser = torch.optim.AdamW(parameters, plan.peak_learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     step, path = 0, folder / f"{plan.name}.pt"
     if resume:
@@ -107,13 +165,21 @@ def _fit(
         state = {"vae": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
         save_checkpoint(path, **state, seconds=budget.seconds)
 
-    scenes, last_report = Scenes(), budget.seconds
+    scenes, last_report, last_step = Scenes(), budget.seconds, step
+    recipe = stock.pool.recipe if stock else None
+    held_out = validation_pictures(recipe.edition, recipe.size) if recipe else validation_pictures()
+    if stock:
+        stock.pool.fill(stock.renderers, _POOL_START)
     while (progress := group.agree(budget.progress(step))) < 1:
         rng = group.seed_step(seed, plan.number, step)
         for parameter_group in optimiser.param_groups:
             parameter_group["lr"] = learning_rate(plan.peak_learning_rate, step, progress, warmup=100, hold=plan.hold)
-        numbers = _scene_numbers(plan, group, step, batch)
-        pictures = _pictures(scenes, numbers, rng, whole=progress > plan.whole_from).to(group.device)
+        whole = progress > plan.whole_from
+        if stock:
+            pictures = stock.pictures(batch, whole)
+        else:
+            numbers = _scene_numbers(plan, group, step, batch)
+            pictures = _pictures(scenes, numbers, rng, whole).to(group.device)
         loss = loss_of(pictures)
         optimiser.zero_grad()
         loss.backward()
@@ -122,14 +188,17 @@ def _fit(
         optimiser.step()
         step += 1
         if group.leads and budget.seconds - last_report > _REPORT_EVERY:
-            last_report = budget.seconds
-            quality = f"loss {loss.item():.5f} PSNR {psnr(vae):.2f} dB"
-            print(f"{plan.name} step {step} {budget.seconds / 60:.1f} min {quality}", flush=True)
+            speed = (step - last_step) * batch / (budget.seconds - last_report)
+            quality = f"loss {loss.item():.5f} PSNR {psnr(vae, held_out):.2f} dB, {speed:.0f} pictures/s"
+            print(
+                f"{plan.name} step {step} {budget.seconds / 60:.1f} min {quality}{group.memory_sentence()}", flush=True
+            )
+            last_report, last_step = budget.seconds, step
         if group.leads and budget.save_due():
             save()
     if group.leads:
         save()
-    return step
+    return step, lambda: psnr(vae, held_out)
 
 
 def _scene_numbers(plan: Plan, group: DistributedGroup, step: int, batch: int) -> range:
@@ -144,8 +213,17 @@ def _pictures(scenes: Scenes, numbers: range, rng: np.random.Generator, whole: b
     return to_tensor(np.stack([training_picture(scenes, number, rng, whole) for number in chosen]))
 
 
-def _finish(name: str, vae: AutoencoderKL, target: Path, folder: Path, seed: int, budget: Budget, step: int) -> None:
+def _finish(
+    name: str,
+    vae: AutoencoderKL,
+    target: Path,
+    folder: Path,
+    seed: int,
+    budget: Budget,
+    step: int,
+    quality: Callable[[], float],
+) -> None:
     vae.save_pretrained(target)
-    figures = {"psnr": round(psnr(vae), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "seed": seed}
+    figures = {"psnr": round(quality(), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "seed": seed}
     record_stage(folder, name, figures)
     print(f"{name} done: {figures}", flush=True)

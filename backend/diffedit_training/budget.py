@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffedit_protocol.errors import BadInputError
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise ValueError(f"Give steps or minutes, not both: got steps={self.steps}, minutes={self.minutes}.")
+            raise BadInputError(f"Give steps or minutes, not both: got steps={self.steps}, minutes={self.minutes}.")
 
     @property
     def seconds(self) -> float:
@@ -73,7 +74,8 @@ def save_checkpoint(path: Path, **state: Any) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, on the CPU. Raises BadInputError where there is none."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint {path}: run the stage that writes it first.")
+        raise BadInputError(f"There is no checkpoint {path}: run the stage that writes it first.")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state

@@ -11,13 +11,23 @@ from . import denoiser as unet
 from . import vae
 from .budget import load_checkpoint
 from .judge import Judge
+from .pairs import CELL
 from .record import record
-from .scenes.art import CLASSES, COLOURS
-from .scenes.backgrounds import PHRASES
+from .rendering import Recipe
+from .scenes.edition import FIRST, edition
+from .scenes.scenes import SIZE
 
 _PREDICTIONS = {
     "v_prediction": "**v-prediction**,\n  Stable Diffusion's noise schedule",
     "flow": "**rectified flow**\n  without a shift of its levels",
+}
+_DATA = {
+    1: ("Noto Emoji (Apache-2.0, `scenes/artwork/`) on procedural grounds", "one drawing of each thing"),
+    2: (
+        "several drawings and photographs of each thing (`scenes/second/SOURCE.md`: Apache-2.0, MIT, CC BY 4.0, GPL,\n"
+        "  public domain) on procedural and photographed grounds, in five ways of painting",
+        "a few drawings of each thing",
+    ),
 }
 TEMPLATE = Path(__file__).parent / "card_template.md"
 
@@ -25,24 +35,36 @@ TEMPLATE = Path(__file__).parent / "card_template.md"
 def model_card(folder: Path) -> str:
     """The card of the run in `folder` and of the runs that it went on from.
 
-    Raises FileNotFoundError where `machine.txt`, which names the machine, is missing.
+    Raises BadInputError where `machine.txt`, which names the machine, is missing.
     """
     runs = record(folder)
+    state = load_checkpoint(folder / "unet.pt")
+    scenes, size = edition(state.get("scenes", FIRST.number)), state.get("size", SIZE)
+    data, known = _DATA[scenes.number]
     return Template(TEMPLATE.read_text()).substitute(
         channels=vae.LATENT_CHANNELS,
-        widths=unet.WIDTHS,
+        size=size,
+        latents=size // CELL,
+        data=data,
+        known=known,
+        widths=tuple(state.get("widths", unet.WIDTHS)),
         text_width=unet.TEXT_WIDTH,
-        prediction=_PREDICTIONS[load_checkpoint(folder / "unet.pt").get("prediction", "v_prediction")],
-        classes=", ".join(CLASSES),
-        colours="; ".join(f"{name}: {', '.join(colours)}" for name, colours in COLOURS.items()),
-        grounds=", ".join(PHRASES.values()),
+        prediction=_PREDICTIONS[state.get("prediction", "v_prediction")],
+        classes=", ".join(scenes.things),
+        colours="; ".join(f"{name}: {', '.join(colours)}" for name, colours in scenes.colours.items()),
+        grounds=", ".join(scenes.phrases.values()),
         machines="\n".join(f"{number}. {sentence}" for number, sentence in enumerate(runs["machines"], start=1)),
         ema=unet.EMA_DECAY,
         weighted=f"{unet.WEIGHTED_UNTIL:.0%}",
-        single=f"{unet.SINGLE_UNTIL:.0%}",
+        singles=(
+            f"{Recipe.single:.0%} of the pairs of scenes with one thing each"
+            if state.get("rendered")
+            else f"one thing per\nscene for the first {unet.SINGLE_UNTIL:.0%} of a run that starts from nothing"
+        ),
         stages="\n".join(_stage(stage) for stage in runs["stages"]),
         curve="\n".join(_row(number, row) for number, curve in enumerate(runs["curves"], start=1) for row in curve),
         evaluation="\n".join(_evaluation(folder)),
+        scores="\n".join(_scores(runs)),
     )
 
 
@@ -55,12 +77,28 @@ def _row(run: int, row: dict[str, Any]) -> str:
     return f"| {run} | {row['minutes']} | {row['samples']} | {row['velocity']} | {timesteps} |"
 
 
+def _scores(runs: dict[str, Any]) -> list[str]:
+    """How the exported checkpoint was chosen, where held-out scores were taken."""
+    if "scores" not in runs:
+        return ["The exported checkpoint is the one with the lowest held-out error."]
+    return [
+        "The exported checkpoint is the one with the best held-out score, the last one of several:",
+        "",
+        "| Minutes | Steps | Held-out error | Success of held-out edits | IoU |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['minutes']} | {row['step']} | {row['error']} | {row['success']:.0%} | {row['iou']:.2f} |"
+            for row in runs["scores"]
+        ),
+    ]
+
+
 def _evaluation(folder: Path) -> list[str]:
     path = folder / "evaluate.json"
     if not path.is_file():
         return ["No quick evaluation was made of this run; see `diffedit bench quality`."]
     report = json.loads(path.read_text())
-    accuracy = ", ".join(f"{name} {value:.1%}" for name, value in Judge.figures().items())
+    accuracy = ", ".join(f"{name} {value:.1%}" for name, value in report.get("judge", Judge.figures()).items())
     lines = [
         f"Quick evaluation (`--stage evaluate`): {report['count']} held-out edits of each kind, plain DiffEdit,",
         f"masks not refined. The judge is right on {accuracy} of held-out crops.",

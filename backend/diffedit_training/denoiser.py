@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,24 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffedit_protocol.errors import BadInputError
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from .autoencoder import Stock
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
-from .examples import CELL, LABELS, Batch, ExampleStore
-from .flow import FlowTeacher, NoiseLevels, Prediction, refit_time_embedding, scheduler_of
-from .record import TrainingLog, record_stage, take_over
-from .scenes.scenes import SIZE
+from .evaluate import Parts
+from .examples import Batch, ExampleStore
+from .flow import FlowTeacher, NoiseLevels, Prediction, new_scheduler, refit_time_embedding, scheduler_of
+from .pairs import CELL, labels_of
+from .record import TrainingLog, record_score, record_stage, take_over
+from .scenes.edition import FIRST, Edition, edition
+from .scenes.scenes import SIZE, Scenes
+from .score import HeldOutScore
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
 
@@ -43,6 +50,7 @@ SINGLE_UNTIL, WEIGHTED_UNTIL, HOLD = 0.2, 0.8, 0.55  # shares of the budget
 PEAK_LEARNING_RATE = 8e-4
 HELD_OUT_PAIRS, HELD_OUT_FIRST = 24, 3_000_000_000  # scenes that checkpoints are compared on
 BEST = "unet-best.pt"
+POOL_START = 4096  # pairs that a pool has to hold before the first step
 EMA_DECAY, EMA_EVERY = 0.998, 4  # decay per step; the average moves every fourth step
 
 
@@ -55,7 +63,9 @@ class TrainingSettings:
     widths: channels of the UNet's levels; the export of (64, 128, 192) takes 21 MB in half precision.
     min_snr: weigh a timestep's error by min(SNR, min_snr) / (SNR + 1) (arXiv 2303.09556); None weighs all alike.
     compiled: compile the UNet, which pays on a GPU after the minute that it takes.
-    data_workers: processes that render scenes; 0 renders in this one.
+    data_workers: processes that render scenes; 0 renders in this one. scenes: which edition of them, at `size` px.
+    score_every: seconds between two held-out scores, by the best of which the export is chosen, from the share
+    `score_from` of the budget on; journal_every: seconds between two rows of the journal.
     """
 
     seed: int
@@ -68,15 +78,26 @@ class TrainingSettings:
     min_snr: float | None = None
     compiled: bool = False
     data_workers: int = 0
+    scenes: int = FIRST.number
+    size: int = SIZE
+    score_every: float = 45.0
+    score_from: float = 0.4
+    journal_every: float = 60.0
 
 
 class Model(nn.Module):
-    """UNet, text encoder and the auxiliary head, trained together."""
+    """UNet, text encoder and the auxiliary head, trained together, for pictures of `size` px.
 
-    def __init__(self, tokenizer: CLIPTokenizer, widths: tuple[int, ...] = WIDTHS) -> None:
+    `eager`: do not run the compiled UNet, which has been compiled for the one shape of a training batch.
+    """
+
+    def __init__(
+        self, tokenizer: CLIPTokenizer, widths: tuple[int, ...] = WIDTHS, size: int = SIZE, scenes: Edition = FIRST
+    ) -> None:
         super().__init__()
+        self.eager = False
         self.unet = UNet2DConditionModel(
-            sample_size=SIZE // CELL,
+            sample_size=size // CELL,
             in_channels=LATENT_CHANNELS,
             out_channels=LATENT_CHANNELS,
             layers_per_block=1,
@@ -106,7 +127,7 @@ class Model(nn.Module):
                 nn.init.normal_(module.weight, std=0.1)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-        self.class_map = nn.Conv2d(widths[-1], LABELS, 1)
+        self.class_map = nn.Conv2d(widths[-1], labels_of(scenes), 1)
         self._features: Tensor | None = None
         self.unet.up_blocks[0].register_forward_hook(self._keep_features)
 
@@ -117,7 +138,7 @@ class Model(nn.Module):
         config = json.loads((folder / "unet" / "config.json").read_text())
         theirs, ours = tuple(config["block_out_channels"]), tuple(self.unet.config.block_out_channels)
         if theirs != ours:
-            raise ValueError(
+            raise BadInputError(
                 f"{folder} has a UNet with widths {theirs}, not {ours}: leave --widths or --start-from out."
             )
         self.unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
@@ -127,9 +148,10 @@ class Model(nn.Module):
         self._features = output
 
     def forward(self, noisy: Tensor, timesteps: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The v-prediction (n, 8, 16, 16) and the logits of the class map (n, LABELS, 8, 8)."""
+        """The v-prediction (n, 8, h, w) and the logits of the class map (n, `labels_of`, h/2, w/2)."""
         states = self.text_encoder(token_ids).last_hidden_state
-        velocity = self.unet(noisy, timesteps, states).sample
+        unet = self.unet.forward if self.eager else self.unet
+        velocity = unet(noisy, timesteps, states).sample
         assert self._features is not None
         return velocity, self.class_map(self._features)
 
@@ -146,6 +168,10 @@ class Run:
     samples: int = 0
     prediction: Prediction = "v_prediction"
     best: float | None = None  # the lowest held-out error of a checkpoint so far
+    best_score: float | None = None  # the highest held-out score of a checkpoint so far, where scores are taken
+    scenes: int = FIRST.number
+    size: int = SIZE
+    rendered: int = 0  # pairs of a pool, so that a run that goes on sees others
 
     def state(self, seconds: float) -> dict[str, Any]:
         return {
@@ -157,17 +183,27 @@ class Run:
             "samples": self.samples,
             "prediction": self.prediction,
             "widths": tuple(self.model.unet.config.block_out_channels),
+            "scenes": self.scenes,
+            "size": self.size,
+            "rendered": self.rendered,
             "seconds": seconds,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Raises ValueError for the checkpoint of a run with another prediction."""
+        """Raises BadInputError for the checkpoint of a run with another prediction, other widths or other scenes."""
         kept = state.get("prediction", "v_prediction")
         if kept != self.prediction:
-            raise ValueError(f"The checkpoint is of a run with prediction {kept!r}, not {self.prediction!r}.")
+            raise BadInputError(f"The checkpoint is of a run with prediction {kept!r}, not {self.prediction!r}.")
         widths, mine_too = tuple(state.get("widths", WIDTHS)), tuple(self.model.unet.config.block_out_channels)
         if widths != mine_too:
-            raise ValueError(f"The checkpoint is of a UNet with widths {widths}, not {mine_too}: give --widths.")
+            raise BadInputError(f"The checkpoint is of a UNet with widths {widths}, not {mine_too}: give --widths.")
+        scenes, size = state.get("scenes", FIRST.number), state.get("size", SIZE)
+        if (scenes, size) != (self.scenes, self.size):
+            raise BadInputError(
+                f"The checkpoint is of scenes {scenes} at {size} px, not of {self.scenes} at {self.size} px: "
+                "give --scenes and --size."
+            )
+        self.rendered = state.get("rendered", 0)
         self.model.load_state_dict(state["model"])
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
@@ -183,16 +219,29 @@ class Run:
         torch._foreach_lerp_(self.average, [p.data for p in self.model.parameters()], 1 - decay)
 
 
-def train(group: DistributedGroup, folder: Path, budget: Budget, settings: TrainingSettings, resume: bool) -> None:
-    """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` now and then and at the end."""
-    tokenizer = new_tokenizer()
+def train(
+    group: DistributedGroup,
+    folder: Path,
+    budget: Budget,
+    settings: TrainingSettings,
+    resume: bool,
+    stock: Stock | None = None,
+    score: Callable[[], HeldOutScore] | None = None,
+) -> None:
+    """Train until the budget is spent. Reads `folder/vae/`; writes `folder/unet.pt` now and then and at the end.
+
+    stock: takes pairs from its pool, whose scenes are never rendered twice, in place of a store of this process.
+    score: gives the held-out score by which the checkpoint to export is chosen; called when the first one is due.
+    """
+    scenes = edition(settings.scenes)
+    tokenizer = new_tokenizer(scenes)
     if settings.start is not None and group.leads and not resume:
         shutil.copytree(settings.start / "vae", folder / "vae", dirs_exist_ok=True)
         take_over(settings.start, folder)
     group.wait()
     vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False).to(group.device)
     torch.manual_seed(settings.seed)
-    model = Model(tokenizer, settings.widths).to(group.device)
+    model = Model(tokenizer, settings.widths, settings.size, scenes).to(group.device)
     teacher = None
     if settings.start is not None:
         model.start_from(settings.start)
@@ -201,29 +250,44 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Train
             refit_time_embedding(model.unet, teacher)
     if group.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # at this size 10 % faster there than the fused kernel
+    else:
+        model.unet.to(memory_format=torch.channels_last)
+        vae.to(memory_format=torch.channels_last)
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     run, path = Run(model, [p.detach().clone() for p in parameters], optimiser), folder / "unet.pt"
-    run.prediction = settings.prediction
+    run.prediction, run.scenes, run.size = settings.prediction, settings.scenes, settings.size
     if resume:
         state = load_checkpoint(path)
         run.load(state)
         budget.resume_at(state["seconds"])
-        run.best = load_checkpoint(folder / BEST)["best"] if (folder / BEST).is_file() else None
+        if (folder / BEST).is_file():
+            best = load_checkpoint(folder / BEST)
+            run.best, run.best_score = best["best"], best.get("score")
     if settings.compiled:
-        model.unet.compile()
-    store = ExampleStore(vae, tokenizer, group, data_workers=settings.data_workers)
+        model.unet.compile(dynamic=False)
+    drawn = Scenes(settings.size, edition=scenes)
+    store = ExampleStore(vae, tokenizer, group, drawn, data_workers=settings.data_workers)
     levels = NoiseLevels.of(settings.prediction).to(group.device)
-    held_out = held_out_batch(ExampleStore(vae, tokenizer, group)) if group.leads else None
-    training_log = TrainingLog(folder / "unet.jsonl", run.step, run.samples, budget.seconds)
+    held_out = held_out_batch(ExampleStore(vae, tokenizer, group, drawn)) if group.leads else None
+    keeper = Keeper(run, group, folder, held_out, levels, vae, tokenizer, score)
+    training_log = TrainingLog(folder / "unet.jsonl", run.step, run.samples, budget.seconds, settings.journal_every)
+    next_score = budget.seconds
+    if stock:
+        stock.pool.encode_with(vae)
+        stock.pool.fill(stock.renderers, POOL_START)
     while (progress := group.agree(budget.progress(run.step))) < 1:
         rng = group.seed_step(settings.seed, STAGE, run.step)
         rate = learning_rate(settings.learning_rate, run.step, progress, warmup=200, hold=HOLD)
         for parameter_group in optimiser.param_groups:
             parameter_group["lr"] = rate
-        single = settings.start is None and progress < SINGLE_UNTIL
+        single = settings.start is None and progress < SINGLE_UNTIL and stock is None
         run.single_steps += single
-        batch = store.batch(scene_numbers(run, settings, group, single, rng), single, rng, UNCAPTIONED)
+        if stock:
+            stock.pool.take_in(stock.renderers)
+            batch = stock.pool.batch(settings.batch, UNCAPTIONED)
+        else:
+            batch = store.batch(scene_numbers(run, settings, group, single, rng), single, rng, UNCAPTIONED)
         losses = step_losses(
             group,
             model,
@@ -245,15 +309,19 @@ def train(group: DistributedGroup, folder: Path, budget: Budget, settings: Train
         run.samples += 2 * settings.batch * group.size
         run.follow()
         if group.leads:
-            row = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * group.size}
-            training_log.add(losses, run.step, run.samples, budget.seconds, row)
-        if group.leads and budget.save_due():
-            _keep(run, group, held_out, levels, path, budget.seconds)
+            training_log.add(losses, run.step, run.samples, budget.seconds, _row(rate, store, stock, group))
+        scored = score is not None and progress >= settings.score_from and budget.seconds >= next_score
+        if stock:
+            run.rendered = stock.renderers.recipe.first + stock.renderers.taken
+        if group.leads and (scored or budget.save_due()):
+            keeper.keep(budget.seconds, scored)
+            next_score = budget.seconds + settings.score_every
     store.close()
     if group.leads:
-        _keep(run, group, held_out, levels, path, budget.seconds)
+        keeper.keep(budget.seconds, score is not None)
         minutes = round(budget.seconds / 60, 1)
         figures = {"samples": run.samples, "steps": run.step, "minutes": minutes, "seed": settings.seed}
+        figures |= {"edition": settings.scenes, "picture_size": settings.size}
         record_stage(folder, "unet", figures)
         print(f"unet done: {figures}", flush=True)
 
@@ -273,25 +341,88 @@ def held_out_error(run: Run, group: DistributedGroup, batch: Batch, levels: Nois
         for parameter, average in zip(parameters, run.average, strict=True):
             parameter.copy_(average)
         torch.manual_seed(0)
+        run.model.eager = True
         losses = step_losses(group, run.model, batch, levels, np.random.default_rng(0), weighted=True)
         return float(losses["velocity"])
     finally:
+        run.model.eager = False
         torch.set_rng_state(kept)
         for parameter, before in zip(parameters, trained, strict=True):
             parameter.copy_(before)
 
 
-def _keep(
-    run: Run, group: DistributedGroup, held_out: Batch | None, levels: NoiseLevels, path: Path, seconds: float
-) -> None:
-    """Write the checkpoint, and another beside it where its held-out error is the lowest so far."""
-    assert held_out is not None  # of the leader, who alone keeps checkpoints
-    error = held_out_error(run, group, held_out, levels)
-    if run.best is None or error <= run.best:
-        run.best = error
-        save_checkpoint(path.with_name(BEST), **run.state(seconds), best=error)
-    save_checkpoint(path, **run.state(seconds))
-    print(f"unet step {run.step}: held-out error {error:.4f}, best {run.best:.4f}", flush=True)
+def _row(rate: float, store: ExampleStore, stock: Stock | None, group: DistributedGroup) -> dict[str, Any]:
+    """What a row of the journal says beside the losses: `scenes` seen so far; with a pool also the seconds for which
+    steps `waited` for scenes; the most GPU memory so far, in GB.
+    """
+    row: dict[str, Any] = {"learning_rate": rate, "scenes": 2 * len(store.pairs) * group.size}
+    if stock:
+        row |= {"scenes": 2 * stock.renderers.taken, "waited": round(stock.renderers.waited, 2)}
+    if (gigabytes := group.gpu_gigabytes()) is not None:
+        row["gpu_gb"] = round(gigabytes, 2)
+    return row
+
+
+@dataclass
+class Keeper:
+    """Writes the checkpoints of a run, and beside them the best one so far, which is the one to export.
+
+    The best has the highest held-out score, where scores are taken, else the lowest held-out error.
+    """
+
+    run: Run
+    group: DistributedGroup
+    folder: Path
+    held_out: Batch | None
+    levels: NoiseLevels
+    vae: AutoencoderKL
+    tokenizer: CLIPTokenizer
+    score: Callable[[], HeldOutScore] | None
+    _scorer: HeldOutScore | None = None
+    _scored: Model | None = None
+    _kept: tuple[int, bool] | None = None
+
+    def keep(self, seconds: float, scored: bool) -> None:
+        """Write `unet.pt`, and `unet-best.pt` where it is the best; a score is also added to `scores.jsonl`."""
+        assert self.held_out is not None  # of the leader, who alone keeps checkpoints
+        run = self.run
+        if self._kept == (run.step, scored):  # the last step's score was due anyhow
+            return
+        self._kept = (run.step, scored)
+        error = held_out_error(run, self.group, self.held_out, self.levels)
+        figures = self._figures() if scored else None
+        line = f"unet step {run.step}: held-out error {error:.4f}"
+        if figures is not None:
+            row = {"step": run.step, "minutes": round(seconds / 60, 2), "error": round(error, 4), **figures}
+            record_score(self.folder, row)
+            line += ", " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        if self._is_best(error, figures):
+            run.best, run.best_score = error, figures["success"] if figures else run.best_score
+            save_checkpoint(self.folder / BEST, **run.state(seconds), best=error, score=run.best_score)
+            line += ", the best so far"
+        save_checkpoint(self.folder / "unet.pt", **run.state(seconds))
+        print(line, flush=True)
+
+    def _is_best(self, error: float, figures: dict[str, float] | None) -> bool:
+        if figures is not None:  # a later one of the same score has learned more
+            return self.run.best_score is None or figures["success"] >= self.run.best_score
+        return self.run.best_score is None and (self.run.best is None or error <= self.run.best)
+
+    def _figures(self) -> dict[str, float]:
+        """The held-out score of the averaged weights."""
+        assert self.score is not None
+        if self._scorer is None:
+            self._scorer = self.score()
+        if self._scored is None:
+            settings = self.run.model.unet.config
+            model = Model(self.tokenizer, tuple(settings.block_out_channels), self.run.size, edition(self.run.scenes))
+            self._scored = model.to(self.group.device).eval().requires_grad_(False)
+        for parameter, average in zip(self._scored.parameters(), self.run.average, strict=True):
+            parameter.copy_(average)
+        scheduler = new_scheduler(self.run.prediction)
+        parts = Parts(self.vae, self._scored.unet, self._scored.text_encoder, self.tokenizer, scheduler)
+        with self.group.autocast():
+            return self._scorer(parts)
 
 
 def scene_numbers(
@@ -320,13 +451,13 @@ def step_losses(
     teacher: gives the velocity to learn where it knows it, in place of the one noise that was drawn.
     """
     device, pairs = group.device, len(batch.latents) // 2
-    clean, coverage, labels = batch.latents.to(device), batch.coverage.to(device), batch.labels.to(device)
-    token_ids = batch.token_ids.to(device)
+    clean, coverage = group.uploaded(batch.latents), group.uploaded(batch.coverage)
+    labels, token_ids = group.uploaded(batch.labels), group.uploaded(batch.token_ids)
     strata = (np.arange(pairs) + rng.random(pairs)) / pairs
     in_middle = rng.random(pairs) < MIDDLE_SHARE
     spread = np.where(in_middle, MIDDLE[0] + strata * (MIDDLE[1] - MIDDLE[0]), strata * 1000).astype(np.int64)
-    timesteps = torch.from_numpy(spread.clip(0, 999)).repeat(2).to(device)
-    noise = torch.randn(clean[:pairs].shape).repeat(2, 1, 1, 1).to(device)
+    timesteps = group.uploaded(torch.from_numpy(spread.clip(0, 999)).repeat(2))
+    noise = torch.randn(clean[:pairs].shape, device=device).repeat(2, 1, 1, 1)
     alpha, sigma = levels.alpha[timesteps].view(-1, 1, 1, 1), levels.sigma[timesteps].view(-1, 1, 1, 1)
     noisy, wanted = alpha * clean + sigma * noise, levels.velocity(clean, noise, alpha, sigma)
     with group.autocast():

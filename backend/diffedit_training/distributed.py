@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from diffedit_backend.models.device import computes_bf16
+from diffedit_protocol.errors import BadInputError
+from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
 
@@ -61,6 +63,21 @@ class DistributedGroup:
         torch.manual_seed(int(rng.integers(1 << 62)))
         return rng
 
+    def uploaded(self, values: Tensor) -> Tensor:
+        """On the device; to a GPU without waiting for what it has still to do."""
+        if self.device.type != "cuda" or values.is_cuda:
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
+
+    def memory_sentence(self) -> str:
+        """ ", 12.3 GB on the GPU at most" where there is one, else nothing."""
+        gigabytes = self.gpu_gigabytes()
+        return "" if gigabytes is None else f", {gigabytes:.1f} GB on the GPU at most"
+
+    def gpu_gigabytes(self) -> float | None:
+        """The most GPU memory (GB) that this process has had so far; None on the CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.type == "cuda" else None
+
     def autocast(self) -> torch.autocast:
         """bfloat16 where it pays: on CPUs with AVX-512 BF16 and on GPUs. On others a step would take fifty times as
         long, since every number is converted.
@@ -71,10 +88,13 @@ class DistributedGroup:
 def launch(work: Callable[..., None], workers: int, device: str, *args: Any) -> None:
     """Run `work(group, *args)` in `workers` processes. On a GPU there has to be one."""
     if workers < 1 or (device != "cpu" and workers != 1):
-        raise ValueError(f"{workers} workers on {device}: give one worker on a GPU, one or more on a CPU.")
+        raise BadInputError(f"{workers} workers on {device}: give one worker on a GPU, one or more on a CPU.")
     if workers == 1:
         if device == "cpu":
             torch.set_num_threads(1)
+        else:
+            torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
+            torch.backends.cudnn.benchmark = True  # all batches have one shape
         work(DistributedGroup(0, 1, torch.device(device)), *args)
         return
     with socket.socket() as probe:

@@ -95,7 +95,8 @@ class Parts:
 
 @dataclass(frozen=True)
 class Edits:
-    """Results for n pairs: soft maps (n, H, W) in 0..1, masks (n, H, W) bool, edits with the found and true mask."""
+    """Results for n pairs: soft maps (n, H, W) in 0..1, masks (n, H, W) bool, edits with the found and the true mask
+    (`true` is `own` where no edits with true masks were asked for)."""
 
     soft: NDArray[np.float32]
     masks: NDArray[np.bool_]
@@ -104,8 +105,8 @@ class Edits:
 
 
 @torch.no_grad()
-def edit(parts: Parts, pairs: list[Pair], seed: int = 0) -> Edits:
-    """Mask, inversion and masked denoising of pairs of one picture size."""
+def edit(parts: Parts, pairs: list[Pair], seed: int = 0, true_masks: bool = True) -> Edits:
+    """Mask, inversion and masked denoising of pairs of one picture size; also with the true masks if asked for."""
     generator = torch.Generator().manual_seed(seed)
     clean = parts.encode([pair.source for pair in pairs])
     source, target = (
@@ -130,7 +131,7 @@ def edit(parts: Parts, pairs: list[Pair], seed: int = 0) -> Edits:
     for at, to in zip([-1, *timesteps], timesteps, strict=False):
         trajectory.append(parts.move(trajectory[-1], parts.noise(trajectory[-1], to, source), at, to))
     results = []
-    for mask in (masks, np.stack([pair.changed for pair in pairs])):
+    for mask in (masks, np.stack([pair.changed for pair in pairs]))[: 2 if true_masks else 1]:
         cells = F.adaptive_max_pool2d(torch.from_numpy(mask).float()[:, None], clean.shape[-1]).to(clean.device)
         latents = trajectory[-1]
         for index in reversed(range(len(timesteps))):
@@ -139,7 +140,7 @@ def edit(parts: Parts, pairs: list[Pair], seed: int = 0) -> Edits:
             latents = parts.move(latents, without + GUIDANCE * (towards - without), at, to)
             latents = cells * latents + (1 - cells) * trajectory[index]
         results.append(parts.decode(latents))
-    return Edits(soft.float().cpu().numpy(), masks, *results)
+    return Edits(soft.float().cpu().numpy(), masks, results[0], results[-1])
 
 
 def _blur(maps: Tensor) -> Tensor:
@@ -159,7 +160,7 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def evaluate(parts: Parts, judge: Judge, count: int, kind: Kind, sheet: Path | None = None) -> dict[str, float]:
     """Figures of `count` held-out edits of one kind. Success counts the found ("own") and the true mask."""
     started = time.monotonic()
-    scenes = Scenes(parts.size, split="heldout")
+    scenes = Scenes(parts.size, "heldout", judge.edition)
     pairs = [scenes.pair(900_000_000 + number, kind) for number in range(count)]
     parted = [pairs[first : first + BATCH] for first in range(0, count, BATCH)]
     edits = [edit(parts, part) for part in parted]

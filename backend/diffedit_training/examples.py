@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,24 +19,18 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from .distributed import DistributedGroup
-from .scenes.art import CLASSES, COLOURS
-from .scenes.backgrounds import BACKGROUNDS
-from .scenes.scene import Scene, caption
-from .scenes.scenes import Rendered, Scenes, is_held_out
+from .pairs import coverage_and_labels, training_caption, training_pair
+from .scenes.scene import Scene
+from .scenes.scenes import Rendered, Scenes
 from .vae import to_tensor
 
-CELL = 8  # px: one latent
-COARSE = 2  # latents: one cell of the class map
-LABELS = len(CLASSES) + 1  # the last one: ground
 _scenes = Scenes()  # of a rendering process
-_MADE_UP_WORDS = 0.06  # share of captions that get a word without meaning
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class Example:
-    """latents (8, 16, 16) float32, whitened; coverage (1, 16, 16) float32 in 0..1, how much of a latent is a thing;
-    labels (LABELS, 8, 8) float32, the share of each class in each coarse cell, sums to 1."""
+    """latents (8, h, w) float32, whitened; coverage (1, h, w) float32 in 0..1, how much of a latent is a thing; labels
+    (`labels_of`, h/2, w/2) float32, the share of each thing in each coarse cell, sums to 1. h = w = 16 at 128 px."""
 
     scene: Scene
     latents: Tensor
@@ -84,14 +78,7 @@ class ExampleStore:
 
     def _texts(self, examples: list[Example], rng: np.random.Generator, uncaptioned: float) -> Iterator[str]:
         for example in examples:
-            if rng.random() < uncaptioned:
-                yield ""
-                continue
-            words = caption(example.scene.things, example.scene.ground, int(rng.integers(1 << 16))).split()
-            if rng.random() < _MADE_UP_WORDS:
-                made_up = "".join(_LETTERS[i] for i in rng.integers(26, size=rng.integers(2, 6)))
-                words.insert(int(rng.integers(len(words) + 1)), made_up)
-            yield " ".join(words)
+            yield "" if rng.random() < uncaptioned else training_caption(example.scene, rng)
 
     def close(self) -> None:
         """End the processes that render."""
@@ -103,7 +90,7 @@ class ExampleStore:
             return [self.scenes.render(scene) for scene in scenes]
         if self._renderers is None:
             spawn = multiprocessing.get_context("spawn")  # a fork of a process that uses a GPU is not allowed to
-            empty = Scenes(self.scenes.size, self.scenes.split)
+            empty = Scenes(self.scenes.size, self.scenes.split, self.scenes.edition)
             self._renderers = ProcessPoolExecutor(self.data_workers, spawn, _start_rendering, (empty,))
         return list(self._renderers.map(_render, scenes, chunksize=max(1, len(scenes) // (4 * self.data_workers))))
 
@@ -119,7 +106,8 @@ class ExampleStore:
             with self.group.autocast():
                 latents = self.vae.encode(pictures).latent_dist.mode().float().cpu()
             for scene, picture, z in zip(scenes[first:], rendered[first:], latents, strict=False):
-                examples.append(Example(scene, z.clone(), *coverage_and_labels(scene, picture.masks)))
+                coverage, labels = coverage_and_labels(scene, picture.masks, self.scenes.edition)
+                examples.append(Example(scene, z.clone(), torch.from_numpy(coverage), torch.from_numpy(labels)))
         for number, pair in zip(dict.fromkeys(numbers), zip(examples[::2], examples[1::2], strict=True), strict=True):
             self.pairs[number, single] = pair
 
@@ -131,46 +119,3 @@ def _start_rendering(scenes: Scenes) -> None:
 
 def _render(scene: Scene) -> Rendered:
     return _scenes.render(scene)
-
-
-def training_pair(scenes: Scenes, number: int, single: bool) -> tuple[Scene, Scene]:
-    """The scene of a number, and the same with one thing exchanged, recoloured or gone, or on another ground."""
-    scene = scenes.scene(number, 1 if single else None)
-    rng = np.random.default_rng((7, number))
-    while True:
-        other = _exchange(scene, rng)
-        if other != scene and not is_held_out(other):
-            return scene, other
-
-
-def _exchange(scene: Scene, rng: np.random.Generator) -> Scene:
-    chance = rng.random()
-    if not scene.things or chance < 0.1:
-        return replace(scene, ground=BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
-    index = int(rng.integers(len(scene.things)))
-    old, shown = scene.things[index], {thing.name for thing in scene.things}
-    if chance < 0.2:
-        return replace(scene, things=scene.things[:index] + scene.things[index + 1 :])
-    if chance < 0.35 and old.name in COLOURS:
-        name = old.name
-    else:
-        free = [name for name in CLASSES if name not in shown]
-        name = free[rng.integers(len(free))]
-    colours = COLOURS.get(name)
-    colour = colours[rng.integers(len(colours))] if colours and rng.random() < 0.7 else None
-    return replace(
-        scene, things=(*scene.things[:index], replace(old, name=name, colour=colour), *scene.things[index + 1 :])
-    )
-
-
-def coverage_and_labels(scene: Scene, masks: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-    """The masks of a rendered scene as `Example.coverage` and `Example.labels`."""
-    size = masks.shape[-1]
-    fine, coarse = size // CELL, size // (CELL * COARSE)
-    shares = masks.reshape(-1, coarse, CELL * COARSE, coarse, CELL * COARSE).mean((2, 4), dtype=np.float32)
-    labels = torch.zeros(LABELS, coarse, coarse)
-    for thing, share in zip(scene.things, shares, strict=True):
-        labels[CLASSES.index(thing.name)] = torch.from_numpy(share)
-    labels[-1] = (1 - labels[:-1].sum(0)).clamp(min=0)
-    covered = masks.any(0).reshape(fine, CELL, fine, CELL).mean((1, 3), dtype=np.float32)
-    return torch.from_numpy(covered)[None], labels / labels.sum(0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffedit_backend.models.catalogue.facts import FACTS_FILE
+from diffedit_protocol.errors import BadInputError
 from diffusers import AutoencoderKL
 
 from .budget import load_checkpoint
@@ -16,6 +17,8 @@ from .denoiser import BEST, WIDTHS, Model
 from .evaluate import Parts
 from .flow import new_scheduler
 from .record import RECORD_FILE
+from .scenes.edition import FIRST, edition
+from .scenes.scenes import SIZE
 from .tokenizer import new_tokenizer
 
 # More guidance than this burns the colours out, less leaves the old thing standing: looked at on the demo pictures.
@@ -24,13 +27,14 @@ LIMIT_BYTES = 40 * 1024 * 1024
 
 
 def averaged_parts(folder: Path) -> Parts:
-    """The parts of the run in `folder`, float32, with the averaged weights of the checkpoint of the lowest held-out
-    error; of the last one where an older run kept no such.
+    """The parts of the run in `folder`, float32, with the averaged weights of its best checkpoint (`denoiser.Keeper`);
+    of the last one where an older run kept no such.
     """
-    tokenizer = new_tokenizer()
     best = folder / BEST
     state = load_checkpoint(best if best.is_file() else folder / "unet.pt")
-    model = Model(tokenizer, tuple(state.get("widths", WIDTHS)))
+    scenes = edition(state.get("scenes", FIRST.number))
+    tokenizer = new_tokenizer(scenes)
+    model = Model(tokenizer, tuple(state.get("widths", WIDTHS)), state.get("size", SIZE), scenes)
     with torch.no_grad():
         for parameter, average in zip(model.parameters(), state["average"], strict=True):
             parameter.copy_(average)
@@ -46,8 +50,11 @@ def averaged_parts(folder: Path) -> Parts:
     )
 
 
-def export(folder: Path, target: Path, card: str, record: dict[str, list[Any]]) -> int:
-    """Write the run in `folder` to `target` (replaced) and return its size in bytes; ValueError beyond LIMIT_BYTES."""
+def export(folder: Path, target: Path, card: str, record: dict[str, Any]) -> int:
+    """Write the run in `folder` to `target` (replaced) and return its size in bytes.
+
+    Raises BadInputError beyond LIMIT_BYTES.
+    """
     from diffusers import StableDiffusionPipeline
 
     parts = averaged_parts(folder)
@@ -72,5 +79,5 @@ def export(folder: Path, target: Path, card: str, record: dict[str, list[Any]]) 
     (target / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     if size > LIMIT_BYTES:
-        raise ValueError(f"The exported model has {size} bytes, more than {LIMIT_BYTES}: make it narrower.")
+        raise BadInputError(f"The exported model has {size} bytes, more than {LIMIT_BYTES}: make it narrower.")
     return size

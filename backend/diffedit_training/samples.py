@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .scenes.scene import Scene, Thing, caption
+from .scenes.captions import caption
+from .scenes.scene import Scene, Thing
 from .scenes.scenes import Scenes
 
 SAMPLE_SIZE = 512  # px

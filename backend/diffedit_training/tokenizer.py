@@ -13,16 +13,20 @@ from itertools import pairwise
 
 from transformers import CLIPTokenizer
 
-from .scenes.scene import vocabulary
+from .scenes.captions import vocabulary
+from .scenes.edition import FIRST, Edition
 
 MAX_TOKENS = 32
 END_OF_WORD = "</w>"
 _CHARACTERS = string.ascii_lowercase + string.digits + "!,.-'?"
 
 
-def new_tokenizer() -> CLIPTokenizer:
-    """Single characters, merged pieces, then the start and end tokens last, as in CLIP's own vocabulary."""
-    merges = learn_merges(vocabulary())
+def new_tokenizer(edition: Edition = FIRST) -> CLIPTokenizer:
+    """The tokenizer of an edition's words.
+
+    Its vocabulary: single characters, merged pieces, the start and end tokens last, as in CLIP's own.
+    """
+    merges = learn_merges(vocabulary(edition))
     tokens = [*_CHARACTERS, *(c + END_OF_WORD for c in _CHARACTERS), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     ids = {token: i for i, token in enumerate(tokens)}

@@ -1,6 +1,11 @@
-"""The autoencoder, 128x128 pictures <-> 16x16x8 latents: what it is, what it sees, how it is measured and whitened."""
+"""The autoencoder, pictures <-> latents of an eighth of their side: what it is, what it sees, how it is measured and
+whitened.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,6 +14,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .scenes.edition import FIRST, Edition
 from .scenes.scenes import SIZE, Scenes
 
 LATENT_CHANNELS = 8
@@ -17,7 +23,8 @@ CROP = 64  # px
 _VALIDATION_SEEDS = range(96)
 
 
-def new_vae() -> AutoencoderKL:
+def new_vae(size: int = SIZE) -> AutoencoderKL:
+    """An untrained one that says that it is for pictures of `size` px."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
         up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
@@ -25,7 +32,7 @@ def new_vae() -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
-        sample_size=SIZE,
+        sample_size=size,
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
@@ -58,29 +65,37 @@ def reconstruction_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
     return F.mse_loss(decoded, pictures) + 0.15 * F.l1_loss(decoded, pictures) + 0.1 * edges
 
 
-def _validation_pictures(device: torch.device) -> Tensor:
-    heldout = Scenes(split="heldout")
-    return to_tensor(np.stack([heldout.render(heldout.scene(seed)).pixels for seed in _VALIDATION_SEEDS])).to(device)
+@lru_cache(maxsize=2)
+def validation_pictures(edition: Edition = FIRST, size: int = SIZE) -> Tensor:
+    """96 held-out scenes, (96, 3, size, size) float32 in -1..1."""
+    heldout = Scenes(size, "heldout", edition)
+    return to_tensor(np.stack([heldout.render(heldout.scene(seed)).pixels for seed in _VALIDATION_SEEDS]))
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL) -> float:
-    """Mean peak signal-to-noise ratio in dB of 96 held-out scenes through encoder (posterior mean) and decoder."""
-    pictures = _validation_pictures(vae.device)
-    errors = [
-        (vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1) - part).square().mean((1, 2, 3))
-        for part in pictures.split(16)
-    ]
+def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
+    """Mean peak signal-to-noise ratio in dB of pictures through encoder (posterior mean) and decoder."""
+    errors = []
+    for part in pictures.split(16):
+        part = part.to(vae.device)
+        decoded = vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
+        errors.append((decoded - part).square().mean((1, 2, 3)))
     return float((10 * torch.log10(4 / torch.cat(errors))).mean())
 
 
-@torch.no_grad()
-def whiten(vae: AutoencoderKL) -> None:
-    """Fold mean and standard deviation of each latent channel (512 scenes) into quant_conv and post_quant_conv."""
-    scenes, latents = Scenes(), []
+def whitening_pictures() -> Iterator[Tensor]:
+    """512 scenes of the first edition, 16 at a time."""
+    scenes = Scenes()
     for first in range(0, 512, 16):
-        pictures = np.stack([scenes.render(scenes.scene(first + i)).pixels for i in range(16)])
-        latents.append(vae.encode(to_tensor(pictures).to(vae.device)).latent_dist.mode())
+        yield to_tensor(np.stack([scenes.render(scenes.scene(first + i)).pixels for i in range(16)]))
+
+
+@torch.no_grad()
+def whiten(vae: AutoencoderKL, pictures: Iterable[Tensor]) -> None:
+    """Fold mean and standard deviation of each latent channel, over these pictures, into quant_conv and
+    post_quant_conv.
+    """
+    latents = [vae.encode(part.to(vae.device)).latent_dist.mode() for part in pictures]
     values, channels = torch.cat(latents), LATENT_CHANNELS
     mean, std = values.mean((0, 2, 3)), values.std((0, 2, 3))
     quant, post = vae.quant_conv, vae.post_quant_conv

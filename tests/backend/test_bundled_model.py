@@ -11,7 +11,7 @@ from diffedit_backend.bundled import weights_folder
 from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_training.judge import Judge, shown_colour
 from diffedit_training.scenes.art import CLASSES
-from diffedit_training.scenes.scene import vocabulary
+from diffedit_training.scenes.captions import vocabulary
 from diffedit_training.scenes.scenes import KINDS, Scenes
 from diffusers import StableDiffusionPipeline
 from PIL import Image

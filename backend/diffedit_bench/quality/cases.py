@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from diffedit_protocol.errors import BadInputError
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from diffedit_training.judge import Judge
 
 Picture = NDArray[np.uint8]
 Region = NDArray[np.bool_]
@@ -56,9 +60,12 @@ class Cases:
         return len(self.names)
 
 
-def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEFAULT_KINDS) -> Cases:
+def bundled_cases(
+    count: int, seed: int, size: int, kinds: tuple[str, ...] = DEFAULT_KINDS, judge: Judge | None = None
+) -> Cases:
     """The first `count` held-out cases of a seed, `size` px wide and high, the kinds of edit taking turns.
 
+    judge: says whether an edit has succeeded; the scenes are of its edition (default: the first one's, which ships).
     A longer run begins with the cases of a shorter one. Raises BadInputError for a seed below 0.
     """
     if seed < 0:
@@ -66,7 +73,8 @@ def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEF
     from diffedit_training.judge import Judge
     from diffedit_training.scenes.scenes import Kind, Pair, Scenes
 
-    scenes, judge = Scenes(size=size, split="heldout"), Judge.load()
+    judging = judge or Judge.load()
+    scenes = Scenes(size, "heldout", judging.edition)
     numbered: dict[str, tuple[int, Kind]] = {
         f"{kinds[i % len(kinds)]}-{i:04d}": (_FIRST_SEED + seed * _SEEDS_PER_RUN + i, kinds[i % len(kinds)])  # type: ignore[misc]
         for i in range(count)
@@ -85,7 +93,7 @@ def bundled_cases(count: int, seed: int, size: int, kinds: tuple[str, ...] = DEF
             mask=pair.mask,
             changed=pair.changed,
             target=pair.target,
-            succeeds=lambda edited: judge.success(pair, edited),
+            succeeds=lambda edited: judging.success(pair, edited),
             ground=pair.ground,
             thing=pair.thing,
         )

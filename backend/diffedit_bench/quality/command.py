@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="bundled", help="bundled, a diffusers folder, a .safetensors file or a hub id"
     )
+    parser.add_argument(
+        "--scenes", type=int, choices=(1, 2), default=1, help="edition of the scenes that the model knows (default: 1)"
+    )
+    parser.add_argument(
+        "--judge", type=Path, metavar="FOLDER", help="the judge of those scenes (default: the one in the package)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     parser.add_argument(
         "--pie-bench", type=Path, metavar="FOLDER", help="run PIE-Bench from its folder (mapping_file.json in it)"

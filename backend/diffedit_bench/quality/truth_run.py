@@ -44,12 +44,15 @@ def run_with_truth(args: argparse.Namespace) -> Path:
     """Run what is missing in `--out`, write the report there, and return the path of its Markdown."""
     from diffedit_backend.models import load_model
     from diffedit_training.judge import Judge
+    from diffedit_training.scenes.edition import edition
 
     from .score import score
 
     names = args.editors or DEFAULT
     if unknown := [name for name in args.curves if name not in names]:
         raise BadInputError(f"--curves names {unknown[0]!r}, which is not among the editors: {', '.join(names)}.")
+    scenes = edition(args.scenes)
+    judge = Judge.load(args.judge, scenes)
     model = load_model(args.model, args.device)
     editors = make_editors(names, model)
     made_with = {
@@ -60,13 +63,19 @@ def run_with_truth(args: argparse.Namespace) -> Path:
         "seed": args.seed,
         "kinds": list(args.kinds),
     }
+    if args.scenes != 1:
+        made_with["scenes"] = args.scenes
     rows = RowFile(args.out, made_with)
-    cases = bundled_cases(args.cases, args.seed, model.native_size, args.kinds)
+    cases = bundled_cases(args.cases, args.seed, model.native_size, args.kinds, judge)
     strips = StripsOf(args.out / "strips", cases.names[: args.sheet])
     ratios = {editor.name: args.ratios for editor in editors if editor.takes_ratio and editor.name in args.curves}
     run_all(cases, editors, ratios, rows, score, strips)
     wanted = set(cases.names)
-    facts = {**made_with, "device": str(model.device), "judge": {"held_out_accuracy": Judge.figures()}}
+    facts = {
+        **made_with,
+        "device": str(model.device),
+        "judge": {"held_out_accuracy": Judge.figures(args.judge, scenes)},
+    }
     report = reports.build([row for row in rows.rows.values() if row.case in wanted], names, facts)
     (args.out / "report.json").write_text(reports.dump(report))
     return _write(args.out, report, strips, names)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .scene import Thing
+
 ARTWORK = Path(__file__).parent / "artwork"
 
 CLASSES = ("apple", "pear", "banana", "orange", "horse", "zebra", "cat", "dog", "car", "bus", "tree", "flower")
@@ -45,16 +47,17 @@ class SpriteCache:
 
     sprites: dict[tuple[str, str | None, int, int, bool], Sprite] = field(default_factory=dict)
 
-    def sprite(self, name: str, colour: str | None, pixels: int, degrees: int, mirrored: bool) -> Sprite:
-        """The thing `name`, its longer side `pixels` long before it is turned by `degrees` (counter-clockwise)."""
-        key = (name, colour, pixels, degrees, mirrored)
+    def sprite(self, thing: Thing, size: int) -> Sprite:
+        """A thing as it is laid on a picture of `size` px: its longer side is scale times size before it is turned."""
+        key = (thing.name, thing.colour, round(thing.scale * size), thing.degrees, thing.mirrored)
         if key not in self.sprites:
-            self.sprites[key] = _draw(*key)
+            name, colour, pixels, *_ = key
+            self.sprites[key] = draw(_artwork(name, colour, halved=pixels <= _HALVED_UP_TO), *key[2:])
         return self.sprites[key]
 
 
-def _draw(name: str, colour: str | None, pixels: int, degrees: int, mirrored: bool) -> Sprite:
-    art = _artwork(name, colour, halved=pixels <= _HALVED_UP_TO)
+def draw(art: Image.Image, pixels: int, degrees: int, mirrored: bool) -> Sprite:
+    """Artwork (RGBA), its longer side `pixels` long, then turned by `degrees` (counter-clockwise)."""
     if mirrored:
         art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     scale = pixels / max(art.size)
@@ -76,7 +79,11 @@ def _artwork(name: str, colour: str | None, halved: bool) -> Image.Image:
     art = art.crop(art.getchannel("A").getbbox())
     if colour is None or colour == COLOURS[name][0]:
         return art
-    own, wanted = HUES[COLOURS[name][0]], HUES[colour]
+    return repaint(art, HUES[COLOURS[name][0]], HUES[colour])
+
+
+def repaint(art: Image.Image, own: int, wanted: int) -> Image.Image:
+    """Artwork (RGBA) whose paint of the hue `own` has the hue `wanted`, both in degrees."""
     hsv = np.array(art.convert("RGB").convert("HSV"), np.int32)
     offset = (hsv[..., 0] * 360 // 256 - own + 180) % 360 - 180
     paint = (np.abs(offset) < _HUE_REACH) & (hsv[..., 1] > _MIN_PAINT_SATURATION)

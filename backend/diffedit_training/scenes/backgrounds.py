@@ -43,11 +43,11 @@ def background(name: str, texture: int, size: int) -> NDArray[np.uint8]:
     """The ground `name`: (size, size, 3) uint8 sRGB, read-only. `texture` in 0..TEXTURES-1 picks one of its looks."""
     rng = np.random.default_rng((BACKGROUNDS.index(name), texture))
     if name in _PLAIN:
-        pixels = _plain(rng, size, _PLAIN[name])
+        pixels = plain(rng, size, _PLAIN[name])
     elif name == "bricks":
         pixels = _bricks(rng, size)
     else:
-        pixels = _ramp(_SHADES[name](rng, size), *_RAMPS[name])
+        pixels = ramp(_SHADES[name](rng, size), *_RAMPS[name])
     result = pixels.clip(0, 255).round().astype(np.uint8)
     result.flags.writeable = False
     return result
@@ -65,7 +65,7 @@ def _axes(size: int) -> tuple[Plane, Plane]:
     return np.repeat(centres[:, None], size, 1), np.repeat(centres[None, :], size, 0)
 
 
-def _ramp(shade: Plane, dark: tuple[int, int, int], light: tuple[int, int, int]) -> Plane:
+def ramp(shade: Plane, dark: tuple[int, int, int], light: tuple[int, int, int]) -> Plane:
     """`shade` in 0..1 -> colours between `dark` and `light`: (size, size, 3)."""
     weight = shade.clip(0, 1)[..., None]
     return np.asarray(dark, np.float32) * (1 - weight) + np.asarray(light, np.float32) * weight
@@ -106,12 +106,12 @@ def _bricks(rng: np.random.Generator, size: int) -> Plane:
     across = (x + rng.random() / per_course) * per_course + 0.5 * (course % 2)
     in_course, in_brick = (y * courses) % 1, across % 1
     shades = 0.5 + 0.18 * rng.standard_normal((courses + 2, per_course + 3))
-    wall = _ramp(shades[course, across.astype(int)].astype(np.float32), *_RAMPS["bricks"])
+    wall = ramp(shades[course, across.astype(int)].astype(np.float32), *_RAMPS["bricks"])
     is_joint = (in_course < 2 * joint) | (in_brick < joint)
     return np.where(is_joint[..., None], np.array((196, 168, 150), np.float32), wall)
 
 
-def _plain(rng: np.random.Generator, size: int, colour: tuple[int, int, int]) -> Plane:
+def plain(rng: np.random.Generator, size: int, colour: tuple[int, int, int]) -> Plane:
     """One colour with a gentle linear light across it and a small tint of its own."""
     y, x = _axes(size)
     angle = rng.uniform(0, 2 * np.pi)

@@ -13,9 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .art import CLASSES, COLOURS, SpriteCache
-from .backgrounds import BACKGROUNDS, TEXTURES, background
-from .scene import Scene, Thing, caption
+from .art import Sprite, SpriteCache
+from .backgrounds import TEXTURES, background
+from .captions import caption
+from .edition import FIRST, Edition
+from .scene import Scene, Thing
+from .second.art import DrawingCache
+from .second.grounds import ground
+from .second.styles import CHANCES, STYLES, finish
 
 Split = Literal["train", "heldout"]
 Kind = Literal["swap", "background", "colour", "add", "delete"]
@@ -66,11 +71,11 @@ class Pair:
     target_scene: Scene
 
 
-def is_held_out(scene: Scene) -> bool:
-    """Whether the scene shows a combination that no training scene shows."""
-    names = [CLASSES.index(thing.name) for thing in scene.things]
-    ground = BACKGROUNDS.index(scene.ground)
-    if any((3 * name + ground) % 10 == 0 for name in names):  # one ground in ten for every class
+def is_held_out(scene: Scene, edition: Edition = FIRST) -> bool:
+    """Whether the scene shows a combination that no training scene of its edition shows."""
+    names = [edition.things.index(thing.name) for thing in scene.things]
+    number = edition.grounds.index(scene.ground)
+    if any((3 * name + number) % 10 == 0 for name in names):  # one ground in ten for every class
         return True
     if any((2 * name + _ninth(thing)) % 9 == 0 for name, thing in zip(names, scene.things, strict=True)):
         return True
@@ -83,47 +88,60 @@ def _ninth(thing: Thing) -> int:
 
 @dataclass
 class Scenes:
-    """Draws scenes and pairs at one picture size in px; keeps sprites, so that later scenes come quickly."""
+    """Draws scenes and pairs of an edition at one size in px; keeps sprites, so that later ones come quickly."""
 
     size: int = SIZE
     split: Split = "train"
+    edition: Edition = FIRST
     sprites: SpriteCache = field(default_factory=SpriteCache)
+    drawings: DrawingCache = field(default_factory=DrawingCache)
 
     def scene(self, seed: int, things: int | None = None) -> Scene:
         """The scene of a seed (with that many things, 0 to 3): the same everywhere, and of this split."""
         rng = self._rng(seed, 0)
         while True:
-            scene = _random_scene(rng, things)
-            if self.split == "heldout" or not is_held_out(scene):
+            scene = _random_scene(rng, things, self.edition)
+            if self.split == "heldout" or not is_held_out(scene, self.edition):
                 return scene
 
     def pair(self, seed: int, kind: Kind) -> Pair:
         """The edit `kind` of a seed. Held-out pairs show a held-out combination before the edit, after it, or both."""
         rng = self._rng(seed, 1 + KINDS.index(kind))
         while True:
-            source = _random_scene(rng, None if kind == "background" else int(rng.choice((1, 2), p=(0.4, 0.6))))
-            edit = _edited(source, kind, rng)
+            count = None if kind == "background" else int(rng.choice((1, 2), p=(0.4, 0.6)))
+            source = _random_scene(rng, count, self.edition)
+            edit = _edited(source, kind, rng, self.edition)
             if edit is None:
                 continue
             target, index = edit
-            if (is_held_out(source) or is_held_out(target)) == (self.split == "heldout"):
+            held_out = is_held_out(source, self.edition) or is_held_out(target, self.edition)
+            if held_out == (self.split == "heldout"):
                 return self._pair(seed, kind, source, target, index, rng)
 
     def render(self, scene: Scene) -> Rendered:
         """Draw a scene at this size."""
         size = self.size
-        ground = background(scene.ground, scene.texture, size)
-        pixels = (ground[:, ::-1] if scene.mirrored else ground).astype(np.uint16)
+        empty = self._ground(scene)
+        pixels = (empty[:, ::-1] if scene.mirrored else empty).astype(np.uint16)
         pixels = np.minimum(pixels * round(scene.light * 128) >> 7, 255)
         masks = np.zeros((len(scene.things), size, size), bool)
         for thing, mask in zip(scene.things, masks, strict=True):
-            self._lay(thing, pixels, mask)
-        return Rendered(pixels.astype(np.uint8), masks)
+            self._lay(self._sprite(thing, scene.style), thing, pixels, mask)
+        return Rendered(finish(pixels.astype(np.uint8), scene.style), masks)
 
-    def _lay(self, thing: Thing, pixels: NDArray[np.uint16], mask: NDArray[np.bool_]) -> None:
+    def _ground(self, scene: Scene) -> NDArray[np.uint8]:
+        if self.edition.number == FIRST.number:
+            return background(scene.ground, scene.texture, self.size)
+        return ground(scene.ground, scene.texture, self.size, scene.style)
+
+    def _sprite(self, thing: Thing, style: str) -> Sprite:
+        if self.edition.number == FIRST.number:
+            return self.sprites.sprite(thing, self.size)
+        return self.drawings.sprite(thing, self.size, style)
+
+    def _lay(self, sprite: Sprite, thing: Thing, pixels: NDArray[np.uint16], mask: NDArray[np.bool_]) -> None:
         """Lay one thing over `pixels` and note in `mask` what it touches, both in place."""
         size = self.size
-        sprite = self.sprites.sprite(thing.name, thing.colour, round(thing.scale * size), thing.degrees, thing.mirrored)
         height, width = sprite.alpha.shape[:2]
         top, left = round(thing.y * size - height / 2), round(thing.x * size - width / 2)
         rows, columns = slice(max(0, top), min(size, top + height)), slice(max(0, left), min(size, left + width))
@@ -171,25 +189,28 @@ class Scenes:
         )
 
 
-def _random_scene(rng: np.random.Generator, count: int | None) -> Scene:
+def _random_scene(rng: np.random.Generator, count: int | None, edition: Edition) -> Scene:
     if count is None:
         count = int(rng.choice(4, p=_COUNTS))
-    return Scene(
-        ground=BACKGROUNDS[rng.integers(len(BACKGROUNDS))],
+    scene = Scene(
+        ground=edition.grounds[rng.integers(len(edition.grounds))],
         texture=int(rng.integers(TEXTURES)),
         mirrored=bool(rng.random() < 0.5),
         light=float(rng.uniform(0.92, 1.06)),
-        things=_random_things(rng, count),
+        things=_random_things(rng, count, edition),
     )
+    if edition.number == FIRST.number:  # whose scenes draw no further number
+        return scene
+    return replace(scene, style=STYLES[rng.choice(len(STYLES), p=CHANCES)])
 
 
-def _random_things(rng: np.random.Generator, count: int) -> tuple[Thing, ...]:
+def _random_things(rng: np.random.Generator, count: int, edition: Edition) -> tuple[Thing, ...]:
     """`count` things of different classes at places where they do not overlap."""
-    names = rng.choice(len(CLASSES), count, replace=False)
+    names = rng.choice(len(edition.things), count, replace=False)
     while True:
         things: list[Thing] = []
         for name in names:
-            thing = _placed_thing(rng, CLASSES[name], count, things)
+            thing = _placed_thing(rng, edition.things[name], count, things, edition)
             if thing is None:
                 break
             things.append(thing)
@@ -197,45 +218,54 @@ def _random_things(rng: np.random.Generator, count: int) -> tuple[Thing, ...]:
             return tuple(things)
 
 
-def _placed_thing(rng: np.random.Generator, name: str, count: int, others: list[Thing]) -> Thing | None:
+def _placed_thing(
+    rng: np.random.Generator, name: str, count: int, others: list[Thing], edition: Edition
+) -> Thing | None:
     scale = int(rng.integers(*_SCALES[count], endpoint=True)) / 64
     for _ in range(_PLACING_TRIES):
         x, y = (float(v) for v in rng.uniform(scale * 0.48, 1 - scale * 0.48, 2))
         if all(max(abs(x - o.x), abs(y - o.y)) > 0.48 * (scale + o.scale) for o in others):
-            colours = COLOURS.get(name)
+            colours = edition.colours.get(name)
             colour = colours[rng.integers(len(colours))] if colours and rng.random() < 0.7 else None
-            return Thing(name, x, y, scale, colour, int(rng.choice(_ANGLES)), bool(rng.random() < 0.5))
+            thing = Thing(name, x, y, scale, colour, int(rng.choice(_ANGLES)), bool(rng.random() < 0.5))
+            return replace(thing, drawing=_drawing(rng, name, edition))
     return None
 
 
-def _edited(scene: Scene, kind: Kind, rng: np.random.Generator) -> tuple[Scene, int] | None:
+def _drawing(rng: np.random.Generator, name: str, edition: Edition) -> int:
+    """One of a thing's drawings; no number is drawn where there is but one."""
+    return int(rng.integers(edition.drawings[name])) if edition.drawings[name] > 1 else 0
+
+
+def _edited(scene: Scene, kind: Kind, rng: np.random.Generator, edition: Edition) -> tuple[Scene, int] | None:
     """The scene after an edit and the index of what was edited; None where the scene does not allow this edit."""
     if kind == "background":
-        others = [name for name in BACKGROUNDS if name != scene.ground]
+        others = [name for name in edition.grounds if name != scene.ground]
         return replace(scene, ground=others[rng.integers(len(others))]), -1
     index = int(rng.integers(len(scene.things)))
     old = scene.things[index]
     if kind == "delete":
         return replace(scene, things=scene.things[:index] + scene.things[index + 1 :]), index
     if kind == "add":  # a deletion, read backwards, keeps things apart; the caller swaps nothing, so place a new one
-        return _with_one_more(scene, rng)
+        return _with_one_more(scene, rng, edition)
     if kind == "colour":
-        colours = COLOURS.get(old.name)
-        if not colours:
+        colours = edition.colours.get(old.name)
+        if not colours or not (old.colour or edition.own_colour):
             return None
         others = [colour for colour in colours if colour != (old.colour or colours[0])]
         new = replace(old, colour=others[rng.integers(len(others))])
     else:
         shown = {thing.name for thing in scene.things}
-        free = [name for name in CLASSES if name not in shown]
-        new = replace(old, name=free[rng.integers(len(free))], colour=None)
+        free = [name for name in edition.things if name not in shown]
+        name = free[rng.integers(len(free))]
+        new = replace(old, name=name, colour=None, drawing=_drawing(rng, name, edition))
     return replace(scene, things=(*scene.things[:index], new, *scene.things[index + 1 :])), index
 
 
-def _with_one_more(scene: Scene, rng: np.random.Generator) -> tuple[Scene, int] | None:
+def _with_one_more(scene: Scene, rng: np.random.Generator, edition: Edition) -> tuple[Scene, int] | None:
     shown = {thing.name for thing in scene.things}
-    free = [name for name in CLASSES if name not in shown]
-    new = _placed_thing(rng, free[rng.integers(len(free))], min(3, len(scene.things) + 1), list(scene.things))
+    free = [name for name in edition.things if name not in shown]
+    new = _placed_thing(rng, free[rng.integers(len(free))], min(3, len(scene.things) + 1), list(scene.things), edition)
     if new is None:
         return None
     return replace(scene, things=(*scene.things, new)), len(scene.things)

@@ -235,7 +235,7 @@ def test_texts_that_mean_the_same_to_the_model_find_nothing(engine):
 
 def test_out_of_memory_is_said_with_the_picture_s_size_and_the_way_out():
     model = tiny_model()
-    engine = DiffEditEngine(with_denoiser(model, SmallDevice(model.denoiser, room=0)))
+    engine = DiffEditEngine(with_denoiser(model, SmallDevice(model.denoiser, capacity=0)))
     with pytest.raises(OutOfMemoryError, match=r"ran out of memory at 50 × 40\. A selection, or the draft quality"):
         edit_picture(engine, REQUEST, picture_of(50, 40))
 
@@ -253,7 +253,7 @@ def test_the_reference_takes_the_librarys_guidance_for_edit_and_inversion_and_a_
     edit = DiffEditEngine.edit
 
     def spy(self, *args, **kwargs):
-        seen.append(args[5])
+        seen.append(args[0].guidance)
         return edit(self, *args, **kwargs)
 
     monkeypatch.setattr(DiffEditEngine, "edit", spy)

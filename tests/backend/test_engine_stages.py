@@ -202,7 +202,7 @@ def test_after_a_cancel_the_next_edit_is_right(sd1, subject):
 
 
 class SmallDevice(torch.nn.Module):
-    """A UNet on a device whose memory holds `room` samples."""
+    """A UNet on a device whose memory holds `capacity` samples."""
 
     def __init__(self, denoiser, capacity):
         super().__init__()

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import psutil
 from diffedit_protocol.connection import LOCAL_FILE, Connection, local_file
 from diffedit_protocol.encodings import use_filter
 from diffedit_protocol.errors import BadInputError
@@ -125,6 +124,8 @@ def _holder(file: Path) -> int:
 
 def _other_server(file: Path) -> int:
     """The process of another server of this user, with a folder of its own (--state), that is the local one; else 0."""
+    import psutil  # an extra's: the command line imports this module without it
+
     holder = _holder(file)
     return holder if holder not in (0, os.getpid()) and psutil.pid_exists(holder) else 0
 

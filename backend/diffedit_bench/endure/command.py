@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import diffedit_protocol
-import psutil
 from diffedit_backend.server.allow_list import AllowList
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.state_folder import StateFolder
@@ -218,6 +217,8 @@ def _loop(backend: PrivateBackend) -> dict[str, Any]:
 
 def _processor_seconds(pid: int) -> float:
     """Of a process, in itself and in the system; 0 where it has ended."""
+    import psutil  # an extra's: the command line imports this module without it
+
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.NoSuchProcess:

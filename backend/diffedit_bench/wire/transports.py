@@ -111,6 +111,12 @@ class ZmqWay(Way):
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         super().__init__(_ZMQ_ECHO, [] if self._keys is None else [self._keys.secret])
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._context.term()
+
     def _connect(self) -> zmq.Socket[bytes]:
         link = self._context.socket(zmq.DEALER)
         link.linger = 0

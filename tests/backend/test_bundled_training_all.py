@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("diffusers")
 import torch
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.engine import DiffEditEngine

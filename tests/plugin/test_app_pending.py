@@ -174,6 +174,26 @@ def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, pi
     assert layer_names(again) == ["Background", "horse → zebra (5)"]
 
 
+def test_results_of_an_earlier_time_do_not_keep_a_new_single_result_from_the_canvas(
+    store: Store, picture, until
+) -> None:
+    app, link = make_app(store)
+    begin(app, link, until, variations=2)
+    finish_both(app, link, until)
+    layer = picture.topLevelNodes()[0]
+    picture.close()
+    app.forget_closed()
+    again = reopened(layer)
+    app.look()
+    app.session.change_inputs(source="a horse", target="a zebra", seed=5, seed_locked=True, variations=1)
+    app.edit_layer()
+    until(lambda: len(link.payloads) == 3)
+    link.finish(square())
+    until(lambda: app.session.activity is None and app.session.variations[-1].state == "added")
+    assert [variation.state for variation in app.session.variations] == ["waiting", "waiting", "added"]
+    assert layer_names(again) == ["Background", "horse → zebra (5)"]
+
+
 @pytest.mark.parametrize("alpha", [None, bytes(range(200)) * 2])
 def test_what_is_noted_comes_back_as_it_was(store: Store, picture, until, alpha: bytes | None) -> None:
     app, link = make_app(store)

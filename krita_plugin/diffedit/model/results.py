@@ -55,6 +55,7 @@ class ResultController(QtCore.QObject):
         self._undecided: dict[str, EditSession] = {}  # jobs with results that wait
         self._watched: set[EditSession] = set()
         self._left: dict[str, tuple[Variation, ...]] = {}  # by file: results that waited when it was closed
+        self._earlier: set[str] = set()  # jobs whose results came back with their picture, or with another Krita
         self.kept: tuple[HistoryEntry, ...] = ()
 
     def take(self, job: Job, result: JobResult, *, late: bool = False) -> None:
@@ -63,7 +64,9 @@ class ResultController(QtCore.QObject):
         if capture is None or surroundings is None:
             return  # a job on words alone has no picture
         fresh = _variations_of(job, capture, surroundings, result)
-        if not late:
+        if late:
+            self._earlier.add(job.payload.job)
+        else:
             request = dataclasses.replace(job.payload.request, matting=False)  # this mask has its fine edges
             payload = dataclasses.replace(job.payload, request=request, mask=result.mask, selection=None)
             self._last[session] = dataclasses.replace(job, payload=payload, rest=0, follows="")
@@ -94,7 +97,8 @@ class ResultController(QtCore.QObject):
             else:
                 self._go_on(session)
             return
-        undecided = [v for v in waiting if v.undone is None]  # one that an undo took away was decided upon
+        # One that an undo took away was decided upon; one of an earlier time does not hold up today's.
+        undecided = [v for v in waiting if v.undone is None and v.job not in self._earlier]
         if late or session.gathers:
             return  # of frames: added with the others
         if len(fresh) == 1 and not undecided and at_once:
@@ -239,7 +243,9 @@ class ResultController(QtCore.QObject):
         left = self._left.pop(session.path, ()) if session.path else ()
         if left:
             self._watch(session)
-            self._undecided |= dict.fromkeys((variation.job for variation in left), session)
+            jobs = [variation.job for variation in left]
+            self._undecided |= dict.fromkeys(jobs, session)
+            self._earlier.update(jobs)
             session.offer(tuple(_rebound(variation, session) for variation in left), 0)
             session.notice = sentences.of_waiting_results()
         try:

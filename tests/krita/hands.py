@@ -221,6 +221,7 @@ def fresh_sheet(stage, picture):
     yield from stage.open(picture)
     app = extension().app
     yield lambda: app.session.document_id != ""
+    app.session.offer((), -1)  # results that waited when the picture was closed come back with it
     app.store.put("inputs", {})
     app.store.change(mask_form="overlay")
     app.session.inputs = EditInputs(quality="draft", seed=41, seed_locked=True)

@@ -189,5 +189,5 @@ def _render_on(recipe: Recipe, worker: int, workers: int, buffers: dict[str, Any
                 views["token_ids"][slot, side] = tokens.input_ids
             ready.put(slot)
             number += workers
-    except Exception:
+    except Exception:  # whatever it was: the training process stops with it, and shows it
         ready.put(traceback.format_exc())

@@ -194,7 +194,7 @@ def _keeper(folder: Path, scores: list[float]) -> Keeper:
     zeros = torch.zeros(2, 8, 8, 8)
     tokens = torch.tensor([tokenizer("an owl", padding="max_length", max_length=32).input_ids] * 2)
     held_out = Batch(zeros, zeros[:, :1], torch.ones(2, 41, 4, 4) / 41, tokens)
-    return Keeper(run, ALONE, folder, held_out, levels, new_vae(SIZE), tokenizer, Given)  # type: ignore[arg-type]
+    return Keeper(run, ALONE, folder, held_out, levels, new_vae(SIZE), tokenizer, Given)
 
 
 def test_the_checkpoint_with_the_best_score_is_kept_though_later_ones_have_a_lower_error(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class World:
     def __init__(self) -> None:
         self.wire = Wire()
         self.events: list[Event] = []
-        self.links = ClientConnections(self.wire, lambda key: self.events, lambda: ServerSession(INFO))  # type: ignore[arg-type]
+        self.links = ClientConnections(self.wire, lambda key: self.events, lambda: ServerSession(INFO))
 
     def connect(
         self, number: int, owner: str = "anna", descriptor: int | None = None

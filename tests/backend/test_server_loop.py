@@ -21,10 +21,11 @@ from diffedit_backend.server.settings import ServerSettings
 from diffedit_protocol import server_session
 from diffedit_protocol.blobs import pack_picture
 from diffedit_protocol.client import Client
+from diffedit_protocol.connection import Connection
 from diffedit_protocol.errors import DiffEditError
 from diffedit_protocol.frames import MAX_HEADER_BYTES
 from diffedit_protocol.link_speed import LinkSpeed
-from diffedit_protocol.messages import Bounds, Done, EditRequest, EditResult, Manifest, PlaneRef
+from diffedit_protocol.messages import Bounds, Done, EditRequest, EditResult, Manifest, PictureRef, PlaneRef
 from diffedit_protocol.replies import AdapterInfo, ModelInfo, Welcome
 from diffedit_protocol.requests import new_job_id
 from diffedit_protocol.server_session import reply_message
@@ -118,6 +119,26 @@ def slow_link(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LinkSpeed, "slow", property(lambda self: True))
 
 
+def fetched_while_another_is_served(
+    anna: Connection, ben: Connection, wanted: PictureRef, begun: threading.Event, go_on: threading.Event
+) -> bytes:
+    """What Anna fetches; once that has `begun`, and before it may `go_on`, Ben is answered."""
+    fetched: list[bytes] = []
+
+    def fetch() -> None:
+        with Client(anna, QUICK) as other:
+            fetched.append(other.fetch(wanted))
+
+    fetching = threading.Thread(target=fetch)
+    fetching.start()
+    assert begun.wait(30)
+    with Client(ben, QUICK) as other:
+        other.ping()
+    go_on.set()
+    fetching.join(60)
+    return fetched[0]
+
+
 @pytest.mark.usefixtures("slow_link")
 def test_while_a_chunk_is_packed_another_client_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
@@ -133,20 +154,8 @@ def test_while_a_chunk_is_packed_another_client_is_served(tmp_path: Path, monkey
         with Client(anna, QUICK) as client:
             manifest = edit_of(client)
             monkeypatch.setattr(server_session, "encode_chunk", slow)
-            fetched: list[bytes] = []
-
-            def fetch() -> None:
-                with Client(anna, QUICK) as other:
-                    fetched.append(other.fetch(manifest.edits[0].pixels))
-
-            fetching = threading.Thread(target=fetch)
-            fetching.start()
-            assert begun.wait(30)
-            with Client(ben, QUICK) as other:
-                other.ping()
-            go_on.set()
-            fetching.join(60)
-            assert fetched == [bytes([1]) * (512 * 512 * 3)]
+            pixels = fetched_while_another_is_served(anna, ben, manifest.edits[0].pixels, begun, go_on)
+            assert pixels == bytes([1]) * (512 * 512 * 3)
 
 
 def test_while_a_result_is_read_from_the_disk_another_client_is_served(
@@ -166,20 +175,8 @@ def test_while_a_result_is_read_from_the_disk_another_client_is_served(
             manifest = edit_of(client)
             wait_until(lambda: server.results.memory == 0, what="the copy in memory to go")
             monkeypatch.setattr(StoredPart, "read", slow)
-            fetched: list[bytes] = []
-
-            def fetch() -> None:
-                with Client(anna, QUICK) as other:
-                    fetched.append(other.fetch(manifest.edits[0].pixels))
-
-            fetching = threading.Thread(target=fetch)
-            fetching.start()
-            assert begun.wait(30)
-            with Client(ben, QUICK) as other:
-                other.ping()
-            go_on.set()
-            fetching.join(60)
-            assert fetched == [bytes([254]) * (512 * 512 * 3)]
+            pixels = fetched_while_another_is_served(anna, ben, manifest.edits[0].pixels, begun, go_on)
+            assert pixels == bytes([254]) * (512 * 512 * 3)
 
 
 def test_the_longest_turn_of_the_loop_and_what_took_it_are_reported(

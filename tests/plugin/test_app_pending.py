@@ -158,7 +158,8 @@ def test_one_of_another_backend_waits_for_that_backend(store: Store, picture, un
     assert later.followed == [link.last.job]
 
 
-def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, picture, until) -> None:
+def with_two_results_that_waited(store: Store, picture, until) -> tuple[App, ScriptedLink, fake_krita.Document]:
+    """A picture that is open again, and was closed with two results that nobody had decided on."""
     app, link = make_app(store)
     begin(app, link, until, variations=2)
     finish_both(app, link, until)
@@ -167,6 +168,11 @@ def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, pi
     app.forget_closed()
     again = reopened(layer)
     app.look()
+    return app, link, again
+
+
+def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, picture, until) -> None:
+    app, _, again = with_two_results_that_waited(store, picture, until)
     assert [variation.state for variation in app.session.variations] == ["waiting"] * 2
     assert app.session.notice.sentence == "Results of earlier edits wait here. Accept or discard them."
     app.results.accept(app.session)
@@ -177,14 +183,7 @@ def test_results_that_wait_survive_that_their_picture_is_closed(store: Store, pi
 def test_results_of_an_earlier_time_do_not_keep_a_new_single_result_from_the_canvas(
     store: Store, picture, until
 ) -> None:
-    app, link = make_app(store)
-    begin(app, link, until, variations=2)
-    finish_both(app, link, until)
-    layer = picture.topLevelNodes()[0]
-    picture.close()
-    app.forget_closed()
-    again = reopened(layer)
-    app.look()
+    app, link, again = with_two_results_that_waited(store, picture, until)
     app.session.change_inputs(source="a horse", target="a zebra", seed=5, seed_locked=True, variations=1)
     app.edit_layer()
     until(lambda: len(link.payloads) == 3)

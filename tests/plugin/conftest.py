@@ -88,9 +88,9 @@ def krita() -> Iterator[fake_krita.Krita]:
 
 @pytest.fixture
 def until() -> Callable[..., None]:
-    """`until(condition)`: runs Qt's event loop until it holds, ten seconds at most."""
+    """`until(condition)`: runs Qt's event loop until it holds; gives up after a minute, far beyond any wait."""
 
-    def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         loop, timer = QtCore.QEventLoop(), QtCore.QTimer()
         timer.setInterval(5)
         timer.timeout.connect(lambda: loop.quit() if condition() else None)

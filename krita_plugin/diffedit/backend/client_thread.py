@@ -85,6 +85,7 @@ class ClientThread(QtCore.QThread):
         self._payloads: dict[str, JobPayload] = {}
         self._runs: dict[str, Iterator[None]] = {}
         self._cancelled: set[str] = set()
+        self._ended = 0  # how many jobs have
         self._followed: set[str] = set()
         self._settled: set[str] = set()
         self._client: Client | None = None
@@ -267,9 +268,10 @@ class ClientThread(QtCore.QThread):
     def _submit(
         self, client: Client, payload: JobPayload, request: EditRequest, blobs: dict[str, bytes]
     ) -> Iterator[None]:
-        """A backend that is full is asked again when it said; other jobs go on meanwhile."""
+        """A full backend is asked again when it said, or when a job of ours ended; other jobs go on meanwhile."""
         until = time.monotonic() + self._timeouts.busy
         while True:
+            ended = self._ended
             try:
                 client.submit(
                     request, blobs, payload.job, on_upload=lambda sent, total: self._upload(payload, sent, total)
@@ -282,7 +284,7 @@ class ClientThread(QtCore.QThread):
                 if again_at > until:
                     raise
             shown = -1
-            while (left := again_at - time.monotonic()) > 0:
+            while (left := again_at - time.monotonic()) > 0 and self._ended == ended:
                 if int(left) != shown:
                     shown = int(left)
                     self.delayed.emit(payload.job, left)
@@ -303,6 +305,7 @@ class ClientThread(QtCore.QThread):
         return JobResult(manifest, mask, soft_map, edits)
 
     def _end(self, job: str) -> None:
+        self._ended += 1
         self._payloads.pop(job, None)
         self._followed.discard(job)
         self._cancelled.discard(job)

@@ -34,6 +34,7 @@ PUBLIC = {
     "diffedit_backend.models.suggesting": ("load_suggester", "SuggestingModel"),
     "diffedit_backend.method.engine": ("DiffEditEngine", "Subject"),
     "diffedit_backend.pipeline.pipeline": ("DiffEditPipeline",),
+    "diffedit_backend.pipeline.components": ("PipelineComponents",),
     "diffedit_backend.method.steps": ("Step",),
     "diffedit_protocol.messages": ("EditRequest", "Adapter", "PictureRef", "PlaneRef", "Bounds", "Manifest"),
     "diffedit_protocol.client": ("Client", "Timeouts"),

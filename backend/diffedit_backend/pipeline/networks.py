@@ -12,16 +12,20 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..method.denoise import guide
 from ..method.difference import prediction_difference
 from ..method.inversion import Predict
-from .inputs import check_numbers, paste
+from .inputs import MASKED, Pictures, check_numbers, paste
 
 Generators = torch.Generator | list[torch.Generator] | None
 # The network's output for rows (N, C, h, w) under embeddings (N, L, D).
 PredictRows = Callable[[Tensor, Tensor], Tensor]
 
+# What a mask and an edit can be handed back as.
+MASK_OUTPUTS = ("np", "pt", "pil", "soft")
+EDIT_OUTPUTS = ("pil", "np", "pt", "latent")
 # Rows that go through the network at once; at its defaults the old class sends 40.
 ROWS_ON_CPU, ROWS_ON_ACCELERATOR = 4, 10
 
@@ -126,6 +130,17 @@ class Networks:
             return pictures
         array = self.image_processor.pt_to_numpy(pictures)
         return array if output_type == "np" else self.image_processor.numpy_to_pil(array)
+
+    def mask_as(self, output_type: str, soft: Tensor, pictures: Pictures) -> Any:
+        """A soft map (B, h, w) in [0, 1] as one of MASK_OUTPUTS."""
+        if output_type == "soft":
+            size = pictures.size(self.image_processor.config.vae_scale_factor)
+            return interpolate(soft[:, None].float(), size=size, mode="bilinear")[:, 0].cpu().numpy()
+        mask = (soft > MASKED).float()
+        if output_type == "pt":
+            return mask
+        array = mask.cpu().numpy()
+        return array if output_type == "np" else self.image_processor.numpy_to_pil(array[..., None])
 
     def predict(self, x: Tensor, t: Any, embeds: Tensor, cross_attention_kwargs: dict[str, Any] | None) -> Tensor:
         """The UNet's output for rows x (N, C, h, w) under embeds (N, L, D), in x's dtype whatever the UNet's is."""

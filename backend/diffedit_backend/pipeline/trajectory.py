@@ -13,6 +13,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from diffusers import (
     DDIMInverseScheduler,
     DDIMParallelScheduler,
@@ -198,3 +199,19 @@ def inverse_of(scheduler: Any, inverse: Any | None) -> Any:
             "; ".join(differing),
         )
     return inverse
+
+
+def backgrounds_of(
+    levels: Tensor, origin: Origin | None, mask: Tensor, one_level_late: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What is put back outside the mask after every step, and the masks: the level just reached, x0 at the end.
+
+    levels: (T, N, C, h, w). mask: (N, 1, h, w). one_level_late: the level that was left instead, as the old class did.
+    Without x0 the last step is not blended: the background that it denoises is one step from the picture.
+    """
+    count = len(levels)
+    if one_level_late:
+        return list(levels), [mask] * count
+    if origin is None:
+        return [*levels[1:], levels[-1]], [mask] * (count - 1) + [torch.ones_like(mask)]
+    return [*levels[1:], origin.x0.to(levels)], [mask] * count

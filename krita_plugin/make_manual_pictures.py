@@ -17,6 +17,7 @@ from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_backend.krita.install import PLUGIN
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import Xvfb
+from diffedit_krita_driver.profile import Look
 from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
 from diffedit_protocol.connection import Connection, KeyPair
 from PIL import Image
@@ -58,7 +59,7 @@ def _pictures(folder: Path, prefix: str, theme: str, scale: int, width: int) -> 
         program = Path(temporary) / "diffedit"
         program.touch(mode=0o755)
         environment = {"DIFFEDIT_PROGRAM": str(program), "QT_SCALE_FACTOR": str(scale)}
-        with RemoteKrita(profile, display, [(None, PLUGIN)], theme=theme, extra_environment=environment) as krita:
+        with RemoteKrita(profile, display, [(None, PLUGIN)], extra_environment=environment, look=Look(theme)) as krita:
             arguments = {"folder": folder, "prefix": prefix, "picture": samples_folder() / sample.file}
             words = {"source": sample.source, "target": sample.target}
             krita.run(before_there_is_a_backend, width=width, line=_line_to_nobody(), limit=60, **arguments)

@@ -6,7 +6,7 @@ The worker calls it for a job, `diffedit edit` in its own process. All lengths a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,7 +66,8 @@ def edit_picture(
     Raises BadInputError, ModelError, NothingFoundError, OutOfMemoryError, and whatever `on_step` raises.
     """
     request = with_written_adapters(request)
-    _check(request, picture, selection, mask)
+    inputs = _Inputs(picture, selection, mask, inversion, segmentation)
+    _check(request, inputs)
     if request.segment and mask is None and (segmentation is None or segmentation.shape != picture.shape[:2]):
         raise BadInputError("The request asks for a segmenter's map, but there is none of the picture's size.")
     if request.attention and any(len(wordings(text)) > 1 for text in (request.source, request.target)):
@@ -77,7 +78,7 @@ def edit_picture(
                 f"{engine.model.family.name} models tell nothing of where they look for a word. Leave attention out."
             )
         engine = engine.with_adapters(with_adapters(engine.model, request.adapters))
-        return _Job(engine, request, picture, selection, mask, on_step, inversion, segmentation).run()
+        return _Job(engine, request, inputs, on_step).run()
     except (DeviceMemoryError, torch.OutOfMemoryError) as error:
         engine.cache.clear()
         height, width = picture.shape[:2]
@@ -87,13 +88,25 @@ def edit_picture(
         ) from error
 
 
-def _check(request: EditRequest, picture: Pixels, selection: Plane | None, mask: Plane | None) -> None:
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What is edited, see `edit_picture`."""
+
+    picture: Pixels
+    selection: Plane | None
+    mask: Plane | None
+    inversion: str | None
+    segmentation: Plane | None
+
+
+def _check(request: EditRequest, inputs: _Inputs) -> None:
+    picture = inputs.picture
     height, width = picture.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise BadInputError(
             f"The picture is {width} × {height} px; at least {SMALLEST_SIDE} × {SMALLEST_SIDE} px are needed."
         )
-    for name, plane in (("selection", selection), ("mask", mask)):
+    for name, plane in (("selection", inputs.selection), ("mask", inputs.mask)):
         if plane is not None and plane.shape != (height, width):
             raise BadInputError(
                 f"The {name} is {plane.shape[1]} × {plane.shape[0]} px but the picture {width} × {height} px: "
@@ -118,30 +131,20 @@ def _folded(text: str) -> str:
 class _Job:
     """The values that the stages of one edit share."""
 
-    def __init__(
-        self,
-        engine: DiffEditEngine,
-        request: EditRequest,
-        picture: Pixels,
-        selection: Plane | None,
-        mask: Plane | None,
-        on_step: OnStep,
-        inversion: str | None,
-        segmentation: Plane | None,
-    ) -> None:
+    def __init__(self, engine: DiffEditEngine, request: EditRequest, inputs: _Inputs, on_step: OnStep) -> None:
         self.engine = engine
         self.request = request
-        self.picture = picture
-        self.selection = selection
-        self.given_mask = mask
-        self.inversion = inversion
-        self.segmentation = segmentation if request.segment else None
+        self.picture = inputs.picture
+        self.selection = inputs.selection
+        self.given_mask = inputs.mask
+        self.inversion = inputs.inversion
+        self.segmentation = inputs.segmentation if request.segment else None
         self.settings: MethodSettings = settings_for(request.method, request.quality, engine.model.few_steps)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
         if request.blend is not None:
             self.settings = replace(self.settings, blend=request.blend)
-        self.colours = composite_on_white(picture)
+        self.colours = composite_on_white(inputs.picture)
         self.area = self._choose_area()
         self.content = (engine.model.key, content_id(self.colours), self.area)
         self.subject = engine.cache.get(

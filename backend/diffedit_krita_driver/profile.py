@@ -38,6 +38,19 @@ EnableHiDPI={hidpi}
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a Krita looks. `opengl`: the canvas is drawn by it; `scale`: device px in a logical one, as on a screen of
+    high resolution."""
+
+    theme: str = "Krita dark"
+    opengl: bool = False
+    scale: int = 1
+
+
+DEFAULT_LOOK = Look()
+
+
+@dataclass(frozen=True)
 class Profile:
     """A folder that is HOME, data, settings and temporary folder of one Krita."""
 
@@ -53,23 +66,20 @@ class Profile:
         """Where plugin and backend of this profile keep keys and settings, and find each other."""
         return self.root / "diffedit"
 
-    def create(
-        self, plugins: Iterable[str], theme: str = "Krita dark", *, opengl: bool = False, hidpi: bool = False
-    ) -> None:
-        """Makes the folders and settings, with `plugins` enabled. `opengl`: the canvas is drawn by it; `hidpi`: a
-        screen's scale (QT_SCALE_FACTOR) counts."""
+    def create(self, plugins: Iterable[str], look: Look = DEFAULT_LOOK) -> None:
+        """Makes the folders and settings, with `plugins` enabled."""
         for folder in ("home", "data/krita/pykrita", "config", "cache", "run", "tmp", "diffedit"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         for private in ("run", "diffedit"):
             (self.root / private).chmod(0o700)
         enabled = "\n".join(f"enable_{name}=true" for name in plugins)
         values = {
-            "opengl": str(opengl).lower(),
-            "state": "OPENGL_SUCCESS" if opengl else "OPENGL_FAILED",
-            "renderer": "desktop" if opengl else "none",
-            "hidpi": str(hidpi).lower(),
+            "opengl": str(look.opengl).lower(),
+            "state": "OPENGL_SUCCESS" if look.opengl else "OPENGL_FAILED",
+            "renderer": "desktop" if look.opengl else "none",
+            "hidpi": str(look.scale != 1).lower(),  # whether QT_SCALE_FACTOR counts
         }
-        (self.root / "config" / "kritarc").write_text(_KRITARC.format(theme=theme, plugins=enabled, **values))
+        (self.root / "config" / "kritarc").write_text(_KRITARC.format(theme=look.theme, plugins=enabled, **values))
         (self.root / "config" / "kritadisplayrc").write_text(_KRITADISPLAYRC.format(**values))
 
     def environment(self, display: str | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from diffedit_backend.krita.install import install_plugin
 
 from .display import screenshot
 from .process import KritaProcess, krita_version
-from .profile import Profile, warm_profile
+from .profile import DEFAULT_LOOK, Look, Profile, warm_profile
 
 DRIVER = "diffedit_driver"
 _DRIVER_SOURCE = Path(__file__).with_name("plugin")
@@ -32,9 +32,8 @@ class KritaTaskError(AssertionError):
 class RemoteKrita:
     """A Krita in `profile` with the driver and the plugins of `plugins` (folders of Krita plugins) enabled.
 
-    `with RemoteKrita(...) as krita: krita.run(function, x=1)`. `display` None: on the person's own screen. `opengl`:
-    the canvas is drawn by it; `scale`: device px in a logical one, as on a screen of high resolution. `new_profile`
-    False: the settings that an earlier Krita left in `profile` stay as they are.
+    `with RemoteKrita(...) as krita: krita.run(function, x=1)`. `display` None: on the person's own screen. `look` None:
+    the settings that an earlier Krita left in `profile` stay as they are.
     """
 
     def __init__(
@@ -44,16 +43,13 @@ class RemoteKrita:
         plugins: Sequence[tuple[Path | None, str]] = (),
         files: Sequence[Path] = (),
         extra_environment: Mapping[str, str] | None = None,
-        theme: str = "Krita dark",
-        opengl: bool = False,
-        scale: int = 1,
+        look: Look | None = DEFAULT_LOOK,
         start_seconds: float = START_SECONDS,
-        new_profile: bool = True,
     ) -> None:
         names = [install_plugin(profile.resources, _DRIVER_SOURCE, DRIVER, vendor=False)]
         names += [install_plugin(profile.resources, source, name) for source, name in plugins]
-        if new_profile:
-            profile.create(names, theme, opengl=opengl, hidpi=scale != 1)
+        if look is not None:
+            profile.create(names, look)
         self.folder = profile.root / "driver"
         self.folder.mkdir(exist_ok=True)
         for left_over in self.folder.iterdir():
@@ -62,8 +58,8 @@ class RemoteKrita:
         self.display = display
         self._count = 0
         environment = {"DIFFEDIT_DRIVER": str(self.folder)} | dict(extra_environment or {})
-        if scale != 1:
-            environment["QT_SCALE_FACTOR"] = str(scale)
+        if look is not None and look.scale != 1:
+            environment["QT_SCALE_FACTOR"] = str(look.scale)
         self.process = KritaProcess(profile, display, files, environment)
         try:
             self._wait(self.folder / "ready.json", start_seconds, "start")

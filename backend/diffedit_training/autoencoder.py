@@ -23,7 +23,7 @@ from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
 from .pool import Pool
 from .record import record_stage
-from .rendering import Renderers
+from .rendering import Recipe, Renderers
 from .scenes.scenes import Scenes
 from .vae import (
     new_vae,
@@ -73,22 +73,34 @@ class Stock:
         return [self.pool.pictures(16, self.pool.recipe.size) for _ in range(32)]
 
 
+@dataclass(frozen=True, eq=False)
+class StageRun:
+    """One run of a stage, until its budget is spent. batch: pictures per step and worker.
+
+    folder: of checkpoints and results. resume: go on from the checkpoint there. stock: None renders in this process.
+    """
+
+    folder: Path
+    budget: Budget
+    seed: int
+    batch: int
+    resume: bool
+    stock: Stock | None = None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """Of the stock's scenes."""
+        return self.stock.pool.recipe if self.stock else None
+
+
 VAE = Plan("vae", 1, 2e-3, 0.3, 0.8)
 DECODER = Plan("decoder", 4, 1e-3, 0.2, 1.0)
 
 
-def train_vae(
-    group: DistributedGroup,
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    batch: int,
-    resume: bool,
-    stock: Stock | None = None,
-) -> None:
-    """Train until the budget is spent: checkpoint `folder/vae.pt`; then, whitened, `folder/vae/` and `vae.json`."""
-    torch.manual_seed(seed)
-    vae = _placed(new_vae(stock.pool.recipe.size) if stock else new_vae(), group)
+def train_vae(group: DistributedGroup, run: StageRun) -> None:
+    """Train the autoencoder: checkpoint `folder/vae.pt`; then, whitened, `folder/vae/` and `vae.json`."""
+    torch.manual_seed(run.seed)
+    vae = _placed(new_vae(run.recipe.size) if run.recipe else new_vae(), group)
 
     def loss(pictures: Tensor) -> Tensor:
         with group.autocast():
@@ -97,23 +109,15 @@ def train_vae(
         divergence = posterior.kl().float().mean() / pictures[0].numel()
         return reconstruction_loss(decoded, pictures) + KL_WEIGHT * divergence
 
-    step, quality = _fit(group, VAE, vae, list(vae.parameters()), loss, folder, budget, seed, batch, resume, stock)
+    step, quality = _fit(group, run, VAE, vae, list(vae.parameters()), loss)
     if group.leads:
-        whiten(vae, stock.many() if stock else whitening_pictures())
-        _finish(VAE.name, vae, folder / "vae", folder, seed, budget, step, quality)
+        whiten(vae, run.stock.many() if run.stock else whitening_pictures())
+        _finish(run, VAE, vae, run.folder / "vae", step, quality())
 
 
-def train_decoder(
-    group: DistributedGroup,
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    batch: int,
-    resume: bool,
-    stock: Stock | None = None,
-) -> None:
+def train_decoder(group: DistributedGroup, run: StageRun) -> None:
     """Tune the decoder of `folder/vae/`: checkpoint `folder/decoder.pt`; then `vae_decoder/` and `decoder.json`."""
-    vae = _placed(AutoencoderKL.from_pretrained(folder / "vae").float(), group)
+    vae = _placed(AutoencoderKL.from_pretrained(run.folder / "vae").float(), group)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
@@ -125,9 +129,9 @@ def train_decoder(
         return reconstruction_loss(decoded, pictures)
 
     parameters = [p for p in vae.parameters() if p.requires_grad]
-    step, quality = _fit(group, DECODER, vae, parameters, loss, folder, budget, seed, batch, resume, stock)
+    step, quality = _fit(group, run, DECODER, vae, parameters, loss)
     if group.leads:
-        _finish(DECODER.name, vae, folder / "vae_decoder", folder, seed, budget, step, quality)
+        _finish(run, DECODER, vae, run.folder / "vae_decoder", step, quality())
 
 
 def _placed(vae: AutoencoderKL, group: DistributedGroup) -> AutoencoderKL:
@@ -138,23 +142,19 @@ def _placed(vae: AutoencoderKL, group: DistributedGroup) -> AutoencoderKL:
 
 def _fit(
     group: DistributedGroup,
+    run: StageRun,
     plan: Plan,
     vae: AutoencoderKL,
     parameters: list[torch.nn.Parameter],
     loss_of: Callable[[Tensor], Tensor],
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    batch: int,
-    resume: bool,
-    stock: Stock | None,
 ) -> tuple[int, Callable[[], float]]:
     """Run a stage to the end of its budget; return the number of steps, all sittings together, and what measures the
     PSNR on held-out scenes.
     """
+    budget, stock = run.budget, run.stock
     optimiser = torch.optim.AdamW(parameters, plan.peak_learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    step, path = 0, folder / f"{plan.name}.pt"
-    if resume:
+    step, path = 0, run.folder / f"{plan.name}.pt"
+    if run.resume:
         state = load_checkpoint(path)
         vae.load_state_dict(state["vae"])
         optimiser.load_state_dict(state["optimiser"])
@@ -166,19 +166,19 @@ def _fit(
         save_checkpoint(path, **state, seconds=budget.seconds)
 
     scenes, last_report, last_step = Scenes(), budget.seconds, step
-    recipe = stock.pool.recipe if stock else None
+    recipe = run.recipe
     held_out = validation_pictures(recipe.edition, recipe.size) if recipe else validation_pictures()
     if stock:
         stock.pool.fill(stock.renderers, _POOL_START)
     while (progress := group.agree(budget.progress(step))) < 1:
-        rng = group.seed_step(seed, plan.number, step)
+        rng = group.seed_step(run.seed, plan.number, step)
         for parameter_group in optimiser.param_groups:
             parameter_group["lr"] = learning_rate(plan.peak_learning_rate, step, progress, warmup=100, hold=plan.hold)
         whole = progress > plan.whole_from
         if stock:
-            pictures = stock.pictures(batch, whole)
+            pictures = stock.pictures(run.batch, whole)
         else:
-            numbers = _scene_numbers(plan, group, step, batch)
+            numbers = _scene_numbers(plan, group, step, run.batch)
             pictures = _pictures(scenes, numbers, rng, whole).to(group.device)
         loss = loss_of(pictures)
         optimiser.zero_grad()
@@ -188,7 +188,7 @@ def _fit(
         optimiser.step()
         step += 1
         if group.leads and budget.seconds - last_report > _REPORT_EVERY:
-            speed = (step - last_step) * batch / (budget.seconds - last_report)
+            speed = (step - last_step) * run.batch / (budget.seconds - last_report)
             quality = f"loss {loss.item():.5f} PSNR {psnr(vae, held_out):.2f} dB, {speed:.0f} pictures/s"
             print(
                 f"{plan.name} step {step} {budget.seconds / 60:.1f} min {quality}{group.memory_sentence()}", flush=True
@@ -213,17 +213,10 @@ def _pictures(scenes: Scenes, numbers: range, rng: np.random.Generator, whole: b
     return to_tensor(np.stack([training_picture(scenes, number, rng, whole) for number in chosen]))
 
 
-def _finish(
-    name: str,
-    vae: AutoencoderKL,
-    target: Path,
-    folder: Path,
-    seed: int,
-    budget: Budget,
-    step: int,
-    quality: Callable[[], float],
-) -> None:
+def _finish(run: StageRun, plan: Plan, vae: AutoencoderKL, target: Path, step: int, quality: float) -> None:
+    """Write the trained network to `target` and the run's figures to the record; quality: PSNR in dB."""
     vae.save_pretrained(target)
-    figures = {"psnr": round(quality(), 2), "steps": step, "minutes": round(budget.seconds / 60, 1), "seed": seed}
-    record_stage(folder, name, figures)
-    print(f"{name} done: {figures}", flush=True)
+    minutes = round(run.budget.seconds / 60, 1)
+    figures = {"psnr": round(quality, 2), "steps": step, "minutes": minutes, "seed": run.seed}
+    record_stage(run.folder, plan.name, figures)
+    print(f"{plan.name} done: {figures}", flush=True)

@@ -237,7 +237,8 @@ def _train(args: argparse.Namespace) -> None:
         raise BadInputError(f"The stage {args.stage} alone knows the scenes 1 at 128 px; others are for the stage all.")
     batch = args.batch or (8 if args.device == "cpu" else 128)
     train = autoencoder.train_vae if args.stage == "vae" else autoencoder.train_decoder
-    launch(train, workers, args.device, args.folder, budget, args.seed, batch, args.resume)
+    run = autoencoder.StageRun(args.folder, budget, args.seed, batch, args.resume)
+    launch(train, workers, args.device, run)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -288,16 +288,8 @@ def train(
             batch = stock.pool.batch(settings.batch, UNCAPTIONED)
         else:
             batch = store.batch(scene_numbers(run, settings, group, single, rng), single, rng, UNCAPTIONED)
-        losses = step_losses(
-            group,
-            model,
-            batch,
-            levels,
-            rng,
-            weighted=progress < WEIGHTED_UNTIL,
-            teacher=teacher,
-            min_snr=settings.min_snr,
-        )
+        weighting = LossWeights(progress < WEIGHTED_UNTIL, settings.min_snr)
+        losses = step_losses(group, model, batch, levels, rng, weighting, teacher)
         optimiser.zero_grad()
         # A taught network has learned its features; a head that begins at random would only disturb them.
         class_map_weight = CLASS_MAP_WEIGHT if teacher is None else 0.0
@@ -342,7 +334,7 @@ def held_out_error(run: Run, group: DistributedGroup, batch: Batch, levels: Nois
             parameter.copy_(average)
         torch.manual_seed(0)
         run.model.eager = True
-        losses = step_losses(group, run.model, batch, levels, np.random.default_rng(0), weighted=True)
+        losses = step_losses(group, run.model, batch, levels, np.random.default_rng(0), LossWeights(foreground=True))
         return float(losses["velocity"])
     finally:
         run.model.eager = False
@@ -436,15 +428,22 @@ def scene_numbers(
     return numbers * group.size + group.rank  # each worker has scenes of its own
 
 
+@dataclass(frozen=True)
+class LossWeights:
+    """How errors are weighed. foreground: more on things than around them; min_snr: see `TrainingSettings`."""
+
+    foreground: bool
+    min_snr: float | None = None
+
+
 def step_losses(
     group: DistributedGroup,
     model: Model,
     batch: Batch,
     levels: NoiseLevels,
     rng: np.random.Generator,
-    weighted: bool,
+    weights: LossWeights,
     teacher: FlowTeacher | None = None,
-    min_snr: float | None = None,
 ) -> dict[str, Tensor]:
     """The losses of a batch: scalars "velocity" and "class_map"; to log "quarters" (2, n): timestep // 250, error.
 
@@ -465,10 +464,10 @@ def step_losses(
             wanted = teacher.corrected(wanted, noisy, sigma, token_ids)
         velocity, logits = model(noisy, levels.times(timesteps), token_ids)
     error = (velocity.float() - wanted).square()
-    weight = 1 + FOREGROUND_WEIGHT * coverage if weighted else torch.ones_like(coverage)
-    if min_snr is not None:
+    weight = 1 + FOREGROUND_WEIGHT * coverage if weights.foreground else torch.ones_like(coverage)
+    if weights.min_snr is not None:
         snr = (alpha / sigma) ** 2
-        weight = weight * (snr.clamp(max=min_snr) / (snr + 1))
+        weight = weight * (snr.clamp(max=weights.min_snr) / (snr + 1))
     return {
         "velocity": (error * weight).mean() / weight.mean(),
         "class_map": F.cross_entropy(logits.float(), labels),

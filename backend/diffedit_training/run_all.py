@@ -21,7 +21,7 @@ import torch
 from diffedit_protocol.errors import BadInputError
 
 from . import autoencoder, denoiser
-from .autoencoder import Stock
+from .autoencoder import StageRun, Stock
 from .budget import Budget, load_checkpoint
 from .card import model_card
 from .distributed import DistributedGroup, launch
@@ -112,14 +112,13 @@ def _train(group: DistributedGroup, folder: Path, run: Run, stock: Stock, judge:
     def scorer() -> HeldOutScore:
         return HeldOutScore(judge.judge(), settings.size, run.score_pairs, batch=4 * run.score_pairs)
 
+    def stage(budget: Budget, again: bool) -> StageRun:
+        return StageRun(folder, budget, settings.seed, run.picture_batch, again, stock)
+
     stages: dict[str, Callable[[Budget, bool], None]] = {
-        "vae": lambda budget, again: autoencoder.train_vae(
-            group, folder, budget, settings.seed, run.picture_batch, again, stock
-        ),
+        "vae": lambda budget, again: autoencoder.train_vae(group, stage(budget, again)),
         "unet": lambda budget, again: denoiser.train(group, folder, budget, settings, again, stock, scorer),
-        "decoder": lambda budget, again: autoencoder.train_decoder(
-            group, folder, budget, settings.seed, run.picture_batch, again, stock
-        ),
+        "decoder": lambda budget, again: autoencoder.train_decoder(group, stage(budget, again)),
     }
     for name, train in stages.items():
         if not (folder / f"{name}.json").is_file():

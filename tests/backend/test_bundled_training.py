@@ -15,6 +15,7 @@ from diffedit_backend.models import load_model
 from diffedit_protocol.errors import BadInputError
 from diffedit_training import autoencoder
 from diffedit_training import denoiser as unet
+from diffedit_training.autoencoder import StageRun
 from diffedit_training.budget import Budget, learning_rate, load_checkpoint
 from diffedit_training.card import model_card
 from diffedit_training.distributed import DistributedGroup, launch
@@ -87,16 +88,16 @@ def test_an_autoencoder_run_that_was_cut_off_and_resumed_ends_with_the_same_weig
     monkeypatch.setattr(autoencoder, "whiten", lambda vae, pictures: None)  # the end of the stage is not the matter
     monkeypatch.setattr(autoencoder, "psnr", lambda vae, pictures: 0.0)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    autoencoder.train_vae(ALONE, whole, Budget(4, None), seed=5, batch=2, resume=False)
+    autoencoder.train_vae(ALONE, StageRun(whole, Budget(4, None), seed=5, batch=2, resume=False))
     with pytest.raises(PowerCut):
-        autoencoder.train_vae(ALONE, cut, _cut_budget(), seed=5, batch=2, resume=False)
-    autoencoder.train_vae(ALONE, cut, Budget(4, None), seed=5, batch=2, resume=True)
+        autoencoder.train_vae(ALONE, StageRun(cut, _cut_budget(), seed=5, batch=2, resume=False))
+    autoencoder.train_vae(ALONE, StageRun(cut, Budget(4, None), seed=5, batch=2, resume=True))
     assert _same(_state(whole / "vae.pt"), _state(cut / "vae.pt"))
 
 
 def test_resuming_where_nothing_was_trained_says_which_file_is_missing(tmp_path):
     with pytest.raises(BadInputError, match=r"There is no checkpoint .*vae\.pt: run the stage that writes it"):
-        autoencoder.train_vae(ALONE, tmp_path, Budget(1, None), seed=0, batch=1, resume=True)
+        autoencoder.train_vae(ALONE, StageRun(tmp_path, Budget(1, None), seed=0, batch=1, resume=True))
 
 
 def test_a_budget_is_steps_or_minutes_and_never_both():

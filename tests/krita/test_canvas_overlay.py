@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from diffedit_backend.krita.install import PLUGIN
 from diffedit_krita_driver.display import Xvfb
+from diffedit_krita_driver.profile import Look
 from diffedit_krita_driver.remote import RemoteKrita, fresh_profile
 from numpy.typing import NDArray
 from PIL import Image
@@ -144,18 +145,18 @@ def canvas_kind(stage):
 
 
 @pytest.mark.parametrize(
-    ("options", "kind"),
-    [({"opengl": True}, ["KisOpenGLCanvas2", 1.0]), ({"scale": 2}, ["KisQPainterCanvas", 2.0])],
+    ("look", "kind"),
+    [(Look(opengl=True), ["KisOpenGLCanvas2", 1.0]), (Look(scale=2), ["KisQPainterCanvas", 2.0])],
     ids=["a canvas drawn by OpenGL", "a screen of high resolution"],
 )
-def test_the_overlay_lies_on_the_picture_on(options: dict, kind: list, tmp_path: Path) -> None:
-    scale = options.get("scale", 1)
+def test_the_overlay_lies_on_the_picture_on(look: Look, kind: list, tmp_path: Path) -> None:
+    scale = look.scale
     # At scale 2 Krita blends the outermost px of a picture with what is beside it, and all along the edges of one that
     # is turned by 30 degrees, where the colours tell nothing any more.
     views = VIEWS if scale == 1 else VIEWS[:-1]
     with (
         Xvfb(1800, 1200) as display,  # at scale 2 the dockers take most of a smaller one
-        RemoteKrita(fresh_profile(tmp_path / "profile", display), display, [(None, PLUGIN)], **options) as krita,
+        RemoteKrita(fresh_profile(tmp_path / "profile", display), display, [(None, PLUGIN)], look=look) as krita,
     ):
         assert krita.run(canvas_kind) == kind
         krita.run(photographed, folder=tmp_path, views=views, limit=120)

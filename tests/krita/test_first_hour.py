@@ -21,6 +21,7 @@ from diffedit_backend.bundled.samples import samples, samples_folder
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import screenshot
 from diffedit_krita_driver.kra import Kra
+from diffedit_krita_driver.profile import Look
 from diffedit_krita_driver.remote import RemoteKrita
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))
@@ -46,7 +47,7 @@ class OpenDocker:
 @pytest.fixture(scope="module")
 def opened(start_krita) -> Iterator[OpenDocker]:
     """Bright theme, a docker of 260 px."""
-    krita = start_krita(theme="Krita bright")
+    krita = start_krita(look=Look("Krita bright"))
     opened = OpenDocker(krita, Hands(krita), BackendProcess(krita.profile.diffedit_home))
     try:
         krita.run(show_docker)

@@ -269,7 +269,7 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
         first.profile,
         display,
         extra_environment={"UV_PYTHON": str(Path(sys.executable).resolve()), "PATH": "/usr/bin:/bin"},
-        new_profile=False,
+        look=None,
     )
     with krita:
         painter.sit_at(krita)

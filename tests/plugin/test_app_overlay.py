@@ -115,17 +115,18 @@ def test_the_overlay_moves_with_the_threshold(opened, window, until) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zoom", "turn", "mirrored", "scrolled", "expected"),
+    ("view", "expected"),  # zoom, turn, mirrored, scrolled
     [
-        (2.0, 0.0, False, (0, 0), (30, 40)),
-        (2.0, 0.0, False, (10, -30), (20, 70)),
-        (1.0, 0.0, True, (0, 0), (64 - 15, 20)),
-        (1.0, 90.0, False, (0, 0), (48 - 20, 15)),
-        (1.0, -90.0, True, (0, 0), (20, 15)),
+        ((2.0, 0.0, False, (0, 0)), (30, 40)),
+        ((2.0, 0.0, False, (10, -30)), (20, 70)),
+        ((1.0, 0.0, True, (0, 0)), (64 - 15, 20)),
+        ((1.0, 90.0, False, (0, 0)), (48 - 20, 15)),
+        ((1.0, -90.0, True, (0, 0)), (20, 15)),
     ],
 )
-def test_the_overlay_follows_the_view(opened, window, until, zoom, turn, mirrored, scrolled, expected) -> None:
+def test_the_overlay_follows_the_view(opened, window, until, view, expected) -> None:
     app, link = opened
+    zoom, turn, mirrored, scrolled = view
     open_picture()
     find(app, link, until)
     canvas = window.activeView().canvas()

@@ -11,7 +11,8 @@ import sys
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,78 @@ class Plan:
     only: tuple[str, ...]
 
 
+@dataclass
+class Observations:
+    """What has been noticed since `begun` (monotonic seconds).
+
+    memory: (seconds since the beginning, bytes). counts: attacks by name. attacked: (since, until, attack), monotonic.
+    failures: what attacks were thrown out with.
+    """
+
+    backend: PrivateBackend
+    witness: Witness
+    artists: list[Artist]
+    begun: float = field(default_factory=time.monotonic)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    attacked: list[tuple[float, float, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def attack(self, attack: Callable[[Target], None], target: Target) -> None:
+        """Make one attack, and note what it did to the server."""
+        since = time.monotonic()
+        try:
+            attack(target)
+        except Exception:  # an attacker that was thrown out is no fault of the server
+            self.failures.append(f"{attack.__name__}: {traceback.format_exc(limit=1).splitlines()[-1][:200]}")
+        self.counts[attack.__name__] += 1
+        self.attacked.append((since, time.monotonic(), attack.__name__))
+        self.memory.append((time.monotonic() - self.begun, resident_bytes(self.backend.pid)))
+
+    def report(self) -> dict[str, Any]:
+        """The report so far."""
+        seconds = time.monotonic() - self.begun
+        alive = _alive(self.backend)
+        under: list[float] = []
+        quiet: list[float] = []
+        for when, wait in list(self.witness.waits):
+            (
+                under
+                if any(since <= when + wait and when <= until + AFTER_SECONDS for since, until, _ in self.attacked)
+                else quiet
+            ).append(wait)
+        warm = [size for when, size in self.memory if seconds * WARM_SHARE <= when <= seconds * 2 * WARM_SHARE]
+        end = [size for when, size in self.memory if when >= seconds * (1 - END_SHARE)]
+        first, last = (statistics.median(sizes) / MIB if sizes else 0.0 for sizes in (warm, end))
+        tallies = [artist.tally for artist in self.artists]
+        lost, mixed = sum(tally.lost for tally in tallies), sum(tally.mixed for tally in tallies)
+        return {
+            "minutes": round(seconds / 60, 1),
+            "niceness": os.nice(0),
+            "server_processor_seconds": _processor_seconds(self.backend.pid),
+            "cores": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0], 1),
+            "pid": self.backend.pid,
+            "stood": alive and not lost and not mixed,
+            "attacks": dict(self.counts.most_common()),
+            "attacks_thrown_out": len(self.failures),
+            "thrown_out": self.failures[-20:],
+            "edits_done": sum(tally.done for tally in tallies),
+            "edits_again": sum(tally.retried for tally in tallies),
+            "edits_lost": lost,
+            "pictures_mixed": mixed,
+            "errors_seen": dict(sum((Counter(tally.errors) for tally in tallies), Counter())),
+            "ping_failures": self.witness.failures,
+            "ping_ms_quiet": _percentiles(quiet),
+            "ping_ms_attacked": _percentiles(under),
+            "loop": _loop(self.backend),
+            "memory_mib_warm": round(first, 1),
+            "memory_mib_end": round(last, 1),
+            "memory_growth_percent": round(100 * (last / first - 1), 1) if first else 0.0,
+            "memory_mib_most": round(max((size for _, size in self.memory), default=0) / MIB, 1),
+        }
+
+
 def endure(backend: PrivateBackend, plan: Plan, file: Path) -> dict[str, Any]:
     """Attack `backend` as planned. The report is written to `file` now and then, so that none is lost."""
     folder = StateFolder(backend.state)
@@ -86,90 +159,33 @@ def endure(backend: PrivateBackend, plan: Plan, file: Path) -> dict[str, Any]:
     for artist in artists:
         artist.start()
     attacks = [attack for attack in ATTACKS if attack.__name__ in plan.only]
-    begun = time.monotonic()
-    memory: list[tuple[float, int]] = []
-    pieces: Counter[str] = Counter()
-    failures: list[str] = []
-    attacked: list[tuple[float, float, str]] = []
-    report: dict[str, Any] = {}
+    observed = Observations(backend, witness, artists)
+
+    def write() -> dict[str, Any]:
+        report = observed.report()
+        file.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        return report
+
     _rest(QUIET_SECONDS)
-    while time.monotonic() - begun < plan.seconds and backend.process is not None and backend.process.poll() is None:
-        attack = chance.choice(attacks)
-        since = time.monotonic()
-        try:
-            attack(target)
-        except Exception:  # an attacker that was thrown out is no fault of the server
-            failures.append(f"{attack.__name__}: {traceback.format_exc(limit=1).splitlines()[-1][:200]}")
-        pieces[attack.__name__] += 1
-        attacked.append((since, time.monotonic(), attack.__name__))
-        memory.append((time.monotonic() - begun, resident_bytes(backend.pid)))
+    while time.monotonic() - observed.begun < plan.seconds and _alive(backend):
+        observed.attack(chance.choice(attacks), target)
         _rest(plan.rest)
-        if sum(pieces.values()) % 12 == 0:
+        if observed.counts.total() % 12 == 0:
             _rest(QUIET_SECONDS / 2)
-            report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)
-            file.write_text(json.dumps(report, indent=2), encoding="utf-8")
+            write()
     for artist in artists:
         artist.stop.set()
     for artist in artists:
         artist.join(150.0)
     witness.close()
-    report = _report(backend, begun, witness, artists, memory, pieces, attacked, failures)
-    file.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    report = write()
     for artist in artists:
         artist.relay.close()
     return report
 
 
-def _report(
-    backend: PrivateBackend,
-    begun: float,
-    witness: Witness,
-    artists: list[Artist],
-    memory: list[tuple[float, int]],
-    pieces: Counter[str],
-    attacked: list[tuple[float, float, str]],
-    failures: list[str],
-) -> dict[str, Any]:
-    seconds = time.monotonic() - begun
-    alive = backend.process is not None and backend.process.poll() is None
-    under: list[float] = []
-    quiet: list[float] = []
-    for when, wait in list(witness.waits):
-        (
-            under
-            if any(since <= when + wait and when <= until + AFTER_SECONDS for since, until, _ in attacked)
-            else quiet
-        ).append(wait)
-    warm = [size for when, size in memory if seconds * WARM_SHARE <= when <= seconds * 2 * WARM_SHARE]
-    end = [size for when, size in memory if when >= seconds * (1 - END_SHARE)]
-    first, last = (statistics.median(sizes) / MIB if sizes else 0.0 for sizes in (warm, end))
-    tallies = [artist.tally for artist in artists]
-    lost, mixed = sum(tally.lost for tally in tallies), sum(tally.mixed for tally in tallies)
-    return {
-        "minutes": round(seconds / 60, 1),
-        "niceness": os.nice(0),
-        "server_processor_seconds": _processor_seconds(backend.pid),
-        "cores": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 1),
-        "pid": backend.pid,
-        "stood": alive and not lost and not mixed,
-        "attacks": dict(pieces.most_common()),
-        "attacks_thrown_out": len(failures),
-        "thrown_out": failures[-20:],
-        "edits_done": sum(tally.done for tally in tallies),
-        "edits_again": sum(tally.retried for tally in tallies),
-        "edits_lost": lost,
-        "pictures_mixed": mixed,
-        "errors_seen": dict(sum((Counter(tally.errors) for tally in tallies), Counter())),
-        "ping_failures": witness.failures,
-        "ping_ms_quiet": _percentiles(quiet),
-        "ping_ms_attacked": _percentiles(under),
-        "loop": _loop(backend),
-        "memory_mib_warm": round(first, 1),
-        "memory_mib_end": round(last, 1),
-        "memory_growth_percent": round(100 * (last / first - 1), 1) if first else 0.0,
-        "memory_mib_most": round(max((size for _, size in memory), default=0) / MIB, 1),
-    }
+def _alive(backend: PrivateBackend) -> bool:
+    return backend.process is not None and backend.process.poll() is None
 
 
 def summary(report: dict[str, Any]) -> str:

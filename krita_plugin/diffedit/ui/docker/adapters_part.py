@@ -13,9 +13,9 @@ from ...model.payload import LinkState
 from ...model.session import EditSession
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from ...translation import tr
-from .pieces import SPACING, ElidedLabel, SliderRow, quiet, row, tab_before, tool_button
+from .pieces import SPACING, ElidedLabel, Numbers, SliderRow, quiet, row, tab_before, tool_button
 
-SLIDER, TYPED = (-1.0, 2.0), (-4.0, 4.0)  # weights: what is used, and what the backend takes
+WEIGHTS = Numbers(-1.0, 2.0, 0.05, 2, typed=(-4.0, 4.0))  # what is used, and what the backend takes
 FOLDER = "adapters"  # in the data folder
 NAME = QtCore.Qt.ItemDataRole.UserRole
 
@@ -32,7 +32,7 @@ class AdapterRow(QtWidgets.QWidget):
         self.name.set_text(adapter.name)
         self.remove = tool_button("cross", tr("Remove '{name}' from the list", name=adapter.name), self.removed.emit)
         tip = tr("Its strength: 1 is full, 0 is off, negative values invert it")
-        self.weight = SliderRow(tr("Weight"), *SLIDER, 0.05, tip, 2, typed=TYPED)
+        self.weight = SliderRow(tr("Weight"), WEIGHTS, tip)
         for control in (self.weight.slider, self.weight.box):
             control.setAccessibleName(tr("Weight of {name}", name=adapter.name))
         self.weight.changed.connect(lambda weight: self.weighed.emit(round(weight, 2)))

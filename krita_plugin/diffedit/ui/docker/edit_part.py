@@ -10,7 +10,7 @@ from ...model.inputs import MAX_SEED, EditInputs
 from ...model.session import EditSession
 from ...qt import QtCore, QtWidgets
 from ...translation import tr
-from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, scrolls_past, tool_button
+from .pieces import LABEL_WIDTH, SPACING, Choice, Numbers, SliderRow, row, scrolls_past, tool_button
 from .prompt import PromptField
 
 MOST_VARIATIONS = 8
@@ -23,11 +23,8 @@ class EditPart(QtWidgets.QWidget):
         self._backend: ServerInfo | None = None
         self.strength = SliderRow(
             tr("Strength"),
-            0.05,
-            1.0,
-            0.05,
+            Numbers(0.05, 1.0, 0.05, 2),
             tr("How far the result may depart from the picture; high values change shapes"),
-            2,
         )
         self.quality = Choice(
             {
@@ -71,7 +68,9 @@ class EditPart(QtWidgets.QWidget):
         self.dice = tool_button("dice", tr("New seed"), lambda: self._set(app.session.inputs.with_new_seed()))
         self.lock = tool_button("unlock", tr("Keep this seed for the next edits"))
         self.lock.setCheckable(True)
-        self.variations = SliderRow(tr("Variations"), 1, MOST_VARIATIONS, 1, tr("How many results to choose from"))
+        self.variations = SliderRow(
+            tr("Variations"), Numbers(1, MOST_VARIATIONS), tr("How many results to choose from")
+        )
         self.negative = PromptField(
             tr("Avoid"),
             tr("blurry, text"),

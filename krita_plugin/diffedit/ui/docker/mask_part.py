@@ -6,7 +6,7 @@ from ...app import App
 from ...model.session import EditSession
 from ...qt import QtWidgets
 from ...translation import tr
-from .pieces import LABEL_WIDTH, SPACING, Choice, SliderRow, row, tool_button
+from .pieces import LABEL_WIDTH, SPACING, Choice, Numbers, SliderRow, row, tool_button
 
 AUTOMATIC = 0.5  # where the threshold's slider stands while nothing was found and nothing set
 NEARLY_ALL = 0.9
@@ -19,16 +19,15 @@ class MaskPart(QtWidgets.QWidget):
         self._app = app
         self.threshold = SliderRow(
             tr("Threshold"),
-            0.01,
-            0.99,
-            0.01,
+            Numbers(0.01, 0.99, 0.01, 2),
             tr("How clearly a region must differ to be repainted; lower values take in more"),
-            2,
         )
         self.automatic = tool_button("again", tr("Automatic threshold, grow and feather"), self._reset)
         self.threshold.add(self.automatic)
-        self.grow = SliderRow(tr("Grow"), -64, 128, 1, tr("Makes the mask larger, or smaller below 0"), suffix=" px")
-        self.feather = SliderRow(tr("Feather"), 0, 128, 1, tr("Softens the edge of the mask"), suffix=" px")
+        self.grow = SliderRow(
+            tr("Grow"), Numbers(-64, 128, suffix=" px"), tr("Makes the mask larger, or smaller below 0")
+        )
+        self.feather = SliderRow(tr("Feather"), Numbers(0, 128, suffix=" px"), tr("Softens the edge of the mask"))
         for slider in (self.grow, self.feather):
             slider.reserve_width(self.automatic)
         self.threshold.changed.connect(lambda value: self._change(threshold=round(value, 2)))

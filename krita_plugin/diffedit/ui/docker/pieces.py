@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ...qt import QtCore, QtGui, QtWidgets, Signal
 from .icons import icon
@@ -183,44 +184,46 @@ class NumberBox(QtWidgets.QDoubleSpinBox):
         return self._word or super().textFromValue(value)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The values that a slider and its box offer. `step`: what one notch of the slider is worth; `typed`: the range of
+    the box, where more can be typed than the slider shows."""
+
+    low: float
+    high: float
+    step: float = 1
+    decimals: int = 0
+    suffix: str = ""
+    typed: tuple[float, float] | None = None
+
+
 class SliderRow(QtWidgets.QWidget):
     """A named number with a slider and a box to type it. `changed(value)` only when the artist changes it.
 
-    `step`: what one notch of the slider is worth; numbers are float, whole ones when `decimals` is 0. `typed`: the
-    range of the box, where more can be typed than the slider shows.
+    Values are float, whole ones where `numbers` has no decimals.
     """
 
     changed = Signal(float)
 
-    def __init__(
-        self,
-        name: str,
-        low: float,
-        high: float,
-        step: float,
-        tip: str,
-        decimals: int = 0,
-        suffix: str = "",
-        typed: tuple[float, float] | None = None,
-    ) -> None:
+    def __init__(self, name: str, numbers: Numbers, tip: str) -> None:
         super().__init__()
-        self._step = step
+        self._step = step = numbers.step
         label = QtWidgets.QLabel(name)
         label.setMinimumWidth(LABEL_WIDTH)
-        lowest, highest = typed or (low, high)
+        lowest, highest = numbers.typed or (numbers.low, numbers.high)
         self.slider = JumpingSlider(QtCore.Qt.Orientation.Horizontal)
-        self.slider.setRange(round(low / step), round(high / step))
+        self.slider.setRange(round(numbers.low / step), round(numbers.high / step))
         self.slider.setMinimumWidth(40)
         self.box = NumberBox()
-        self.box.setDecimals(decimals)
+        self.box.setDecimals(numbers.decimals)
         self.box.setRange(lowest, highest)
         self.box.setSingleStep(step)
-        self.box.setSuffix(suffix)
+        self.box.setSuffix(numbers.suffix)
         self.box.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.box.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
         self.box.setKeyboardTracking(False)
-        numbers = (self.box.textFromValue(lowest) + suffix, self.box.textFromValue(highest) + suffix, WIDEST_NUMBER)
-        widest = max(self.box.fontMetrics().horizontalAdvance(number) for number in numbers)
+        ends = (self.box.textFromValue(end) + numbers.suffix for end in (lowest, highest))
+        widest = max(self.box.fontMetrics().horizontalAdvance(text) for text in (*ends, WIDEST_NUMBER))
         self.box.setFixedWidth(widest + BOX_MARGIN)
         for control in (self.slider, self.box):
             scrolls_past(control)

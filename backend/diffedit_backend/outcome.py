@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from diffedit_protocol.messages import Bounds
+from diffedit_protocol.messages import Bounds, Stage
 
 from .imaging.area import cut
 from .types import Pixels, Plane
@@ -67,7 +67,7 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
+    def measure(self, stage: Stage) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 from diffedit_protocol.connection import Connection
+from diffedit_protocol.messages import Task
 from diffedit_protocol.replies import DESCRIBE, SUGGEST
 
 from .backend.backend_setup import BackendSetup
@@ -16,7 +17,7 @@ from .backend.local_backend import LocalBackend
 from .canvas.krita_canvas import KritaCanvas
 from .model import prompts, sentences
 from .model.batch import BatchController
-from .model.inputs import EditInputs, Task
+from .model.inputs import EditInputs
 from .model.jobs import Job, JobController, JobOptions, MaskOf
 from .model.masks import MaskController
 from .model.payload import JobResult, LinkState

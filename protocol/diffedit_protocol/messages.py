@@ -11,16 +11,21 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
-from typing import Any
+from typing import Any, Literal, get_args
 
 from .errors import DiffEditError, SchemaError
 from .schema import from_map, to_map
 
-TASKS = ("mask", "edit", "describe", "suggest")
-QUALITIES = ("draft", "normal", "fine")
-METHODS = ("fast", "paper", "reference", "align")
-SEGMENTS = ("", "multiply", "replace")
-STAGES = ("loading", "encoding", "finding", "edges", "inverting", "editing", "decoding")
+Task = Literal["mask", "edit", "describe", "suggest"]
+Quality = Literal["draft", "normal", "fine"]
+Method = Literal["fast", "paper", "reference", "align"]
+Segment = Literal["", "multiply", "replace"]
+Stage = Literal["loading", "encoding", "finding", "edges", "inverting", "editing", "decoding"]
+TASKS: tuple[Task, ...] = get_args(Task)
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+METHODS: tuple[Method, ...] = get_args(Method)
+SEGMENTS: tuple[Segment, ...] = get_args(Segment)
+STAGES: tuple[Stage, ...] = get_args(Stage)
 MAX_PROMPT_CHARACTERS = 4000
 MAX_VARIATIONS = 16
 MAX_SIDE = 65_535  # px; hello's limits are tighter
@@ -156,7 +161,7 @@ class EditRequest:
 
     source: str
     target: str
-    task: str = "edit"
+    task: Task = "edit"
     negative: str = ""
     picture: PictureRef | None = None
     selection: PlaneRef | None = None
@@ -166,8 +171,8 @@ class EditRequest:
     feather: int = 0
     strength: float = 0.8
     guidance: float | None = None
-    quality: str = "normal"
-    method: str = "fast"
+    quality: Quality = "normal"
+    method: Method = "fast"
     seed: int = 0
     variations: int = 1
     model: str = ""
@@ -177,7 +182,7 @@ class EditRequest:
     matting: bool = False
     attention: float | None = None
     blend: bool | None = None
-    segment: str = ""
+    segment: Segment = ""
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -278,9 +283,12 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """Step `step` of `total` of `stage` is done; `seconds_left` for the whole job where it can be told."""
+    """Step `step` of `total` of `stage` is done; `seconds_left` for the whole job where it can be told.
 
-    stage: str
+    A newer server may name a stage that is none of these; it comes as it was sent.
+    """
+
+    stage: Stage
     step: int
     total: int
     seconds_left: float | None = None

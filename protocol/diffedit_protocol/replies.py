@@ -6,7 +6,7 @@ A reply repeats its request's number as `re`. A client ignores fields that it do
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from .schema import PAYLOAD
 
@@ -184,12 +184,15 @@ class StatusReport:
     values: dict[str, Any]
 
 
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
 @dataclass(frozen=True)
 class JobInfo:
-    """A job of this key. `state`: queued, running, done, failed, cancelled. `last`: number of its last event."""
+    """A job of this key. `last`: number of its last event."""
 
     job: str
-    state: str
+    state: JobState
     last: int
     source: str = ""
     target: str = ""

@@ -1,8 +1,9 @@
 """Frozen dataclasses to and from the maps that msgpack carries, checked field by field against their annotations.
 
 A field may be annotated `int`, `float`, `str`, `bool`, another dataclass, `X | None`, `tuple[X, ...]`, `tuple[X, Y]`,
-`dict[str, X]`, or `Any` (passed through). A field whose metadata are PAYLOAD is no part of the map: its bytes travel as
-the message's second frame.
+`dict[str, X]`, or `Any` (passed through). A `Literal` of texts is taken as any text: a newer peer may know further
+words, and which are refused is for the dataclass to say. A field whose metadata are PAYLOAD is no part of the map: its
+bytes travel as the message's second frame.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def layout(cls: type[Any]) -> Layout:
         resolved = typing.get_type_hints(cls)
         fields = dataclasses.fields(cls)
         header = [f for f in fields if not f.metadata.get("payload")]
-        hints = {f.name: resolved[f.name] for f in header}
+        hints = {f.name: _carried(resolved[f.name]) for f in header}
         _LAYOUTS[cls] = Layout(
             hints,
             {name: hint for name, hint in hints.items() if hint in PLAIN},
@@ -60,6 +61,10 @@ def layout(cls: type[Any]) -> Layout:
             next((f.name for f in fields if f.metadata.get("payload")), None),
         )
     return known or _LAYOUTS[cls]
+
+
+def _carried(hint: Any) -> Any:
+    return str if typing.get_origin(hint) is typing.Literal else hint
 
 
 def to_map(value: Any) -> Any:

@@ -16,7 +16,7 @@ from diffedit import translation, vendoring
 from diffedit.model import history, prompts
 from diffedit.model.history import HistoryEntry
 from diffedit.model.inputs import EditInputs
-from diffedit.model.progress import fraction
+from diffedit.model.progress import Activity, fraction
 from diffedit.model.settings import Settings, Store
 from diffedit.model.texts import layer_name
 from diffedit_protocol.messages import STAGES, Progress
@@ -148,6 +148,10 @@ class TestProgress:
         known = shares if kind != "mask" else shares[:15]
         assert known == sorted(known)
         assert known[-1] == pytest.approx(1.0)
+
+    def test_a_stage_that_only_a_newer_backend_knows_is_shown_by_its_own_name(self) -> None:
+        assert fraction("edit", Progress("sharpening", 1, 2)) == 0.0
+        assert Activity("edit", "working", stage="sharpening", step=1, total=2).title == "Editing · sharpening 1/2"
 
 
 class TestTranslations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import tracemalloc
@@ -295,6 +296,11 @@ EVENTS: list[Event] = [
 def test_every_event_comes_back_as_it_was(event: Event, previews: str) -> None:
     message = decode(encode(event_message(JOB, 7, event, previews=previews)))
     assert read_event(message) == JobEvent(JOB, 7, event)
+
+
+def test_a_stage_that_only_a_newer_server_knows_comes_as_it_was_sent() -> None:
+    sent = Message("event", {"job": JOB, "seq": 1, "kind": "progress", "stage": "sharpening", "step": 1, "total": 2})
+    assert dataclasses.astuple(read_event(decode(encode(sent))).event) == ("sharpening", 1, 2, None)
 
 
 def test_a_failure_comes_back_with_its_error() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from diffedit_protocol.messages import Method, Quality
+
 from .solvers import InversionRule
 
 MapRule = Literal["peak", "mean"]
@@ -109,13 +111,13 @@ FAST = MethodSettings(steps=20, order=2, maps=4, map_ratio=0.65, away=0.5, eta=0
 # 20, and the more, the less of the ground behind a thing was right.
 ALIGN = replace(FAST, order=1, eta=0.0, away=0.0, inverts=False, guidance_factor=1.5)
 
-_BY_METHOD = {"fast": FAST, "paper": PAPER, "reference": REFERENCE, "align": ALIGN}
+_BY_METHOD: dict[Method, MethodSettings] = {"fast": FAST, "paper": PAPER, "reference": REFERENCE, "align": ALIGN}
 # (share of the steps, share of the maps)
-_BY_QUALITY = {"draft": (0.5, 0.5), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
+_BY_QUALITY: dict[Quality, tuple[float, float]] = {"draft": (0.5, 0.5), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
 
 
-def settings_for(method: str, quality: str, few_steps: int = 0) -> MethodSettings:
-    """The preset for the words of an EditRequest: "fast", "paper", "reference" or "align"; "draft", "normal" or "fine".
+def settings_for(method: Method, quality: Quality, few_steps: int = 0) -> MethodSettings:
+    """The preset for the method and the quality of an EditRequest.
 
     few_steps: steps that a distilled model was made for, 0 for others. It inverts badly, so "fast" is "align" there,
     and a draft has no fewer steps; its guidance is the model's own, which was distilled into it.

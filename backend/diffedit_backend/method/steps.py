@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+from diffedit_protocol.messages import Stage
 from numpy.typing import NDArray
-
-Stage = Literal["loading", "encoding", "finding", "edges", "inverting", "editing", "decoding"]
 
 
 class EditCancelled(Exception):

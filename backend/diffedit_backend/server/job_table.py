@@ -13,12 +13,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from diffedit_protocol.blobs import Pieces
 from diffedit_protocol.errors import BusyError, DiffEditError, InternalError, UnknownJobError
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Event, Failed, Preview, Queued, Started
-from diffedit_protocol.replies import JobInfo, Limits
+from diffedit_protocol.replies import JobInfo, JobState, Limits
 
 from ..executors.base import Executor, Job, Lost, Report, affinity_of
 from .fair_queue import FairQueue
@@ -37,9 +37,6 @@ SMOOTHING = 0.3  # weight of the newest job in that figure
 
 # Told of every event: (job, its number, the event); a preview has the number of the event before it.
 OnEvent = Callable[[Key, int, Event], None]
-
-
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 @dataclass

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from diffedit_protocol.messages import Stage
+
 SMOOTHING = 0.5  # weight of the newest job in what is remembered
 
 
@@ -29,7 +31,7 @@ class JobTimer:
         self._stage = ""
         self._began = self._last = time.monotonic()  # of this stage; when the step before this one ended
 
-    def step(self, stage: str, step: int, total: int) -> float | None:
+    def step(self, stage: Stage, step: int, total: int) -> float | None:
         """Note a finished step, 0 for a stage that begins. Returns the seconds that are left; None while a stage, or
         a later one, was never seen."""
         now = time.monotonic()

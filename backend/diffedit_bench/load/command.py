@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffedit_protocol.errors import BadInputError, DiffEditError
+from diffedit_protocol.messages import QUALITIES
 
 if TYPE_CHECKING:
     from .artists import LoadScenario
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=numbers, default=(1, 2, 4, 8), help="to use the formula for (default: 1,2,4,8)"
     )
     parser.add_argument("--real", type=numbers, default=(1, 2), help="to measure; '' for none (default: 1,2)")
-    parser.add_argument("--quality", choices=("draft", "normal", "fine"), default="draft", help="(default: draft)")
+    parser.add_argument("--quality", choices=QUALITIES, default="draft", help="(default: draft)")
     parser.add_argument("--samples", type=int, default=8, help="of each service time (default: 8)")
     parser.add_argument("--rounds", type=int, default=50, help="for the overheads (default: 50)")
     parser.add_argument("--seed", type=int, default=0)

@@ -14,7 +14,7 @@ from diffedit_backend.executors.pool import LocalPool
 from diffedit_backend.executors.routing import BEHIND, Router
 from diffedit_backend.executors.worker_process import WorkerSetup
 from diffedit_protocol.blobs import Pieces, pack_picture
-from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed
+from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed, Quality
 from diffedit_training.scenes.art import CLASSES
 from diffedit_training.scenes.scenes import SIZE, Scenes
 
@@ -31,7 +31,7 @@ _SCENE = 710_000_000  # where this benchmark begins to count held-out scenes
 class Pictures:
     """Requests on held-out scenes of the bundled model: another picture for every (artist, picture)."""
 
-    def __init__(self, quality: str) -> None:
+    def __init__(self, quality: Quality) -> None:
         self._quality = quality
         self._scenes = Scenes(size=SIZE, split="heldout")
         self._made: dict[str, int] = {}
@@ -106,7 +106,7 @@ def configuration() -> dict[str, Any]:
 
 
 @contextmanager
-def local_workers(workers: int, quality: str, behind: int = BEHIND) -> Iterator[RealWorkers]:
+def local_workers(workers: int, quality: Quality, behind: int = BEHIND) -> Iterator[RealWorkers]:
     """Processes of this machine with the bundled model."""
     router = Router(behind)
     pool = LocalPool(WorkerSetup(environment=QUIET, configuration=configuration()), ["cpu"] * workers, router=router)
@@ -132,7 +132,7 @@ def started(pool: Executor, workers: int) -> Iterator[Executor]:
         pool.close(5.0)
 
 
-def measure_services(quality: str, samples: int) -> ServiceTimes:
+def measure_services(quality: Quality, samples: int) -> ServiceTimes:
     """Seconds of each kind of job on one real worker that has nothing else to do.
 
     A second target on a worker that never saw the picture is a first edit there.
@@ -172,7 +172,7 @@ def services_from_json(lists: Mapping[str, list[float]]) -> ServiceTimes:
     return {(kind, warm): lists[f"{kind}, {'warm' if warm else 'cold'}"] for kind in KINDS for warm in (False, True)}
 
 
-def measure_overhead(quality: str, rounds: int, executor: str) -> list[float]:
+def measure_overhead(quality: Quality, rounds: int, executor: str) -> list[float]:
     """Seconds of a mask move whose stages are cached, `rounds` times after one that fills the cache.
 
     executor: "direct" calls the worker's own function, "local" and "ray" go through that executor.

@@ -17,7 +17,7 @@ from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.steps import OnStep, ignore
 from diffedit_backend.method.wordings import leaves_things_out
 from diffedit_protocol.errors import NothingFoundError
-from diffedit_protocol.messages import EditRequest
+from diffedit_protocol.messages import EditRequest, Method, Quality
 from torch import Tensor
 
 from .cases import EditCase
@@ -42,8 +42,8 @@ class OurEditor:
         self,
         name: str,
         engine: DiffEditEngine,
-        method: str = "fast",
-        quality: str = "normal",
+        method: Method = "fast",
+        quality: Quality = "normal",
         mask_of: MaskOf | None = None,
         **asked: Any,
     ) -> None:

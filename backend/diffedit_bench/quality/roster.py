@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffedit_protocol.errors import BadInputError
+from diffedit_protocol.messages import Method, Quality
 
 from .editors import Editor
 
@@ -90,8 +91,9 @@ def _make(name: str, model: LoadedModel) -> Editor:
     engine = DiffEditEngine(model)
     if name in MASKS:
         return GivenMaskEditor(name, engine, MASKS[name])
-    method = {"ours-paper": "paper", "ours-reference": "reference", "ours-align": "align"}.get(name, "fast")
-    quality = {"ours-draft": "draft", "ours-fine": "fine"}.get(name, "normal")
+    methods: dict[str, Method] = {"ours-paper": "paper", "ours-reference": "reference", "ours-align": "align"}
+    qualities: dict[str, Quality] = {"ours-draft": "draft", "ours-fine": "fine"}
+    method, quality = methods.get(name, "fast"), qualities.get(name, "normal")
     asked: dict[str, Any] = {}
     if name == "ours-attention":
         asked = {"attention": ATTENTION_SHARE}

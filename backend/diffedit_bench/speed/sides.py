@@ -16,7 +16,7 @@ from diffedit_backend.method.schedule import VariancePreservingSchedule, varianc
 from diffedit_backend.models import LoadedModel, ModelOptions, load_model, use_threads
 from diffedit_backend.models.device import choose_device, choose_dtype, compiled_unet
 from diffedit_backend.models.options import Precision
-from diffedit_protocol.messages import EditRequest
+from diffedit_protocol.messages import EditRequest, Method
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
@@ -242,8 +242,9 @@ class PipelineSide:
 class EngineSide:
     """Edits through `edit_picture`, as the worker does, with one of the engine's methods."""
 
-    def __init__(self, method: str, subject: Subject) -> None:
-        self.name = method
+    def __init__(self, method: Method, subject: Subject) -> None:
+        self.name: str = method
+        self._method = method
         self._subject = subject
         self.engine = DiffEditEngine(subject.model)
 
@@ -262,14 +263,14 @@ class EngineSide:
 
     def mask_request(self) -> EditRequest:
         """The request for a mask alone."""
-        return EditRequest(source=self._subject.source, target=self._subject.target, task="mask", method=self.name)
+        return EditRequest(source=self._subject.source, target=self._subject.target, task="mask", method=self._method)
 
     def _cold(self, request: EditRequest) -> Result:
         self.engine = DiffEditEngine(self._subject.model)
         return self._run(request)
 
     def _run(self, request: EditRequest) -> Result:
-        request = replace(request, method=self.name, strength=STRENGTH, preview=False)
+        request = replace(request, method=self._method, strength=STRENGTH, preview=False)
         outcome = edit_picture(self.engine, request, self._subject.picture)
         return Result(dict(outcome.seconds), outcome.mask, [edit.pixels for edit in outcome.edits])
 

@@ -6,16 +6,15 @@ import dataclasses
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from diffedit_protocol.errors import SchemaError
-from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, SEGMENTS, Adapter, EditRequest
+from diffedit_protocol.messages import MAX_PROMPT_CHARACTERS, SEGMENTS, Adapter, EditRequest, Quality, Segment, Task
 from diffedit_protocol.replies import OPTIONAL_FIELDS
 
 from ..translation import tr
 from .texts import one_line
 
-Task = Literal["mask", "edit", "describe", "suggest"]
 MAX_SEED = 2**32 - 1
 MODEL_SIDE = 512  # px: a larger picture is worked on at about this size, and its mask is as coarse as that
 AUTOMATIC_GROW, AUTOMATIC_FEATHER = 6, 4  # px at that size: three quarters and half of a latent cell
@@ -46,14 +45,14 @@ class EditInputs:
     grow: int | None = None
     feather: int | None = None
     strength: float = 0.8
-    quality: str = "normal"
+    quality: Quality = "normal"
     seed: int = 0
     seed_locked: bool = False
     variations: int = 1
     detail: bool = False
     matting: bool = False
     blend: bool = True
-    segment: str = ""
+    segment: Segment = ""
     adapters: tuple[Adapter, ...] = ()
 
     def __post_init__(self) -> None:

@@ -6,15 +6,15 @@ import dataclasses
 import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
-from diffedit_protocol.messages import Cancelled, EditRequest, Event, Failed, Preview, Progress, Queued, Started
+from diffedit_protocol.messages import Cancelled, EditRequest, Event, Failed, Preview, Progress, Queued, Started, Task
 from diffedit_protocol.requests import new_job_id
 
 from ..qt import QtCore, Signal
 from ..translation import tr
 from . import progress, sentences
-from .inputs import MAX_SEED, EditInputs, Task
+from .inputs import MAX_SEED, EditInputs
 from .payload import JobPayload, JobResult, LinkState
 from .ports import Capture
 from .progress import Activity
@@ -72,7 +72,7 @@ class Job:
 
     @property
     def task(self) -> Task:
-        return cast(Task, self.payload.request.task)
+        return self.payload.request.task
 
     @property
     def kind(self) -> progress.Kind:

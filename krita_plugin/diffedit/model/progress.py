@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from diffedit_protocol.messages import Progress
+from diffedit_protocol.messages import Progress, Stage, Task
 
 from ..translation import tr
-from .inputs import Task
 
 Phase = Literal["reading", "linking", "sending", "delayed", "waiting", "working", "adding", "cancelling"]
 Kind = Literal["mask", "describe", "suggest", "edit", "detailed"]  # of job, by what its stages take
@@ -53,7 +52,7 @@ class Activity:
     task: Task
     phase: Phase
     job: str = ""
-    stage: str = ""
+    stage: Stage | Literal[""] = ""
     step: int = 0
     total: int = 0
     ahead: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
 
 import numpy as np
 from diffedit_protocol.blobs import pack_picture, pack_plane
@@ -22,7 +21,7 @@ from diffedit_protocol.messages import (
     Progress,
 )
 
-from ...method.steps import OnStep, Stage, Step, ignore
+from ...method.steps import OnStep, Step, ignore
 from ...outcome import Edit, EditOutcome, EditWarning
 from ...types import Pixels, Plane
 from ..terminal import remark
@@ -91,7 +90,7 @@ def watch(client: Client, job: str, on_step: OnStep) -> Manifest:
         if isinstance(event, Preview):
             preview = np.frombuffer(event.rgb, np.uint8).reshape(event.height, event.width, 3)
         elif isinstance(event, Progress):
-            on_step(Step(cast(Stage, event.stage), event.step, event.total, preview))
+            on_step(Step(event.stage, event.step, event.total, preview))
             preview = None
         elif isinstance(event, Failed):
             raise event.error

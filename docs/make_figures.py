@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_backend.editing import edit_picture
 from diffedit_backend.imaging import soft_map
 from diffedit_backend.method.engine import DiffEditEngine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import choose_area, to_work
 from diffedit_backend.imaging.files import read_picture

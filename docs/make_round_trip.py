@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_backend.imaging.area import choose_area, to_work
 from diffedit_backend.imaging.files import read_picture
 from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_backend.krita.install import PLUGIN
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import Xvfb

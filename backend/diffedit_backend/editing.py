@@ -14,10 +14,10 @@ from diffedit_protocol.errors import BadInputError, ModelError, NothingFoundErro
 from diffedit_protocol.messages import Bounds, EditRequest
 
 from .detail import Detail
-from .imaging.alpha import composite_on_white, uncomposite
 from .imaging.area import Thumbnail, WorkArea, bounds_of, choose_area, cut, from_work, to_cells, to_work
 from .imaging.blend import blended, filled
 from .imaging.matting import check_matting, matted
+from .imaging.profiles import composite_on_white, uncomposite
 from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, LatentEdit, Subject, content_id
 from .method.mask import automatic_threshold, final_mask, limit, unchanged

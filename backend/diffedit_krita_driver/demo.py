@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffedit_backend.bundled.samples import Sample, samples, samples_folder
+from diffedit_backend.bundled import Sample, samples, samples_folder
 from PIL import Image
 
 from .display import screenshot

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from diffedit_backend.krita.folders import needed_program
+from diffedit_backend.krita.install import needed_program
 from diffedit_protocol.errors import InternalError
 
 

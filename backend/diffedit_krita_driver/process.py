@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from diffedit_backend.krita.folders import krita_program
+from diffedit_backend.krita.install import krita_program
 
 from .profile import Profile
 

@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         size = export(args.folder, target, model_card(args.folder), record(args.folder))
         print(f"{size / 1e6:.1f} MB in {target}")
     else:
-        from diffedit_backend.bundled.samples import samples_folder
+        from diffedit_backend.bundled import samples_folder
 
         from .samples import write_samples
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Protocol
 
-from .background_hash import BackgroundHash
+from .blobs import BackgroundHash
 from .encodings import decode_chunk
 from .errors import DiffEditError, SchemaError, TooLargeError
 from .events import JobEvent

@@ -9,8 +9,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from diffedit_backend.krita import backend_wheel as wheels
-from diffedit_backend.krita.backend_wheel import backend_wheel
+from diffedit_backend.krita import plugin_zip
+from diffedit_backend.krita.plugin_zip import backend_wheel
 from diffedit_protocol.errors import BadInputError
 
 
@@ -30,7 +30,7 @@ def test_what_an_installed_wheel_is_packed_into_installs_as_the_first_did(built:
     _install(built, site)
     packed = tmp_path / "packed"
     script = (
-        "import sys; from pathlib import Path; from diffedit_backend.krita.backend_wheel import backend_wheel; "
+        "import sys; from pathlib import Path; from diffedit_backend.krita.plugin_zip import backend_wheel; "
         "print(backend_wheel(Path(sys.argv[1])))"
     )
     answer = subprocess.run(
@@ -49,8 +49,8 @@ def test_what_an_installed_wheel_is_packed_into_installs_as_the_first_did(built:
 
 
 def test_an_installation_without_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheels, "_CHECKOUT", tmp_path)
-    monkeypatch.setattr(wheels, "DISTRIBUTION", "a-name-that-nobody-took")
+    monkeypatch.setattr(plugin_zip, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(plugin_zip, "DISTRIBUTION", "a-name-that-nobody-took")
     with pytest.raises(BadInputError, match="is not installed here"):
         backend_wheel(tmp_path)
 

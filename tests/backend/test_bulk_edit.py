@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.cli.pictures.editor import Editor
-from diffedit_backend.cli.pictures.outputs import write_result
-from diffedit_backend.cli.pictures.record import is_untouched, made_with, read_record
+from diffedit_backend.cli.pictures.outputs import is_untouched, made_with, read_record, write_result
 from diffedit_backend.cli.program import main
 from diffedit_backend.imaging.files import read_picture
 from diffedit_backend.imaging.results import format_for

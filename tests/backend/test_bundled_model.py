@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bundled import weights_folder
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder, weights_folder
 from diffedit_training.judge import Judge, shown_colour
 from diffedit_training.scenes.art import CLASSES
 from diffedit_training.scenes.captions import vocabulary

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_backend.cli.program import EXTRAS, main
 
 ROOT = Path(__file__).parents[2]

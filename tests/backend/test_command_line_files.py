@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diffedit_backend.cli.pictures.editor import Editor
-from diffedit_backend.cli.pictures.record import is_untouched, read_record
+from diffedit_backend.cli.pictures.outputs import is_untouched, read_record
 from diffedit_backend.cli.pictures.remote import BusyRemarks
 from diffedit_backend.cli.program import main
 from diffedit_backend.imaging import results

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.bundled.samples import samples_folder
-from diffedit_backend.cli.pictures.record import read_record
+from diffedit_backend.bundled import samples_folder
+from diffedit_backend.cli.pictures.outputs import read_record
 from diffedit_backend.cli.program import main
 from PIL import Image
 

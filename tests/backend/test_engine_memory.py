@@ -9,9 +9,8 @@ import psutil
 import pytest
 import torch
 from diffedit_backend.cli.program import main
-from diffedit_backend.method.encoding import decode_latents, encode_picture
+from diffedit_backend.method.encoding import decode_latents, encode_picture, halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.method.memory import DeviceMemoryError, free_memory_on
-from diffedit_backend.method.tiling import halvings_for, in_tiles_that_fit, tiles
 from diffedit_backend.models import load_model
 from diffedit_training.scenes.scenes import Scenes
 from PIL import Image
@@ -112,7 +111,7 @@ def test_the_less_memory_is_free_the_smaller_the_tiles_chosen_beforehand(model):
 def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
     model, pixels, small_memory, monkeypatch
 ):
-    monkeypatch.setattr("diffedit_backend.method.tiling.free_memory_on", lambda device: 1)
+    monkeypatch.setattr("diffedit_backend.method.encoding.free_memory_on", lambda device: 1)
     seen = small_memory(SIDE)
     encode_picture(model, pixels)
     assert max(seen) == SIDE // model.factor // 8
@@ -120,7 +119,7 @@ def test_tiles_are_chosen_before_anything_fails_where_the_free_memory_is_known(
 
 @pytest.mark.parametrize("wish", [1, 2, 4, 8])
 def test_a_wished_number_of_tiles_goes_before_the_choice(wish, model, pixels, small_memory, monkeypatch):
-    monkeypatch.setattr("diffedit_backend.method.tiling.free_memory_on", lambda device: 10**12 if wish > 1 else 1)
+    monkeypatch.setattr("diffedit_backend.method.encoding.free_memory_on", lambda device: 10**12 if wish > 1 else 1)
     seen = small_memory(SIDE)
     wished = replace(model, vae_tiles=wish)
     latents = encode_picture(wished, pixels)
@@ -136,7 +135,7 @@ def test_the_command_line_s_wish_for_tiles_reaches_the_autoencoder(tmp_path, mon
         asked.append(halvings)
         return tiles(vae, height, width, halvings)
 
-    monkeypatch.setattr("diffedit_backend.method.tiling.tiles", spy)
+    monkeypatch.setattr("diffedit_backend.method.encoding.tiles", spy)
     Image.fromarray(Scenes(size=128, split="heldout").pair(1, "swap").source).save(tmp_path / "in.png")
     words = ["--source", "a horse", "--target", "a zebra", "--threshold", "0.5", "--quality", "draft"]
     place = ["--device", "cpu", "--vae-tiles", "2"]

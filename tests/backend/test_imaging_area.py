@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffedit_backend.imaging.alpha import composite_on_white, uncomposite
 from diffedit_backend.imaging.area import Thumbnail, bounds_of, choose_area, content_cells, from_work, to_cells, to_work
-from diffedit_backend.imaging.refine import guided_filter
+from diffedit_backend.imaging.profiles import composite_on_white, uncomposite
+from diffedit_backend.imaging.soft_map import guided_filter
 from diffedit_protocol.messages import Bounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,7 +121,7 @@ def test_the_guided_filter_is_the_same_in_strips_and_in_one_piece(monkeypatch):
     rng = np.random.default_rng(0)
     picture, coarse = rng.integers(0, 256, (100, 60, 3), dtype=np.uint8), torch.rand(10, 6)
     whole = guided_filter(picture, coarse, 8)
-    monkeypatch.setattr("diffedit_backend.imaging.refine._STRIP", 7)
+    monkeypatch.setattr("diffedit_backend.imaging.soft_map._STRIP", 7)
     assert np.allclose(guided_filter(picture, coarse, 8), whole, atol=1e-6)
 
 

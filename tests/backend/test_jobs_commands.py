@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backends import client_of, run_edit, scripted_backend
-from diffedit_backend.cli.pictures.record import read_record
+from diffedit_backend.cli.pictures.outputs import read_record
 from diffedit_backend.cli.program import main
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_protocol.blobs import pack_picture

@@ -15,7 +15,7 @@ import torch
 from diffedit_backend.cli.program import main
 from diffedit_backend.models.captioning import load_captioner
 from diffedit_backend.models.catalogue.adapter_files import adapters
-from diffedit_backend.models.catalogue.headers import TensorFact, tensors_in
+from diffedit_backend.models.catalogue.weight_files import TensorFact, tensors_in
 from diffedit_backend.models.suggesting import load_suggester
 from diffedit_backend.server.hello_info import advertised
 from diffedit_protocol.errors import ModelError

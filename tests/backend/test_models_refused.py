@@ -15,7 +15,7 @@ import pytest
 import torch
 from diffedit_backend.method.text import encode_text
 from diffedit_backend.models import ModelOptions, load_model
-from diffedit_backend.models.catalogue.distilled import few_steps_by_name
+from diffedit_backend.models.catalogue.families import few_steps_by_name
 from diffedit_backend.models.catalogue.listing import entry_of, models
 from diffedit_protocol.errors import ModelError
 from diffusers import (

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from backends import client_of, last_event, scripted_backend
-from diffedit_backend.bundled.samples import samples_folder
-from diffedit_backend.cli.pictures.record import read_record
+from diffedit_backend.bundled import samples_folder
+from diffedit_backend.cli.pictures.outputs import read_record
 from diffedit_backend.cli.program import main
 from diffedit_backend.models import ModelOptions
 from diffedit_backend.models.catalogue.folders import kept_suggester

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from diffedit_backend.server.pixel_filter import BY_NUMPY
+from diffedit_backend.server.serving import BY_NUMPY
 from diffedit_protocol.encodings import PLAIN_FILTER
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from backends import OneWorker
 from diffedit_backend.executors.base import Report
-from diffedit_backend.server.job_record import JobRecord
 from diffedit_backend.server.job_table import JobTable
-from diffedit_backend.server.results import ResultStore
+from diffedit_backend.server.results import JobRecord, ResultStore
 from diffedit_backend.server.uploads import Uploads
 from diffedit_protocol.messages import Bounds, Done, EditRequest, Manifest
 from diffedit_protocol.replies import Limits

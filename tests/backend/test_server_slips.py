@@ -31,9 +31,9 @@ from backends import (
 )
 from diffedit_backend.server import allow_list, uploads
 from diffedit_backend.server.allow_list import HEADER, AllowList
+from diffedit_backend.server.faults import without_paths
 from diffedit_backend.server.job_table import MOST_RESULTLESS
 from diffedit_backend.server.private_backend import PrivateBackend
-from diffedit_backend.server.redaction import without_paths
 from diffedit_backend.server.state_folder import StateFolder
 from diffedit_backend.server.uploads import Uploads
 from diffedit_protocol.blobs import blob_id

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from diffedit_backend.server.fair_queue import FairQueue
-from diffedit_backend.server.job_record import JobRecord
-from diffedit_backend.server.results import ResultStore, StoredPart
+from diffedit_backend.server.results import JobRecord, ResultStore, StoredPart
 from diffedit_backend.server.uploads import MAX_PARTIAL, Uploads
 from diffedit_protocol.blobs import blob_id
 from diffedit_protocol.errors import BusyError, NoBlobError, SchemaError, TooLargeError

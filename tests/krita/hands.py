@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffedit_backend.krita.folders import needed_program
+from diffedit_backend.krita.install import needed_program
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import screenshot
 from diffedit_krita_driver.remote import RemoteKrita

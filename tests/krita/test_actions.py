@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_krita_driver.remote import RemoteKrita
 
 _SPEC = importlib.util.spec_from_file_location("hands", Path(__file__).with_name("hands.py"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.kra import Kra
 from diffedit_krita_driver.remote import RemoteKrita

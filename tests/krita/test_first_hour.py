@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import screenshot
 from diffedit_krita_driver.kra import Kra

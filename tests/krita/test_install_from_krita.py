@@ -17,9 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from diffedit_backend.bundled.samples import samples, samples_folder
-from diffedit_backend.krita.backend_wheel import backend_wheel
-from diffedit_backend.krita.plugin_zip import build
+from diffedit_backend.bundled import samples, samples_folder
+from diffedit_backend.krita.plugin_zip import backend_wheel, build
 from diffedit_krita_driver.display import screenshot
 from diffedit_krita_driver.kra import Kra
 from diffedit_krita_driver.remote import RemoteKrita

@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 from pathlib import Path
 
-from diffedit_backend.bundled.samples import samples, samples_folder
+from diffedit_backend.bundled import samples, samples_folder
 from diffedit_backend.krita.install import PLUGIN
 from diffedit_krita_driver.backend_process import BackendProcess
 from diffedit_krita_driver.display import screenshot

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 
 import pytest
-from diffedit_protocol import background_hash
-from diffedit_protocol.background_hash import BackgroundHash
-from diffedit_protocol.blobs import blob_id
+from diffedit_protocol import blobs
+from diffedit_protocol.blobs import BackgroundHash, blob_id
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every byte goes to a thread, which ends soon."""
-    monkeypatch.setattr(background_hash, "AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(background_hash, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(blobs, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(blobs, "IDLE_SECONDS", 0.01)
 
 
 def test_the_hash_is_that_of_all_bytes_in_order() -> None:

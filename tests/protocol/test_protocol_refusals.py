@@ -17,7 +17,7 @@ from diffedit_protocol.errors import (
     LinkError,
     VersionError,
 )
-from diffedit_protocol.probe import mechanism_behind
+from diffedit_protocol.transport import mechanism_behind
 from reference_server import ReferenceServer, SocketServer
 from socket_client import (
     QUICK,

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..imaging.alpha import composite_on_white
+    from ..imaging.profiles import composite_on_white
     from ..models.captioning import load_captioner
     from ..models.catalogue.folders import kept_captioner
     from ..models.catalogue.word_models import DEFAULT_CAPTIONER

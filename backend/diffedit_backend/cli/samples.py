@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
 
     from diffedit_protocol.errors import BadInputError
 
-    from ..bundled.samples import samples, samples_folder
+    from ..bundled import samples, samples_folder
 
     table = args.folder / "prompts.csv"
     files = [args.folder / sample.file for sample in samples()]

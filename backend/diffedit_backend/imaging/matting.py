@@ -26,7 +26,7 @@ from PIL import Image
 from ..method.mask import grow, hard_mask, limit
 from ..types import Pixels, Plane
 from .area import bounds_of, resized
-from .refine import guided_filter
+from .soft_map import guided_filter
 
 Block = tuple[slice, slice]
 OnBlock = Callable[[int, int], None]

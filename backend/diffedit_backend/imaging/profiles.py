@@ -1,4 +1,5 @@
-"""ICC profiles: between the colours of a file and sRGB, which the engine works in."""
+"""Colours before and after the engine, which works in opaque sRGB: ICC profiles of files, and transparency, laid on
+white and taken off again."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from ..types import Pixels
+from ..types import Pixels, Plane
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # Pillow's mode by a profile's colour space
 
@@ -59,3 +60,22 @@ def _transformed(image: Image.Image, source: object, target: object, mode: str) 
     result = ImageCms.profileToProfile(image, source, target, outputMode=mode)
     assert result is not None  # None is what a conversion in place returns
     return result
+
+
+_PAPER = 255.0  # white: what artists see behind a transparent layer
+
+
+def composite_on_white(pixels: Pixels) -> Pixels:
+    """(H, W, 3) of a picture (H, W, 3 or 4, straight alpha)."""
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.float32) / 255
+    return np.rint(pixels[..., :3] * alpha + _PAPER * (1 - alpha)).astype(np.uint8)
+
+
+def uncomposite(pixels: Pixels, alpha: Plane) -> Pixels:
+    """The straight colours that, at `alpha` (H, W), come nearest to `pixels` (H, W, 3) when laid on the paper."""
+    if alpha.min(initial=255) == 255:
+        return pixels
+    share = np.maximum(alpha[..., None].astype(np.float32), 1) / 255
+    return np.rint(np.clip((pixels - _PAPER * (1 - share)) / share, 0, 255)).astype(np.uint8)

@@ -14,8 +14,7 @@ from typing import Literal
 from diffedit_protocol.errors import BadInputError
 from diffedit_protocol.private_files import data_folder, write_private
 
-from .folders import resource_folder
-from .install import PLUGIN, install_plugin
+from .install import PLUGIN, install_plugin, resource_folder
 
 _FLATPAK = Path(".var") / "app" / "org.kde.krita"
 _SNAP = Path("snap") / "krita" / "current"

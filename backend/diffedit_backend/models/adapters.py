@@ -25,11 +25,10 @@ from torch import Tensor
 from ..method.model import LoadedModel
 from ..method.words import LearnedWords
 from .catalogue.adapter_files import LORA, TEXTUAL_INVERSION
-from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
-from .catalogue.distilled import few_steps_by_name
-from .catalogue.families import part_of
+from .catalogue.families import GUIDANCE as DISTILLED_GUIDANCE
+from .catalogue.families import few_steps_by_name, part_of
 from .catalogue.folders import adapter_file, kept_adapters
-from .catalogue.headers import tensors_in
+from .catalogue.weight_files import tensors_in
 from .lora import add_lora, delete_loras, holds_lora, lora_remarks, set_adapters, surplus_loras
 from .offload import weights_on_cpu
 

@@ -11,9 +11,9 @@ from diffedit_protocol.errors import ModelError
 from .catalogue.families import part_of
 from .catalogue.flow_kinds import GGUF
 from .catalogue.folders import PICKLES, SAFE, adapters_folder, models_folder, vae_folder
-from .catalogue.headers import tensors_in
 from .catalogue.listing import ModelEntry, inspect
 from .catalogue.shared import Purpose, Shared, program_of, read_shared, shared_places, write_shared
+from .catalogue.weight_files import tensors_in
 from .hub import Download, fetch_model, is_hub_id, plan_download
 
 Kind = Literal["model", "adapter", "vae", "program", "download"]

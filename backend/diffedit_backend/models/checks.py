@@ -17,7 +17,7 @@ from ..method.network import Network
 from ..method.solvers import seeded_noise
 from ..method.text import encode_text
 from .catalogue.families import SD1, SD2, XL, family_of_width
-from .parts import Parts
+from .sources import Parts
 
 _CELLS = 16  # latent cells on a side: enough to tell, and quick on a CPU
 # Correlation of output and input on noise. Measured: 0.15 for the bundled velocity model; in theory above 0.99 for a

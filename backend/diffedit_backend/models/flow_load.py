@@ -17,8 +17,8 @@ from ..families.z_image import ZImage
 from ..method.family import ModelFamily
 from ..method.memory import bytes_of, free_memory_on
 from ..method.model import LoadedModel
-from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.facts import ModelFacts
+from .catalogue.families import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.flow_kinds import FlowKind
 from .catalogue.listing import ModelEntry
 from .device import choose_device, choose_dtype, dtype_of_vae

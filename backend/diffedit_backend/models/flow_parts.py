@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from diffedit_protocol.errors import ModelError
 
-from .catalogue.flow_beside import (
+from .catalogue.flow_entries import (
     ENCODER_FOLDERS,
+    KEPT_FLOAT8,
     VAE_FOLDERS,
     VAE_MARK,
     look_beside,
@@ -20,9 +21,8 @@ from .catalogue.flow_beside import (
     tensors_beside,
     vae_missing,
 )
-from .catalogue.flow_entries import KEPT_FLOAT8
 from .catalogue.flow_kinds import GGUF, FlowKind
-from .catalogue.headers import tensors_in
+from .catalogue.weight_files import tensors_in
 from .hub import fetch_settings
 from .pretrained import damage_reported, pretrained
 

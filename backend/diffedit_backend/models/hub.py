@@ -17,7 +17,7 @@ from typing import Any
 from diffedit_protocol.errors import ModelError
 
 from .catalogue.facts import FACTS_FILE, read_json
-from .catalogue.hub_cache import hub_is_off, kept_snapshot
+from .catalogue.folders import hub_is_off, kept_snapshot
 from .catalogue.weight_files import has_pickles, weight_files
 
 INDEX = "model_index.json"

@@ -14,8 +14,8 @@ from diffedit_protocol.errors import ModelError
 from ..method.memory import bytes_of, free_memory_on
 from ..method.model import DEFAULT_GUIDANCE, LoadedModel
 from ..method.schedule import FlowSchedule, NoiseSchedule, VariancePreservingSchedule
-from .catalogue.distilled import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.facts import ModelFacts, facts_of
+from .catalogue.families import GUIDANCE as DISTILLED_GUIDANCE
 from .catalogue.families import XL
 from .catalogue.flow_entries import flow_kind_at
 from .catalogue.folders import BUNDLED, model_path, vae_beside, vae_path
@@ -26,8 +26,7 @@ from .flow_load import load_flow_model
 from .offload import choose_offload
 from .offload import offload as place_by_need
 from .options import ModelOptions
-from .parts import Parts, Precisions
-from .sources import load_parts, located
+from .sources import Parts, Precisions, load_parts, located
 
 DEFAULT_OPTIONS = ModelOptions()
 _LCM_GUIDANCE = 8.5  # the default of the published LCMs

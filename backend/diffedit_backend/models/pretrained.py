@@ -16,7 +16,7 @@ from diffedit_protocol.errors import ModelError
 from safetensors import SafetensorError
 
 from .catalogue.folders import vae_path
-from .catalogue.headers import tensors_in
+from .catalogue.weight_files import tensors_in
 
 # What the libraries raise on files that are absent, cut off, of other sizes, or no such files at all.
 _DAMAGED = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)

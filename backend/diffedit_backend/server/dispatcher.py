@@ -6,10 +6,11 @@ waited for a third of a second. Raw chunks, and everything else, take less time 
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from diffedit_protocol.errors import NoBlobError
 from diffedit_protocol.frames import Buffer, Frames
@@ -18,12 +19,41 @@ from diffedit_protocol.requests import Get
 from diffedit_protocol.server_session import Received
 
 from .client_connection import ClientConnection, ClientConnections
-from .offload import Offload
 from .service import Service, StoredChunk
 
 T = TypeVar("T")
+THREADS = 2
 MAX_WAITING = 1024  # messages of a link behind one that a thread works on
 RAW = b"\xa8encoding\xa3raw"  # as msgpack writes a put's field "encoding" of the value "raw"
+
+
+class Offload:
+    """`wake` is called from a thread when `finish` has something to do; everything else belongs to one thread."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="offload")
+        self._finished: queue.SimpleQueue[tuple[Callable[[Future[Any]], None], Future[Any]]] = queue.SimpleQueue()
+
+    def run(self, work: Callable[[], T], then: Callable[[Future[T]], None]) -> None:
+        """Do `work` in a thread; `then` is given its outcome by a later `finish`."""
+
+        def done(future: Future[T]) -> None:
+            self._finished.put((then, future))
+            self._wake()
+
+        self._pool.submit(work).add_done_callback(done)
+
+    def finish(self) -> list[Callable[[], None]]:
+        """What is to be done now with what the threads have finished."""
+        steps: list[Callable[[], None]] = []
+        while not self._finished.empty():
+            then, future = self._finished.get()
+            steps.append(partial(then, future))
+        return steps
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Dispatcher:

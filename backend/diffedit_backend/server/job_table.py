@@ -22,9 +22,8 @@ from diffedit_protocol.replies import JobInfo, JobState, Limits
 
 from ..executors.base import Executor, Job, Lost, Report, affinity_of
 from .fair_queue import FairQueue
-from .job_record import JobRecord
-from .redaction import redacted
-from .results import Key, ResultStore
+from .faults import redacted
+from .results import JobRecord, Key, ResultStore
 from .uploads import Uploads
 
 log = logging.getLogger("diffedit.jobs")

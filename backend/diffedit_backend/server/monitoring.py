@@ -1,4 +1,5 @@
-"""/healthz and /metrics over HTTP, on a port of their own: off unless asked for, loopback unless said.
+"""The server's state: names and values for people, which `diffedit status` prints; and /healthz and /metrics over HTTP,
+on a port of their own: off unless asked for, loopback unless said.
 
 A thread answers from the last report that the server's loop left: a monitor that asks often, or not at all, costs the
 loop nothing. Nothing that it reports names a client, a job or a picture.
@@ -6,13 +7,17 @@ loop nothing. Nothing that it reports names a client, a job or a picture.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import os
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from socket import AF_INET6
 from typing import Any
 
@@ -22,7 +27,35 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from .. import __version__
+from ..executors.base import WorkerInfo
 from .addresses import Address
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds; 0 where the system does not report it in a file (other than Linux)."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def worker_status(workers: Sequence[WorkerInfo]) -> list[dict[str, Any]]:
+    """Each worker's state; its memory is read here where it runs on this machine."""
+    return [{**dataclasses.asdict(worker), "memory": resident_bytes(worker.pid) or worker.memory} for worker in workers]
+
+
+def status_report(server: Mapping[str, Any]) -> dict[str, Any]:
+    """The `server`'s own figures with those of its process. Free of secrets."""
+    return {
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "pid": os.getpid(),
+        **server,
+        "memory": {"process": resident_bytes(os.getpid()), **server["memory"]},
+    }
+
 
 log = logging.getLogger("diffedit.monitoring")
 STALE_SECONDS = 10.0  # without a new report, after which the loop is taken to hang

@@ -26,20 +26,18 @@ from .addresses import LOCAL_SOCKET, Address, has_local_socket
 from .allow_list import AllowList
 from .authenticator import Authenticator
 from .client_connection import ClientConnections
-from .dispatcher import Dispatcher
+from .dispatcher import Dispatcher, Offload
 from .faults import FaultLog
 from .hello_info import AdapterFolder, hello_info
 from .job_table import JobTable, owner_prefix
 from .listener import Incoming, Listener
 from .loop_times import LoopTimes
-from .monitoring import Monitoring, metrics_address
-from .offload import Offload
+from .monitoring import Monitoring, metrics_address, status_report, worker_status
 from .results import Key, ResultStore
 from .service import Service
 from .service_manager import ServiceManager
 from .settings import ServerSettings
 from .state_folder import StateFolder
-from .status import status_report, worker_status
 from .uploads import Uploads
 
 log = logging.getLogger("diffedit.server")

@@ -31,8 +31,8 @@ from diffedit_protocol.requests import Ack, Cancel, Get, Have, Jobs, Put, Reques
 from diffedit_protocol.server_session import BLACK_PIXEL, BLACK_PIXEL_BYTES, Received
 
 from .client_connection import ClientConnection, ClientConnections
+from .faults import redacted
 from .job_table import FAULT, JobTable
-from .redaction import redacted
 from .results import ResultStore, StoredPart
 from .settings import ServerSettings
 from .uploads import Uploads

@@ -13,18 +13,39 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 from diffedit_protocol.connection import LOCAL_FILE, Connection, local_file
-from diffedit_protocol.encodings import use_filter
+from diffedit_protocol.encodings import PixelFilter, use_filter
 from diffedit_protocol.errors import BadInputError
 
 from .. import __version__
 from ..executors.base import Executor
 from .logs import start as start_log
 from .logs import stop as stop_log
-from .pixel_filter import BY_NUMPY
 from .process import Server
 from .settings import ServerSettings
 from .state_folder import Lock, StateFolder
+
+
+def difference(data: bytes, channels: int) -> bytes:
+    """Each byte minus the one `channels` before it, modulo 256; the first `channels` bytes stay."""
+    values = np.frombuffer(data, np.uint8)
+    found = values.copy()
+    found[channels:] -= values[:-channels]
+    return found.tobytes()
+
+
+def running_sum(data: bytes, channels: int) -> bytes:
+    """Undoes `difference`."""
+    rows = -(-len(data) // channels)
+    values = np.zeros(rows * channels, np.uint8)
+    values[: len(data)] = np.frombuffer(data, np.uint8)
+    sums = np.add.accumulate(values.reshape(rows, channels), axis=0, dtype=np.uint8)
+    return sums.tobytes()[: len(data)]
+
+
+BY_NUMPY = PixelFilter(difference, running_sum)
+
 
 MOST_FILES = 8192
 # How long a thread that packs pixels may keep Python's interpreter when the loop wants it. The loop gives it up several

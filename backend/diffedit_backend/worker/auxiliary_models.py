@@ -15,8 +15,8 @@ import numpy as np
 from diffedit_protocol.errors import BadInputError, ModelError
 from diffedit_protocol.messages import Bounds, EditRequest, Manifest, PictureRef, Progress
 
-from ..imaging.alpha import composite_on_white
 from ..imaging.area import cut
+from ..imaging.profiles import composite_on_white
 from ..method.cache import Sized
 from ..models.captioning import CaptioningModel, load_captioner
 from ..models.segmenting import SegmentingModel, changed_words, load_segmenter

@@ -18,9 +18,9 @@ from typing import Any
 
 import diffedit_protocol
 from diffedit_backend.server.allow_list import AllowList
+from diffedit_backend.server.monitoring import resident_bytes
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.state_folder import StateFolder
-from diffedit_backend.server.status import resident_bytes
 from diffedit_protocol.client import Client
 from diffedit_protocol.errors import DiffEditError
 

@@ -17,8 +17,7 @@ from ...method.steps import Step
 from ...outcome import paste
 from ..terminal import ProgressLine
 from .editor import Editor
-from .outputs import Outputs, same_file, write_result
-from .record import Record, is_untouched, made_with, read_record
+from .outputs import Outputs, Record, is_untouched, made_with, read_record, same_file, write_result
 from .report import EditReport
 from .table import BulkEdit, FaultyRow, edits_of, parameters_of, pictures_of, variation_of
 

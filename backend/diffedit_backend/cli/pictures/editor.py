@@ -65,7 +65,7 @@ class Editor:
 
     def _segmentation(self, request: EditRequest, pixels: Pixels) -> Plane:
         """Where a segmenter sees the words that the request changes. Raises ModelError, BadInputError."""
-        from ...imaging.alpha import composite_on_white
+        from ...imaging.profiles import composite_on_white
         from ...models.catalogue.folders import kept_segmenter
         from ...models.catalogue.word_models import DEFAULT_SEGMENTER
         from ...models.segmenting import changed_words, load_segmenter

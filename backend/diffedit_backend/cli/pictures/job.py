@@ -18,8 +18,7 @@ from ...types import Plane
 from ..arguments import STANDARD_STREAM
 from ..terminal import ProgressLine, remark
 from .editor import Editor
-from .outputs import Outputs, plane_file, read_input, write_plane, write_result
-from .record import Record, made_with
+from .outputs import Outputs, Record, made_with, plane_file, read_input, write_plane, write_result
 from .report import EditReport
 from .table import parameters_of
 

@@ -11,7 +11,7 @@ from diffedit_protocol.errors import ModelError
 
 from .families import XL, family_of_width, part_of
 from .folders import kept_adapters
-from .headers import TensorFact, tensors_in
+from .weight_files import TensorFact, tensors_in
 
 LORA, TEXTUAL_INVERSION, DAMAGED = "LoRA", "textual inversion", "damaged"
 _REMEMBERED = 4096  # files whose headers were read; hello asks for all of them again and again

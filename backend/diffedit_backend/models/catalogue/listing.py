@@ -12,7 +12,6 @@ from typing import Any
 from diffedit_protocol.errors import ModelError
 
 from ...bundled import weights_folder
-from .distilled import few_steps_by_name, few_steps_by_settings
 from .facts import ModelFacts, facts_of, read_json
 from .families import (
     LOADABLE,
@@ -23,15 +22,15 @@ from .families import (
     SPECIAL_UNETS,
     XL,
     family_of_width,
+    few_steps_by_name,
+    few_steps_by_settings,
     original_unet,
     part_of,
     transformer_of,
 )
 from .flow_entries import FlowFacts, flow_facts
-from .folders import BUNDLED, PICKLES, kept_models, pickled_models, vae_beside
-from .headers import TensorFact, tensors_in
-from .hub_cache import cached_snapshots
-from .weight_files import has_pickles, weight_files
+from .folders import BUNDLED, PICKLES, cached_snapshots, kept_models, pickled_models, vae_beside
+from .weight_files import TensorFact, has_pickles, tensors_in, weight_files
 
 # The networks that an edit needs; a safety checker comes on top where there is one.
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")

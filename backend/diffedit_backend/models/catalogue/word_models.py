@@ -9,6 +9,7 @@ from diffedit_protocol.errors import ModelError
 
 from .folders import (
     SAFE,
+    cached_snapshots,
     captioner_folder,
     kept_captioner,
     kept_segmenter,
@@ -16,8 +17,7 @@ from .folders import (
     segmenter_folder,
     suggester_folder,
 )
-from .headers import tensors_in
-from .hub_cache import cached_snapshots
+from .weight_files import tensors_in
 
 DEFAULT_CAPTIONER = "Salesforce/blip-image-captioning-base"
 DEFAULT_SUGGESTER = "google/flan-t5-large"

@@ -146,8 +146,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.stage == "export":
         from diffedit_backend.bundled import weights_folder
 
-        from .card import model_card
-        from .export import export
+        from .export import export, model_card
         from .record import record
 
         target = args.out or weights_folder()

@@ -28,14 +28,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from .autoencoder import Stock
 from .budget import Budget, learning_rate, load_checkpoint, save_checkpoint
 from .distributed import DistributedGroup
-from .evaluate import Parts
+from .evaluate import HeldOutScore, Parts
 from .examples import Batch, ExampleStore
 from .flow import FlowTeacher, NoiseLevels, Prediction, new_scheduler, refit_time_embedding, scheduler_of
 from .pairs import CELL, labels_of
 from .record import TrainingLog, record_score, record_stage, take_over
 from .scenes.edition import FIRST, Edition, edition
 from .scenes.scenes import SIZE, Scenes
-from .score import HeldOutScore
 from .tokenizer import MAX_TOKENS, new_tokenizer
 from .vae import LATENT_CHANNELS
 

@@ -23,16 +23,14 @@ from diffedit_protocol.errors import BadInputError
 from . import autoencoder, denoiser
 from .autoencoder import StageRun, Stock
 from .budget import Budget, load_checkpoint
-from .card import model_card
 from .distributed import DistributedGroup, launch
-from .evaluate import evaluate
-from .export import averaged_parts, export
+from .evaluate import KINDS, HeldOutScore, evaluate
+from .export import averaged_parts, export, model_card
 from .judge import Judge
 from .pool import Pool
 from .record import record
 from .rendering import Recipe, Renderers
 from .scenes.edition import edition
-from .score import KINDS, HeldOutScore
 
 # Shares of the budget; the rest is for the start, compiling, the last evaluation and the export.
 SHARES = {"vae": 0.25, "unet": 0.56, "decoder": 0.06}

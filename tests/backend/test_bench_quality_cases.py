@@ -10,8 +10,7 @@ from diffedit_bench.quality.cases import DEFAULT_KINDS, EditCase, bundled_cases
 from diffedit_bench.quality.editors import Edited, pasted
 from diffedit_bench.quality.ours import Copy, Truth
 from diffedit_bench.quality.plots import sheet, strip
-from diffedit_bench.quality.run import Row, RowFile
-from diffedit_bench.quality.score import score
+from diffedit_bench.quality.run import Row, RowFile, score
 from diffedit_protocol.errors import BadInputError
 
 

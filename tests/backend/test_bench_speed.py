@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffedit_backend.cli.program import main
 from diffedit_backend.models.device import compiled_unet
-from diffedit_bench.speed.flow_models import _SHAPES
+from diffedit_bench.speed.models import _SHAPES
 from diffedit_bench.speed.report import ratio, summary
 from diffedit_bench.speed.run import Row, peak_bytes
 from diffedit_bench.speed.sides import EngineSide, load_subject
@@ -148,7 +148,7 @@ def test_the_shapes_have_as_many_parameters_as_the_published_models(size, billio
 def test_a_compiled_flow_model_is_timed_as_the_plain_one(tmp_path, monkeypatch):
     """torch's compiler needs minutes for what it makes quicker, so its graphs run here as they are."""
     monkeypatch.setattr(
-        "diffedit_bench.speed.flow_models.compiled_unet", lambda unet, device: compiled_unet(unet, device, "eager")
+        "diffedit_bench.speed.models.compiled_unet", lambda unet, device: compiled_unet(unet, device, "eager")
     )
     subject = load_subject("tiny-flow", "cpu", None, True)
     plain = load_subject("tiny-flow", "cpu", None, False)

@@ -17,11 +17,10 @@ from diffedit_training import autoencoder
 from diffedit_training import denoiser as unet
 from diffedit_training.autoencoder import StageRun
 from diffedit_training.budget import Budget, learning_rate, load_checkpoint
-from diffedit_training.card import model_card
 from diffedit_training.distributed import DistributedGroup, launch
 from diffedit_training.evaluate import Parts
 from diffedit_training.examples import ExampleStore
-from diffedit_training.export import averaged_parts, export
+from diffedit_training.export import averaged_parts, export, model_card
 from diffedit_training.flow import FlowTeacher, NoiseLevels
 from diffedit_training.pairs import coverage_and_labels, training_pair
 from diffedit_training.record import record

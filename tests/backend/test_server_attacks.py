@@ -23,7 +23,7 @@ from backends import (
 from diffedit_backend.server.allow_list import AllowList
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_backend.server.state_folder import StateFolder
-from diffedit_bench.fuzz.link import fuzz_backend
+from diffedit_bench.fuzz.messages import fuzz_backend
 from diffedit_protocol.blobs import blob_id
 from diffedit_protocol.client import Timeouts
 from diffedit_protocol.connection import Connection, KeyPair

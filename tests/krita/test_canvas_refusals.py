@@ -167,14 +167,14 @@ def test_a_result_for_a_document_in_the_background_goes_there(krita: RemoteKrita
 
 def test_a_history_that_is_too_large_leaves_the_one_before(krita: RemoteKrita, tmp_path) -> None:
     def history(stage, path):
-        from diffedit.canvas.annotations import LIMIT, read_history, write_history
+        from diffedit.canvas.documents import HISTORY_LIMIT, read_history, write_history
         from diffedit.model.steps import CanvasRefusal
 
         document = yield from stage.new(16, 16)
         none = read_history(document) == b""
         write_history(document, b"first \x00\xff")
         try:
-            write_history(document, bytes(LIMIT + 1))
+            write_history(document, bytes(HISTORY_LIMIT + 1))
         except CanvasRefusal as refusal:
             sentence = refusal.sentence
         stage.save(path)

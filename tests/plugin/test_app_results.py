@@ -7,7 +7,7 @@ import json
 import fake_krita
 import pytest
 from apps import finish_all, layer_names, make_app, open_picture, square
-from diffedit.canvas import annotations
+from diffedit.canvas import documents
 from diffedit.model.settings import Store
 from diffedit_protocol.messages import Cancelled
 
@@ -246,7 +246,7 @@ def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(o
     app, link = opened
     document = open_picture()
     edit(app, link, until, document, strength=0.65)
-    kept = annotations.read_history(document)
+    kept = documents.read_history(document)
     assert json.loads(kept)["edits"][0]["inputs"]["strength"] == 0.65
     again, _ = make_app(store)
     again.look()
@@ -260,11 +260,11 @@ def test_the_history_lies_in_the_document_and_is_there_when_it_is_opened_again(o
 def test_a_history_of_another_version_is_told_and_left_as_it_is_until_the_next_edit(opened) -> None:
     app, _ = opened
     document = open_picture()
-    annotations.write_history(document, b'{"format": 99, "edits": []}')
+    documents.write_history(document, b'{"format": 99, "edits": []}')
     app.look()
     assert app.session.history == ()
     assert "could not be read" in app.session.notice.sentence
-    assert annotations.read_history(document) == b'{"format": 99, "edits": []}'
+    assert documents.read_history(document) == b'{"format": 99, "edits": []}'
 
 
 def test_words_and_sliders_are_there_for_the_next_picture(opened, until) -> None:

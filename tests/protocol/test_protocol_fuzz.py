@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 
 from diffedit_bench.fuzz.command import fuzz_client, fuzz_server
-from diffedit_bench.fuzz.link import fuzz_backend
-from diffedit_bench.fuzz.messages import INFO, mutated, valid_answers, valid_requests
+from diffedit_bench.fuzz.messages import INFO, fuzz_backend, mutated, valid_answers, valid_requests
 from diffedit_protocol.client_session import ClientSession
 from diffedit_protocol.frames import decode
 from diffedit_protocol.replies import Limits

@@ -24,7 +24,7 @@ from diffedit_protocol.encodings import encode_chunk
 from diffedit_protocol.messages import EditRequest, Progress
 from diffedit_protocol.requests import new_job_id
 
-from ..fuzz.link import fuzz_backend
+from ..fuzz.messages import fuzz_backend
 from .clients import Relay
 
 FUZZ_MESSAGES = 2000

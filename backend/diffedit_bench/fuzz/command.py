@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     if args.connect is not None:
-        from .link import fuzz_backend
+        from .messages import fuzz_backend
 
         print(f"backend: {fuzz_backend(connection_of(args.connect).to_line(), args.seed, args.frames)}")
     else:

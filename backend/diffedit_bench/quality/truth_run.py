@@ -46,7 +46,7 @@ def run_with_truth(args: argparse.Namespace) -> Path:
     from diffedit_training.judge import Judge
     from diffedit_training.scenes.edition import edition
 
-    from .score import score
+    from .run import score
 
     names = args.editors or DEFAULT
     if unknown := [name for name in args.curves if name not in names]:

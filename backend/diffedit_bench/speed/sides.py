@@ -126,8 +126,7 @@ def _bundled(model: LoadedModel) -> Subject:
 
 
 def _random_model(size: str, wished_device: str | None, wished_dtype: Precision | None, compiled: bool) -> LoadedModel:
-    from .flow_models import FLOW_SIZES, random_flow_model
-    from .models import random_components
+    from .models import FLOW_SIZES, random_components, random_flow_model
 
     device = choose_device(wished_device)
     if size in FLOW_SIZES:

@@ -18,13 +18,11 @@ from ..model.kept_colours import multiplied
 from ..model.ports import Addition, FrameSpan, LayerRef, ResultForm
 from ..model.steps import CanvasRefusal
 from ..translation import tr
-from .animation import go_to
-from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
-from .frames import keyframes_of, sheet_with_keyframes
+from .colour import DIRECT_STRIP, SRGB8, Converter, bgra_to_rgba, composite, discard, rgba_to_bgra, rows, space_of
+from .frames import go_to, keyframes_of, sheet_with_keyframes
 from .layers import bounds_of, check_geometry, children, drift, find_again, host_of, idle, node_with_id, slot_above
-from .outline import outdate_outline, prepared
-from .pixels import bgra_to_rgba, composite, rgba_to_bgra, rows
 from .transparency import opened, transparency_mask
+from .undoable_selection import outdate_outline, prepared
 
 TURNS = 8  # of the event loop, after which Krita has made an added layer the active one
 

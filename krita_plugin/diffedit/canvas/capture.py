@@ -17,9 +17,20 @@ from krita import Document, Node, Selection
 from ..model.ports import Capture, Fingerprint, FrameSpan, InputKind
 from ..model.steps import CanvasRefusal
 from ..translation import tr
-from .animation import go_to
-from .colour import DIRECT_STRIP, SRGB8, Converter, discard, space_of
+from .colour import (
+    DIRECT_STRIP,
+    SRGB8,
+    Converter,
+    alpha_of,
+    bgra_to_rgb,
+    bgra_to_rgba,
+    discard,
+    rgb_to_rgba,
+    rgba_to_rgb,
+    space_of,
+)
 from .fingerprint import reader
+from .frames import go_to
 from .layers import (
     bounds_of,
     canvas_area,
@@ -29,7 +40,6 @@ from .layers import (
     layer_ref,
     node_with_id,
 )
-from .pixels import alpha_of, bgra_to_rgb, bgra_to_rgba, rgb_to_rgba, rgba_to_rgb
 
 
 def capture_steps(

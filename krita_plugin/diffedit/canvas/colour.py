@@ -1,4 +1,7 @@
-"""From any colour space of Krita to 8-bit sRGB and back, exactly as Krita converts a whole document.
+"""From any colour space of Krita to the wire's 8-bit sRGB and back, exactly as Krita converts a whole document.
+
+Krita's pixels are B, G, R, A, the wire's R, G, B or R, G, B, A, all with straight alpha. A slice with a step copies at
+memory speed, without numpy: 2 to 7 ms per megapixel.
 
 Conversion goes through an empty copy of the document. `Node.setColorSpace` on a node of the document itself would
 leave an undo step there, and it is coarser: up to 10/255 off for 16-bit grey, 33/255 for 16-bit Lab.
@@ -13,7 +16,65 @@ from types import TracebackType
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node
 
+from ..qt import QtGui
 from .layers import children
+
+
+def alpha_of(bgra: bytes) -> bytes:
+    """The alpha plane of pixels in either order."""
+    return bgra[3::4]
+
+
+def bgra_to_rgba(bgra: bytes) -> bytes:
+    """Swaps red and blue; the way back is the same."""
+    out = bytearray(bgra)
+    out[0::4], out[2::4] = bgra[2::4], bgra[0::4]
+    return bytes(out)
+
+
+rgba_to_bgra = bgra_to_rgba
+
+
+def bgra_to_rgb(bgra: bytes) -> bytes:
+    """Drops the alpha of opaque pixels."""
+    out = bytearray(len(bgra) // 4 * 3)
+    out[0::3], out[1::3], out[2::3] = bgra[2::4], bgra[1::4], bgra[0::4]
+    return bytes(out)
+
+
+def rgba_to_rgb(rgba: bytes) -> bytes:
+    """Drops the alpha of opaque pixels."""
+    out = bytearray(len(rgba) // 4 * 3)
+    out[0::3], out[1::3], out[2::3] = rgba[0::4], rgba[1::4], rgba[2::4]
+    return bytes(out)
+
+
+def rgb_to_rgba(rgb: bytes) -> bytes:
+    """Opaque pixels with their alpha."""
+    out = bytearray(b"\xff" * (len(rgb) // 3 * 4))
+    out[0::4], out[1::4], out[2::4] = rgb[0::3], rgb[1::3], rgb[2::3]
+    return bytes(out)
+
+
+def rows(plane: bytes, width: int, first: int, count: int, pixel_size: int = 1) -> bytes:
+    """Rows `first` to `first + count` of an image without padding."""
+    row = width * pixel_size
+    return plane[first * row : (first + count) * row]
+
+
+def composite(below: bytes, above: bytes, width: int, height: int) -> bytes:
+    """Pixels R, G, B, A with straight alpha laid over others, as one picture."""
+    kind = QtGui.QImage.Format
+    picture = QtGui.QImage(below, width, height, 4 * width, kind.Format_RGBA8888)
+    picture = picture.convertToFormat(kind.Format_RGBA8888_Premultiplied)
+    painter = QtGui.QPainter(picture)
+    painter.drawImage(0, 0, QtGui.QImage(above, width, height, 4 * width, kind.Format_RGBA8888))
+    painter.end()
+    straight = picture.convertToFormat(kind.Format_RGBA8888)
+    bits = straight.constBits()
+    bits.setsize(straight.sizeInBytes())
+    return bytes(bits)
+
 
 # Converting costs some 100 ms per megapixel; an 8-bit sRGB copy 2 ms. A strip should cost a frame or so.
 DIRECT_STRIP = 1 << 20

@@ -1,11 +1,12 @@
-"""Which documents are open, and which of them the artist looks at."""
+"""Which documents are open, which of them the artist looks at, and the history of edits that each keeps in its .kra, as
+an annotation that Krita saves and reads again."""
 
 from __future__ import annotations
 
 from krita import Document, Krita, Node, Window
 
 from ..model.steps import CanvasRefusal
-from ..qt import QtWidgets
+from ..qt import QtCore, QtWidgets
 from ..translation import tr
 
 _open: list[tuple[Document, str]] = []
@@ -76,3 +77,25 @@ def id_of(document: Document) -> str:
 
 def krita_version() -> str:
     return str(Krita.instance().version())
+
+
+HISTORY_KEY = "diffedit/history"
+HISTORY_DESCRIPTION = "Edits made with DiffEdit"
+HISTORY_LIMIT = 256 * 1024  # bytes: a .kra should not grow by what it remembers
+
+
+def write_history(document: Document, history: bytes, limit: int = HISTORY_LIMIT) -> None:
+    """Replaces the document's history; CanvasRefusal HISTORY_TOO_LARGE leaves the old one as it was."""
+    if len(history) > limit:
+        sentence = tr(
+            "The history is too large to be kept in the file: {size} KiB, at most {limit} KiB.",
+            size=-(-len(history) // 1024),
+            limit=limit // 1024,
+        )
+        raise CanvasRefusal("HISTORY_TOO_LARGE", sentence)
+    document.setAnnotation(HISTORY_KEY, HISTORY_DESCRIPTION, QtCore.QByteArray(history))
+
+
+def read_history(document: Document) -> bytes:
+    """The document's history; b"" when it has none."""
+    return bytes(document.annotation(HISTORY_KEY))

@@ -15,8 +15,8 @@ from krita import Document, Node
 from ..model.ports import Addition, LayerRef
 from ..model.steps import CanvasRefusal
 from ..translation import tr
-from .animation import go_to
 from .apply import composed, paint_steps, painted_sums, remember_pixels, was_painted_on
+from .frames import go_to
 from .layers import check_geometry, children, find_document, idle, node_with_id
 from .transparency import opened
 

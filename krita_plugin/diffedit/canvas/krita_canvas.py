@@ -13,11 +13,11 @@ from ..model.ports import Addition, Capture, FoundMask, InputKind, LayerRef, Mas
 from ..model.steps import CanvasRefusal
 from ..translation import tr
 from . import apply, capture, documents, exchange, layers
-from .active_mask import ActiveMaskOverlay
-from .animation import spans_in
-from .annotations import read_history, write_history
 from .colour import SRGB8, SRGB16, space_of
+from .documents import read_history, write_history
+from .frames import spans_in
 from .live_mask import LiveMask, select
+from .overlay import ActiveMaskOverlay
 from .undoable_selection import select_undoably
 
 

@@ -13,9 +13,9 @@ from ..model.ports import Geometry, InputKind, LayerRef
 from ..model.steps import BUSY, CanvasRefusal
 from ..qt import QtCore, QtGui, sip
 from ..translation import tr
-from .animation import span_at
 from .documents import active_document, id_of, open_documents
 from .fingerprint import OWN_PIXELS
+from .frames import span_at
 
 SMALL = 32  # px: of a picture that shows whether it was turned
 # Read by what they show: Krita gives no pixels of their own for them.

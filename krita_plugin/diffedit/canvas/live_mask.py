@@ -17,8 +17,8 @@ from .documents import active_document, id_of
 from .fingerprint import ChangeWatch
 from .layers import drift, find_again, host_of, is_busy, layer_of, node_with_id
 from .mask_shape import enlarged, feathered, grey_image, thinned
-from .outline import outdate_outline
 from .overlay import MaskOverlay
+from .undoable_selection import outdate_outline
 
 LOOK_PIXELS = 1 << 20  # of the layer, read and summed at every look: some 5 ms
 HALF_FROM = 6  # px of feather: half the px then shows the same

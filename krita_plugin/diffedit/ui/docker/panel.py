@@ -18,11 +18,10 @@ from .history_part import HistoryPart
 from .mask_part import MaskPart
 from .notice_box import NoticeBox
 from .pieces import SPACING, Fold, tab_before, tool_button
-from .prompt import MOST_LINES, PromptField
+from .prompt import MOST_LINES, PromptField, WordChoice
 from .results_part import ResultsPart
 from .run_row import MaskInUse, RunRow
 from .status_line import StatusLine
-from .word_choice import WordChoice
 
 NARROWEST, WIDTH = 240, 280  # px
 LOWEST = 200  # px: words and buttons, among Krita's own dockers

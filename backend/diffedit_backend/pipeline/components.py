@@ -101,16 +101,9 @@ class PipelineComponents(
 
         Returns: two tensors (B * num_images_per_prompt, L, D) in the text encoder's dtype.
         """
+        texts = Texts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
         prompt_embeds, negative_prompt_embeds = self._prompts.encode(
-            prompt,
-            device,
-            num_images_per_prompt,
-            do_classifier_free_guidance,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            lora_scale,
-            clip_skip,
+            texts, device, num_images_per_prompt, do_classifier_free_guidance, lora_scale, clip_skip
         )
         # The library's own tests read the names of what is returned from this line.
         return prompt_embeds, negative_prompt_embeds

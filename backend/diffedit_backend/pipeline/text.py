@@ -76,34 +76,31 @@ class PromptEncoder:
 
     def encode(
         self,
-        prompt: Prompt | None,
+        texts: Texts,
         device: torch.device | str,
-        num_images_per_prompt: int,
-        do_classifier_free_guidance: bool,
-        negative_prompt: Prompt | None = None,
-        prompt_embeds: Tensor | None = None,
-        negative_prompt_embeds: Tensor | None = None,
+        copies: int,
+        guided: bool,
         lora_scale: float | None = None,
         clip_skip: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """See `DiffEditPipeline.encode_prompt`."""
+        """See `DiffEditPipeline.encode_prompt`. copies: of every embedding; guided: whether negatives are wanted."""
+        prompt_embeds, negative_prompt_embeds = texts.embeds, texts.negative_embeds
         adapted = lora_scale is not None and self.text_encoder is not None and USE_PEFT_BACKEND
         if adapted:
             scale_lora_layers(self.text_encoder, lora_scale)
-        batch_size = batch_size_of(prompt, prompt_embeds)
         if prompt_embeds is None:
-            prompt_embeds = self._embed(prompt, device, clip_skip, warn=True)
-        if do_classifier_free_guidance and negative_prompt_embeds is None:
-            negatives = negatives_of(prompt, negative_prompt, batch_size)
+            prompt_embeds = self._embed(texts.prompt, device, clip_skip, warn=True)
+        if guided and negative_prompt_embeds is None:
+            negatives = negatives_of(texts.prompt, texts.negative, texts.batch_size)
             negative_prompt_embeds = self._embed(negatives, device, None, length=prompt_embeds.shape[1])
         if adapted:
             unscale_lora_layers(self.text_encoder, lora_scale)
 
         dtype = self._dtype_for(prompt_embeds)
-        prompt_embeds = prompt_embeds.to(device, dtype).repeat_interleave(num_images_per_prompt, dim=0)
-        if do_classifier_free_guidance and negative_prompt_embeds is not None:
+        prompt_embeds = prompt_embeds.to(device, dtype).repeat_interleave(copies, dim=0)
+        if guided and negative_prompt_embeds is not None:
             negative_prompt_embeds = negative_prompt_embeds.to(device, dtype)
-            negative_prompt_embeds = negative_prompt_embeds.repeat_interleave(num_images_per_prompt, dim=0)
+            negative_prompt_embeds = negative_prompt_embeds.repeat_interleave(copies, dim=0)
         return prompt_embeds, negative_prompt_embeds
 
     def contrast(
@@ -121,16 +118,7 @@ class PromptEncoder:
         guided = guided and (negatives[0] is None or negatives[0] != negatives[1])
         rows = []
         for texts in (source, target):
-            positive, negative = self.encode(
-                texts.prompt,
-                device,
-                1,
-                guided,
-                texts.negative,
-                texts.embeds,
-                texts.negative_embeds if guided else None,
-                lora_scale,
-            )
+            positive, negative = self.encode(texts, device, 1, guided, lora_scale)
             rows += [negative, positive] if guided and negative is not None else [positive]
         rows = [row.expand(batch_size, -1, -1) for row in rows]
         return rows[1::2] if guided and torch.equal(rows[0], rows[2]) else rows

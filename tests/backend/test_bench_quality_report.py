@@ -56,7 +56,7 @@ def test_figures_take_the_default_ratio_and_curves_take_all() -> None:
     assert "copy" not in report["curves"]
 
 
-def test_kinds_are_reported_apart() -> None:
+def test_each_kind_of_edit_has_its_own_figures() -> None:
     report = reports.build([row(i, "ours", iou=float(i % 2)) for i in range(6)], ["ours"], {})
     assert report["kinds"]["swap"]["ours"]["iou"]["value"] == 1
     assert report["kinds"]["colour"]["ours"]["iou"]["value"] == 0

@@ -60,7 +60,7 @@ def test_the_mask_stage_needs_less_than_a_quarter_of_the_librarys_memory(report)
     assert figures["ratios"]["mask_peak_memory"]["high"] < 0.25
 
 
-def test_a_moved_threshold_costs_no_evaluation_and_its_time_is_told(report):
+def test_a_moved_threshold_costs_no_evaluation_and_its_time_is_reported(report):
     figures, _ = report
     assert figures["moved_threshold_ms"] > 0
     for scenario in ("moved_threshold", "moved_threshold_request"):

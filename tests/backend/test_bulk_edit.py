@@ -211,7 +211,7 @@ def test_a_faulty_row_is_named_by_line_at_once_and_the_others_are_edited(
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["two.png"]
 
 
-def test_an_empty_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["edit", str(tmp_path / "empty"), str(tmp_path / "out"), "--source", "a", "--target", "b"]) == 1
     assert "There is no picture in" in capsys.readouterr().err

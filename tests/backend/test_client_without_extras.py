@@ -70,7 +70,7 @@ def test_what_needs_the_backends_libraries_says_which_and_how_to_get_them(run, a
     assert "pip install 'krita-diffedit[backend" in answer.stderr
 
 
-def test_an_edit_names_the_other_way_too(run):
+def test_an_edit_without_the_extra_names_the_running_backend_as_a_way(run):
     assert "let a running backend do it: --connect" in run("edit", PICTURE, "out.png", *WORDS).stderr
 
 

@@ -315,7 +315,7 @@ def test_whatever_a_row_raises_ends_that_row_alone(
     assert [r["code"] for r in reports[:3]] == ["BAD_INPUT", "BAD_INPUT", InternalError.code]
 
 
-def test_a_results_folder_that_cannot_be_made_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_results_folder_that_cannot_be_made_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(("edit", "*.png", "a.png/out", *WORDS)) == 1
     assert "The folder 'a.png/out' cannot be made" in capsys.readouterr().err
 
@@ -459,7 +459,7 @@ def test_json_tells_what_ends_a_batch_before_its_first_picture(
     assert (code, [r["state"] for r in reports], reports[0]["picture"]) == (1, ["failed"], "*.png")
 
 
-def test_json_tells_of_a_library_that_is_missing(
+def test_json_reports_a_library_that_is_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(self: Editor, *args: Any, **more: Any) -> Any:

@@ -76,7 +76,7 @@ def test_several_strengths_in_one_run_share_all_but_the_edit(horse, tmp_path, ca
     assert ["28 evaluations" in reported[0], "10 evaluations" in reported[1]] == [True, True]
 
 
-def test_a_grey_picture_stays_grey_and_that_is_said(horse, tmp_path, capsys):
+def test_a_grey_picture_stays_grey_and_that_is_reported(horse, tmp_path, capsys):
     with Image.open(horse) as image:
         image.convert("L").save(tmp_path / "grey.png")
     assert main(["edit", str(tmp_path / "grey.png"), str(tmp_path / "out.png"), *TEXTS, "--threshold", "0.3"]) == 0

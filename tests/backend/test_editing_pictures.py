@@ -78,7 +78,7 @@ def test_the_mask_follows_its_formula_from_the_soft_map_that_travels(engine):
     assert outcome.edits == ()
 
 
-def test_without_a_threshold_the_one_that_was_chosen_is_told(engine):
+def test_without_a_threshold_the_one_that_was_chosen_is_reported(engine):
     picture = picture_of(64, 48)
     found = edit_picture(engine, replace(REQUEST, task="mask"), picture)
     again = edit_picture(engine, replace(REQUEST, task="mask", threshold=found.threshold), picture)
@@ -168,7 +168,7 @@ def test_what_a_listener_raises_ends_the_edit(engine):
         edit_picture(engine, REQUEST, picture_of(40, 40, seed=9), on_step=stop)
 
 
-def test_a_text_that_is_too_long_is_said(engine):
+def test_a_text_that_is_too_long_is_reported(engine):
     outcome = edit_picture(engine, replace(REQUEST, target="a zebra that stands in the sun"), picture_of(40, 40))
     assert [note.code for note in outcome.warnings].count("TEXT_CUT") == 1
 

@@ -226,7 +226,7 @@ def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
     )
 
 
-def test_what_does_not_fit_in_half_either_is_told(sd1, subject):
+def test_what_does_not_fit_in_half_either_is_reported(sd1, subject):
     engine = DiffEditEngine(with_denoiser(sd1, SmallDevice(sd1.denoiser, capacity=0)))
     with pytest.raises(DeviceMemoryError, match="scripted"):
         engine.difference(subject, "a horse", "a zebra", QUICK)

@@ -70,7 +70,7 @@ def test_in_a_large_picture_parts_are_measured_coarsely_and_only_holes_and_speck
     assert np.array_equal(hard_mask(mended, 0.5), hard_mask(whole, 0.5))
 
 
-def test_what_is_done_twice_is_done_once():
+def test_opening_an_opened_plane_changes_nothing():
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (16, 16), dtype=np.uint8)
     plane = np.kron(coarse, np.ones((5, 5), np.uint8))

@@ -145,7 +145,7 @@ def test_transparency_of_a_palette_becomes_alpha(tmp_path):
     assert np.array_equal(file.samples[..., 3] == 0, np.asarray(image) == 0)
 
 
-def test_a_picture_in_cmyk_is_converted_and_that_is_said(tmp_path):
+def test_a_picture_in_cmyk_is_converted_and_that_is_reported(tmp_path):
     Image.fromarray(noise(3)).convert("CMYK").save(tmp_path / "in.tif")
     assert "CMYK" in read_picture(tmp_path / "in.tif").remarks[0]
 
@@ -337,7 +337,7 @@ def test_a_cmyk_picture_is_converted_by_its_own_profile(tmp_path, monkeypatch):
     assert seen == ["CMYK"]
 
 
-def test_a_picture_in_lab_is_converted_and_that_is_told(tmp_path):
+def test_a_picture_in_lab_is_converted_and_that_is_reported(tmp_path):
     rgb = Image.new("RGB", SIZE, (200, 40, 90))
     lab = ImageCms.profileToProfile(
         rgb, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
@@ -373,7 +373,7 @@ def test_bits_that_are_cut_to_8_are_known_by_the_files_own_header(tmp_path, endi
     assert not is_cut_to_8_bits(name, b"")
 
 
-def test_bits_that_are_cut_to_8_are_told(tmp_path, monkeypatch):
+def test_bits_that_are_cut_to_8_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("diffedit_backend.imaging.files.is_cut_to_8_bits", lambda name, data: name == "AVIF")
     Image.fromarray(noise(3)).save(tmp_path / "in.avif")
     Image.fromarray(noise(3)).save(tmp_path / "in.png")

@@ -49,7 +49,7 @@ def test_hairs_that_a_hard_mask_cuts_off_come_back_as_alpha(enlarged):
 
 
 @pytest.mark.parametrize("band", [4, 12])
-def test_only_the_band_changes(band):
+def test_only_a_band_around_the_edge_of_the_mask_changes(band):
     picture, _ = hairy()
     mask = disk()
     matte = matted(picture, mask, band)

@@ -169,7 +169,7 @@ def test_a_16_bit_png_keeps_what_it_says_of_itself_too(tmp_path: Path) -> None:
     assert again.metadata.texts == {**file.metadata.texts, "DiffEdit": '{"seed": 1}'}
 
 
-def test_a_profile_that_the_format_does_not_hold_is_told(tmp_path: Path) -> None:
+def test_a_profile_that_the_format_does_not_hold_is_reported(tmp_path: Path) -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -199,7 +199,7 @@ def test_where_the_machines_memory_is_short_the_oldest_model_that_waits_in_it_go
     assert models.cache.waiting_nbytes == 2 * SIZE
 
 
-def test_a_safety_checker_counts_too(tmp_path: Path) -> None:
+def test_a_safety_checker_counts_in_a_models_footprint(tmp_path: Path) -> None:
     network, processor = flagging_checker()
     checked = replace(tiny_model(), safety=SafetyChecker(network, processor))
     assert checked.footprint == Footprint(SIZE + bytes_of(network))

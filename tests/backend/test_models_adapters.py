@@ -329,7 +329,7 @@ def test_an_edit_with_a_learned_word_ends_in_a_result_and_the_word_is_forgotten_
     assert not model.text_encoders[0].get_input_embeddings()._forward_hooks
 
 
-def test_a_learned_word_that_no_text_says_is_told(adapters: Path, model: LoadedModel, picture: Any) -> None:
+def test_a_learned_word_that_no_text_says_is_reported(adapters: Path, model: LoadedModel, picture: Any) -> None:
     write(adapters / "thing.safetensors", inversion(model, "diffusers"))
     request = EditRequest("a horse", "a zebra", quality="draft", threshold=0.3, adapters=(Adapter("thing"),))
     notes = edit_picture(DiffEditEngine(model), request, picture).warnings

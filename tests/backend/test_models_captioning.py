@@ -69,7 +69,7 @@ def test_asking_for_captions_leaves_the_random_numbers_of_others_alone(captioner
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_weights_that_are_not_here_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_that_are_not_here_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(ModelError, match="is not on this machine and could not be fetched from the hub"):

@@ -197,7 +197,7 @@ def test_a_download_that_breaks_off_is_told_and_goes_on_when_it_is_tried_again(h
     assert load_model(PINNED, "cpu").native_size == 32
 
 
-def test_a_revision_or_a_model_that_the_hub_does_not_have_is_told(hub: SmallHub) -> None:
+def test_a_revision_or_a_model_that_the_hub_does_not_have_is_reported(hub: SmallHub) -> None:
     for name in (f"{REPOSITORY}@{'d' * 40}", "studio/oils"):
         with pytest.raises(ModelError, match=f"'{name}' is not on this machine and could not be fetched"):
             load_model(name, "cpu")

@@ -197,7 +197,7 @@ def test_where_there_are_no_models_for_words_it_is_said_how_to_get_them(
     assert "`diffedit suggest` fetches google/flan-t5-large" in reported
 
 
-def test_models_for_words_that_the_hubs_cache_holds_or_that_cannot_be_loaded_are_told(
+def test_models_for_words_that_the_hubs_cache_holds_or_that_cannot_be_loaded_are_reported(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_captioner(tmp_path / "hub" / "models--Salesforce--blip-image-captioning-base" / "snapshots" / "abc")

@@ -180,7 +180,7 @@ def test_a_single_file_without_its_settings_says_what_to_put_where(tmp_path: Pat
         load_model(file, "cpu")
 
 
-def test_a_scheduler_whose_schedule_cannot_be_inverted_is_said(tmp_path: Path) -> None:
+def test_a_scheduler_whose_schedule_cannot_be_inverted_is_reported(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m", parts("sd1"))
     index = json.loads((folder / "model_index.json").read_text())
     index["scheduler"] = ["diffusers", "EDMEulerScheduler"]
@@ -189,7 +189,7 @@ def test_a_scheduler_whose_schedule_cannot_be_inverted_is_said(tmp_path: Path) -
         load_model(folder, "cpu")
 
 
-def test_an_unknown_prediction_type_is_said(tmp_path: Path) -> None:
+def test_an_unknown_prediction_type_is_reported(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m", parts("sd1"))
     change_settings(folder, "scheduler", prediction_type="flow")
     with pytest.raises(ModelError, match=r"say that it predicts 'flow'; it must be epsilon, v_prediction or sample"):
@@ -214,7 +214,7 @@ def test_settings_without_a_size_are_said_and_diffedit_json_has_the_last_word(tm
 @pytest.mark.parametrize(
     ("width", "side", "usual"), [(768, 256, "512"), (1024, 1024, "512 or 768"), (2048, 256, "512 or 768 or 1024")]
 )
-def test_a_size_that_no_published_model_of_its_family_has_is_said(width: int, side: int, usual: str) -> None:
+def test_a_size_that_no_published_model_of_its_family_has_is_reported(width: int, side: int, usual: str) -> None:
     unet = SimpleNamespace(config=SimpleNamespace(cross_attention_dim=width, sample_size=side // 2))
     remark = doubtful_size(replace(tiny_model(), name="paint", denoiser=unet))
     assert f"'paint' say that it was made for {side} px" in remark
@@ -234,7 +234,7 @@ class _Echo(torch.nn.Module):
         return (x,)
 
 
-def test_settings_that_call_a_noise_model_a_velocity_model_are_said(
+def test_settings_that_call_a_noise_model_a_velocity_model_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_folder(tmp_path / "m", parts("sd1"))
@@ -261,7 +261,7 @@ def test_the_bundled_model_predicts_what_its_settings_say() -> None:
     assert load_model("bundled", "cpu").remark == ""
 
 
-def test_a_model_with_a_safety_checker_is_checked_by_default_and_a_flagged_result_is_said(
+def test_a_model_with_a_safety_checker_is_checked_by_default_and_a_flagged_result_is_reported(
     tmp_path: Path, picture: Any
 ) -> None:
     network, processor = flagging_checker()

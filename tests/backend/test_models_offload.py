@@ -39,7 +39,7 @@ def test_a_text_encoder_needs_no_working_memory_so_one_as_large_as_the_card_stil
     assert choose_offload(None, CUDA, 8 * GIB, [transformer, vae], XL_CELLS, [encoder]) == "sequential"
 
 
-def test_a_wish_goes_before_the_choice() -> None:
+def test_an_offload_that_is_asked_for_is_taken_whatever_is_free() -> None:
     assert choose_offload("sequential", CUDA, 80 * GIB, XL_NETWORKS, XL_CELLS) == "sequential"
     assert choose_offload("none", CUDA, 1, XL_NETWORKS, XL_CELLS) == "none"
 

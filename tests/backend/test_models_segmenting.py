@@ -197,7 +197,7 @@ def test_the_segmenter_of_the_data_folder_is_found(tmp_path: Path, monkeypatch: 
     assert kept_segmenter() == str(tmp_path / "segmenter")
 
 
-def test_the_command_line_looks_for_the_words_with_the_segmenter_that_it_is_told(
+def test_the_command_line_looks_for_the_words_with_the_segmenter_that_it_is_reported(
     clipseg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIFFEDIT_HOME", str(tmp_path / "home"))

@@ -84,7 +84,7 @@ def test_an_edit_with_suggestions_is_the_edit_with_the_texts_that_it_tells(
     assert made_by["made_by"]["source"] == reported["source"]
 
 
-def test_weights_that_are_not_here_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_that_are_not_here_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(ModelError, match="is not on this machine and could not be fetched from the hub"):

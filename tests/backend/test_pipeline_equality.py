@@ -52,7 +52,7 @@ def test_masks_of_latents_are_equal_whatever_the_arguments(make_pair, latents, s
     assert np.array_equal(ours, old)
 
 
-def test_masks_of_embeddings_are_equal(make_pair, latents, seed):
+def test_masks_from_embeddings_equal_those_of_the_old_class(make_pair, latents, seed):
     pair = make_pair()
     source, _ = pair.ours.encode_prompt(SOURCE, "cpu", 1, False)
     target, _ = pair.ours.encode_prompt(TARGET, "cpu", 1, False)

@@ -34,7 +34,7 @@ def collect(pool: RayPool, enough: Callable[[list[Report]], bool], seconds: floa
     return reports
 
 
-def test_a_pool_runs_a_job_cancels_one_tells_of_a_lost_actor_and_leaves_no_process_when_it_is_closed() -> None:
+def test_a_pool_runs_a_job_cancels_one_reports_a_lost_actor_and_leaves_no_process_when_it_is_closed() -> None:
     before = ray_processes()
     pool = RayPool(
         RaySetup(gpus=0, environment={"PYTHONPATH": PATHS}, runner="scripted_worker:ScriptedRunner", **OWN),

@@ -39,7 +39,7 @@ def test_without_affinity_the_least_busy_worker_is_taken() -> None:
     assert router.assign(["horse"], {"a": IDLE, "b": IDLE}) == (0, "b")
 
 
-def test_no_idle_worker_begins_nothing() -> None:
+def test_no_job_begins_while_no_worker_is_idle() -> None:
     assert Router().assign(["horse"], {"a": BUSY}) is None
     assert Router().assign(["horse"], {}) is None
 

@@ -169,7 +169,7 @@ def test_words_that_cannot_work_are_told_in_the_engines_sentence(client: Client)
     assert event.error.sentence == "Both texts are the same, so there is nothing to change."
 
 
-def test_wordings_and_weights_travel_in_the_texts_and_weights_that_cannot_be_read_are_told(client: Client) -> None:
+def test_wordings_and_weights_travel_in_the_texts_and_weights_that_cannot_be_read_are_reported(client: Client) -> None:
     request, blobs = sample_edit(SIDE)
     shown = set()
     for target in ("a zebra on grass", "a zebra on grass | a striped zebra", "a (zebra)1.5 on grass"):

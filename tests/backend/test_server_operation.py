@@ -103,7 +103,7 @@ class TestMonitoring:
         wait_until(lambda: asked(f"http://127.0.0.1:{port}/healthz")[0] == 200, what="health")
         assert json.loads(asked(f"http://127.0.0.1:{port}/healthz")[1])["workers"] == {"idle": 1}
 
-    def test_anything_else_is_404(self, backend: PrivateBackend, port: int) -> None:
+    def test_any_other_path_is_not_found(self, backend: PrivateBackend, port: int) -> None:
         assert asked(f"http://127.0.0.1:{port}/../server.key")[0] == 404
 
     def test_it_is_off_and_on_this_machine_alone_unless_said(self) -> None:

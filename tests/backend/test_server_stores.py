@@ -219,7 +219,7 @@ class TestResults:
         store.close()
         assert [path.name for path in (tmp_path / "results").glob("*/*")] == [new.job]
 
-    def test_a_full_disk_keeps_results_in_memory_and_is_told(self, tmp_path: Path) -> None:
+    def test_a_full_disk_keeps_results_in_memory_and_is_reported(self, tmp_path: Path) -> None:
         store = ResultStore(tmp_path / "results", memory_bytes=1000, disk_bytes=1 << 20)
         (tmp_path / "results").rmdir()
         (tmp_path / "results").write_text("in the way, as a disk without room is")
@@ -250,7 +250,7 @@ class TestTurns:
         with pytest.raises(IndexError):
             queue.next()
 
-    def test_the_foretold_order_is_the_order(self) -> None:
+    def test_jobs_leave_the_queue_in_the_order_that_it_lists(self) -> None:
         queue: FairQueue[str] = FairQueue()
         for owner, count in ((ANNA, 3), (BOB, 2), ("carl", 4)):
             for number in range(count):

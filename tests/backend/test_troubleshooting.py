@@ -79,7 +79,7 @@ PATTERNS = {row: pattern(row) for row in rows()}
 
 
 @pytest.mark.parametrize("row", PATTERNS)
-def test_a_sentence_of_the_page_names_something(row: str) -> None:
+def test_a_sentence_of_the_page_is_long_enough_to_be_recognised(row: str) -> None:
     assert letters(plain(row)) >= SHORTEST
 
 

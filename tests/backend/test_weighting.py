@@ -152,7 +152,7 @@ def test_a_learned_word_is_weighed_as_any_other(
     assert not torch.allclose(plain, encode_text(sd1, "a <toy> horse").tokens, atol=1e-3)
 
 
-def test_an_edit_hears_the_weights(model: LoadedModel) -> None:
+def test_weighted_words_change_the_edit(model: LoadedModel) -> None:
     engine = DiffEditEngine(model)
     request = EditRequest("a horse", TEXT, quality="draft", strength=0.5, preview=False)
     mask = np.full((32, 32), 255, np.uint8)

@@ -97,7 +97,7 @@ def test_what_cannot_be_worked_with_is_refused_with_a_sentence(krita: RemoteKrit
 
 
 @pytest.mark.parametrize("gone", ["document", "layer", "layer while it is applied"])
-def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_told(krita: RemoteKrita, gone: str) -> None:
+def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_reported(krita: RemoteKrita, gone: str) -> None:
     def late(stage, gone):
         from diffedit.canvas.apply import apply_steps
         from diffedit.canvas.capture import capture_steps

@@ -166,7 +166,7 @@ def test_the_menu_action_brings_one_new_layer_with_its_mask(edited) -> None:
     assert [mask.kind for mask in kra.layers[0].children] == ["selectionmask"]
 
 
-def test_progress_was_told_while_it_ran(edited) -> None:
+def test_progress_was_reported_while_the_edit_ran(edited) -> None:
     assert edited[0]["activities"] > 5
 
 

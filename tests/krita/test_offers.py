@@ -245,7 +245,7 @@ def notice_begins(stage, words):
     return shown is not None and shown.sentence.startswith(words)
 
 
-def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_breaks_is_told(
+def test_another_model_is_chosen_in_the_menu_used_and_remembered_and_one_that_breaks_is_reported(
     easel: OpenDocker, tmp_path: Path
 ) -> None:
     entries = easel.krita.run(model_entries)

@@ -72,7 +72,7 @@ def test_what_cannot_be_used_is_said_in_the_backend_s_own_sentence(store, krita,
     assert not dialog.add.isEnabled()
 
 
-def test_an_answer_that_cannot_be_read_is_said(store, krita, program, until) -> None:
+def test_an_answer_that_cannot_be_read_is_reported(store, krita, program, until) -> None:
     program("print('{}')")
     dialog = AddModelDialog(make_app(store)[0])
     dialog.what.setText("owner/model")
@@ -92,7 +92,7 @@ def test_a_download_shows_its_progress_and_can_be_cancelled(store, krita, progra
     assert not dialog.adder.running
 
 
-def test_without_a_backend_here_the_way_is_said(store, krita, monkeypatch) -> None:
+def test_without_a_backend_here_the_way_is_reported(store, krita, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("HOME", "/nowhere")
     dialog = AddModelDialog(make_app(store)[0])

@@ -321,7 +321,7 @@ def test_swapping_turns_the_direction_round(opened) -> None:
     assert (app.session.inputs.source, app.session.inputs.target) == (ZEBRA, HORSE)
 
 
-def test_a_picture_that_is_closed_while_it_is_read_is_told(opened, until) -> None:
+def test_a_picture_that_is_closed_while_it_is_read_is_reported(opened, until) -> None:
     app, link = opened
     document = open_picture()
     app.look()

@@ -230,7 +230,7 @@ def test_thumbnails_show_the_edit_in_its_surroundings(opened, until) -> None:
         assert picture.width() > 20
 
 
-def test_what_the_backend_notes_is_told(opened, until) -> None:
+def test_what_the_backend_notes_is_reported(opened, until) -> None:
     app, link = opened
     document = open_picture()
     app.look()

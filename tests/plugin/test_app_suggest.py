@@ -106,7 +106,7 @@ def test_without_a_language_model_the_first_text_is_offered_captions_and_the_sec
     assert link.last.request.task == "describe"
 
 
-def test_an_empty_second_text_is_said(opened) -> None:
+def test_an_empty_second_text_is_reported(opened) -> None:
     app, link, panel = opened
     panel.suggest_target.click()
     assert app.session.notice.sentence.startswith("Write a word or two first")
@@ -121,7 +121,7 @@ def test_without_a_backend_it_says_so(opened) -> None:
     assert app.session.notice.sentence.startswith("No backend is running.")
 
 
-def test_weights_that_are_gone_and_no_words_at_all_are_told(opened) -> None:
+def test_weights_that_are_gone_and_no_words_at_all_are_reported(opened) -> None:
     app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()
@@ -143,7 +143,7 @@ def test_try_again_asks_for_words_again_and_not_for_an_edit(opened) -> None:
     assert [payload.request.task for payload in link.payloads] == ["suggest", "suggest"]
 
 
-def test_escape_puts_the_words_away(opened) -> None:
+def test_escape_closes_the_list_of_suggestions(opened) -> None:
     app, link, panel = opened
     app.session.change_inputs(target="a zebra")
     panel.suggest_target.click()

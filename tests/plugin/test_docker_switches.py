@@ -192,7 +192,7 @@ def test_what_the_backend_cannot_do_is_grey_says_why_and_is_not_asked_for(opened
     assert all(switch.isEnabled() and switch.isChecked() for switch in panel.edit.switches.values())
 
 
-def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(opened, until) -> None:
+def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_reported(opened, until) -> None:
     app, link, panel = opened
     app.session.change_inputs(detail=True, matting=True)
     link.become(AWAY)
@@ -206,7 +206,7 @@ def test_without_a_backend_the_wish_stays_and_what_was_left_out_then_is_told(ope
     assert app.session.inputs.matting
 
 
-def test_the_heading_tells_which_are_on(opened) -> None:
+def test_the_tooltip_of_the_heading_lists_the_switches_that_are_on(opened) -> None:
     app, link, panel = opened
     app.session.change_inputs(detail=True, matting=True)
     assert panel.parts["edit"].fold.note.toolTip() == "Normal · Full detail · Fine edges"

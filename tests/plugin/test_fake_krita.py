@@ -31,5 +31,5 @@ def test_the_stand_in_behaves_as_krita_does(behaviour: Callable[..., object], kr
         pass
 
 
-def test_there_are_behaviours_to_compare() -> None:
+def test_at_least_fifteen_behaviours_are_compared() -> None:
     assert len(BEHAVIOURS) >= 15

@@ -206,7 +206,7 @@ def test_a_wrong_hash_is_refused_and_the_file_deleted(plan, index: SmallIndex) -
     assert not list(plan().installation.tools.glob("*.whl*"))
 
 
-def test_an_index_that_is_not_there_is_said(plan) -> None:
+def test_an_index_that_is_not_there_is_reported(plan) -> None:
     with pytest.raises(InstallError, match=r"'http://127\.0\.0\.1:1/simple' cannot be reached"):
         Run(plan(index_url="http://127.0.0.1:1/simple"))()
 
@@ -219,7 +219,7 @@ def test_without_uv_a_python_of_the_machine_makes_the_environment(plan, index: S
     assert any("-m venv" in line for line in run.lines)
 
 
-def test_where_there_is_no_python_and_uv_cannot_fetch_one_that_is_said(plan, tmp_path: Path, monkeypatch) -> None:
+def test_where_there_is_no_python_and_uv_cannot_fetch_one_that_is_reported(plan, tmp_path: Path, monkeypatch) -> None:
     nothing = tmp_path / "no programs"
     nothing.mkdir()
     monkeypatch.setenv("PATH", str(nothing))
@@ -245,14 +245,14 @@ def test_too_little_room_is_said_before_anything_is_fetched(plan, index: SmallIn
     assert index.asked == []
 
 
-def test_a_folder_that_cannot_be_written_is_said(plan, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(plan, tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.write_text("")
     with pytest.raises(InstallError, match="cannot be written"):
         Run(InstallPlan(Installation(blocked / "backend"), "1.0", blocked, "cpu"))()
 
 
-def test_a_plugin_without_its_backend_is_said(plan, tmp_path: Path) -> None:
+def test_a_plugin_without_its_backend_is_reported(plan, tmp_path: Path) -> None:
     broken = InstallPlan(Installation(tmp_path / "b"), "1.0", tmp_path / "none.whl", "cpu")
     with pytest.raises(InstallError, match="does not contain the backend"):
         Run(broken)()

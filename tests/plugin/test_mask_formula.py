@@ -75,7 +75,7 @@ def test_the_shown_mask_follows_every_threshold(threshold, seed):
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_nothing_and_everything_stay_what_they_are(value):
+def test_an_empty_and_a_full_mask_stay_as_they_are(value):
     soft = np.full((40, 30), value, np.uint8)
     for grow in (-5, 0, 5):
         ours, shown = both(soft, 0.5, grow, 12, None)

@@ -125,7 +125,7 @@ def test_a_result_that_is_gone_ends_the_download_with_no_blob() -> None:
     assert download.error.retryable
 
 
-def test_small_questions_are_answered(edit: Edit) -> None:
+def test_ping_status_jobs_and_ack_are_answered(edit: Edit) -> None:
     world = World()
     run = JobRun(new_job_id(), *edit, accepted=False)
     world.client.start(run, world.now)

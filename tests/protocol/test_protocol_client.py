@@ -78,7 +78,7 @@ def test_nothing_new_is_told_by_none_within_the_poll_time(server: SocketServer, 
         assert time.monotonic() - begin >= 0.09
 
 
-def test_cancel_while_reading_events(server: SocketServer, edit: Edit) -> None:
+def test_a_job_cancelled_while_its_events_are_read_ends_with_that_event(server: SocketServer, edit: Edit) -> None:
     with Client(server.connection()) as client:
         job = client.submit(*edit)
         seen: list[Event] = []
@@ -128,7 +128,7 @@ def test_events_can_be_read_again_from_any_number(server: SocketServer, edit: Ed
         assert events_of(client, job, since=2) == [Progress("finding", 1, 1), DONE]
 
 
-def test_a_job_that_nobody_knows_is_told(server: SocketServer) -> None:
+def test_a_job_that_nobody_knows_is_reported(server: SocketServer) -> None:
     with Client(server.connection()) as client, pytest.raises(UnknownJobError):
         list(client.events(new_job_id()))
 
@@ -208,7 +208,7 @@ def test_a_full_queue_that_names_no_time_or_one_too_long_is_told_at_once(
             client.submit(*edit, on_busy=lambda error, seconds: None)
 
 
-def test_a_result_that_is_gone_is_told(server: SocketServer) -> None:
+def test_a_result_that_is_gone_is_reported(server: SocketServer) -> None:
     with Client(server.connection()) as client, pytest.raises(NoBlobError):
         client.fetch(MASK)
 
@@ -235,7 +235,7 @@ def _stop(sent: int, total: int) -> None:
     raise Stop
 
 
-def test_an_answer_of_the_wrong_kind_is_told(server: SocketServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_of_the_wrong_kind_is_reported(server: SocketServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReferenceLink, "_reply", lambda self, asked: Okay())
     with Client(server.connection()) as client, pytest.raises(SchemaError, match="with something else"):
         client.jobs()

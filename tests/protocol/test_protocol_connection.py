@@ -124,7 +124,7 @@ def test_only_what_cannot_be_another_machine_is_loopback(host: str, loopback: bo
     assert is_loopback(host) is loopback
 
 
-def test_sentences_name_the_host() -> None:
+def test_a_connection_names_its_host_for_people() -> None:
     assert invitation().host == "gpu1"
     assert invitation("tcp://127.0.0.1:1").host == "127.0.0.1"  # the near end of a tunnel, maybe
     assert replace(invitation("tcp://127.0.0.1:1"), name="local").host == "this machine"

@@ -45,12 +45,12 @@ def test_every_message_has_a_row_with_all_its_fields(cls: type[requests.Request 
 
 
 @pytest.mark.parametrize("cls", VALUES, ids=lambda cls: cls.__name__)
-def test_every_field_of_every_value_is_told(cls: type) -> None:
+def test_every_field_of_every_value_is_on_the_page(cls: type) -> None:
     for name in layout(cls).hints:
         assert f"`{name}`" in DOCUMENT
 
 
-def test_codes_stages_encodings_and_error_fields_are_told() -> None:
+def test_codes_stages_encodings_and_error_fields_are_on_the_page() -> None:
     for code in BY_CODE:
         assert f"\n| {code} |" in DOCUMENT
     for name in (*messages.STAGES, *CHUNK_ENCODINGS, *InternalError("x").to_wire()):
@@ -59,7 +59,7 @@ def test_codes_stages_encodings_and_error_fields_are_told() -> None:
         assert name in DOCUMENT
 
 
-def test_every_kind_of_event_is_told() -> None:
+def test_every_kind_of_event_is_on_the_page() -> None:
     manifest = messages.Manifest(messages.PlaneRef("0" * 64, 1, 1), messages.Bounds(0, 0, 0, 0), 0.5)
     for event in (
         messages.Queued(0),
@@ -75,7 +75,7 @@ def test_every_kind_of_event_is_told() -> None:
         assert all(f"`{name}`" in DOCUMENT or f'"{name}"' in DOCUMENT for name in fields)
 
 
-def test_the_numbers_are_those_of_the_code() -> None:
+def test_versions_and_limits_on_the_page_are_those_of_the_code() -> None:
     assert SUPPORTED_VERSIONS == (1, 1)
     assert "# The protocol, version 1\n" in DOCUMENT
     assert frames.MAX_HEADER_BYTES == 65_536
@@ -86,7 +86,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"{messages.MAX_PROMPT_CHARACTERS:,} characters".replace(",", " ") in DOCUMENT
 
 
-def test_the_line_is_as_it_is_told() -> None:
+def test_a_connections_line_has_the_form_that_the_page_shows() -> None:
     connection = Connection.invite("tcp://gpu1:5599", KeyPair.generate().public, "anna")
     line = next(line for line in DOCUMENT.splitlines() if line.startswith("diffedit://"))
     assert [len(part) for part in connection.to_line().split("/")[3:]] == [43, 43 + len("?name=anna")]

@@ -236,7 +236,7 @@ def test_of_a_large_chunk_that_was_there_in_part_nothing_but_the_rest_is_held() 
 
 
 @given(st.lists(st.binary(max_size=9)), st.integers(0, 40), st.integers(1, 40))
-def test_pieces_are_read_like_the_whole(parts: list[bytes], offset: int, length: int) -> None:
+def test_bytes_in_pieces_are_read_as_if_they_were_whole(parts: list[bytes], offset: int, length: int) -> None:
     assert bytes(blobs.Pieces(parts).read(offset, length)) == b"".join(parts)[offset : offset + length]
 
 

@@ -26,7 +26,7 @@ from socket_client import (
 )
 
 
-def test_an_unknown_key_is_told(server: SocketServer) -> None:
+def test_an_unknown_key_is_reported(server: SocketServer) -> None:
     connection = Connection.invite(server.endpoint, server.keys.public, "local")
     error = refusal(connection)
     assert isinstance(error, AuthError)
@@ -94,7 +94,7 @@ def answer_http(link: socket.socket) -> None:
         link.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_something_else_behind_the_address_is_told() -> None:
+def test_something_else_behind_the_address_is_reported() -> None:
     with listening(answer_http) as endpoint:
         error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"))
     assert isinstance(error, AuthError)
@@ -115,7 +115,7 @@ def test_a_peer_that_is_gone_when_it_is_looked_at_is_tried_anew(monkeypatch: pyt
     assert isinstance(error, AuthError)
 
 
-def test_an_address_that_accepts_and_stays_silent_is_told() -> None:
+def test_an_address_that_accepts_and_stays_silent_is_reported() -> None:
     kept: list[socket.socket] = []
     with listening(kept.append) as endpoint:
         error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"), Timeouts(connect=10.0))
@@ -150,7 +150,7 @@ def test_the_probe_tells_what_is_behind_an_address(server: SocketServer, closed_
         assert mechanism_behind("127.0.0.1", int(endpoint.rpartition(":")[2]), 20.0) is None
 
 
-def test_versions_that_do_not_meet_are_told() -> None:
+def test_versions_that_do_not_meet_are_reported() -> None:
     future = SocketServer(ReferenceServer(versions=(2, 2)))
     try:
         error = refusal(future.connection())

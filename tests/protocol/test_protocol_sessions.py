@@ -94,7 +94,7 @@ def test_a_payload_where_none_belongs_is_refused_and_so_is_a_missing_one() -> No
     assert refusal(asked_by(session, "put", None, blob=BLOB, size=1, offset=0, length=1))["code"] == "SCHEMA"
 
 
-def test_a_chunk_comes_decoded() -> None:
+def test_the_server_hands_on_a_chunk_decoded() -> None:
     data = bytes(range(50)) + bytes(50)
     encoding, packed = encode_chunk(data, "delta4")
     asked = asked_by(greeted(), "put", bytes(packed), blob=BLOB, size=100, offset=0, length=100, encoding=encoding)

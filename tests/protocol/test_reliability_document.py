@@ -18,7 +18,7 @@ def test_every_test_and_file_that_is_named_exists() -> None:
     assert {name for name in re.findall(r"\btest_\w+\.py", DOCUMENT) if name not in files} == set()
 
 
-def test_every_row_names_one() -> None:
+def test_every_row_of_the_page_names_a_test() -> None:
     rows = [line for line in DOCUMENT.splitlines() if line.startswith("| ") and " test" not in line.split("|")[3][:5]]
     assert len(rows) > 30
     assert [row for row in rows if "`test_" not in row] == []

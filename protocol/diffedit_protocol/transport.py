@@ -118,6 +118,7 @@ class Transport:
         connection.check_folder()
         self._connection = connection
         self._context = zmq.Context()
+        self._met_backend = False  # a look found a backend where handshakes failed: it may have come up just before
         self._open()
 
     def close(self) -> None:
@@ -187,6 +188,7 @@ class Transport:
             self._explained, self._connected = False, time.monotonic()
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._shaken, self._failed, self._closed_pipes, self._suspected = True, False, 0, False
+            self._met_backend = False
             return Up()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._explained = True
@@ -214,8 +216,12 @@ class Transport:
             return Down(LinkError(_absent(self._connection)))
         return None
 
-    def _look(self) -> LinkChange:
-        """See for ourselves what answers there; libzmq has given up on it, or soon would."""
+    def _look(self) -> LinkChange | None:
+        """See for ourselves what answers there; libzmq has given up on it, or soon would.
+
+        Handshakes that failed may be of a time when the backend was away and something before it, a tunnel's end,
+        hung up in its place. So a backend that is there is tried once more, and refused if it hangs up then.
+        """
         self._explained = True
         if self._connection.endpoint.startswith("ipc://"):
             return Refused(AuthError(f"{_address(self._connection)} is no backend of this user."))
@@ -224,6 +230,12 @@ class Transport:
             self._close_sockets()
             self._open()
             return Down(LinkError(_absent(self._connection)))
+        if mechanism == "CURVE" and not self._met_backend:
+            self._met_backend = True
+            self._close_sockets()
+            self._open()
+            self._suspected = True
+            return None
         return Refused(AuthError(_stranger(self._connection, mechanism)))
 
 

@@ -202,9 +202,16 @@ class ReferenceLink:
 class SocketServer:
     """The reference server behind a ROUTER with CURVE and an allow list (`encrypted=False`: plain), in a thread."""
 
-    def __init__(self, server: ReferenceServer, endpoint: str = "tcp://127.0.0.1:0", *, encrypted: bool = True) -> None:
+    def __init__(
+        self,
+        server: ReferenceServer,
+        endpoint: str = "tcp://127.0.0.1:0",
+        *,
+        encrypted: bool = True,
+        keys: KeyPair | None = None,
+    ) -> None:
         self.server = server
-        self.keys = KeyPair.generate()
+        self.keys = keys or KeyPair.generate()
         self.allowed: set[str] = set()
         self.encrypted = encrypted
         self.lock = threading.Lock()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from diffedit_protocol import client as client_module
 from diffedit_protocol import transport
 from diffedit_protocol.client import Client, Timeouts
 from diffedit_protocol.connection import Connection, KeyPair
@@ -20,10 +21,16 @@ from diffedit_protocol.errors import (
 from diffedit_protocol.transport import mechanism_behind
 from reference_server import ReferenceServer, SocketServer
 from socket_client import (
-    QUICK,
+    PATIENT,
     Edit,
     refusal,
 )
+
+
+@pytest.fixture(autouse=True)
+def unhurried_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers behind an address is given the time that it may need on a busy machine."""
+    monkeypatch.setattr(transport, "PROBE_SECONDS", 20.0)
 
 
 def test_an_unknown_key_is_reported(server: SocketServer) -> None:
@@ -47,7 +54,10 @@ def test_an_unknown_key_of_a_remote_box_is_told_with_its_name(
     assert error.sentence == "The box at gpu1 does not know this Krita. Ask for a new invitation."
 
 
-def test_another_server_behind_the_address_is_told_and_nothing_was_sent(server: SocketServer) -> None:
+def test_another_server_behind_the_address_is_told_and_nothing_was_sent(
+    server: SocketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "REFUSED_SECONDS", 60.0)  # a server on a busy machine may hang up late
     sentence = "{} answers with another identity than the one you were invited to. Nothing was sent."
     stranger = replace(server.connection(), server_key=KeyPair.generate().public)
     for name, host in (("anna", "127.0.0.1"), ("local", "This machine")):
@@ -102,6 +112,7 @@ def test_something_else_behind_the_address_is_reported() -> None:
 
 
 def test_a_peer_that_is_gone_when_it_is_looked_at_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "ABSENT_SECONDS", 60.0)  # which the two looks may take on a busy machine
     looks: list[str | None] = []
 
     def gone_at_first(host: str, port: int, timeout: float) -> str | None:
@@ -115,10 +126,45 @@ def test_a_peer_that_is_gone_when_it_is_looked_at_is_tried_anew(monkeypatch: pyt
     assert isinstance(error, AuthError)
 
 
+def test_a_backend_that_comes_up_while_its_tunnel_is_looked_at_is_not_taken_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tunnel whose far end is away accepts and hangs up, as a backend does that has another key."""
+    tunnel = socket.create_server(("127.0.0.1", 0))
+    endpoint = f"tcp://127.0.0.1:{tunnel.getsockname()[1]}"
+    servers: list[SocketServer] = []
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                tunnel.accept()[0].close()
+
+    def come_up(host: str, port: int, timeout: float) -> str | None:
+        if not servers:
+            tunnel.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            tunnel.close()
+            servers.append(SocketServer(ReferenceServer(), endpoint, keys=keys))
+            servers[0].allowed.add(connection.client_public)
+        return mechanism_behind(host, port, timeout)
+
+    keys = KeyPair.generate()
+    connection = Connection.invite(endpoint, keys.public, "anna")
+    monkeypatch.setattr(transport, "mechanism_behind", come_up)
+    thread = threading.Thread(target=hang_up, daemon=True)
+    thread.start()
+    try:
+        with Client(connection, PATIENT) as client:
+            assert client.ping() > 0
+        assert servers
+    finally:
+        servers[0].stop()
+
+
 def test_an_address_that_accepts_and_stays_silent_is_reported() -> None:
     kept: list[socket.socket] = []
     with listening(kept.append) as endpoint:
-        error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"), Timeouts(connect=10.0))
+        error = refusal(Connection.invite(endpoint, KeyPair.generate().public, "x"), PATIENT)
     for link in kept:
         link.close()
     assert isinstance(error, LinkError)
@@ -136,7 +182,7 @@ def test_no_backend_at_a_remote_address_is_told_with_the_address(
     closed_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Connection, "local", property(lambda self: False))
-    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=0.5))
+    error = refusal(Connection.invite(closed_endpoint, KeyPair.generate().public, "x"), Timeouts(connect=5.0))
     assert error.sentence == f"No backend answers at {closed_endpoint[6:]}. Is it running there?"
 
 
@@ -162,7 +208,7 @@ def test_versions_that_do_not_meet_are_reported() -> None:
 
 def test_a_revoked_key_ends_what_is_running_with_its_sentence(server: SocketServer, edit: Edit) -> None:
     connection = server.connection()
-    with Client(connection, QUICK) as client:
+    with Client(connection, PATIENT) as client:
         events = client.events(client.submit(*edit))
         next(events)
         server.stop()

@@ -29,7 +29,9 @@ class Cable:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._sockets: list[socket.socket] = []
-        self._plugged = True
+        self._plugged = threading.Event()
+        self._plugged.set()
+        self._ended = False
         self._lock = threading.Lock()
         self._cut_at: dict[str, int] = {}
         self.carried = {"up": 0, "down": 0}
@@ -44,6 +46,8 @@ class Cable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.unplug()
+        self._ended = True
+        self._plugged.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -67,12 +71,12 @@ class Cable:
         self._cut_at[direction] = self.carried[direction] + size
 
     def unplug(self) -> None:
-        """Cut, and carry nothing until `plug`."""
-        self._plugged = False
+        """Cut, and carry nothing until `plug`: who connects meanwhile hears nothing."""
+        self._plugged.clear()
         self.cut()
 
     def plug(self) -> None:
-        self._plugged = True
+        self._plugged.set()
 
     def _accept(self) -> None:
         while True:
@@ -80,12 +84,21 @@ class Cable:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            if not self._plugged:
+            self._plugged.wait()
+            if self._ended:
+                near.close()
+                return
+            try:
+                far = socket.create_connection(self._server)
+            except OSError:  # the server is away for now
                 near.close()
                 continue
-            far = socket.create_connection(self._server)
             self._sockets += [near, far]
             with self._lock:
+                if not self._plugged.is_set():  # just now
+                    near.close()
+                    far.close()
+                    continue
                 self._pairs.append((near, far))
             for thread in (
                 threading.Thread(target=self._carry, args=(near, far, "up"), daemon=True),
@@ -102,7 +115,7 @@ class Cable:
                 sink.sendall(data)
                 self.carried[direction] += len(data)
                 if self.carried[direction] >= self._cut_at.get(direction, self.carried[direction] + 1):
-                    del self._cut_at[direction]
+                    self._cut_at.pop(direction, None)
                     self.cut()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

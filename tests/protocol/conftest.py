@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from diffedit_protocol import client_session
 from diffedit_protocol.blobs import pack_picture, pack_plane
 from diffedit_protocol.messages import EditRequest
 from diffedit_protocol.replies import Limits
@@ -31,7 +32,14 @@ def server() -> Iterator[SocketServer]:
 
 
 @pytest.fixture
-def closed_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+def nothing_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that count: no request is sent again because a busy machine answers late."""
+    monkeypatch.setattr(client_session, "REPEAT_SECONDS", 600.0)
+
+
+@pytest.fixture
+def closed_endpoint() -> Iterator[str]:
+    """Nobody listens there, and nobody else can take it meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"tcp://127.0.0.1:{held.getsockname()[1]}"

@@ -26,7 +26,7 @@ from diffedit_protocol.messages import (
 )
 from reference_server import SocketServer
 
-QUICK = Timeouts(connect=10.0, answer=10.0, lost=30.0)
+PATIENT = Timeouts(connect=60.0, answer=60.0, lost=120.0)  # no sound run comes near them
 
 
 PLANE = bytes(range(200))
@@ -51,7 +51,7 @@ def finish(server: SocketServer, job: str) -> None:
         server.send_event(job, event)
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not come to pass"
@@ -63,7 +63,7 @@ def events_of(client: Client, job: str, since: int | None = None) -> list[Event]
     return [e for e in client.events(job, since) if e is not None and not isinstance(e, Preview)]
 
 
-def refusal(connection: Connection, timeouts: Timeouts = QUICK) -> DiffEditError:
+def refusal(connection: Connection, timeouts: Timeouts = PATIENT) -> DiffEditError:
     with pytest.raises(DiffEditError) as caught, Client(connection, timeouts):
         pass
     return caught.value

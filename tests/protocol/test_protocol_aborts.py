@@ -82,7 +82,7 @@ with context.socket(zmq.DEALER) as dealer:
     dealer.linger = 0
     dealer.connect(f"ipc://{sys.argv[1]}")
     dealer.send_multipart([b"hello"])
-    listener.sockets[0].socket.poll(30_000)
+    listener.sockets[0].socket.poll(60_000)
     (incoming,) = listener.receive(0)
     print(incoming.link.routing.hex(), flush=True)
 listener.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 from cable import Cable
@@ -23,8 +24,8 @@ from reference_server import SocketServer
 from socket_client import (
     DONE,
     MASK,
+    PATIENT,
     PLANE,
-    QUICK,
     Edit,
     events_of,
     finish,
@@ -32,7 +33,7 @@ from socket_client import (
 
 
 def test_a_restarted_server_is_given_the_running_job_again(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), QUICK) as client:
+    with Client(server.connection(), PATIENT) as client:
         job = client.submit(*edit)
         events = client.events(job)
         assert next(e for e in events if e is not None) == Queued(0)
@@ -46,8 +47,9 @@ def test_a_restarted_server_is_given_the_running_job_again(server: SocketServer,
         assert [e for e in events if e is not None][-1] == DONE
 
 
+@pytest.mark.usefixtures("nothing_repeated")
 def test_a_finished_result_is_fetched_from_a_restarted_server(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), QUICK) as client:
+    with Client(server.connection(), PATIENT) as client:
         job = client.submit(*edit)
         server.stop()
         server.server.links.clear()
@@ -60,7 +62,7 @@ def test_a_finished_result_is_fetched_from_a_restarted_server(server: SocketServ
 
 
 def test_a_lost_link_is_told_while_it_lasts_and_then_nothing_was_lost(server: SocketServer, edit: Edit) -> None:
-    with Cable(server.connection()) as cable, Client(cable.connection, QUICK) as client:
+    with Cable(server.connection()) as cable, Client(cable.connection, PATIENT) as client:
         job = client.submit(*edit)
         events = client.events(job)
         assert next(e for e in events if e is not None) == Queued(0)
@@ -76,10 +78,11 @@ def test_a_lost_link_is_told_while_it_lasts_and_then_nothing_was_lost(server: So
         assert client.trouble is None
 
 
+@pytest.mark.usefixtures("nothing_repeated")
 def test_a_link_cut_in_upload_and_download_costs_only_what_was_in_flight(server: SocketServer) -> None:
     picture, blob = pack_picture(os.urandom(4000 * 2000 * 3), 4000, 2000, 3)
     in_flight = LOOPBACK_WINDOW * LARGEST_CHUNK  # lost at most: a cut takes what libzmq's queues hold with it, too
-    with Cable(server.connection()) as cable, Client(cable.connection, QUICK) as client:
+    with Cable(server.connection()) as cable, Client(cable.connection, PATIENT) as client:
         cable.cut_after(len(blob) * 6 // 10, "up")
         client.submit(EditRequest("a", "b", picture=picture), {picture.blob: blob})
         assert cable.cuts == 1
@@ -93,20 +96,22 @@ def test_a_link_cut_in_upload_and_download_costs_only_what_was_in_flight(server:
 
 
 def test_a_link_that_stays_lost_ends_in_a_link_error(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), Timeouts(lost=2.0)) as client:
+    with Client(server.connection(), PATIENT) as client:
         events = client.events(client.submit(*edit))
         next(events)
         server.stop()
+        client.timeouts = Timeouts(lost=0.5)
         with pytest.raises(LinkError):
             list(events)
         server.start()
 
 
 def test_a_server_that_hangs_is_told_apart_from_a_lost_link(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), Timeouts(answer=0.5, lost=60.0)) as client:
+    with Client(server.connection(), PATIENT) as client:
         job = client.submit(*edit)
         events = client.events(job)
         next(events)
+        client.timeouts = replace(PATIENT, answer=0.5)
         with server.lock:  # the application answers nobody; libzmq's thread still keeps the link alive
             with pytest.raises(LinkError, match="has not answered for"):
                 client.ping()
@@ -119,10 +124,11 @@ def test_a_server_that_hangs_is_told_apart_from_a_lost_link(server: SocketServer
 
 
 def test_a_reader_who_was_elsewhere_does_not_take_his_own_absence_for_silence(server: SocketServer, edit: Edit) -> None:
-    with Client(server.connection(), Timeouts(lost=2.0)) as client:
+    with Client(server.connection(), PATIENT) as client:
         job = client.submit(*edit)
         events = client.events(job)
         next(events)
         finish(server, job)
+        client.timeouts = Timeouts(lost=2.0)
         time.sleep(2.5)
         assert [e for e in events if e is not None][-1] == DONE

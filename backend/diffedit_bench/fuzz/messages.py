@@ -139,7 +139,7 @@ def _bent_bytes(data: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 WITNESS_EVERY = 1000  # messages, after which the other client asks for a sign of life
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 CATCH_UP_EVERY = 50  # messages, after which answers are read: a link with more than 64 unread ones is cut
 ANSWER_PAUSE_SECONDS, LAST_ANSWER_SECONDS = 0.01, 0.5  # without one, after which none is taken to be under way
@@ -155,7 +155,8 @@ def fuzz_backend(line: str, seed: int, count: int) -> dict[str, float]:
     connection = Connection.from_line(line)
     answers = 0
     waits: list[float] = []
-    with Client(connection, Timeouts(answer=ANSWER_SECONDS), software="fuzz witness") as witness:
+    timeouts = Timeouts(connect=CONNECT_SECONDS, answer=ANSWER_SECONDS)
+    with Client(connection, timeouts, software="fuzz witness") as witness:
         transport = Transport(connection)
         try:
             _until_up(transport)

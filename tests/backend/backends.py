@@ -23,7 +23,7 @@ from diffedit_protocol.messages import Done, EditRequest, Event, Failed, Preview
 
 SCRIPTED_SERVER = Path(__file__).with_name("scripted_server.py")
 ROOT = Path(__file__).parents[2]
-QUICK = Timeouts(connect=10.0, answer=10.0, lost=30.0)
+PATIENT = Timeouts(connect=60.0, answer=60.0, lost=120.0)  # no sound run comes near them
 TCP = "tcp://127.0.0.1:0"
 Edit = tuple[EditRequest, dict[str, bytes]]
 
@@ -54,7 +54,7 @@ def invited_to(endpoint: str, state: Path, name: str) -> Connection:
 
 
 @contextmanager
-def client_of(connection: Connection, timeouts: Timeouts = QUICK) -> Iterator[Client]:
+def client_of(connection: Connection, timeouts: Timeouts = PATIENT) -> Iterator[Client]:
     with Client(connection, timeouts) as client:
         yield client
 

@@ -21,7 +21,7 @@ ZMTP_MORE_LONG = b"\x03"  # flags of a frame with more to follow and a length of
 
 def raw_tcp(connection: Connection) -> socket.socket:
     host, _, port = connection.endpoint.removeprefix("tcp://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10.0)
+    return socket.create_connection((host, int(port)), timeout=60.0)
 
 
 def await_close(peer: socket.socket) -> None:
@@ -57,17 +57,17 @@ class RawClient:
         self.socket.close()
         self._context.term()
 
-    def hello(self, seconds: float = 30.0) -> dict[str, Any]:
+    def hello(self, seconds: float = 60.0) -> dict[str, Any]:
         """Raises TimeoutError when it is not answered."""
         return self.ask("hello", seconds=seconds, versions=[1, 1], client="raw")
 
-    def ask(self, type_: str, payload: bytes | None = None, seconds: float = 30.0, **fields: Any) -> dict[str, Any]:
+    def ask(self, type_: str, payload: bytes | None = None, seconds: float = 60.0, **fields: Any) -> dict[str, Any]:
         """The reply to one request. Raises TimeoutError when none comes."""
         self._number += 1
         frames = [msgpack.packb({"type": type_, "id": self._number, **fields})]
         return self.exchange(frames if payload is None else [*frames, payload], seconds)
 
-    def exchange(self, frames: Frames, seconds: float = 30.0) -> dict[str, Any]:
+    def exchange(self, frames: Frames, seconds: float = 60.0) -> dict[str, Any]:
         """The first reply after sending `frames`; events are passed over."""
         self.socket.send_multipart(frames)
         until = time.monotonic() + seconds

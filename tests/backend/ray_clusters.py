@@ -56,7 +56,7 @@ class Node:
     def actors(self) -> list[psutil.Process]:
         """The processes of the workers on this box."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in children if process.name().startswith("ray::WorkerAct")]
+        return [process for process in children if _name_of(process).startswith("ray::WorkerAct")]
 
     def stop(self) -> None:
         """End all its processes, as a power cut would."""
@@ -106,6 +106,14 @@ def ray_head(ip: str = "127.0.0.1", cpus: int = 2, environment: Mapping[str, str
         yield head
 
 
+def _name_of(process: psutil.Process) -> str:
+    """ "" for one that ends just now."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def _drain(stream: IO[str]) -> None:
     with stream:
         stream.read()
@@ -115,6 +123,7 @@ def ray_processes() -> set[int]:
     """Ray's processes on this machine that were started below this one."""
     found = set()
     for process in psutil.Process().children(recursive=True):
-        if any(word in " ".join(process.cmdline()) for word in ("raylet", "gcs_server", "ray::", "ray_driver")):
-            found.add(process.pid)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ends just now
+            if any(word in " ".join(process.cmdline()) for word in ("raylet", "gcs_server", "ray::", "ray_driver")):
+                found.add(process.pid)
     return found

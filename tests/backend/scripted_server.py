@@ -54,7 +54,8 @@ def main() -> int:
         pool = LocalPool(WorkerSetup(command=WORKER, configuration=script), ["script"] * workers, timeouts)
 
     def announce(server: Server) -> None:
-        print("ready", *server.endpoints, flush=True)
+        metrics = [] if server.monitoring is None else [f"http://127.0.0.1:{server.monitoring.port}"]
+        print("ready", *server.endpoints, *metrics, flush=True)
 
     try:
         serve(settings, pool, announce)

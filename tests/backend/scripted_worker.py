@@ -3,11 +3,12 @@
 The source text is its script, word by word:
 
     steps=20       steps of the stage "editing" (default 3)      pause=0.01     seconds before each step
+    hold=PATH      wait before the last step until there is a file PATH
     die=5          end the process at step 5                     die=finding    ... in that stage (each has one step)
     hang=5         stop reacting at step 5                       lost=5         report a lost device at step 5
     oom            report that the memory was too small          fault          raise an exception of no known kind
     bytes=N        make the result's picture N bytes large (a multiple of 4096), in RGBA
-    child=PATH     start a process that holds this one's standard error for a minute, and write its number to PATH
+    child=PATH     start a process that holds this one's standard error for minutes, and write its number to PATH
     asked          note which of the optional fields the request asks for
 
 Its result's mask is the picture's first channel; its one edit is the picture itself.
@@ -51,13 +52,15 @@ class ScriptedRunner:
     def run(self, request: EditRequest, blobs: Mapping[str, bytes], report: ReportStep) -> Finished:
         script = {word.partition("=")[0]: word.partition("=")[2] or "1" for word in request.source.split()}
         if "child" in script:
-            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.DEVNULL)
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], stdin=subprocess.DEVNULL)
             Path(script["child"]).write_text(str(child.pid))
         pause = float(script.get("pause", 0))
         for stage in STAGES:
             total = int(script.get("steps", 3)) if stage == "editing" else 1
             for step in range(1, total + 1):
                 time.sleep(pause)
+                if "hold" in script and stage == "editing" and step == total:
+                    _wait_for(Path(script["hold"]))
                 at = (stage, str(step)) if stage == "editing" else (stage,)
                 if script.get("die") in at:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -74,6 +77,11 @@ class ScriptedRunner:
             raise ZeroDivisionError("a fault")
         notes = tuple(("ASKED", name) for name in OPTIONAL_FIELDS if "asked" in script and getattr(request, name))
         return _echo(request, blobs, int(script.get("bytes", 0)), notes)
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
 
 
 def _echo(request: EditRequest, blobs: Mapping[str, bytes], size: int, notes: tuple[tuple[str, str], ...]) -> Finished:

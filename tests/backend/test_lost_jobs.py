@@ -87,7 +87,7 @@ def test_serve_with_two_workers_runs_an_edit_on_either(tmp_path: Path) -> None:
         client_of(backend.connection) as client,
     ):
         wait_until(
-            lambda: [worker["state"] for worker in client.status()["workers"]] == ["idle", "idle"], 60, "two workers"
+            lambda: [worker["state"] for worker in client.status()["workers"]] == ["idle", "idle"], 240, "two workers"
         )
         assert len({worker["pid"] for worker in client.status()["workers"]}) == 2
         for shade in (50, 200):

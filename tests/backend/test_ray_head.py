@@ -10,10 +10,10 @@ from backends import client_of, last_event
 from diffedit_backend.cli.self_test import sample_edit
 from diffedit_backend.server.private_backend import PrivateBackend
 from diffedit_protocol.errors import BusyError
-from diffedit_protocol.messages import Done, Failed, Started
+from diffedit_protocol.messages import MAX_VARIATIONS, Done, Failed, Started
 from ray_clusters import HEAD_SOON, TOKEN, ray_head
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Ray's start alone takes minutes on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Ray's start alone takes minutes on a busy machine
 
 
 def test_a_stopped_head_is_told_clearly_and_results_that_were_made_can_still_be_fetched(tmp_path: Path) -> None:
@@ -28,7 +28,9 @@ def test_a_stopped_head_is_told_clearly_and_results_that_were_made_can_still_be_
             finished = client.submit(request, blobs)
             done = last_event(client, finished, 120)
             assert isinstance(done, Done)
-            running = client.submit(replace(request, quality="fine", method="paper", seed=5), blobs)
+            running = client.submit(
+                replace(request, quality="fine", method="paper", seed=5, variations=MAX_VARIATIONS), blobs
+            )
             waiting = client.submit(replace(request, seed=6), blobs)
             assert any(isinstance(event, Started) for event in client.events(running))
             head.stop()

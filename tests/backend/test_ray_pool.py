@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,12 +21,11 @@ from diffedit_protocol.client import Client
 from diffedit_protocol.messages import Cancelled, Done, Failed, Progress, Started
 from ray_clusters import OWN, PATHS, ray_processes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Ray's start alone takes minutes on a busy machine
-SLOW = "steps=150 pause=0.02"  # three seconds
-TIMEOUTS = {"loading": 60.0, "step": 20.0, "cancel": 2.0, "back_off": 0.05, "back_off_most": 0.2}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Ray's start alone takes minutes on a busy machine
+TIMEOUTS = {"loading": 300.0, "step": 120.0, "cancel": 60.0, "back_off": 0.05, "back_off_most": 0.2}
 
 
-def collect(pool: RayPool, enough: Callable[[list[Report]], bool], seconds: float = 90.0) -> list[Report]:
+def collect(pool: RayPool, enough: Callable[[list[Report]], bool], seconds: float = 240.0) -> list[Report]:
     """The reports until there are enough; fails the test when that takes too long."""
     reports: list[Report] = []
     until = time.monotonic() + seconds
@@ -60,7 +61,7 @@ def test_a_pool_runs_a_job_cancels_one_reports_a_lost_actor_and_leaves_no_proces
         assert isinstance(done.event, Done)
         assert set(done.blobs) == {done.event.manifest.mask.blob, done.event.manifest.edits[0].pixels.blob}
         pids = {worker.pid for worker in pool.workers()}
-        run("steps=2000 pause=0.02", Cancelled)
+        run("steps=100000 pause=0.02", Cancelled)
         assert {worker.pid for worker in pool.workers()} == pids  # cancelled at a step, with the actor alive
         lost = run("die=2", Lost)
         assert isinstance(lost.event, Lost)
@@ -81,15 +82,25 @@ def test_a_cluster_of_its_own_that_ends_by_force_leaves_no_process(victim: str) 
     pool.start()
     try:
         collect(pool, lambda _: pool.free_slots() == 1, 240.0)
-        own = {process.name(): process for process in map(psutil.Process, ray_processes() - before)}
-        assert {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= own.keys()
+        own: dict[str, psutil.Process] = {}
+
+        def all_are_named() -> bool:
+            """Ray's processes take their names a while after their start."""
+            own.clear()
+            for pid in ray_processes() - before:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(pid)
+                    own[process.name()] = process
+            return {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= own.keys()
+
+        wait_until(all_are_named, what="the start of Ray's own processes")
         assert pool._driver is not None
         victims = {"driver": psutil.Process(pool._driver.pid), "head": own["gcs_server"]}
         victims[victim].kill()
         collect(pool, lambda _: pool._driver is None)
         gone, left = psutil.wait_procs(own.values(), 60)
         assert gone
-        assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+        assert not [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     finally:
         pool.close(5.0)
 
@@ -106,14 +117,15 @@ def client(backend: PrivateBackend) -> Iterator[Client]:
         yield client
 
 
-def test_an_actor_killed_in_the_middle_of_a_job_costs_a_delay_and_no_error(client: Client) -> None:
-    job = client.submit(*scripted_edit(SLOW))
+def test_an_actor_killed_in_the_middle_of_a_job_costs_a_delay_and_no_error(client: Client, tmp_path: Path) -> None:
+    job = client.submit(*scripted_edit(f"hold={tmp_path / 'go'}"))
     killed = False
     for event in client.events(job):
         if isinstance(event, Progress) and event.stage == "editing" and not killed:
             busy = next(worker for worker in client.status()["workers"] if worker["job"])
             os.kill(busy["pid"], signal.SIGKILL)
             killed = True
+            (tmp_path / "go").touch()
         if isinstance(event, (Done, Failed, Cancelled)):
             break
     assert isinstance(event, Done)
@@ -124,7 +136,7 @@ def test_an_actor_killed_in_the_middle_of_a_job_costs_a_delay_and_no_error(clien
 def test_a_job_that_kills_every_actor_that_runs_it_is_ended_and_the_next_job_works(client: Client) -> None:
     before = sum(worker["restarts"] for worker in client.status()["workers"])
     job = client.submit(*scripted_edit("die=2"))
-    assert failure(last_event(client, job, 90)) == "WORKER_DIED"
+    assert failure(last_event(client, job, 240)) == "WORKER_DIED"
     started = sum(isinstance(event, Started) for event in events_of(client, job, since=0))
     assert started == MOST_LOSSES
     run_edit(client, scripted_edit())
@@ -132,7 +144,7 @@ def test_a_job_that_kills_every_actor_that_runs_it_is_ended_and_the_next_job_wor
 
 
 def test_a_job_whose_actor_was_lost_can_still_be_cancelled(client: Client) -> None:
-    job = client.submit(*scripted_edit("steps=2000 pause=0.02"))
+    job = client.submit(*scripted_edit("steps=100000 pause=0.02"))
     for event in client.events(job):
         if isinstance(event, Progress) and event.stage == "editing":
             os.kill(next(worker for worker in client.status()["workers"] if worker["job"])["pid"], signal.SIGKILL)

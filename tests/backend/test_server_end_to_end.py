@@ -26,13 +26,14 @@ from diffedit_bench.wire.command import measure
 from diffedit_bench.wire.transports import compare
 from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection
-from diffedit_protocol.messages import Cancelled, Done, EditRequest, Preview, Progress, Started
+from diffedit_protocol.messages import MAX_VARIATIONS, Cancelled, Done, EditRequest, Preview, Progress, Started
 from model_files import parts, write_folder
 from PIL import Image
 from ray_clusters import TOKEN, Node, ray_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Ray's start alone takes minutes on a busy machine
 SIDE = 64
+MANY = {"variations": MAX_VARIATIONS}  # an edit that lasts, while a test cancels it or kills its worker
 
 
 @pytest.fixture(scope="module", params=["local", "ray"])
@@ -123,7 +124,7 @@ def test_the_same_edit_again_sends_nothing_and_computes_only_what_a_seed_changes
 
 def test_a_cancel_ends_an_edit_at_its_next_step(client: Client) -> None:
     request, blobs = sample_edit(SIDE)
-    slow = EditRequest.from_wire({**request.to_wire(), "quality": "fine", "method": "paper", "seed": 5})
+    slow = EditRequest.from_wire({**request.to_wire(), "quality": "fine", "method": "paper", "seed": 5, **MANY})
     job = client.submit(slow, blobs)
     next(event for event in client.events(job) if isinstance(event, Progress))
     client.cancel(job)
@@ -136,7 +137,7 @@ def test_a_cancel_ends_an_edit_at_its_next_step(client: Client) -> None:
 def begun(client: Client, target: str) -> str:
     """A long edit that is at its inversion. `target` must be another one each time: what is kept is quick."""
     request, blobs = sample_edit(SIDE)
-    job = client.submit(replace(request, quality="fine", target=target), blobs)
+    job = client.submit(replace(request, quality="fine", target=target, **MANY), blobs)
     for event in client.events(job):
         if isinstance(event, Progress) and event.stage == "inverting":
             break

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 from backends import (
-    QUICK,
+    PATIENT,
     TCP,
     client_of,
     events_of,
@@ -34,7 +34,7 @@ from diffedit_protocol.link_speed import LARGEST_CHUNK, LOOPBACK_WINDOW
 from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Preview, Progress, Queued, Started
 from diffedit_protocol.requests import new_job_id
 
-SLOW = "steps=200 pause=0.02"  # four seconds, ended by a cancel
+ENDLESS = "steps=100000 pause=0.02"  # until it is cancelled or killed
 LARGE = 16 << 20  # bytes: from here on a result was written after its client had learnt of it
 LIMITS = {"jobs": 3}
 IN_FLIGHT = LOOPBACK_WINDOW * LARGEST_CHUNK  # bytes that may have to be sent again after a cut
@@ -43,7 +43,7 @@ IN_FLIGHT = LOOPBACK_WINDOW * LARGEST_CHUNK  # bytes that may have to be sent ag
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
     """One server for every fault that it must survive; at the end it must still be the same process."""
-    settings = {"listen": ["local", TCP], "queue": 4, "limits": LIMITS, "timeouts": {"back_off": 0.05, "cancel": 1.0}}
+    settings = {"listen": ["local", TCP], "queue": 4, "limits": LIMITS, "timeouts": {"back_off": 0.05}}
     with scripted_backend(tmp_path_factory.mktemp("faults"), **settings) as backend:
         boot_id = _boot_id(backend)
         yield backend
@@ -76,7 +76,7 @@ class TestWorker:
 
     def test_killed_from_outside_in_the_middle_of_a_job(self, client: Client) -> None:
         before = worker_pid(client)
-        job = client.submit(*scripted_edit(SLOW))
+        job = client.submit(*scripted_edit(ENDLESS))
         for event in client.events(job):
             if isinstance(event, Progress) and event.stage == "editing":
                 os.kill(before, signal.SIGKILL)
@@ -97,12 +97,13 @@ class TestServer:
         with scripted_backend(tmp_path, listen=[TCP]) as backend:
             port = backend.connection.endpoint
             with client_of(backend.connection) as client:
-                job = client.submit(*scripted_edit("steps=100 pause=0.01"))
+                job = client.submit(*scripted_edit(f"hold={tmp_path / 'go'}"))
                 boot_id = client.hello.boot_id
                 for event in client.events(job):
                     if isinstance(event, Progress) and event.stage == "editing":
                         break
                 backend.kill()
+                (tmp_path / "go").touch()
                 again = scripted_backend(tmp_path, listen=[port])
                 with again:
                     assert isinstance(last_event(client, job), Done)
@@ -146,13 +147,20 @@ class TestServer:
         self, tmp_path: Path
     ) -> None:
         """Written or not, nobody was told of it: the client submits the job again to the server that it finds."""
-        with scripted_backend(tmp_path, listen=[TCP]) as backend, client_of(backend.connection) as client:
-            job = client.submit(*scripted_edit(f"bytes={LARGE}"))
+        with (
+            scripted_backend(tmp_path, listen=[TCP]) as backend,
+            Cable(backend.connection) as cable,
+            client_of(cable.connection) as client,
+        ):
+            job = client.submit(*scripted_edit(f"bytes={LARGE} hold={tmp_path / 'go'}"))
             boot_id = client.hello.boot_id
+            cable.unplug()  # so that it cannot be told, however slow it is here
+            (tmp_path / "go").touch()
             folder = tmp_path / "server" / "results"
             wait_until(lambda: any(folder.glob(f"*/{job}*")), what="the beginning of the result's file")
             backend.kill()
             with scripted_backend(tmp_path, listen=[backend.connection.endpoint]):
+                cable.plug()
                 done = last_event(client, job)
                 assert isinstance(done, Done)
                 assert client.hello.boot_id != boot_id
@@ -167,8 +175,8 @@ class TestServer:
             wait_until(lambda: not _runs(worker), what="the end of the worker")
 
     def test_asked_to_stop_it_finishes_what_runs_and_refuses_what_is_new(self, tmp_path: Path) -> None:
-        with scripted_backend(tmp_path, grace=60.0) as backend, client_of(backend.connection) as client:
-            running = client.submit(*scripted_edit(SLOW))
+        with scripted_backend(tmp_path, grace=600.0) as backend, client_of(backend.connection) as client:
+            running = client.submit(*scripted_edit(f"hold={tmp_path / 'go'}"))
             waiting = client.submit(*scripted_edit())
             next(event for event in client.events(running) if isinstance(event, Progress))
             assert backend.process is not None
@@ -176,6 +184,7 @@ class TestServer:
             assert failure(last_event(client, waiting)) == "BUSY"
             with pytest.raises(BusyError, match="being stopped"):
                 client.submit(*scripted_edit())
+            (tmp_path / "go").touch()
             done = last_event(client, running)
             assert isinstance(done, Done)
             assert backend.process.wait(60) == 0
@@ -188,11 +197,11 @@ class TestServer:
 
     def test_asked_to_stop_it_ends_a_job_that_takes_longer_than_its_grace(self, tmp_path: Path) -> None:
         with scripted_backend(tmp_path, grace=0.5) as backend, client_of(backend.connection) as client:
-            job = client.submit(*scripted_edit("steps=1200 pause=0.05"))
+            job = client.submit(*scripted_edit(ENDLESS))
             next(event for event in client.events(job) if isinstance(event, Progress))
             assert backend.process is not None
             backend.process.terminate()
-            event = last_event(client, job)  # its own end is a minute away
+            event = last_event(client, job)
             assert isinstance(event, Failed)
             assert event.error.retryable
             assert backend.process.wait(60) == 0
@@ -264,14 +273,15 @@ class TestLink:
             assert cable.carried["down"] - before < (size + IN_FLIGHT) * 1.01
 
     def test_unplugged_while_the_job_ends_the_result_is_fetched_when_it_is_back(
-        self, backend: PrivateBackend, client: Client
+        self, backend: PrivateBackend, client: Client, tmp_path: Path
     ) -> None:
         other = client
         with Cable(invited(backend, new_job_id())) as cable, client_of(cable.connection) as client:
-            job = client.submit(*scripted_edit("steps=10 pause=0.02"))
+            job = client.submit(*scripted_edit(f"hold={tmp_path / 'go'}"))
             next(event for event in client.events(job) if isinstance(event, Progress))
             cable.unplug()
             next(None for _ in client.events(job) if client.trouble is not None)
+            (tmp_path / "go").touch()
             wait_until(lambda: other.status()["queue"]["running"] == 0, what="the end of the job")
             cable.plug()
             event = last_event(client, job)
@@ -337,8 +347,9 @@ class TestQueue:
     def test_full_it_says_when_to_come_again_and_goes_on(self, backend: PrivateBackend) -> None:
         connections = [invited(backend, new_job_id()) for _ in range(3)]
         with client_of(connections[0]) as a, client_of(connections[1]) as b, client_of(connections[2]) as c:
-            jobs = [(a, a.submit(*scripted_edit(SLOW)))]
-            jobs += [(who, who.submit(*scripted_edit(SLOW))) for who in (a, a, b, b)]  # one runs, four wait
+            jobs = [(a, a.submit(*scripted_edit(ENDLESS)))]
+            next(event for event in a.events(jobs[0][1]) if isinstance(event, Progress))
+            jobs += [(who, who.submit(*scripted_edit(ENDLESS))) for who in (a, a, b, b)]  # one runs, four wait
             with pytest.raises(BusyError, match="queue is full: 4 jobs") as caught:
                 c.submit(*scripted_edit())
             assert caught.value.retryable
@@ -351,7 +362,7 @@ class TestQueue:
 
     def test_one_client_cannot_take_more_than_its_share(self, backend: PrivateBackend) -> None:
         with client_of(invited(backend, new_job_id())) as client:
-            jobs = [client.submit(*scripted_edit(SLOW)) for _ in range(LIMITS["jobs"])]
+            jobs = [client.submit(*scripted_edit(ENDLESS)) for _ in range(LIMITS["jobs"])]
             with pytest.raises(BusyError, match="3 unfinished jobs"):
                 client.submit(*scripted_edit())
             for job in jobs:
@@ -367,7 +378,7 @@ class TestQueue:
             client_of(invited(backend, new_job_id())) as client,
             client_of(invited(backend, new_job_id())) as other,
         ):
-            jobs = [client.submit(*scripted_edit(SLOW, side=64)) for _ in range(2)]  # 4096 pixels each
+            jobs = [client.submit(*scripted_edit(ENDLESS, side=64)) for _ in range(2)]  # 4096 pixels each
             with pytest.raises(BusyError, match=r"have 0\.0 megapixels.*one client may have 0\.0") as caught:
                 client.submit(*scripted_edit(side=64))
             assert caught.value.retryable
@@ -380,14 +391,13 @@ class TestQueue:
             assert isinstance(last_event(other, waiting), Done)
             run_edit(client, scripted_edit(side=64))
 
-    def test_two_clients_take_turns(self, backend: PrivateBackend) -> None:
+    def test_two_clients_take_turns(self, backend: PrivateBackend, tmp_path: Path) -> None:
         with client_of(invited(backend, new_job_id())) as many, client_of(invited(backend, new_job_id())) as one:
-            jobs = [
-                many.submit(*scripted_edit(script)) for script in ("steps=10 pause=0.03", "", "steps=3000 pause=0.02")
-            ]
+            jobs = [many.submit(*scripted_edit(script)) for script in (f"hold={tmp_path / 'go'}", "", ENDLESS)]
             single = one.submit(*scripted_edit())
+            (tmp_path / "go").touch()
             assert isinstance(last_event(one, single), Done)
-            # The third was asked for first; it takes a minute, and had it been begun first, it would not have ended.
+            # The third was asked for first; it never ends, and had it been begun first, this one would still wait.
             assert {info.job: info.state for info in many.jobs()}[jobs[2]] in ("queued", "running")
             many.cancel(jobs[2])
             ends = [numbered(events_of(many, job)) for job in jobs]
@@ -433,7 +443,7 @@ class TestQueue:
 def test_a_disk_that_takes_no_more_keeps_results_fetchable_and_then_refuses_new_jobs(tmp_path: Path) -> None:
     # The system refuses files beyond 1 MiB, as a full disk refuses any; results are 2 MiB.
     settings = {"file_mib": 1, "result_bytes": 6 << 20, "listen": ["local"]}
-    with scripted_backend(tmp_path, **settings) as backend, client_of(backend.connection, QUICK) as client:
+    with scripted_backend(tmp_path, **settings) as backend, client_of(backend.connection, PATIENT) as client:
         done = [run_edit(client, scripted_edit("bytes=2097152")) for _ in range(2)]  # more than half of the memory
         wait_until(lambda: bool(client.status()["memory"]["disk_full"]), what="the disk's refusal")
         with pytest.raises(BusyError, match="disk is full") as caught:

@@ -16,6 +16,12 @@ import pytest
 from diffedit_backend.server import logs
 
 
+@pytest.fixture(autouse=True)
+def unhurried_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is written, however long a busy machine takes for it."""
+    monkeypatch.setattr(logs, "CLOSE_SECONDS", 120.0)
+
+
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """A log in small files."""

@@ -38,16 +38,10 @@ from prometheus_client.parser import text_string_to_metric_families
 KEY = "0" * 40
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def asked(url: str) -> tuple[int, str]:
     """Status and body."""
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -55,15 +49,17 @@ def asked(url: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBackend]:
+    folder = tmp_path_factory.mktemp("metrics")
+    with scripted_backend(folder, listen=["local", TCP], metrics="0") as backend:  # a port that is free
+        yield backend
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[PrivateBackend]:
-    folder = tmp_path_factory.mktemp("metrics")
-    with scripted_backend(folder, listen=["local", TCP], metrics=str(port)) as backend:
-        yield backend
+def port(backend: PrivateBackend) -> int:
+    """Of its metrics."""
+    url = next(word for word in backend.ready_line.split() if word.startswith("http://"))
+    return int(url.rpartition(":")[2])
 
 
 class TestMonitoring:
@@ -81,7 +77,13 @@ class TestMonitoring:
                     for sample in family.samples
                 }
 
-            wait_until(lambda: found().get(("diffedit_jobs_finished_total", "")) == 2.0, what="the count of the jobs")
+            wait_until(
+                lambda: (
+                    found().get(("diffedit_jobs_finished_total", "")) == 2.0
+                    and found().get(("diffedit_workers", "idle")) == 1
+                ),
+                what="the count of the jobs",
+            )
             metrics = found()
         assert metrics["diffedit_workers", "idle"] == 1
         assert metrics["diffedit_jobs", "kept_results"] == 1  # the other job left none
@@ -101,7 +103,9 @@ class TestMonitoring:
 
     def test_healthz_is_200_while_edits_can_run(self, backend: PrivateBackend, port: int) -> None:
         wait_until(lambda: asked(f"http://127.0.0.1:{port}/healthz")[0] == 200, what="health")
-        assert json.loads(asked(f"http://127.0.0.1:{port}/healthz")[1])["workers"] == {"idle": 1}
+        wait_until(  # the job of another test may still run
+            lambda: json.loads(asked(f"http://127.0.0.1:{port}/healthz")[1])["workers"] == {"idle": 1}, what="the rest"
+        )
 
     def test_any_other_path_is_not_found(self, backend: PrivateBackend, port: int) -> None:
         assert asked(f"http://127.0.0.1:{port}/../server.key")[0] == 404
@@ -216,7 +220,7 @@ class TestServiceManager:
         path = str(tmp_path / "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind(path)
-            systemd.settimeout(20)
+            systemd.settimeout(60)
             manager = ServiceManager({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "300000"})
             manager.ready()
             manager.alive()

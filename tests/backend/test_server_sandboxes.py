@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from backends import PATIENT
 from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection
 
@@ -28,10 +29,10 @@ def test_a_sandboxed_krita_finds_the_backend_over_loopback_with_keys_until_it_en
             assert connection.endpoint.startswith("tcp://127.0.0.1:")
             assert connection.encrypted
             assert connection.own
-            with Client(connection) as client:
+            with Client(connection, PATIENT) as client:
                 assert client.ping() > 0
             ordinary = Connection.from_file(tmp_path / ".local/share/diffedit/local.json")
-            with Client(ordinary) as client:
+            with Client(ordinary, PATIENT) as client:
                 assert client.ping() > 0
         finally:
             process.send_signal(signal.SIGTERM)

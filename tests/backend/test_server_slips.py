@@ -54,6 +54,7 @@ from diffedit_protocol.requests import Put, new_job_id
 from hostile import RawClient, error_code
 
 SLOW = "steps=100 pause=0.05"  # five seconds
+ENDLESS = "steps=100000 pause=0.05"  # until it is cancelled
 SAVING_SECONDS = 1.3  # that an editor has a file empty, or away, while it saves
 PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "protocol", ROOT / "backend")))}
 
@@ -91,6 +92,7 @@ class TestOneRequest:
             with client_of(backend.connection) as client:
                 done = run_edit(client, scripted_edit())
                 blob = done.manifest.edits[0].pixels.blob
+                wait_until(lambda: client.status()["memory"]["results"] == 0, what="the end of the copy in memory")
             with RawClient(backend.connection) as raw:
                 raw.hello()
                 assert error_code(raw.ask("get", blob=blob, offset=offset, length=10)) == "BAD_INPUT"
@@ -100,7 +102,7 @@ class TestOneRequest:
         with scripted_backend(tmp_path, result_bytes=0) as backend, client_of(backend.connection) as client:
             done = run_edit(client, scripted_edit("bytes=4096"))
             blob = done.manifest.edits[0].pixels.blob
-            time.sleep(0.3)  # the copy in memory goes
+            wait_until(lambda: client.status()["memory"]["results"] == 0, what="the end of the copy in memory")
             (file,) = (backend.state / "results").glob(f"*/*/{blob}")
             file.unlink()
             with pytest.raises(DiffEditError, match="holds no blob"):
@@ -172,7 +174,7 @@ class TestAllowList:
         connection = invited(backend, f"away-{new_job_id()}")
         with client_of(connection) as client:
             run_edit(client, scripted_edit("bytes=4096"))
-            client.submit(*scripted_edit("steps=3000 pause=0.05"))
+            client.submit(*scripted_edit(ENDLESS))
         before = len(list((backend.state / "results").glob("*/*/record")))
         AllowList(allowed).revoke(connection.name)
         wait_until(lambda: admin.status()["queue"]["running"] == 0, what="the end of the job")
@@ -307,7 +309,7 @@ class TestMemory:
         self, backend: PrivateBackend, admin: Client
     ) -> None:
         connection = invited(backend, new_job_id())
-        edit = scripted_edit(SLOW)
+        edit = scripted_edit(ENDLESS)
         with client_of(connection) as client, RawClient(connection) as raw:
             raw.hello()
             running = client.submit(*edit)
@@ -339,7 +341,7 @@ class TestMemory:
 class TestPrivacy:
     def test_status_names_no_job_of_another_client(self, backend: PrivateBackend, admin: Client) -> None:
         with client_of(invited(backend, new_job_id())) as anna, client_of(invited(backend, new_job_id())) as ben:
-            job = anna.submit(*scripted_edit(SLOW))
+            job = anna.submit(*scripted_edit(ENDLESS))
             next(event for event in anna.events(job) if isinstance(event, Progress))
             assert job not in json.dumps(ben.status())
             assert job in json.dumps(anna.status())

@@ -19,7 +19,7 @@ from diffedit_protocol.requests import new_job_id
 from two_hosts import THERE, TwoHosts, missing
 
 SIDE = 1024
-STEPS = 500  # of an edit that would take ten seconds
+STEPS = 100_000  # of an edit that would take half an hour
 PORT = 7860
 REASON = missing()
 pytestmark = pytest.mark.skipif(bool(REASON), reason=f"two hosts need network namespaces; here {REASON}")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from diffedit_protocol.messages import STAGES, Cancelled, Done, Failed, Progress
 WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join((str(ROOT / "protocol"), str(ROOT / "backend")))}
-QUICK = Timeouts(loading=20.0, step=2.0, cancel=0.5, back_off=0.05, back_off_most=0.4)
+PATIENT = Timeouts(loading=120.0, step=120.0, cancel=60.0, back_off=0.05, back_off_most=0.4)  # with sound workers
+WATCHED = replace(PATIENT, step=4.0)
+ENDLESS = "steps=100000 pause=0.02"
 
 
 @contextmanager
-def pool_of(workers: int = 1, timeouts: Timeouts = QUICK, **script: Any) -> Iterator[LocalPool]:
+def pool_of(workers: int = 1, timeouts: Timeouts = PATIENT, **script: Any) -> Iterator[LocalPool]:
     pool = LocalPool(WorkerSetup(WORKER, ENVIRONMENT, script), ["script"] * workers, timeouts)
     pool.start()
     try:
@@ -40,6 +43,13 @@ def pool_of(workers: int = 1, timeouts: Timeouts = QUICK, **script: Any) -> Iter
 @pytest.fixture(scope="module")
 def pool() -> Iterator[LocalPool]:
     with pool_of() as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[LocalPool]:
+    """Whose workers are ended after four seconds without a step."""
+    with pool_of(timeouts=WATCHED) as pool:
         yield pool
 
 
@@ -89,7 +99,7 @@ def test_the_pipes_to_a_worker_hold_a_mebibyte_so_that_neither_end_waits_at_ever
         assert [fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in worker.pipes] == [1 << 20, 1 << 20]
     finally:
         worker.kill()
-        assert worker.join(20.0)
+        assert worker.join(60.0)
 
 
 def test_a_job_comes_back_with_its_manifest_and_every_blob_that_it_names(pool: LocalPool) -> None:
@@ -129,49 +139,50 @@ def test_an_error_inside_a_job_leaves_the_worker_alive(pool: LocalPool, script: 
 def test_a_cancel_ends_the_job_at_its_next_step_with_the_worker_alive(pool: LocalPool) -> None:
     ready(pool)
     before = pool.workers()[0].pid
-    report = run(pool, "steps=3000 pause=0.02", after=lambda: pool.cancel("job"))  # its own end is a minute away
+    report = run(pool, ENDLESS, after=lambda: pool.cancel("job"))
     assert isinstance(report.event, Cancelled)
     assert pool.workers()[0].pid == before
 
 
-def test_a_job_that_does_not_obey_its_cancel_is_ended_by_force_and_counts_as_cancelled(pool: LocalPool) -> None:
-    ready(pool)
-    before = pool.workers()[0].pid
+def test_a_job_that_does_not_obey_its_cancel_is_ended_by_force_and_counts_as_cancelled() -> None:
+    with pool_of(timeouts=replace(PATIENT, cancel=0.5)) as pool:
+        ready(pool)
+        before = pool.workers()[0].pid
 
-    def cancel_when_it_hangs() -> None:
-        collect(pool, lambda reports: any(getattr(report.event, "stage", "") == "inverting" for report in reports))
-        pool.cancel("job")  # which only its next step would see
+        def cancel_when_it_hangs() -> None:
+            collect(pool, lambda reports: any(getattr(report.event, "stage", "") == "inverting" for report in reports))
+            pool.cancel("job")  # which only its next step would see
 
-    report = run(pool, "hang=1", after=cancel_when_it_hangs)
-    assert isinstance(report.event, Cancelled)
-    ready(pool)
-    assert pool.workers()[0].pid != before
+        report = run(pool, "hang=1", after=cancel_when_it_hangs)
+        assert isinstance(report.event, Cancelled)
+        ready(pool)
+        assert pool.workers()[0].pid != before
 
 
-def test_a_step_that_takes_too_long_is_ended_by_the_watchdog(pool: LocalPool) -> None:
-    report = run(pool, "hang=2")
+def test_a_step_that_takes_too_long_is_ended_by_the_watchdog(watched: LocalPool) -> None:
+    report = run(watched, "hang=2")
     assert failure(report.event) == "WORKER_DIED"
-    assert "longer than 2 s" in report.event.error.sentence
-    assert isinstance(run(pool, "").event, Done)
+    assert "longer than 4 s" in report.event.error.sentence
+    assert isinstance(run(watched, "").event, Done)
 
 
-def test_steps_that_each_come_in_time_may_take_longer_than_the_watchdog_in_all(pool: LocalPool) -> None:
-    assert isinstance(run(pool, "steps=8 pause=0.3").event, Done)
+def test_steps_that_each_come_in_time_may_take_longer_than_the_watchdog_in_all(watched: LocalPool) -> None:
+    assert isinstance(run(watched, "steps=20 pause=0.25").event, Done)
 
 
-def test_a_stopped_worker_process_does_not_hold_up_the_pool(pool: LocalPool) -> None:
-    ready(pool)
-    worker = Path(f"/proc/{pool.workers()[0].pid}/stat")
+def test_a_stopped_worker_process_does_not_hold_up_the_pool(watched: LocalPool) -> None:
+    ready(watched)
+    worker = Path(f"/proc/{watched.workers()[0].pid}/stat")
 
     def is_stopped() -> bool:
         return worker.read_text().rpartition(")")[2].split()[0] == "T"
 
-    os.kill(pool.workers()[0].pid, signal.SIGSTOP)  # it reads its pipe no more
+    os.kill(watched.workers()[0].pid, signal.SIGSTOP)  # it reads its pipe no more
     wait_until(is_stopped, what="the worker's stop, which another core carries out")
     request, blobs = scripted_edit(side=1024)  # 3 MiB: more than any pipe holds
-    submit(pool, Job("job", "anna", request, blobs))  # for ever, did it wait for the worker
+    submit(watched, Job("job", "anna", request, blobs))  # for ever, did it wait for the worker
     assert is_stopped()
-    reports = collect(pool, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
+    reports = collect(watched, lambda reports: bool(reports) and isinstance(reports[-1].event, Failed))
     assert failure(reports[-1].event) == "WORKER_DIED"
 
 
@@ -247,7 +258,7 @@ def test_a_job_goes_to_the_worker_that_has_its_picture_in_its_cache() -> None:
 def test_a_job_waits_for_the_busy_worker_that_has_its_picture_and_is_passed_by_another_meanwhile() -> None:
     with pool_of(workers=2) as pool:
         collect(pool, lambda _: pool.free_slots() == 2)
-        request, blobs = scripted_edit("steps=100 pause=0.02")
+        request, blobs = scripted_edit(ENDLESS)
         first = Job("first", "anna", request, blobs)
         submit(pool, first)
         other = Job("other", "ben", *scripted_edit(shade=7))
@@ -259,7 +270,7 @@ def test_two_workers_run_two_jobs_at_once() -> None:
     with pool_of(workers=2) as pool:
         collect(pool, lambda _: pool.free_slots() == 2)
         for shade, name in enumerate(("a", "b")):
-            submit(pool, Job(name, "anna", *scripted_edit("steps=3000 pause=0.02", shade=shade)))
+            submit(pool, Job(name, "anna", *scripted_edit(ENDLESS, shade=shade)))
         reports = collect(pool, lambda reports: {r.job for r in reports if isinstance(r.event, Progress)} == {"a", "b"})
         assert not any(isinstance(report.event, Done) for report in reports)
 

@@ -139,7 +139,7 @@ class SmallIndex:
             def _file(self, path: Path) -> None:
                 size = path.stat().st_size
                 index.waiting.set()
-                index.gate.wait(30)
+                index.gate.wait(240)
                 begin = 0
                 asked = self.headers.get("Range", "")
                 if asked.startswith("bytes=") and asked.endswith("-"):

@@ -81,7 +81,7 @@ def test_an_answer_that_cannot_be_read_is_reported(store, krita, program, until)
 
 
 def test_a_download_shows_its_progress_and_can_be_cancelled(store, krita, program, until) -> None:
-    program("print('model.safetensors: 12% 0.3/2.1 GB', file=sys.stderr, flush=True); time.sleep(60)")
+    program("print('model.safetensors: 12% 0.3/2.1 GB', file=sys.stderr, flush=True); time.sleep(600)")
     dialog = AddModelDialog(make_app(store)[0])
     dialog.what.setText("owner/model")
     dialog.look.click()

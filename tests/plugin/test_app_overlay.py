@@ -299,8 +299,8 @@ def test_painting_on_another_layer_leaves_the_overlay(opened, window, until) -> 
     live = app.masks._live[app.session]
     look = live.changed
     live.changed = lambda: looks.append(look()) or looks[-1]
-    until(lambda: len(looks) == 3)
-    assert looks == [False] * 3
+    until(lambda: len(looks) >= 3)
+    assert not any(looks)
     assert len(overlays(window)) == 1
 
 

@@ -38,7 +38,7 @@ def installed(place: Installation, version: str) -> Path:
     environment = place.environments / f"{version}-cpu-1"
     program = program_in(environment)
     program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\nexec /bin/sleep 30\n")
+    program.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     program.chmod(0o755)
     place.switch(environment)
     return program
@@ -85,7 +85,7 @@ def test_what_was_installed_is_started_and_the_older_one_deleted_when_it_is_read
     environment = app.setup.installation.environments / "0.2-cpu-1"
     program = program_in(environment)
     program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\necho ready\nexec /bin/sleep 30\n")
+    program.write_text("#!/bin/sh\necho ready\nexec /bin/sleep 600\n")
     program.chmod(0o755)
     app.setup.installation.switch(environment)
     store.change(backend="remote", program="/some/other")

@@ -143,10 +143,10 @@ def test_cancelled_in_the_middle_it_goes_on_where_it_was(plan, index: SmallIndex
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert index.waiting.wait(60)
+    assert index.waiting.wait(120)
     run.installer.cancel()
     index.gate.set()
-    thread.join(60)
+    thread.join(240)
     assert len(failed) == 1
     assert plan().installation.current() is None
     assert Run(plan())().is_file()

@@ -12,6 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.environ.get("DIFFEDIT_TEST_QT") == "6", reason="this is the other binding's run already")
 def test_the_plugin_works_under_pyqt6_as_it_does_under_pyqt5() -> None:
     answer = subprocess.run(

@@ -62,5 +62,5 @@ def screenshot(display: str, path: Path) -> None:
     """The whole screen of `display` as a PNG."""
     program = needed_program("import", "imagemagick")
     subprocess.run(
-        [str(program), "-window", "root", str(path)], env={**os.environ, "DISPLAY": display}, check=True, timeout=30
+        [str(program), "-window", "root", str(path)], env={**os.environ, "DISPLAY": display}, check=True, timeout=120
     )

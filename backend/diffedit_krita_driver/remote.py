@@ -67,7 +67,7 @@ class RemoteKrita:
             self.stop()
             raise
 
-    def run(self, function: Callable[..., Any], /, *, limit: float = 60.0, **arguments: Any) -> Any:
+    def run(self, function: Callable[..., Any], /, *, limit: float = 240.0, **arguments: Any) -> Any:
         """Runs `function(stage, **arguments)` on Krita's main thread and returns its value.
 
         The function travels as source text: it imports what it needs itself and of its module sees only `Path`.
@@ -89,7 +89,7 @@ class RemoteKrita:
             raise KritaTaskError("\n".join([*filter(None, bad), *result["log"]]))
         return result["value"]
 
-    def quit(self, seconds: float = 30.0) -> int:
+    def quit(self, seconds: float = 120.0) -> int:
         """Closes every document without a question and Krita by its own menu action; returns its exit code."""
         self.run(_quit)
         return self.process.wait(seconds)
@@ -98,7 +98,7 @@ class RemoteKrita:
         deadline = time.monotonic() + limit
         while not path.exists():
             code = self.process.exit_code()
-            if code is not None:
+            if code is not None and not path.exists():  # it may have answered since, and ended
                 raise KritaTaskError(f"{what}: Krita ended with exit code {code}.\n{self.process.output()}")
             if time.monotonic() > deadline:
                 shot = self.folder / f"{what}-too-late.png"

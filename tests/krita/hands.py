@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diffedit_backend.krita.install import needed_program
@@ -76,15 +76,18 @@ class Hands:
 
     def _do(self, *words: object) -> None:
         environment = {**os.environ, "DISPLAY": self._krita.process.display}
-        subprocess.run([self._program, *map(str, words)], env=environment, check=True, timeout=30)
+        subprocess.run([self._program, *map(str, words)], env=environment, check=True, timeout=120)
         time.sleep(STEP_SECONDS)
         self._krita.run(_turns)
 
 
 def _turns(stage):
-    """What the hands did is in Krita's queue; on a busy machine it is not yet handled."""
+    """What the hands did is handled: the screen's server answers a question after what it had to tell before."""
+    from diffedit_driver.qt import QCursor
+
     for _ in range(4):
-        yield 0
+        QCursor.pos()
+        yield 0.005
 
 
 @contextmanager
@@ -94,20 +97,41 @@ def held(backend: BackendProcess) -> Iterator[list[int]]:
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
     try:
+        deadline = time.monotonic() + 60
+        while not all(map(_has_stopped, workers)):
+            assert time.monotonic() < deadline, f"Not all of {workers} have stopped."
+            time.sleep(0.01)
         yield workers
     finally:
         for worker in workers:
-            if Path(f"/proc/{worker}").exists():
+            with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
+
+
+def _has_stopped(process: int) -> bool:
+    """Every thread of it: another core may still run one when the signal was sent."""
+    threads = Path(f"/proc/{process}/task").glob("*/stat")
+    try:
+        return {thread.read_text().rpartition(")")[2].split()[0] for thread in threads} == {"T"}
+    except (FileNotFoundError, ProcessLookupError):  # a thread ended just now
+        return False
 
 
 def workers_of(backend: BackendProcess) -> list[int]:
     """The ids of the processes that hold the model; there is at least one."""
     threads = Path(f"/proc/{backend.pid}/task").glob("*/children")
     children = [int(child) for thread in threads for child in thread.read_text().split()]
-    workers = [c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    workers = [child for child in children if b"diffedit_backend.worker" in _command_of(child)]
     assert workers, f"The backend {backend.pid} has no worker."
     return workers
+
+
+def _command_of(process: int) -> bytes:
+    """b"" for one that ends just now."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def until(krita: RemoteKrita, condition: Callable[..., object], limit: float = 300.0, **arguments: object) -> object:
@@ -189,12 +213,22 @@ def _middle_of(stage, path):
             widget = widget[name]
         else:
             widget = widget[int(name)] if name.isdigit() else getattr(widget, name)
-    panel.ensureWidgetVisible(widget)
+    places = [None, None]
+
+    def rests():
+        """It can be clicked on, and no notice or row that comes or goes moves it any more."""
+        panel.ensureWidgetVisible(widget)
+        point = widget.mapToGlobal(widget.rect().center())
+        places[:] = [places[1], (point.x(), point.y())]
+        return widget.isVisible() and widget.isEnabled() and places[0] == places[1]
+
     yield 0.1
-    if not (widget.isVisible() and widget.isEnabled()):
-        raise AssertionError(f"{path} is {'not enabled' if widget.isVisible() else 'not visible'}")
-    point = widget.mapToGlobal(widget.rect().center())
-    return point.x(), point.y()
+    try:
+        yield rests
+    except TimeoutError:
+        shown = "moves" if widget.isEnabled() else "is not enabled"
+        raise AssertionError(f"{path} {shown if widget.isVisible() else 'is not visible'}") from None
+    return places[1]
 
 
 def _span_of(stage, path):

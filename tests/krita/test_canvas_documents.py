@@ -201,7 +201,7 @@ def test_layers_without_pixels_of_their_own_are_captured_as_they_look(krita: Rem
             layer = document.createCloneLayer("Clone 1", paint)
             document.rootNode().addChildNode(layer, None)
         yield from stage.refresh()
-        yield 0.2
+        yield lambda: bytes(layer.projectionPixelData(14, 11, 1, 1))[3] == 255  # shapes are drawn by and by
         yield from stage.settle()
         captured = yield from stage.run(capture_steps(document, layer))
         area = captured.area

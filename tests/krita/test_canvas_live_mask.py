@@ -42,11 +42,12 @@ def shown_planes(stage, soft, settings, folder, form="selection", dragged=False)
     )
     for i, (threshold, grow, feather) in enumerate(settings):
         live.show(MaskValues(threshold, grow, feather), dragged=dragged)
-        yield 0.05
+        yield from stage.settle()
         shown = layer.childNodes()[0].selection() if form == "selectionmask" else document.selection()
         (Path(folder) / f"{i}.raw").write_bytes(bytes(shown.pixelData(30, 20, 192, 192)))
     undo = stage.app.action("edit_undo").text()
     live.hide()
+    yield from stage.settle()
     yield 0.1
     now = document.selection()
     return {"selection": [now.x(), now.y(), now.width(), now.height()], "masks": len(layer.childNodes()), "undo": undo}

@@ -128,7 +128,7 @@ def thick(mask: NDArray[np.bool_], px: int) -> NDArray[np.bool_]:
 def test_the_overlay_lies_on_the_picture_to_the_pixel_and_leaves_the_document_alone(
     krita: RemoteKrita, tmp_path: Path
 ) -> None:
-    reported = krita.run(photographed, folder=tmp_path, views=VIEWS, limit=60)
+    reported = krita.run(photographed, folder=tmp_path, views=VIEWS)
     for i, (*_, off) in enumerate(VIEWS):
         check(tmp_path, str(i), off)
     check(tmp_path, "followed", 0)
@@ -159,7 +159,7 @@ def test_the_overlay_lies_on_the_picture_on(look: Look, kind: list, tmp_path: Pa
         RemoteKrita(fresh_profile(tmp_path / "profile", display), display, [(None, PLUGIN)], look=look) as krita,
     ):
         assert krita.run(canvas_kind) == kind
-        krita.run(photographed, folder=tmp_path, views=views, limit=120)
+        krita.run(photographed, folder=tmp_path, views=views)
     for i, (*_, off) in enumerate(views):
         check(tmp_path, str(i), off if scale == 1 else max(1, scale * off))
     check(tmp_path, "followed", scale - 1)
@@ -191,6 +191,7 @@ def left_by(stage, way, folder):
     capture = yield from stage.run(capture_steps(document, layer))
     result = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
     app.masks.take(SimpleNamespace(session=session, capture=capture), result)
+    yield lambda: session.mask_shown
     yield 0.5  # longer than the opened waits between two looks: it stays while nothing changes
     canvas = CanvasView(document).widget
     name = "diffedit_mask_overlay"
@@ -217,8 +218,12 @@ def left_by(stage, way, folder):
         document.setModified(False)
         stage.app.action("file_close").trigger()
         yield 0.5  # longer than between two looks: what was closed is looked at no more
-    yield lambda: not session.mask_shown, 5
-    yield 0.1
+    yield lambda: not session.mask_shown and sip.isdeleted(drawn[0])
+    if way == "keep":  # the layer's mask that comes in its place is in use now: it is drawn by another overlay
+        yield lambda: session.mask_in_use != "" and any(w.objectName() == name for w in canvas.children())
+        app.leave_mask()
+    yield lambda: sip.isdeleted(canvas) or not any(w.objectName() == name for w in canvas.children())
+    yield 0.5  # it stays away
     return [] if sip.isdeleted(canvas) else [w.objectName() for w in canvas.children() if w.objectName() == name]
 
 
@@ -300,6 +305,7 @@ def over(stage, colours):
     result = SimpleNamespace(soft_map=(b"\xc8" * 100 + b"\x00" * 100) * 150, manifest=SimpleNamespace(threshold=0.5))
     app.session.change_inputs(grow=0, feather=0)
     app.masks.take(SimpleNamespace(session=app.session, capture=capture), result)
+    yield lambda: app.session.mask_shown
     yield 0.5
     view = CanvasView(document)
     places = [view.image_to_widget().map(QPoint(x, 75)) for x in (50, 150)]

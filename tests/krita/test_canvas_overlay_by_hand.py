@@ -21,7 +21,7 @@ def hands(krita: RemoteKrita) -> object:
     krita.run(show_docker)
     hands = Hands(krita)
     hands.click("source.edit")
-    assert krita.run(is_red)
+    until(krita, is_red)
     return hands
 
 
@@ -77,7 +77,7 @@ def test_esc_in_the_docker_takes_the_red_away(krita: RemoteKrita, hands) -> None
 def test_esc_ends_a_transformation_first(krita: RemoteKrita, hands) -> None:
     krita.run(begin_to_transform)
     hands.touch_canvas()
-    assert krita.run(transforms)
+    until(krita, transforms)
     hands.key("Escape")
     until(krita, transforms_no_more)
     assert krita.run(is_red)

@@ -329,7 +329,9 @@ def over_vector(stage, kind, folder):
     )
     document.setActiveNode(shapes)
     yield from stage.refresh()
-    yield 0.3
+    red = b"\x00\x00\xff\xff"
+    yield lambda: bytes(document.rootNode().projectionPixelData(35, 30, 1, 1)) == red  # shapes are drawn by and by
+    yield from stage.settle()
 
     def see(name):
         (Path(folder) / name).write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, 72, 72)))

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from diffedit_krita_driver.kra import Kra
 from PIL import Image
 
@@ -41,9 +42,18 @@ def left_running(folder: Path) -> list[str]:
     return found
 
 
+def wait_until_nothing_runs(folder: Path) -> None:
+    """What was killed may take a moment to end."""
+    deadline = time.monotonic() + 60
+    while left := left_running(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(900)
 def test_the_demo_leaves_five_files_one_last_line_and_nothing_running(tmp_path: Path) -> None:
     process = demo(tmp_path)
-    output, _ = process.communicate(timeout=280)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output
     out = tmp_path / "out"
     names = sorted(path.name for path in out.iterdir())
@@ -56,21 +66,22 @@ def test_the_demo_leaves_five_files_one_last_line_and_nothing_running(tmp_path: 
     assert len(Kra(out / "demo.kra").layers) == 2
     # Krita's grey, the docker and the picture: a black or blank screen has far fewer colours.
     assert len(Image.open(out / "screenshot.png").convert("RGB").getcolors(1 << 24)) > 1000
-    assert left_running(tmp_path) == []
+    wait_until_nothing_runs(tmp_path)
     assert list(tmp_path.glob("diffedit-demo-*")) == []
 
 
+@pytest.mark.timeout(900)
 def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing(tmp_path: Path) -> None:
     process = demo(tmp_path)
     for line in process.stdout:
         if "Starting Krita" in line:
             break
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(left_running(tmp_path)) < 3:
         assert time.monotonic() < deadline, left_running(tmp_path)
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode == 130, output
-    assert left_running(tmp_path) == []
+    wait_until_nothing_runs(tmp_path)
     assert list(tmp_path.glob("diffedit-demo-*")) == []

@@ -49,10 +49,10 @@ def edit_without_backend(stage, picture):
     session = extension().app.session
     session.change_inputs(source="a horse", target="a zebra")
     stage.app.action("diffedit_edit_layer").trigger()
-    yield lambda: session.notice is not None, 30
+    yield lambda: session.notice is not None
     reported = session.notice.sentence, list(session.notice.remedies), len(document.topLevelNodes())
     stage.app.action("diffedit_cancel").trigger()  # the job would wait for a backend
-    yield lambda: session.activity is None, 30
+    yield lambda: session.activity is None
     yield from stage.close_all()
     return reported
 
@@ -77,9 +77,9 @@ def edit_by_menu(stage, picture, source, target, folder):
     session.change_inputs(source=source, target=target, seed=41, seed_locked=True, quality="draft", variations=1)
     reported = []
     session.changed.connect(lambda aspect: reported.append(str(session.activity)) if aspect == "activity" else None)
-    yield lambda: app.link.state.kind == "ready", 60
+    yield lambda: app.link.state.kind == "ready"
     stage.app.action("diffedit_edit_layer").trigger()
-    yield lambda: session.activity is not None, 10
+    yield lambda: session.activity is not None
     yield lambda: session.activity is None, 240
     yield from stage.settle()
     names = [node.name() for node in document.topLevelNodes()]
@@ -121,7 +121,7 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         session = app.session
         session.notice = None
         session.change_inputs(source=source, target=target, seed=7, seed_locked=True, quality="fine", variations=1)
-        yield lambda: app.link.state.kind == "ready", 60
+        yield lambda: app.link.state.kind == "ready"
         threads = Path(f"/proc/{server}/task").glob("*/children")
         children = [int(child) for thread in threads for child in thread.read_text().split()]
         worker = next(c for c in children if b"diffedit_backend.worker" in Path(f"/proc/{c}/cmdline").read_bytes())
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
         session.notice = None
         session.change_inputs(quality="draft")
         stage.app.action("diffedit_edit_layer").trigger()
-        yield lambda: session.activity is not None, 20
+        yield lambda: session.activity is not None
         yield lambda: session.activity is None, 400
         yield from stage.settle()
         return *reported, len(document.topLevelNodes()), session.notice and session.notice.sentence

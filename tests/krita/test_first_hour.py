@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -171,6 +170,13 @@ def take_brush(stage, on):
     yield 0.5
 
 
+def more_is_selected(stage, of, than):
+    """Whether more than so many pixels of the selection mask of that name are wholly selected."""
+    selection = stage.document.nodeByName(of).selection()
+    data = bytes(selection.pixelData(0, 0, stage.document.width(), stage.document.height()))
+    return data.count(255) > than
+
+
 def selected_pixels(stage, of):
     """How many pixels of the selection mask of that name are wholly selected."""
     selection = stage.document.nodeByName(of).selection()
@@ -284,7 +290,7 @@ def test_a_mask_that_was_painted_on_is_used_and_the_docker_says_so(easel: OpenDo
     krita.run(take_brush, on=mask)
     hands.paint((0.3, 0.3), (0.45, 0.3))
     krita.run(settle)
-    assert krita.run(selected_pixels, of=mask) > before + 100
+    until(krita, more_is_selected, of=mask, than=before + 100)
     with held(easel.backend):
         hands.click("run.edit")
         until(krita, title_begins, words="Using your mask")
@@ -438,8 +444,15 @@ def test_a_file_that_is_saved_and_opened_again_has_its_history_and_its_words_bac
     hands.click("history.list")
     hands.key("Home")
     hands.click("history.use")
-    assert krita.run(words) == [SAMPLE.source, SAMPLE.target, 41]
+    until(krita, words_are, wanted=[SAMPLE.source, SAMPLE.target, 41])
     assert krita.run(layer_names) == ["Background", EDIT]
+
+
+def words_are(stage, wanted):
+    from diffedit.extension import extension
+
+    inputs = extension().app.session.inputs
+    return [inputs.source, inputs.target, inputs.seed] == wanted
 
 
 def words(stage):
@@ -451,12 +464,11 @@ def words(stage):
 
 def test_a_second_backend_is_joined_by_pasting_its_line_and_edits_there(easel: OpenDocker, tmp_path: Path) -> None:
     krita, hands = easel.krita, easel.hands
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
     home = tmp_path / "box"
     home.mkdir(mode=0o700)
-    with BackendProcess(home, ["--listen", f"tcp://{address}"]) as box:
+    with BackendProcess(home, ["--listen", "tcp://127.0.0.1:0"]) as box:
+        ready = next(line for line in box.output().splitlines() if line.startswith("ready "))
+        address = next(word for word in ready.split() if word.startswith("tcp://")).removeprefix("tcp://")
         command = [sys.executable, "-m", "diffedit_backend.cli", "invite", "anna", "--host", address]
         line = subprocess.run(
             command, env=os.environ | {"DIFFEDIT_HOME": str(home)}, check=True, capture_output=True, text=True
@@ -481,10 +493,15 @@ def settings_with_line_in_the_clipboard(stage, line):
 
     QApplication.clipboard().setText(line)
     stage.app.action("diffedit_settings").trigger()
+
+    def found():
+        return next((dialog for dialog in stage.dialogs() if dialog.windowTitle() == "DiffEdit settings"), None)
+
+    yield lambda: found() is not None
     yield 0.5
-    dialog = next(dialog for dialog in stage.dialogs() if dialog.windowTitle() == "DiffEdit settings")
-    dialog.line.setFocus()
-    yield 0.3
+    found().line.setFocus()
+    yield lambda: found().line.hasFocus()
+    yield 0.1
 
 
 def connection_test_line(stage, words):

@@ -125,7 +125,7 @@ def place_of_button(stage, *, text):
 def notice_at_rest(stage):
     from diffedit.extension import extension
 
-    yield lambda: extension().app.session.notice is not None, 60
+    yield lambda: extension().app.session.notice is not None, 180
     notice = extension().app.session.notice
     return [notice.sentence, *notice.remedies]
 
@@ -147,7 +147,7 @@ def until_packages_come(stage):
     from diffedit.extension import extension
 
     installer = extension().app.setup.installer
-    yield lambda: any("Downloading" in line for line in installer.lines) or not installer.running, 300
+    yield lambda: any("Downloading" in line for line in installer.lines) or not installer.running, 1800
     return "" if installer.running else "\n".join(installer.lines)
 
 
@@ -155,7 +155,7 @@ def until_ended(stage):
     from diffedit.extension import extension
 
     dialog = next(d for d in extension()._dialogs if type(d).__name__ == "InstallDialog")
-    yield lambda: not extension().app.setup.installer.running, 30
+    yield lambda: not extension().app.setup.installer.running, 180
     return dialog.state.text()
 
 
@@ -179,7 +179,7 @@ def until_edited(stage, seconds, path):
     from diffedit.extension import extension
 
     app = extension().app
-    yield lambda: app.session.activity is not None or app.session.notice is not None, 20
+    yield lambda: app.session.activity is not None or app.session.notice is not None
     yield lambda: app.session.activity is None, seconds
     yield from stage.settle()
     layers = [node.name() for node in stage.document.topLevelNodes()]
@@ -225,7 +225,7 @@ class Painter:
             self.hands.click_at(place)
 
     def press(self, text: str) -> None:
-        self.hands.click_at(self.krita.run(place_of_button, text=text, limit=90))
+        self.hands.click_at(self.krita.run(place_of_button, text=text))
 
     def pick(self, name: str, button: str) -> None:
         """A file of the home, in the dialog for files."""
@@ -256,7 +256,7 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
     painter.hands.click_at(first.run(place_in_file_dialog, name=archive.name))
     screenshot(display, shots / "1-import.png")
     painter.press("Open")
-    place = first.run(place_of_button, text="Yes", limit=90)
+    place = first.run(place_of_button, text="Yes")
     screenshot(display, shots / "2-enable.png")
     painter.hands.click_at(place)
     painter.end(dialogs=2)
@@ -277,7 +277,7 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
             painter.choose(DOCKER)
         painter.end()
         painter.counts["docker"]["seconds"] = round(time.monotonic() - begun)  # Krita's start
-        sentence, *ways = krita.run(notice_at_rest, limit=90)
+        sentence, *ways = krita.run(notice_at_rest)
         assert sentence.startswith("No backend yet")
         assert ways == ["install", "join", "choose"]
 

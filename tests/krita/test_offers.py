@@ -119,6 +119,21 @@ def rows(stage):
     return [[line.name.text_whole, line.weight.value, line.remark.text()] for line in part.rows]
 
 
+def rows_are(stage, wanted):
+    from diffedit.extension import DOCKER_ID
+    from diffedit_driver.qt import QDockWidget
+
+    part = stage.window().findChild(QDockWidget, DOCKER_ID).panel.adapters
+    return [[line.name.text_whole, line.weight.value, line.remark.text()] for line in part.rows] == wanted
+
+
+def weight_is_below(stage, most):
+    from diffedit.extension import DOCKER_ID
+    from diffedit_driver.qt import QDockWidget
+
+    return stage.window().findChild(QDockWidget, DOCKER_ID).panel.adapters.rows[0].weight.value < most
+
+
 def offered(stage, name):
     from diffedit.extension import DOCKER_ID
     from diffedit_driver.qt import QDockWidget
@@ -128,7 +143,7 @@ def offered(stage, name):
 
 def edited_layer(opened: OpenDocker, file: Path) -> NDArray[np.uint8]:
     """*Edit Selection*, and the pixels of the layer that it made; the layer is taken away again."""
-    opened.krita.run(edit_selection, file=file, limit=240)
+    opened.krita.run(edit_selection, file=file, limit=300)
     return Kra(file).pixels(Kra(file).node(EDIT))
 
 
@@ -137,8 +152,8 @@ def edit_selection(stage, file):
 
     session = extension().app.session
     stage.app.action("diffedit_edit_selection").trigger()
-    yield lambda: session.activity is not None, 20
-    yield lambda: session.activity is None, 200
+    yield lambda: session.activity is not None
+    yield lambda: session.activity is None, 280
     if session.notice is not None:
         raise AssertionError(session.notice.sentence)
     yield from stage.settle()
@@ -153,14 +168,15 @@ def test_a_lora_that_is_added_by_name_changes_the_edit_and_without_it_the_edit_i
     easel.hands.click("adapters.choice")
     easel.hands.type("in")
     easel.hands.key("Return")
-    assert easel.krita.run(rows) == [["ink", 1.0, ""]]
+    until(easel.krita, rows_are, wanted=[["ink", 1.0, ""]])
     whole = edited_layer(easel, tmp_path / "whole.kra")
     easel.hands.drag("adapters.rows.0.weight.slider", 0.66, 0.4)
+    until(easel.krita, weight_is_below, most=1)
     (row,) = easel.krita.run(rows)
     assert -1 < row[1] < 1
     some = edited_layer(easel, tmp_path / "some.kra")
     easel.hands.click("adapters.rows.0.remove")
-    assert easel.krita.run(rows) == []
+    until(easel.krita, rows_are, wanted=[])
     again = edited_layer(easel, tmp_path / "again.kra")
     assert np.array_equal(bare, again)
     inside = bare[..., 3] == 255
@@ -177,15 +193,15 @@ def test_a_learned_word_is_found_in_the_folder_at_the_next_look_and_is_heard_whe
     save_file({"<toy>": vectors}, easel.adapters / "toy.safetensors")
     assert not easel.krita.run(offered, name="toy")
     easel.hands.click("adapters.again")
-    until(easel.krita, offered, name="toy", limit=60)
+    until(easel.krita, offered, name="toy", limit=120)
     bare = edited_layer(easel, tmp_path / "bare.kra")
     easel.hands.click("adapters.choice")
     easel.hands.type("toy")
     easel.hands.key("Return")
-    assert easel.krita.run(rows) == [["toy", 1.0, "Write <toy> in a text, or it has no effect."]]
+    until(easel.krita, rows_are, wanted=[["toy", 1.0, "Write <toy> in a text, or it has no effect."]])
     easel.krita.run(change_target, target=f"<toy> {SAMPLE.target}")
-    assert easel.krita.run(rows) == [["toy", 1.0, ""]]
-    easel.krita.run(edit_selection, file=tmp_path / "toy.kra", limit=240)
+    until(easel.krita, rows_are, wanted=[["toy", 1.0, ""]])
+    easel.krita.run(edit_selection, file=tmp_path / "toy.kra", limit=300)
     kra = Kra(tmp_path / "toy.kra")
     recorded = kra.pixels(kra.node("a horse → <toy> a zebra (41)"))
     assert not np.array_equal(bare, recorded)
@@ -298,7 +314,7 @@ def find_and_edit(stage, folder):
     stage.save(Path(folder) / "before.kra")
     for action in ("diffedit_find_mask", "diffedit_edit_layer"):
         stage.app.action(action).trigger()
-        yield lambda: session.activity is not None, 30
+        yield lambda: session.activity is not None
         yield lambda: session.activity is None, 200
         if session.notice is not None and session.notice.kind == "error":
             raise AssertionError(session.notice.sentence)
@@ -359,17 +375,17 @@ def test_words_are_suggested_for_both_texts_and_taken_with_the_mouse_and_with_ke
     assert {word for caption in captions for word in caption.split()} <= set(CAPTION_WORDS)
     easel.hands.click("words.source.list")
     easel.hands.key("Home", "Return")
-    assert easel.krita.run(words)[0] == captions[0]
+    until(easel.krita, word_is, at=0, text=captions[0])
     easel.hands.click("target.edit")
     easel.hands.key("ctrl+space")
     wordings = until(easel.krita, suggested, field="target")
     assert {word for wording in wordings for word in wording.split()} <= set(SUGGESTED_WORDS)
     easel.hands.key("Tab", "Home", "Return")
-    assert easel.krita.run(words)[1] == wordings[0]
+    until(easel.krita, word_is, at=1, text=wordings[0])
     easel.hands.click("words.target.all")
-    assert easel.krita.run(words)[1] == " | ".join(["a zebra", *wordings])
+    until(easel.krita, word_is, at=1, text=" | ".join(["a zebra", *wordings]))
     easel.hands.click("words.target.close_button")
-    assert easel.krita.run(suggested, field="target") is None
+    until(easel.krita, nothing_suggested, field="target")
     assert easel.krita.run(words)[1].startswith("a zebra | ")
 
 
@@ -385,6 +401,20 @@ def words(stage):
 
     inputs = extension().app.session.inputs
     return [inputs.source, inputs.target]
+
+
+def word_is(stage, at, text):
+    from diffedit.extension import extension
+
+    inputs = extension().app.session.inputs
+    return [inputs.source, inputs.target][at] == text
+
+
+def nothing_suggested(stage, field):
+    from diffedit.extension import extension
+
+    offered = extension().app.session.suggestions
+    return not (offered and offered.field == field)
 
 
 def suggested(stage, field):

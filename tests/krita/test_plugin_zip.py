@@ -163,7 +163,7 @@ def test_an_edit_needs_nothing_but_python_and_what_the_zip_brought(version: str,
     # -I: no PYTHONPATH, no user folder. -S: no site-packages, where a system's pyzmq and msgpack would lie.
     environment = {"DIFFEDIT_HOME": str(backend), "PATH": os.environ["PATH"], "HOME": str(backend)}
     answer = subprocess.run(
-        [python, "-I", "-S", "-c", EDIT, str(imported)], env=environment, capture_output=True, text=True, timeout=120
+        [python, "-I", "-S", "-c", EDIT, str(imported)], env=environment, capture_output=True, text=True, timeout=280
     )
     assert answer.returncode == 0, answer.stderr
     reported = json.loads(answer.stdout)

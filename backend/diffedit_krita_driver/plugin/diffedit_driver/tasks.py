@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .qt import QApplication, QDialog, QLabel, QTimer
 
-DIALOG_SECONDS = 3.0
-WAIT_SECONDS = 20.0
+DIALOG_SECONDS = 10.0
+WAIT_SECONDS = 90.0  # ten times what a busy machine needs
 POLL_MS = 10
 
 
@@ -17,11 +17,11 @@ class Task:
 
     A generator function is stepped from the top of the event loop:
         yield 0.2                lets Krita run for 0.2 s
-        yield condition          lets Krita run until condition() is true (20 s, else TimeoutError)
-        yield condition, 60      the same with another limit
+        yield condition          lets Krita run until condition() is true (90 s, else TimeoutError)
+        yield condition, 300     the same with another limit
     Never nest an event loop instead (QEventLoop.exec, processEvents): Krita holds back node-added and node-removed
     meanwhile, a new layer cannot be made active, and what is seen is not what an artist gets.
-    A modal dialog that holds a step up for 3 s is rejected and reported, unless the stage says `expect_dialogs`.
+    A modal dialog that holds a step up for 10 s is rejected and reported, unless the stage says `expect_dialogs`.
     """
 
     def __init__(self, described, stage, finished):

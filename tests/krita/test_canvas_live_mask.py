@@ -95,6 +95,51 @@ def test_a_long_drag_of_the_threshold_on_2048_px_leaves_nothing_behind(krita: Re
     assert reported["left behind"] == 0
 
 
+@pytest.mark.parametrize(("form", "height"), [("selection", 520), ("selectionmask", 2060)])
+def test_a_large_mask_follows_a_dragged_slider_in_red_and_is_in_the_document_at_rest(
+    krita: RemoteKrita, form: str, height: int
+) -> None:
+    def dragged(stage, form, height):
+        from diffedit.canvas.layers import layer_ref
+        from diffedit.canvas.live_mask import LiveMask
+        from diffedit.model.ports import Fingerprint, FoundMask, MaskValues
+        from diffedit_protocol.messages import Bounds
+
+        document = yield from stage.new(2060, height)
+        layer = document.activeNode()
+        area = Bounds(0, 0, 2060, height)
+        soft = bytes(255 * x // 2060 for x in range(2060)) * height
+        live = LiveMask(FoundMask(layer_ref(document, layer), area, soft, 0.5, Fingerprint(area, 1, ())), form=form)
+
+        def in_document():
+            if form == "selection":
+                shown = document.selection()
+            else:
+                shown = layer.childNodes()[0].selection() if layer.childNodes() else None
+            return None if shown is None else [shown.pixelData(x, 9, 1, 1)[0][0] for x in (400, 1200, 1800)]
+
+        seen = []
+        for threshold in (0.5, 0.8):
+            live.show(MaskValues(threshold), dragged=True)
+            yield 0.1
+            image = live._overlay._image
+            seen.append([in_document(), live._overlay.isVisible(), max(image.width(), image.height()) <= 1030])
+        yield from stage.run(live.rest_steps(MaskValues(0.8)))
+        seen.append([in_document(), live._overlay])
+        live.show(MaskValues(0.5), dragged=True)
+        yield from stage.run(live.rest_steps(MaskValues(0.5)))
+        seen.append([in_document(), live._overlay])
+        live.show(MaskValues(0.5), dragged=True)
+        live.hide()
+        yield 0.1
+        return seen, live._overlay, in_document()
+
+    seen, overlay, left = krita.run(dragged, form=form, height=height)
+    assert seen[:2] == [[None, True, True]] * 2
+    assert seen[2:] == [[[0, 0, 255], None], [[0, 255, 255], None]]
+    assert (overlay, left) == (None, None)
+
+
 def test_the_selection_limits_what_is_shown(krita: RemoteKrita) -> None:
     def limited(stage):
         from diffedit.canvas.layers import layer_ref

@@ -222,6 +222,141 @@ def test_a_layer_with_a_mask_of_krita_is_sent_as_it_shows(krita: RemoteKrita) ->
     assert krita.run(masked) == [4, 0, 255]
 
 
+STYLE = """<asl>
+ <node classId="null" name="" type="Descriptor">
+  <node key="Scl " type="UnitFloat" unit="#Prc" value="100"/>
+  <node key="masterFXSwitch" type="Boolean" value="1"/>
+  {effect}
+ </node>
+</asl>
+"""
+COLOUR = """<node classId="RGBC" key="Clr " name="" type="Descriptor">
+    <node key="Rd  " type="Double" value="255"/>
+    <node key="Grn " type="Double" value="0"/>
+    <node key="Bl  " type="Double" value="0"/>
+   </node>"""
+STROKE = f"""<node classId="FrFX" key="FrFX" name="" type="Descriptor">
+   <node key="enab" type="Boolean" value="1"/>
+   <node key="Styl" type="Enum" typeId="FStl" value="OutF"/>
+   <node key="PntT" type="Enum" typeId="FrFl" value="SClr"/>
+   <node key="Md  " type="Enum" typeId="BlnM" value="Nrml"/>
+   <node key="Opct" type="UnitFloat" unit="#Prc" value="100"/>
+   <node key="Sz  " type="UnitFloat" unit="#Pxl" value="6"/>
+   {COLOUR}
+  </node>"""
+SHADOW = f"""<node classId="DrSh" key="DrSh" name="" type="Descriptor">
+   <node key="enab" type="Boolean" value="1"/>
+   <node key="Md  " type="Enum" typeId="BlnM" value="Nrml"/>
+   <node key="Opct" type="UnitFloat" unit="#Prc" value="60"/>
+   <node key="uglg" type="Boolean" value="0"/>
+   <node key="lagl" type="UnitFloat" unit="#Ang" value="135"/>
+   <node key="Dstn" type="UnitFloat" unit="#Pxl" value="8"/>
+   <node key="Ckmt" type="UnitFloat" unit="#Pxl" value="0"/>
+   <node key="blur" type="UnitFloat" unit="#Pxl" value="5"/>
+   {COLOUR}
+  </node>"""
+
+
+def styled(stage, style, holder, folder):
+    """An edit of a layer, or group, with a layer style, that repaints a square over its edge; writes what is seen
+    before, what of it the layer adds, what was sent and what is seen after."""
+    from pathlib import Path
+
+    from diffedit.canvas.apply import apply_steps
+    from diffedit.canvas.capture import capture_steps
+    from diffedit.canvas.fingerprint import ChangeWatch
+    from diffedit.model.ports import Addition
+    from diffedit_protocol.messages import Bounds
+
+    folder, side = Path(folder), 100
+    document = yield from stage.new(side, side)
+    ground = document.activeNode()
+    ground.setPixelData(bytes([200, 120, 40, 255]) * side * side, 0, 0, side, side)
+    group = holder == "grouplayer"
+    layer = document.createGroupLayer("Figure") if group else document.createNode("Figure", holder)
+    document.rootNode().addChildNode(layer, None)
+    paint = layer
+    if group:
+        paint = document.createNode("inside", "paintlayer")
+        layer.addChildNode(paint, None)
+    paint.setPixelData(bytes([90, 60, 30, 255]) * 1600, 30, 30, 40, 40)
+    document.setActiveNode(layer)
+    layer.setLayerStyleFromAsl(style)
+    yield from stage.refresh()
+    assert layer.layerStyleToAsl(), "Krita took the style"
+
+    def see(name):
+        (folder / name).write_bytes(bytes(document.rootNode().projectionPixelData(0, 0, side, side)))
+
+    see("before")
+    captured = yield from stage.run(capture_steps(document, layer))
+    again = yield from stage.run(capture_steps(document, layer, before=captured))
+    place = captured.area
+    (folder / "sent").write_bytes(captured.pixels)
+    area = Bounds(20, 40, 30, 20)
+    step = captured.channels
+    own = bytes(
+        captured.pixels[((y - place.y) * place.width + x - place.x) * step + 3]
+        if place.x <= x < place.right and place.y <= y < place.bottom
+        else 0
+        for y in range(area.y, area.bottom)
+        for x in range(area.x, area.right)
+    )
+    pixels = bytearray(b"\x10\x30\xf0\xff" * area.pixels)
+    pixels[3::4] = own
+    addition = Addition("result", area, bytes(pixels), b"\xff" * area.pixels, area, own)
+    yield from stage.run(apply_steps(captured.layer_ref, addition))
+    yield from stage.settle()
+    see("after")
+    watch = ChangeWatch(captured.fingerprint)
+    changed = [watch.look(layer, 0, 0, 1 << 20)]
+    kept = layer.layerStyleToAsl() == captured.fingerprint.style
+    yield from stage.undo()
+    see("undone")
+    layer.setLayerStyleFromAsl(style.replace('value="255"', 'value="17"'))
+    yield from stage.refresh()
+    changed.append(watch.look(layer, 0, 0, 1 << 20))
+    restyled = yield from stage.run(capture_steps(document, layer, before=captured))
+    return {
+        "area": [place.x, place.y, place.width, place.height],
+        "channels": step,
+        "the same again": again.pixels == captured.pixels,
+        "changed": changed,
+        "sent anew": restyled.pixels != captured.pixels,
+        "style kept": kept,
+    }
+
+
+@pytest.mark.parametrize("holder", ["paintlayer", "grouplayer"])
+@pytest.mark.parametrize("effect", [STROKE, SHADOW], ids=["stroke", "drop shadow"])
+def test_a_layer_with_a_style_is_sent_as_it_shows_and_its_result_lies_on_it(
+    krita: RemoteKrita, tmp_path: Path, effect: str, holder: str
+) -> None:
+    reported = krita.run(styled, style=STYLE.format(effect=effect), holder=holder, folder=tmp_path)
+    before, after, undone = (shown(tmp_path / name, 100, 100) for name in ("before", "after", "undone"))
+    x, y, width, height = reported["area"]
+    assert reported["channels"] == 4
+    sent = np.zeros((100, 100, 4))
+    sent[y : y + height, x : x + width] = np.frombuffer((tmp_path / "sent").read_bytes(), np.uint8).reshape(
+        height, width, 4
+    )
+    ground = np.array([40.0, 120.0, 200.0])
+    share = sent[..., 3:] / 255
+    seen = share * sent[..., :3] + (1 - share) * ground
+    assert np.abs(seen - before[..., 2::-1]).max() <= 1.01, "over the ground, what was sent is what is seen"
+    assert (sent[..., 3] > 0).sum() > 1700, "the style is a part of it"
+    wanted = before[..., 2::-1].astype(float)
+    part = (slice(40, 60), slice(20, 50))
+    wanted[part] = share[part] * np.array([0x10, 0x30, 0xF0]) + (1 - share[part]) * ground
+    assert np.abs(wanted - after[..., 2::-1]).max() <= 1.51
+    assert np.abs(after.astype(int) - before).max() > 100
+    assert np.array_equal(undone, before)
+    assert reported["style kept"]
+    assert reported["the same again"]
+    assert reported["changed"] == [False, True]
+    assert reported["sent anew"]
+
+
 def own_colours(stage, depth, profile, case, kind, folder):
     """An edit that keeps the colours but in a square, in a picture of finer or stronger colours; -> what is said."""
     import struct

@@ -125,6 +125,7 @@ class Node(QtCore.QObject):
         self._now = 0  # of a root: the frame that its document shows
         self._selection: Selection | None = None
         self._visible, self._locked, self._inherits = True, False, False
+        self._style = ""
         self._position = QtCore.QPoint(0, 0)
 
     @property
@@ -216,6 +217,13 @@ class Node(QtCore.QObject):
                 seen = np.where(above[..., 3:] > 0, above, seen)
         return QtCore.QByteArray(seen.tobytes())
 
+    def layerStyleToAsl(self) -> str:
+        return self._style
+
+    def setLayerStyleFromAsl(self, asl: str) -> None:
+        """Only noted: nothing is drawn."""
+        self._style = asl
+
     def passThroughMode(self) -> bool:
         return False
 
@@ -259,6 +267,7 @@ class Node(QtCore.QObject):
         twin._id, twin._frames, twin._now = self._id, copy.deepcopy(self._frames), self._now
         twin._selection = copy.deepcopy(self._selection)
         twin._visible, twin._locked, twin._position = self._visible, self._locked, self._position
+        twin._style = self._style
         for child in self._children:
             twin.addChildNode(child.copied(), None)
         return twin

@@ -37,15 +37,23 @@ TURNS = {
     "upside down": lambda pixels: pixels[::-1],
     "turned by half": lambda pixels: pixels[::-1, ::-1],
 }
+SQUARE = {
+    "turned to the left": lambda pixels: np.rot90(pixels),
+    "turned to the right": lambda pixels: np.rot90(pixels, -1),
+}
 
 
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", [*TURNS, *SQUARE])
 def test_the_result_of_a_picture_that_was_turned_meanwhile_is_kept_and_not_added(opened, until, turn: str) -> None:
     app, link, document = opened
+    if turn in SQUARE:  # of another shape, its size tells
+        document.resizeImage(0, 0, 48, 48)
+        flip(document, lambda pixels: pixels[:48, :48])
+        app.look()
     app.edit_layer()
     until(lambda: len(link.payloads) == 1)
-    flip(document, TURNS[turn])
-    link.finish(square())
+    flip(document, (TURNS | SQUARE)[turn])
+    link.finish(square(document.width()))
     until(lambda: app.session.activity is None and app.session.notice is not None)
     assert "was scaled, cropped, rotated or mirrored" in app.session.notice.sentence
     assert layer_names(document) == ["Background"]

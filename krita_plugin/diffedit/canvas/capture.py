@@ -29,7 +29,7 @@ from .colour import (
     rgba_to_rgb,
     space_of,
 )
-from .fingerprint import reader
+from .fingerprint import reader, style_of
 from .frames import go_to
 from .layers import (
     bounds_of,
@@ -74,9 +74,14 @@ def capture_steps(
             copy.refreshProjection()
         source = copy.rootNode() if ref.whole else node_with_id(copy.rootNode(), ref.layer_id)
         yield from idle(copy)
-        area = captured_area(document, source, context)
-        reading = yield from _read_strips(copy, source, area, before)
-        coarser = space_of(source) != SRGB8
+        seen, extent = source, source.bounds()
+        if not ref.whole and style_of(source):
+            seen = _alone(copy, source)
+            yield from idle(copy)
+            extent = seen.bounds()
+        area = captured_area(document, source, bounds_of(extent), context)
+        reading = yield from _read_strips(copy, source, seen, area, before)
+        coarser = space_of(seen) != SRGB8
         selected = None if selection is None else (yield from read_plane(selection, area))
         painted = None if mask is None else (yield from read_plane(mask.selection(), area))
     finally:
@@ -95,11 +100,30 @@ def capture_steps(
     )
 
 
-def captured_area(document: Document, layer: Node, context: int = 0) -> Bounds:
-    """The part of the image that a capture reads: layer within the canvas, within the selection grown by `context`."""
+def _alone(copy: Document, layer: Node) -> Node:
+    """Makes `copy`, a copy of a document, show `layer` with its style and nothing else; returns what shows it.
+
+    Krita draws a style when it mixes layers. Opaque and not mixed: opacity and blend mode are those of the layer that
+    shows the result.
+    """
+    twin = layer.duplicate()
+    twin.setOpacity(255)
+    twin.setBlendingMode("normal")
+    twin.setInheritAlpha(False)
+    for other in copy.topLevelNodes():
+        other.setVisible(False)
+    root = copy.rootNode()
+    root.addChildNode(twin, None)
+    copy.refreshProjection()
+    return root
+
+
+def captured_area(document: Document, layer: Node, extent: Bounds, context: int = 0) -> Bounds:
+    """The part of the image that a capture reads: the layer, which shows in `extent`, within the canvas, within the
+    selection grown by `context`."""
     canvas = canvas_area(document)
     whole = layer.parentNode() is None
-    shown = canvas if whole else bounds_of(layer.bounds()) & canvas
+    shown = canvas if whole else extent & canvas
     if shown.empty:
         raise _empty(layer)
     selection = document.selection()
@@ -144,14 +168,19 @@ class _Reading:
         return 3 if self.opaque else 4
 
 
-def _read_strips(copy: Document, source: Node, area: Bounds, before: Capture | None) -> Generator[Any, None, _Reading]:
-    """The layer's pixels in `area`; whether all of it is opaque, and whether nothing shows."""
-    read, space = reader(source), space_of(source)
+def _read_strips(
+    copy: Document, source: Node, seen: Node, area: Bounds, before: Capture | None
+) -> Generator[Any, None, _Reading]:
+    """What is `seen` of the layer `source` in `area`, in most cases itself; whether all of it is opaque, and whether
+    nothing shows. The checksums are of `source`'s own pixels: they are what is looked at later."""
+    read, space = reader(source), space_of(seen)
+    see = read if seen is source else seen.projectionPixelData
     strips: list[bytes | None] = []
     sums: list[int] = []
     opaque, empty = True, True
     with Converter(copy, space, SRGB8) as to_srgb:
-        known = Fingerprint(area, to_srgb.strip_pixels, (), (space.model, space.depth, space.profile))
+        style = "" if seen is source else style_of(source)
+        known = Fingerprint(area, to_srgb.strip_pixels, (), (space.model, space.depth, space.profile), style)
         same = () if before is None or replace(before.fingerprint, sums=()) != known else before.fingerprint.sums
         for i, strip in enumerate(area.strips(to_srgb.strip_pixels)):
             own = bytes(read(strip.x, strip.y, strip.width, strip.height))
@@ -160,7 +189,8 @@ def _read_strips(copy: Document, source: Node, area: Bounds, before: Capture | N
             if before is not None and same and same[i] == sums[i]:
                 alpha = b"\xff" if before.channels == 3 else before.pixels[_span(strip, area, 4)][3::4]
             else:
-                converted = to_srgb(own, strip)
+                shown = own if seen is source else bytes(see(strip.x, strip.y, strip.width, strip.height))
+                converted = to_srgb(shown, strip)
                 pixels, alpha = converted, alpha_of(converted)
             strips.append(pixels)
             opaque = opaque and alpha.count(255) == len(alpha)

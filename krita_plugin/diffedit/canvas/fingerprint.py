@@ -24,19 +24,26 @@ def reader(layer: Node) -> Callable[[int, int, int, int], QtCore.QByteArray]:
     return layer.pixelData if own else layer.projectionPixelData
 
 
+def style_of(layer: Node) -> str:
+    """The layer's style (drop shadow, stroke, glow) as Krita writes it; "" for none. No pixels of a layer show it."""
+    return str(layer.layerStyleToAsl())
+
+
 class ChangeWatch:
     """Looks whether a layer still is as it was when `fingerprint` was taken."""
 
     def __init__(self, fingerprint: Fingerprint) -> None:
         self._sums = fingerprint.sums
+        self._style = fingerprint.style
+        self._restyled = False
         self._strips = list(fingerprint.area.strips(fingerprint.strip_pixels))
         self._next = 0
         self._changed: set[int] = set()
 
     @property
     def known(self) -> bool:
-        """Whether any strip was another when it was last looked at."""
-        return bool(self._changed)
+        """Whether any strip, or the layer's style, was another when it was last looked at."""
+        return bool(self._changed) or self._restyled
 
     def look(self, layer: Node, dx: int, dy: int, pixels: int) -> bool:
         """Looks at the next strips, about `pixels` px in all; whether any strip is known to be another now.
@@ -45,6 +52,7 @@ class ChangeWatch:
         when its turn comes.
         """
         read = reader(layer)
+        self._restyled = style_of(layer) != self._style
         while pixels > 0:
             strip = self._strips[self._next].moved(dx, dy)
             now = zlib.crc32(read(strip.x, strip.y, strip.width, strip.height))

@@ -13,6 +13,7 @@ from ..model import mask_formula
 from ..model.ports import FoundMask, MaskForm, MaskValues
 from ..model.steps import CanvasRefusal
 from ..qt import QtGui, sip
+from .apply import write_plane
 from .documents import active_document, id_of
 from .fingerprint import ChangeWatch
 from .layers import drift, find_again, host_of, is_busy, layer_of, node_with_id
@@ -23,6 +24,9 @@ from .undoable_selection import outdate_outline
 LOOK_PIXELS = 1 << 20  # of the layer, read and summed at every look: some 5 ms
 HALF_FROM = 6  # px of feather: half the px then shows the same
 DRAGGED_SIDE = 1024  # px: more is not seen while a slider is dragged
+# px: a larger mask follows a dragged slider in red, and is put into the document at rest. At 4096 × 4096 that takes
+# 0.4 s, and more as a selection, whose outline Krita draws anew.
+LARGEST_DRAGGED: dict[MaskForm, int] = {"overlay": 0, "selection": 1 << 20, "selectionmask": 1 << 22}
 
 
 class LiveMask:
@@ -49,6 +53,7 @@ class LiveMask:
         self._overlay: MaskOverlay | None = None
         self._active_layer = ""  # when the overlay was last drawn
         self.in_document = form != "overlay"
+        self._largest_dragged = LARGEST_DRAGGED[form]
         self._grown: dict[int, tuple[int, tuple[bytes, int, int]]] = {}
         self._at_rest: tuple[MaskValues, bytes] | None = None
         self._before: Selection | None = None
@@ -81,20 +86,24 @@ class LiveMask:
         document, layer = find_again(self._ref)
         area = self._area.moved(*drift(self._ref, layer))
         if self.in_document:
-            self._select(document, layer, _selection_of(plane, area))
+            shape = Selection()
+            yield from write_plane(shape, plane, area)
+            document, layer = find_again(self._ref)
+            self._select(document, layer, shape)
         else:
             self._draw(document, grey_image(plane, area.width, area.height), area, dragged=False)
         yield
 
     def show(self, values: MaskValues, *, dragged: bool = False) -> None:
-        """Shows it with these values. `dragged`: others follow at once, so that fewer px will do.
+        """Shows it with these values. `dragged`: others follow at once, so that fewer px will do; a large one is drawn
+        over the canvas, whatever its form, and comes into the document with `rest_steps`.
 
         CanvasRefusal when document or layer are gone.
         """
         document, layer = find_again(self._ref)
         area = self._area.moved(*drift(self._ref, layer))
         image = self._shaped(values, dragged)
-        if not self.in_document:
+        if not self.in_document or (dragged and area.pixels > self._largest_dragged):
             if self._selection is not None:
                 image = self._limited_image(image, self._step(values) if dragged else 1)
             self._draw(document, image, area, dragged)
@@ -102,6 +111,7 @@ class LiveMask:
         self._select(document, layer, _selection_of(self._limited(self._plane_of(image)), area))
 
     def _select(self, document: Document, layer: Node, shape: Selection) -> None:
+        self._take_overlay_away()
         outdate_outline(document, shape)
         self._shape = shape.duplicate()
         self._put(document, layer, shape)
@@ -142,9 +152,7 @@ class LiveMask:
 
     def hide(self) -> None:
         """Takes it away: the artist's selection is as it was before; a selection mask goes (one undo step)."""
-        if self._overlay is not None and not sip.isdeleted(self._overlay):
-            self._overlay.take_away()
-        self._overlay = None
+        self._take_overlay_away()
         if not self._shown:
             return
         self._shown = False
@@ -157,6 +165,11 @@ class LiveMask:
             mask.remove()
         if not self._as_mask:
             document.setSelection(self._before)
+
+    def _take_overlay_away(self) -> None:
+        if self._overlay is not None and not sip.isdeleted(self._overlay):
+            self._overlay.take_away()
+        self._overlay = None
 
     def follow(self) -> bool:
         """Moves the overlay with its layer; False when it should go: its view was closed, its document left, its

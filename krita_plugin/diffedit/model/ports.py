@@ -21,7 +21,8 @@ PaintedMask: TypeAlias = object  # a mask as the artist changed it: the canvas' 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a picture lies: its size in px, and a small copy to notice that it was mirrored or turned."""
+    """How a picture lies: its size in px, and 32 × 32 px that stand for it, a byte a channel, to notice that it was
+    mirrored or turned."""
 
     width: int
     height: int
@@ -75,12 +76,13 @@ class LayerRef:
 @dataclass(frozen=True)
 class Fingerprint:
     """The checksums of a layer's pixels in `area`, cut into strips of about `strip_pixels` px. `space`: their colour
-    space."""
+    space. `style`: the layer's style, which shows in none of its own pixels; "" for none."""
 
     area: Bounds
     strip_pixels: int
     sums: tuple[int, ...]
     space: tuple[str, ...] = ()
+    style: str = ""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class App(QtCore.QObject):
         self.results.document_gone.connect(self._document_gone)
         self.backend.state_changed.connect(self._backend_changed)
         self.store.listen(self._settings_changed)
+        self._fetched: list[PendingJob] = []  # results of an earlier Krita, of pictures that were not open
         self._test: ConnectionTest | None = None
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
@@ -136,6 +137,7 @@ class App(QtCore.QObject):
             session.side = side
             session.path = self.canvas.document_path(document_id)
             self._sessions[document_id] = session
+            self._fetched = [p for p in self._fetched if not session.path or p.path != session.path]
             self.results.recall(session)
         return self._sessions[document_id]
 
@@ -321,6 +323,7 @@ class App(QtCore.QObject):
             "log": self.settings_wanted.emit,
             "retry": self._do_again,
             "look": self.look_again,
+            "forget": self._forget_fetched,
         }[name]()
 
     def look_again(self) -> None:
@@ -427,11 +430,27 @@ class App(QtCore.QObject):
         gone = EditSession("", pending.layer_ref.document_name)
         gone.path = pending.path
         self.results.keep_late(pending.as_job(gone), result)
-        name = pending.layer_ref.document_name
-        sentence = tr("A result for '{document}' was fetched. Open the picture: it is in Results.", document=name)
-        if not pending.path:
-            sentence = tr("A result for '{document}' was fetched. It is kept in History.", document=name)
-        self.session.notice = sentences.Notice("info", sentence)
+        self._fetched.append(pending)
+        self._tell_fetched()
+
+    def _tell_fetched(self) -> None:
+        """Says of the newest result whose picture is not open where it is."""
+        if self._fetched:
+            pending = self._fetched[-1]
+            self.session.notice = sentences.of_fetched(pending.layer_ref.document_name, pending.path)
+
+    def _forget_fetched(self) -> None:
+        """The results that the notice names are not wanted: not now, nor at the next start."""
+        self.session.notice = None
+        if not self._fetched:
+            return
+        path, name = self._fetched[-1].path, self._fetched[-1].layer_ref.document_name
+        named = [p for p in self._fetched if (p.path, p.layer_ref.document_name) == (path, name)]
+        self._fetched = [p for p in self._fetched if p not in named]
+        for pending in named:
+            self.results.drop(pending.job)
+            self.pending.settle(pending.job)
+        self._tell_fetched()
 
     def _notify_finished(self, session: EditSession) -> None:
         """What else the artist should know of a result: colours that were limited; that it is in another picture."""

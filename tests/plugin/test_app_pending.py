@@ -18,9 +18,11 @@ from diffedit_protocol.messages import Failed
 
 
 @pytest.fixture
-def picture(krita: fake_krita.Krita) -> fake_krita.Document:
+def picture(krita: fake_krita.Krita, tmp_path: Path) -> fake_krita.Document:
     document = open_picture()
-    document._file_name = "/pictures/horse.kra"
+    path = tmp_path / "horse.kra"
+    path.touch()
+    document._file_name = str(path)
     return document
 
 
@@ -47,10 +49,10 @@ def finish_both(app: App, link: ScriptedLink, until) -> None:
     until(lambda: app.session.activity is None)
 
 
-def reopened(layer: fake_krita.Node) -> fake_krita.Document:
+def reopened(closed: fake_krita.Document, layer: fake_krita.Node) -> fake_krita.Document:
     """The same file: its layer has the same id, the document another."""
     again = open_picture()
-    again._file_name = "/pictures/horse.kra"
+    again._file_name = closed._file_name
     again.topLevelNodes()[0]._id = layer.uniqueId()
     return again
 
@@ -118,7 +120,7 @@ def test_a_result_for_a_picture_that_is_not_open_waits_for_it(store: Store, pict
     later.finish(square())
     assert app.session.notice.sentence == "A result for 'horse.kra' was fetched. Open the picture: it is in Results."
     assert noted(store) == [link.last.job]
-    again = reopened(layer)
+    again = reopened(picture, layer)
     app.look()
     assert [variation.state for variation in app.session.variations] == ["waiting"]
     app.results.show(app.session, 0)
@@ -147,6 +149,59 @@ def test_one_that_the_backend_does_not_know_any_more_is_forgotten(store: Store, 
     assert (noted(store), app.results.kept, app.session.notice) == ([], (), None)
 
 
+@pytest.mark.parametrize("where", ["in its folder", "moved away", "never saved"])
+def test_a_fetched_result_that_is_not_wanted_is_forgotten_for_good(
+    store: Store, picture, until, krita, where: str
+) -> None:
+    if where == "never saved":
+        picture._file_name = ""
+    first, link = make_app(store)
+    begin(first, link, until, variations=2)
+    finish_both(first, link, until)
+    first.close()
+    picture.close()
+    if where == "moved away":
+        Path(picture._file_name).unlink()
+    app, later = next_krita(store, link.payloads[:1])
+    later.finish(square())
+    later.payloads = link.payloads[1:]
+    later.finish(square(), before=1)
+    moved = "the picture is not in its folder any more" in app.session.notice.sentence
+    assert (moved, app.session.notice.remedies) == (where == "moved away", ("forget",))
+    app.remedy("forget")
+    assert app.session.notice is None
+    assert (noted(store), app.results.kept) == ([], ())
+    assert later.settled == [payload.job for payload in link.payloads]
+    _, third = next_krita(store, link.payloads)
+    assert third.followed == []
+    again = open_picture()
+    again._file_name = picture._file_name
+    app.look()
+    assert app.session.variations == ()
+
+
+def test_forgetting_one_picture_s_results_leads_to_those_of_the_next(store: Store, picture, until, krita) -> None:
+    first, link = make_app(store)
+    begin(first, link, until)
+    other = open_picture("cat")
+    other._file_name = picture._file_name.replace("horse", "cat")
+    first.look()
+    first.session.change_inputs(source="a cat", target="a dog", seed=5, seed_locked=True)
+    first.edit_layer()
+    until(lambda: len(link.payloads) == 2)
+    first.close()
+    picture.close()
+    other.close()
+    app, later = next_krita(store, link.payloads[:1])
+    later.finish(square())
+    later.payloads = link.payloads[1:]
+    later.finish(square())
+    assert "'cat.kra'" in app.session.notice.sentence
+    app.remedy("forget")
+    assert "'horse.kra'" in app.session.notice.sentence
+    assert noted(store) == [link.payloads[0].job]
+
+
 def test_one_of_another_backend_waits_for_that_backend(store: Store, picture, until) -> None:
     first, link = make_app(store)
     link.state = dataclasses.replace(READY, host="gpu1", local=False)
@@ -166,7 +221,7 @@ def with_two_results_that_waited(store: Store, picture, until) -> tuple[App, Scr
     layer = picture.topLevelNodes()[0]
     picture.close()
     app.forget_closed()
-    again = reopened(layer)
+    again = reopened(picture, layer)
     app.look()
     return app, link, again
 

@@ -80,6 +80,55 @@ def test_the_first_result_can_be_accepted_or_undone_while_the_others_are_made(op
     assert states(app) == ["added", "waiting"]
 
 
+def two_here_and_more_to_come(app, link, until) -> fake_krita.Document:
+    """The first variation is shown, the second waits, two more are being made."""
+    document = open_picture()
+    edit(app, link, until, document, variations=2)
+    app.results.more(app.session)
+    until(lambda: len(link.payloads) == 3)
+    assert app.session.activity.more == 1
+    return document
+
+
+def test_a_result_that_is_clicked_while_further_ones_are_made_is_shown_at_once(opened, until) -> None:
+    app, link = opened
+    document = two_here_and_more_to_come(app, link, until)
+    app.results.show(app.session, 1)
+    assert not app.results.can_accept(app.session)  # until it is there
+    until(lambda: states(app) == ["waiting", "shown"])
+    assert first_pixel(document.topLevelNodes()[1]) == 20
+    assert (app.session.activity.more, app.session.activity.phase) == (1, "sending"), "the others are still made"
+    app.results.show(app.session, 0)
+    until(lambda: states(app) == ["shown", "waiting"])
+    assert layer_names(document) == ["Background", "horse → zebra (40)"]
+    link.finish(None)
+    until(lambda: app.session.activity is None)
+    assert states(app) == ["waiting", "waiting", "shown"]
+
+
+def test_a_result_that_arrives_while_another_is_being_shown_is_shown_after_it(opened, until) -> None:
+    app, link = opened
+    document = two_here_and_more_to_come(app, link, until)
+    app.results.show(app.session, 1)
+    link.finish(None, before=4)
+    assert app.session.activity.phase == "adding"
+    until(lambda: app.session.activity is None)
+    assert states(app) == ["waiting", "waiting", "shown"]
+    assert first_pixel(document.topLevelNodes()[1]) == 50
+
+
+def test_cancelling_while_a_clicked_result_is_being_shown_ends_the_further_ones(opened, until) -> None:
+    app, link = opened
+    document = two_here_and_more_to_come(app, link, until)
+    app.results.show(app.session, 1)
+    app.cancel()
+    assert link.cancelled == [link.last.job]
+    link.report(Cancelled())
+    until(lambda: states(app) == ["waiting", "shown"])
+    assert app.session.activity is None
+    assert first_pixel(document.topLevelNodes()[1]) == 20
+
+
 def test_cancelling_the_others_keeps_the_first_result_and_says_so(opened, until) -> None:
     app, link = opened
     document = open_picture()

@@ -82,6 +82,8 @@ class ResultController(QtCore.QObject):
             session.notice = sentences.Notice("info", sentence)
         at_once = self._store.settings.add_single or session.part is not None
         if job.follows:
+            if session in self._runners:  # one of those before is being shown, and then what was chosen last
+                session.activity = Activity("edit", "adding")
             session.offer(session.variations + fresh, session.selected)
             if job.follows == "more" and at_once:
                 self.show(session, len(session.variations) - 1)
@@ -111,11 +113,13 @@ class ResultController(QtCore.QObject):
             self.rest_wanted.emit(job)
 
     def show(self, session: EditSession, index: int) -> None:
-        """Chooses a variation and shows it in the document; while one is being shown, after that."""
+        """Chooses a variation and shows it in the document, also while further ones are made; while one is being shown,
+        after that."""
         session.offer(session.variations, index)
         wanted = session.variations[index]
         shown = _index_of(session, "shown")
-        if session.activity is not None or wanted.state != "waiting":
+        busy = session.activity is not None and not session.activity.more
+        if busy or session in self._runners or wanted.state != "waiting":
             return
         if shown < 0:
             self._run(session, self._apply(wanted.layer_ref, wanted), self._set_shown(session, index))
@@ -172,7 +176,7 @@ class ResultController(QtCore.QObject):
 
     def can_accept(self, session: EditSession) -> bool:
         """Whether the chosen variation can become a layer now. One that is one already can while others are made."""
-        if session.selected < 0:
+        if session.selected < 0 or session in self._runners:
             return False
         state, activity = session.variations[session.selected].state, session.activity
         if activity is None:
@@ -194,10 +198,9 @@ class ResultController(QtCore.QObject):
 
     def cancel(self, session: EditSession) -> bool:
         """Ends the adding of a result, which stays among the results and in the history. False when none is added."""
-        runner = self._runners.pop(session, None)
-        if runner is None:
+        if session.activity is None or session.activity.phase != "adding" or session not in self._runners:
             return False
-        runner.stop()
+        self._runners.pop(session).stop()
         self._unfinished.pop(session, None)
         session.activity = None
         session.notice = sentences.Notice("info", tr("The result was not added. It is kept in History."))
@@ -205,6 +208,8 @@ class ResultController(QtCore.QObject):
 
     def discard(self, session: EditSession) -> None:
         """Drops every variation that was not accepted; one that is shown leaves the document."""
+        if session in self._runners:
+            return
         shown = _index_of(session, "shown")
         if shown >= 0:
             variation = session.variations[shown]
@@ -275,6 +280,14 @@ class ResultController(QtCore.QObject):
         self.take(job, result, late=True)
         self.forget(session)
 
+    def drop(self, job: str) -> None:
+        """Forgets results of `job` that are kept for a picture that is not open."""
+        left = {path: tuple(v for v in waiting if v.job != job) for path, waiting in self._left.items()}
+        self._left = {path: waiting for path, waiting in left.items() if waiting}
+        self._earlier.discard(job)
+        self.kept = tuple(record for record in self.kept if record.kept is None or record.kept.job != job)
+        self.kept_changed.emit()
+
     def _watch(self, session: EditSession) -> None:
         if session not in self._watched:
             self._watched.add(session)
@@ -310,27 +323,34 @@ class ResultController(QtCore.QObject):
         done: Callable[[Any], None],
         gone: Callable[[CanvasRefusal], None] | None = None,
     ) -> None:
-        """Runs canvas steps with the session marked as busy. A refusal keeps the result; `gone` is called instead when
-        it is the shown layer that is not there any more, or was painted on."""
+        """Runs canvas steps with the session marked as busy, which it is already while further variations are made. A
+        refusal keeps the result; `gone` is called instead when it is the shown layer that is not there any more, or was
+        painted on."""
+        beside = session.activity is not None
+
+        def ended() -> None:
+            self._runners.pop(session, None)
+            if session.activity is not None and session.activity.phase == "adding":
+                session.activity = None
 
         def finished(value: Any) -> None:
-            self._runners.pop(session, None)
-            session.activity = None
+            ended()
             done(value)
             self._go_on(session)
 
         def refused(refusal: CanvasRefusal) -> None:
-            self._runners.pop(session, None)
-            session.activity = None
+            ended()
             if gone is not None and refusal.code in ("LAYER_GONE", "PAINTED"):
                 gone(refusal)
             else:
                 self._keep(session, refusal)
                 self._go_on(session)
 
-        session.activity = Activity("edit", "adding")
+        if not beside:
+            session.activity = Activity("edit", "adding")
         runner = StepRunner(steps, finished, refused, self)
-        runner.waits.connect(session.show_waiting)
+        if not beside:
+            runner.waits.connect(session.show_waiting)
         self._runners[session] = runner
 
     def _keep(self, session: EditSession, refusal: CanvasRefusal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,8 @@ NoticeKind = Literal["info", "error"]
 @dataclass(frozen=True)
 class Notice:
     """`detail`: for the tooltip and the log. `remedies`: what buttons offer, of "start",
-    "settings", "install", "join", "choose", "retry", "log", "look". `code`: of the refusal that it tells of."""
+    "settings", "install", "join", "choose", "retry", "log", "look", "forget". `code`: of the refusal that it tells
+    of."""
 
     kind: NoticeKind
     sentence: str
@@ -34,6 +36,19 @@ def of_refusal(refusal: CanvasRefusal) -> Notice:
 def of_waiting_results() -> Notice:
     """The notice of a picture whose results of an earlier time are offered again."""
     return Notice("info", tr("Results of earlier edits wait here. Accept or discard them."))
+
+
+def of_fetched(document: str, path: str) -> Notice:
+    """The notice of a result of an earlier Krita whose picture, of the file `path`, "" for none, is not open."""
+    if not path:
+        sentence = tr("A result for '{document}' was fetched. It is kept in History.", document=document)
+    elif os.path.exists(path):
+        sentence = tr("A result for '{document}' was fetched. Open the picture: it is in Results.", document=document)
+    else:
+        sentence = tr(
+            "A result for '{document}' was fetched, but the picture is not in its folder any more.", document=document
+        )
+    return Notice("info", sentence, path, ("forget",))
 
 
 def of_error(error: DiffEditError, link: LinkState, *, source: str = "", target: str = "", size: str = "") -> Notice:

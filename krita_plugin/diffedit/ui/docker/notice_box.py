@@ -28,6 +28,7 @@ class NoticeBox(QtWidgets.QWidget):
             "settings": tr("Settings"),
             "log": tr("Show log"),
             "look": tr("Refresh"),
+            "forget": tr("Forget it"),
         }
         ways = {
             "install": tr("Install it here…"),

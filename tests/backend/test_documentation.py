@@ -101,3 +101,20 @@ def test_the_cluster_file_of_a_studio_is_one_that_ray_takes_and_it_has_its_worke
     assert not {"min_workers", "max_workers"} & set(cluster)
     # Without its own copy of this file the head starts no other box.
     assert "--autoscaling-config ~/ray_bootstrap_config.yaml" in cluster["head_start_ray_commands"][-1]
+
+
+def test_every_test_and_file_that_the_reliability_page_names_exists() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    files = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
+    named = set(re.findall(r"\btest_\w+\b(?!\.py)", page))
+    assert len(named) > 40
+    assert {name for name in named if f"def {name}(" not in code} == set()
+    assert {name for name in re.findall(r"\btest_\w+\.py", page) if name not in files} == set()
+
+
+def test_every_row_of_the_reliability_page_names_a_test() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and " test" not in line.split("|")[3][:5]]
+    assert len(rows) > 30
+    assert [row for row in rows if "`test_" not in row] == []

@@ -14,14 +14,17 @@ import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from .errors import SchemaError
 
+ChunkEncoding = Literal["raw", "zlib", "delta3", "delta4"]
+PreviewEncoding = Literal["raw", "zlib", "none"]  # none: a link that cannot carry previews
 FAST = 1  # zlib's fastest level: higher ones cost 3 to 10 times as much for a few percent
-_CHANNELS = {"delta3": 3, "delta4": 4}
+_CHANNELS: dict[ChunkEncoding, int] = {"delta3": 3, "delta4": 4}
 
 
-def encode_chunk(data: bytes | memoryview, encoding: str) -> tuple[str, bytes | memoryview]:
+def encode_chunk(data: bytes | memoryview, encoding: ChunkEncoding) -> tuple[ChunkEncoding, bytes | memoryview]:
     """`data` by `encoding`, and the encoding that was used: "raw" when the other one would not make it smaller."""
     if encoding == "raw":
         return "raw", data
@@ -33,7 +36,7 @@ def encode_chunk(data: bytes | memoryview, encoding: str) -> tuple[str, bytes | 
     return (encoding, packed) if len(packed) < len(data) else ("raw", data)
 
 
-def decode_chunk(data: bytes | memoryview, encoding: str, length: int) -> bytes | memoryview:
+def decode_chunk(data: bytes | memoryview, encoding: ChunkEncoding, length: int) -> bytes | memoryview:
     """The `length` bytes that `encode_chunk` took. Raises SchemaError for another length or no such data."""
     if encoding == "raw":
         if len(data) != length:

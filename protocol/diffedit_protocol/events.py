@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from .encodings import FAST, inflate
+from .encodings import FAST, PreviewEncoding, inflate
 from .errors import SchemaError, bounded_error, error_from_wire
 from .frames import Buffer, Message
 from .messages import Cancelled, Done, Event, Failed, Manifest, Preview, Progress, Queued, Started
@@ -39,7 +39,7 @@ class JobEvent:
     event: Event
 
 
-def event_message(job: str, seq: int, event: Event, *, previews: str = "raw") -> Message:
+def event_message(job: str, seq: int, event: Event, *, previews: PreviewEncoding = "raw") -> Message:
     """The message that tells `event`; `previews` ("raw" or "zlib") is how a preview's pixels travel."""
     fields: dict[str, Any] = {"job": job, "seq": seq}
     if isinstance(event, Preview):

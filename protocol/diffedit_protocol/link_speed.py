@@ -6,6 +6,7 @@ person, while a fast link still has enough to do. Loopback takes everything raw:
 
 from __future__ import annotations
 
+from .encodings import ChunkEncoding, PreviewEncoding
 from .replies import KIB, MIB, Limits
 
 SMALLEST_CHUNK = 256 * KIB
@@ -63,12 +64,14 @@ class LinkSpeed:
             wanted = int((self.bytes_per_second or 0) * IN_FLIGHT_SECONDS / self.chunk_bytes(limits))
         return min(max(SMALLEST_WINDOW, wanted), limits.window)
 
-    def encoding(self, channels: int | None) -> str:
+    def encoding(self, channels: int | None) -> ChunkEncoding:
         """How a chunk travels: of pixels with 3 or 4 `channels`, or of data that is packed already (None)."""
-        return f"delta{channels}" if channels in (3, 4) and self.slow else "raw"
+        if not self.slow:
+            return "raw"
+        return "delta3" if channels == 3 else "delta4" if channels == 4 else "raw"
 
     @property
-    def previews(self) -> str:
+    def previews(self) -> PreviewEncoding:
         """How previews travel."""
         return "zlib" if self.slow else "raw"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from .encodings import ChunkEncoding
 from .schema import PAYLOAD
 
 KIB, MIB = 1024, 1024 * 1024
@@ -139,7 +140,7 @@ class Chunk:
     size: int
     offset: int
     length: int
-    encoding: str = "raw"
+    encoding: ChunkEncoding = "raw"
     data: bytes | memoryview = field(default=b"", repr=False, metadata=PAYLOAD)
 
 

@@ -20,14 +20,15 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, get_args
 
+from .encodings import ChunkEncoding, PreviewEncoding
 from .errors import SchemaError
 from .messages import EditRequest, check_blob_id
 from .schema import PAYLOAD
 
-CHUNK_ENCODINGS = ("raw", "zlib", "delta3", "delta4")
-PREVIEW_ENCODINGS = ("raw", "zlib", "none")
+CHUNK_ENCODINGS: tuple[ChunkEncoding, ...] = get_args(ChunkEncoding)
+PREVIEW_ENCODINGS: tuple[PreviewEncoding, ...] = get_args(PreviewEncoding)
 MAX_BLOBS_PER_HAVE = 256
 MAX_TEXT = 200
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -98,7 +99,7 @@ class Put:
     size: int
     offset: int
     length: int
-    encoding: str = "raw"
+    encoding: ChunkEncoding = "raw"
     data: bytes | memoryview = field(default=b"", repr=False, metadata=PAYLOAD)
 
     def __post_init__(self) -> None:
@@ -118,7 +119,7 @@ class Get:
     blob: str
     offset: int
     length: int
-    encoding: str = "raw"
+    encoding: ChunkEncoding = "raw"
 
     def __post_init__(self) -> None:
         check_blob_id(self.blob)
@@ -147,7 +148,7 @@ class Subscribe:
     TYPE: ClassVar[str] = "subscribe"
     job: str
     since: int = 0
-    previews: str = "raw"
+    previews: PreviewEncoding = "raw"
 
     def __post_init__(self) -> None:
         check_job_id(self.job)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .blobs import pack_plane
-from .encodings import decode_chunk, encode_chunk
+from .encodings import PreviewEncoding, decode_chunk, encode_chunk
 from .errors import DiffEditError, SchemaError, TooLargeError, VersionError, bounded_error
 from .events import event_message
 from .frames import Buffer, Frames, Message, decode, encode
@@ -55,7 +55,7 @@ class ServerSession:
     def __init__(self, info: ServerInfo, versions: tuple[int, int] = SUPPORTED_VERSIONS) -> None:
         self._info = info
         self._versions = versions
-        self._previews = "none"
+        self._previews: PreviewEncoding = "none"
         self.hello: Hello | None = None
         self.version: int | None = None
 

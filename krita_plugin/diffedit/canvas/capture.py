@@ -72,7 +72,7 @@ def capture_steps(
         if ref.span is not None and ref.span.time != copy.currentTime():
             go_to(copy, ref.span.time)
             copy.refreshProjection()
-        source = copy.rootNode() if ref.whole else node_with_id(copy.rootNode(), ref.layer_id)
+        source: Node = copy.rootNode() if ref.whole else node_with_id(copy.rootNode(), ref.layer_id)
         yield from idle(copy)
         seen, extent = source, source.bounds()
         if not ref.whole and style_of(source):

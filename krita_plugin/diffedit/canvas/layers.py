@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node
@@ -20,7 +21,12 @@ from .frames import span_at
 SMALL = 32  # rows, and parts of each, that show whether a picture was turned
 SAMPLED_OF_ROW = 1024  # px
 # How a depth is read from memory, and its white. The bits of a half float, read as a whole number, grow with it.
-_NUMBERS = {"U8": ("B", 255), "U16": ("H", 65535), "F16": ("H", 0x3C00), "F32": ("f", 1.0)}
+_NUMBERS: dict[str, tuple[Literal["B", "H", "f"], float]] = {
+    "U8": ("B", 255),
+    "U16": ("H", 65535),
+    "F16": ("H", 0x3C00),
+    "F32": ("f", 1.0),
+}
 # Read by what they show: Krita gives no pixels of their own for them.
 PROJECTED = ("grouplayer", "vectorlayer", "clonelayer", "filelayer")
 
@@ -120,7 +126,7 @@ def geometry_of(document: Document) -> Geometry:
     return Geometry(width, height, b"".join(parts))
 
 
-def _means(channels: list[list[float]], white: float) -> bytes:
+def _means(channels: Sequence[Sequence[float]], white: float) -> bytes:
     """The mean of each channel in each of SMALL parts of a row, as bytes, part by part: 0 black to 255 `white`."""
     length, means = len(channels[0]), []
     for i in range(SMALL):

@@ -229,12 +229,12 @@ class _Job:
         band = max(_LEAST_BAND, round(self.engine.model.factor / 2 / self.area.scale), grown + _LEAST_BAND)
         key = ("matte", *self.content, content_id(mask), band)
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             self.on_step(Step("edges", done, total))
 
         def compute() -> Plane:
             matte = np.zeros_like(mask)
-            cut(matte, self.area.crop)[...] = cut(matted(self.colours, mask, band, told), self.area.crop)
+            cut(matte, self.area.crop)[...] = cut(matted(self.colours, mask, band, report), self.area.crop)
             return matte
 
         with self.watch.measure("edges"):

@@ -431,9 +431,9 @@ class App(QtCore.QObject):
         gone.path = pending.path
         self.results.keep_late(pending.as_job(gone), result)
         self._fetched.append(pending)
-        self._tell_fetched()
+        self._notify_of_fetched()
 
-    def _tell_fetched(self) -> None:
+    def _notify_of_fetched(self) -> None:
         """Says of the newest result whose picture is not open where it is."""
         if self._fetched:
             pending = self._fetched[-1]
@@ -450,7 +450,7 @@ class App(QtCore.QObject):
         for pending in named:
             self.results.drop(pending.job)
             self.pending.settle(pending.job)
-        self._tell_fetched()
+        self._notify_of_fetched()
 
     def _notify_finished(self, session: EditSession) -> None:
         """What else the artist should know of a result: colours that were limited; that it is in another picture."""

@@ -64,7 +64,7 @@ class MaskPart(QtWidgets.QWidget):
         threshold = session.threshold
         automatic = tr("auto") if session.inputs.threshold is None else ""
         self.threshold.set_value(AUTOMATIC if threshold is None else threshold, automatic)
-        self.threshold.say(tr("Automatic: {value}", value=f"{threshold:.2f}") if automatic and threshold else "")
+        self.threshold.set_remark(tr("Automatic: {value}", value=f"{threshold:.2f}") if automatic and threshold else "")
         own = (session.inputs.threshold, session.inputs.grow, session.inputs.feather)
         self.automatic.setEnabled(own != (None, None, None))
         self.grow.set_value(session.inputs.grow_px(session.side))

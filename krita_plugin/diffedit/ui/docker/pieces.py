@@ -250,7 +250,7 @@ class SliderRow(QtWidgets.QWidget):
             widget.setValue(shown)
             widget.blockSignals(blocked)
 
-    def say(self, more: str) -> None:
+    def set_remark(self, more: str) -> None:
         """Adds a line to the tooltip; "" for none."""
         for widget in (self, self.slider, self.box):
             widget.setToolTip(f"{self._tip}\n{more}" if more else self._tip)

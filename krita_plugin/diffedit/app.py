@@ -171,8 +171,17 @@ class App(QtCore.QObject):
     def _activate(self, session: EditSession) -> None:
         if session is not self.session:
             self.masks.hide(self.session)
+            if self.session is self._nowhere and session.notice is None:
+                self._carry_over(session)
             self.session = session
             self.session_changed.emit(session)
+
+    def _carry_over(self, session: EditSession) -> None:
+        """What was said while no picture was open, and is more than "open one", goes on in the first picture: from 5.2
+        on Krita shows no docker before."""
+        notice = self._nowhere.notice
+        if notice is not None and (notice.remedies or notice.sentence == self.store.complaint):
+            session.notice, self._nowhere.notice = notice, None
 
     def _last_inputs(self) -> EditInputs:
         try:

@@ -85,6 +85,22 @@ def place_in_menu(stage, titles):
     return place.x(), place.y()
 
 
+def place_of_tab(stage):
+    """The middle of the docker's tab; None where nothing stands before the docker."""
+    from diffedit.extension import DOCKER_ID
+    from diffedit_driver.qt import QDockWidget, QTabBar
+
+    yield 0.5
+    if not stage.window().findChild(QDockWidget, DOCKER_ID).panel.visibleRegion().isEmpty():
+        return None
+    for bar in stage.window().findChildren(QTabBar):
+        for index in range(bar.count()):
+            if bar.isVisible() and bar.tabText(index).replace("&", "") == "DiffEdit":
+                place = bar.mapToGlobal(bar.tabRect(index).center())
+                return place.x(), place.y()
+    raise AssertionError("The docker is not in sight, and has no tab.")
+
+
 def place_in_file_dialog(stage, name):
     from diffedit_driver.qt import QFileDialog, QListView, QTreeView
 
@@ -168,6 +184,11 @@ def progress(stage):
     return {"running": app.setup.installer.running, "state": dialog.state.text(), "link": app.link.state.kind}
 
 
+def until_open(stage):
+    yield lambda: stage.document is not None and stage.document.activeNode() is not None, 30
+    yield 0.5
+
+
 def fix_seed(stage):
     from diffedit.extension import extension
 
@@ -227,6 +248,13 @@ class Painter:
     def press(self, text: str) -> None:
         self.hands.click_at(self.krita.run(place_of_button, text=text))
 
+    def bring_docker_up(self) -> None:
+        """By Krita's menu where it is hidden, by its tab where another docker stands before it."""
+        if self.krita.run(place_in_menu, titles=DOCKER) is not None:
+            self.choose(DOCKER)
+        if (tab := self.krita.run(place_of_tab)) is not None:
+            self.hands.click_at(tab)
+
     def pick(self, name: str, button: str) -> None:
         """A file of the home, in the dialog for files."""
         self.hands.click_at(self.krita.run(place_in_file_dialog, name=name))
@@ -272,11 +300,16 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
     )
     with krita:
         painter.sit_at(krita)
+        painter.begin("open")  # first: from 5.2 on Krita shows no docker before
+        painter.counts["open"]["seconds"] = round(time.monotonic() - begun)  # Krita's start
+        painter.choose(["File", "Open..."])
+        painter.pick(sample.file, "Open")
+        krita.run(until_open)
+        krita.run(fill_screen)  # no window manager gives the keys back to it when a dialog is closed
+        painter.end(dialogs=1)
         painter.begin("docker")
-        if krita.run(place_in_menu, titles=DOCKER) is not None:
-            painter.choose(DOCKER)
+        painter.bring_docker_up()
         painter.end()
-        painter.counts["docker"]["seconds"] = round(time.monotonic() - begun)  # Krita's start
         sentence, *ways = krita.run(notice_at_rest)
         assert sentence.startswith("No backend yet")
         assert ways == ["install", "join", "choose"]
@@ -314,9 +347,7 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
         painter.end()
 
         painter.begin("edit")
-        painter.choose(["File", "Open..."])
-        painter.pick(sample.file, "Open")
-        krita.run(fill_screen)  # no window manager gives the keys back to it when a dialog is closed
+        krita.run(fill_screen)
         krita.run(fix_seed)
         painter.hands.click("source.edit")
         painter.hands.type(sample.source)
@@ -326,7 +357,7 @@ def test_from_the_zip_alone_to_an_edit_without_a_terminal(
         edited = {"seconds": EDIT_SECONDS, "path": tmp_path / "edited.kra"}
         layers, problem = krita.run(until_edited, limit=EDIT_SECONDS + 60, **edited)
         assert len(layers) == 2, problem
-        painter.end(dialogs=1)
+        painter.end()
         screenshot(display, shots / "6-edited.png")
         assert Kra(tmp_path / "edited.kra").layers[0].name == layers[-1]
         (tmp_path / "counts.json").write_text(json.dumps(painter.counts, indent=2))

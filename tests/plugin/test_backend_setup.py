@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from apps import READY, make_app
+from apps import READY, make_app, open_picture
 from diffedit.backend import backend_setup
 from diffedit.backend.backend_installer import InstallOutcome, carried_version
 from diffedit.backend.installation import Installation, program_in
@@ -61,6 +61,27 @@ def test_at_rest_without_a_backend_the_three_ways_are_offered_once(store, krita)
     assert app.session.notice.remedies == ("install", "join", "choose")
     app.session.notice = None
     app.setup.watch(DOWN)
+    assert app.session.notice is None
+
+
+def test_what_was_said_before_a_picture_was_open_is_said_in_the_first_one(store, krita) -> None:
+    app, link = make_app(store)
+    link.become(DOWN)
+    open_picture("first")
+    app.look()
+    assert app.session.notice is not None
+    assert app.session.notice.remedies == ("install", "join", "choose")
+    open_picture("second")
+    app.look()
+    assert app.session.notice is None, "once"
+
+
+def test_that_no_picture_was_open_is_not_said_any_more_when_one_is(store, krita) -> None:
+    app, _ = make_app(store)
+    app.edit_layer()
+    assert app.session.notice is not None
+    open_picture()
+    app.look()
     assert app.session.notice is None
 
 

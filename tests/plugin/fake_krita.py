@@ -273,6 +273,15 @@ class Node(QtCore.QObject):
         return twin
 
 
+class InfoObject(QtCore.QObject):
+    def __init__(self) -> None:
+        super().__init__()
+        self._properties: dict[str, object] = {}
+
+    def setProperty(self, name: str, value: object) -> None:
+        self._properties[name] = value
+
+
 class Document(QtCore.QObject):
     def __init__(self, width: int, height: int, name: str) -> None:
         super().__init__()
@@ -375,6 +384,10 @@ class Document(QtCore.QObject):
     def projection(self, x: int, y: int, width: int, height: int) -> QtGui.QImage:
         pixels = bytes(self._root.projectionPixelData(x, y, width, height))
         return QtGui.QImage(pixels, width, height, 4 * width, QtGui.QImage.Format.Format_ARGB32).copy()
+
+    def exportImage(self, path: str, options: InfoObject) -> bool:
+        """Writes nothing."""
+        return False
 
     def refreshProjection(self) -> None:
         """What is seen is always asked anew here."""

@@ -1,6 +1,8 @@
 # Two commands do everything: `make demo` and `make test`. Each installs what it needs and can be run again.
 .PHONY: help setup setup-krita demo test test-fast test-kritas test-lowest coverage lint lint-workflows format bench plugin wheel clean
-PYTEST = .venv/bin/python -m pytest
+# Tests mostly wait: for a process, a peer, a Krita. JOBS=0 runs them one after the other.
+JOBS = 3
+PYTEST = .venv/bin/python -m pytest -n $(JOBS)
 
 help:        ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/' | column -s: -t

@@ -286,7 +286,7 @@ class _Job:
                 around = Subject.of(to_work(filled(self.colours, mask, self._px(FILL_MARGIN)), self.area))
                 trajectory = engine.refilled(trajectory, around, cells, edit.ratio, settings, request.seed)
         with self.watch.measure("editing"):
-            return engine.edit(edit, trajectory, self.on_step)
+            return engine.edit_until_seen(edit, trajectory, self.on_step)
 
     def _decoded(self, latents: torch.Tensor, seeds: tuple[int, ...], mask: Plane) -> dict[int, Pixels]:
         """The edited crops (h, w, 3) at their own size, by seed; with detail where that is asked for."""

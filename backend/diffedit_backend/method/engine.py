@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +25,11 @@ from .difference import prediction_difference
 from .encoding import Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
 from .network import Network, require_finite
-from .schedule import Level
+from .schedule import Level, count_steps
 from .settings import MethodSettings
 from .solvers import Solver, Stochastic, seeded_noise
 from .stable_diffusion import token_ids
-from .steps import OnStep, Step, ignore
+from .steps import OnStep, Step, after, ignore
 from .text import encode_text
 from .text_condition import Condition, between
 from .windows import in_windows, windows_over
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # The noises of the difference map are the same for every edit, so a mask depends on picture and texts, not on the seed.
 _MAP_SEED = 0
+_RETRY_SEED = 0x9E3779B1  # far from the seeds of other variations, which follow each other
 DEFAULT_CACHE_BYTES = 512 * 2**20
 
 
@@ -302,6 +303,75 @@ class DiffEditEngine:
         )
         return require_finite(edited, self.model, "the edit")
 
+    def target_lead(self, latents: Tensor, edit: LatentEdit) -> Tensor:
+        """How much better the target explains latents (B, C, h, w) than the source does, within the mask: (B,).
+
+        The difference of the mean squared errors of what is predicted under the two texts of the latents under noise:
+        above 0 where the model sees the target (a diffusion classifier, arXiv 2303.16203).
+        """
+        checks, schedule = edit.settings.checks, self.model.schedule
+        level = schedule.level_at(edit.settings.map_ratio, self._cells(latents))
+        noise = seeded_noise((checks, *latents.shape[1:]), _MAP_SEED, latents).repeat(len(latents), 1, 1, 1)
+        data = latents.repeat_interleave(checks, 0)
+        x = level.alpha * data + level.sigma * noise
+        predictions = []
+        for text in (edit.source, edit.target):
+            condition = self.text(text)
+            outputs = [
+                schedule.compared(self.network.predict(x[rows], level, [condition] * len(x[rows])), x[rows], level)
+                for rows in self.network.batches(x, len(x))
+            ]
+            predictions.append(torch.cat(outputs))
+        source, target = predictions
+        lead = _lead(source, target, schedule.true_compared(data, noise), edit.mask)
+        return lead.reshape(len(latents), checks).mean(1)
+
+    def source_lead(self, edit: LatentEdit) -> float:
+        """How much better the source explains the picture than the target does, within the mask, as `target_lead`.
+
+        It is read from the predictions of the difference map, which are kept.
+        """
+        source, target = (
+            self._predictions(edit.subject, text, edit.settings, lambda: None).noise
+            for text in (edit.source, edit.target)
+        )
+        x0 = self.encode(edit.subject)
+        noise = seeded_noise((edit.settings.maps, *x0.shape[1:]), _MAP_SEED, x0)
+        truth = self.model.schedule.true_compared(x0, noise)
+        return -float(_lead(source, target, truth, edit.mask).mean())
+
+    def edit_until_seen(self, edit: LatentEdit, trajectory: Tensor, on_step: OnStep = ignore) -> Tensor:
+        """Latents (B, C, h, w) as `edit` gives; a result in which the model sees the target too faintly is begun anew.
+
+        What is begun anew starts from the picture under noise, whose coarse shapes and colours it follows, in the place
+        of its inversion, which holds the old thing fast. The result in which the target is seen most is kept.
+        """
+        settings = edit.settings
+        latents = self.edit(edit, trajectory, on_step)
+        if not self._is_looked_at(edit):
+            return latents
+        enough = settings.retry_below * abs(self.source_lead(edit))
+        leads = self.target_lead(latents, edit)
+        ratio = max(edit.ratio, settings.retry_ratio)
+        done = count_steps(settings.steps, edit.ratio)
+        for attempt in range(1, settings.retries + 1):
+            weak = [index for index in range(len(latents)) if leads[index] < enough]
+            if not weak:
+                break
+            seeds = [(edit.seeds[index] + attempt * _RETRY_SEED) % 2**32 for index in weak]
+            start = torch.cat([self.noised(edit.subject, ratio, settings, seed) for seed in seeds], dim=1)
+            again = self.edit(replace(edit, ratio=ratio, seeds=seeds), start, after(done, on_step))
+            done += count_steps(settings.steps, ratio)
+            for index, other, lead in zip(weak, again, self.target_lead(again, edit), strict=True):
+                if lead > leads[index]:
+                    latents[index], leads[index] = other, lead
+        return latents
+
+    def _is_looked_at(self, edit: LatentEdit) -> bool:
+        settings = edit.settings
+        strong = edit.ratio >= settings.retry_from and float(edit.mask.mean()) <= settings.retry_within
+        return settings.retries > 0 and strong and not edit.windowed and bool(edit.source.strip())
+
     def edit_without_inversion(self, edit: LatentEdit, on_step: OnStep = ignore) -> Tensor:
         """Latents (B, C, h, w) of the picture edited inside the mask by FlowAlign, one for each seed.
 
@@ -370,3 +440,10 @@ class DiffEditEngine:
         picture = torch.lerp(torch.from_numpy(subject.pixels).float(), colours.clamp(0, 255), share)
         pixels: Pixels = picture.round().to(torch.uint8).numpy()
         return pixels
+
+
+def _lead(source: Tensor, target: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """By how much predictions (n, C, h, w) under the target err less than those under the source, within the mask."""
+    mask = mask.to(truth)
+    lead = ((source - truth).square() - (target - truth).square()).mean(1)
+    return (lead * mask).sum((-2, -1)) / mask.sum()

@@ -71,6 +71,10 @@ class NoiseSchedule(ABC):
         """
         return output if self.prediction_type == "flow" else self.data_and_noise(output, x, at)[1]
 
+    def true_compared(self, data: Tensor, noise: Tensor) -> Tensor:
+        """What `compared` would be of a perfect prediction for data under this noise."""
+        return noise - data if self.prediction_type == "flow" else noise
+
 
 @dataclass(frozen=True)
 class VariancePreservingSchedule(NoiseSchedule):

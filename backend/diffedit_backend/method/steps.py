@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from diffedit_protocol.messages import Stage
@@ -29,3 +29,8 @@ OnStep = Callable[[Step], None]
 
 def ignore(_: Step) -> None:
     """The `on_step` of a caller who does not listen."""
+
+
+def after(done: int, on_step: OnStep) -> OnStep:
+    """Tells steps as those that follow the first `done`."""
+    return lambda step: on_step(replace(step, step=done + step.step, total=done + step.total))

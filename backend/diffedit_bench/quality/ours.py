@@ -127,7 +127,7 @@ class GivenMaskEditor:
                 source=case.source_text,
                 seeds=(case.seed,),
             )
-            latents = engine.edit(edit, trajectory)
+            latents = engine.edit_until_seen(edit, trajectory)
             decoded = from_work(engine.decode(latents)[0], area)
         edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds, read.cpu_seconds)
         joined = blended(decoded, case.source, mask, self._px(1, area)) if settings.blend else decoded

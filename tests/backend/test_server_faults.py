@@ -330,6 +330,7 @@ class TestLink:
         greedy = context.socket(zmq.DEALER)
         greedy.linger = 0
         greedy.rcvhwm = 1
+        greedy.sndhwm = 0  # a link that was cut off takes no more, and sending must not wait for it
         greedy.connect(backend.connection.endpoint)
         import msgpack
 

@@ -54,6 +54,7 @@ from diffedit_protocol.requests import Put, new_job_id
 from hostile import RawClient, error_code
 
 ENDLESS = "steps=100000 pause=0.05"  # until it is cancelled
+SLOW = "steps=100 pause=0.05"  # five seconds
 SAVING_SECONDS = 1.3  # that an editor has a file empty, or away, while it saves
 PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "protocol", ROOT / "backend")))}
 
@@ -130,7 +131,7 @@ class TestAllowList:
     ) -> None:
         with client_of(invited(backend, new_job_id())) as client:
             kept = run_edit(client, scripted_edit("bytes=4096"))
-            job = client.submit(*scripted_edit(ENDLESS))
+            job = client.submit(*scripted_edit(SLOW))
             next(event for event in client.events(job) if isinstance(event, Progress))
             saved = allowed.read_text()
             if content is None:

@@ -1,5 +1,7 @@
 """Runs one task: a function that came as source text, stepped by the event loop when it is a generator."""
 
+import __future__
+
 import inspect
 import time
 import traceback
@@ -43,7 +45,9 @@ class Task:
         """Calls the function; like next() on a generator, it answers with a wish or raises StopIteration."""
         source = "\n" * (self.described["line"] - 1) + self.described["source"]
         names = {"__name__": "task", "__file__": self.described["file"], "Path": Path}
-        exec(compile(source, self.described["file"], "exec"), names)
+        # Its annotations name what its own module has imported.
+        flags = __future__.annotations.compiler_flag
+        exec(compile(source, self.described["file"], "exec", flags), names)
         value = names[self.described["function"]](self.stage, **self.described["arguments"])
         if not inspect.isgenerator(value):
             raise StopIteration(value)

@@ -243,10 +243,12 @@ def _layer(workshop: Document, pieces: Sequence[Piece]) -> Generator[Any, None, 
     """A paint layer with the selection mask under it."""
     layer = yield from _painted(workshop, pieces)
     selection = Selection()
-    for _, addition in pieces:
+    yield from write_plane(selection, pieces[0][1].mask, pieces[0][1].mask_area)
+    for _, addition in pieces[1:]:
         own = Selection()
         yield from write_plane(own, addition.mask, addition.mask_area)
-        selection.add(own)
+        selection.add(own)  # 0.3 s at 4096²
+    yield
     layer.addChildNode(_selection_mask(workshop, layer.name(), selection), None)
     return layer
 

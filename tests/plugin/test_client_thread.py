@@ -296,20 +296,26 @@ def test_stopping_in_the_middle_of_a_job_does_not_wait_for_its_end(backend, make
     assert sent.job not in listener.results
 
 
+def one_runs_and_one_waits(make_link, until):
+    """A link to a backend that takes one job: an endless one runs, one of a step waits. The last: who was delayed."""
+    link, listener = make_link()
+    delays: list[str] = []
+    link.delayed.connect(lambda job, seconds: delays.append(job))
+    first, second = payload("steps=100000 pause=0.01"), payload("steps=1")
+    link.submit(first)
+    until(lambda: Started in map(type, listener.events.get(first.job, ())))
+    link.submit(second)
+    until(lambda: bool(delays))
+    return link, listener, first, second, delays
+
+
 def test_a_backend_that_is_full_is_asked_again_when_it_says_while_other_jobs_go_on(home, make_link, until) -> None:
     backend = Backend(limits={"jobs": 1})
     try:
-        link, listener = make_link()
-        delays: list[tuple[str, float]] = []
-        link.delayed.connect(lambda job, seconds: delays.append((job, seconds)))
-        first, second = payload("steps=100000 pause=0.01"), payload("steps=1")
-        link.submit(first)
-        until(lambda: Started in map(type, listener.events.get(first.job, ())))
-        link.submit(second)
-        until(lambda: bool(delays))
+        link, listener, first, second, delays = one_runs_and_one_waits(make_link, until)
         seen = len(listener.events[first.job])
         until(lambda: len(listener.events[first.job]) > seen)
-        assert {job for job, _ in delays} == {second.job}
+        assert set(delays) == {second.job}
         link.cancel(first.job)
         until(lambda: second.job in listener.results)
         assert not any(isinstance(event, Failed) for event in listener.events.get(second.job, ()))
@@ -321,14 +327,7 @@ def test_a_backend_that_is_full_is_asked_at_once_when_an_own_job_ends(home, make
     monkeypatch.setattr(client_thread, "SHORTEST_WAIT", 100.0)  # longer than this test waits for anything
     backend = Backend(limits={"jobs": 1})
     try:
-        link, listener = make_link()
-        delays: list[str] = []
-        link.delayed.connect(lambda job, seconds: delays.append(job))
-        first, second = payload("steps=100000 pause=0.01"), payload("steps=1")
-        link.submit(first)
-        until(lambda: Started in map(type, listener.events.get(first.job, ())))
-        link.submit(second)
-        until(lambda: bool(delays))
+        link, listener, first, second, _ = one_runs_and_one_waits(make_link, until)
         link.cancel(first.job)
         until(lambda: second.job in listener.results)
     finally:
@@ -338,14 +337,7 @@ def test_a_backend_that_is_full_is_asked_at_once_when_an_own_job_ends(home, make
 def test_a_job_that_waits_for_a_full_backend_is_cancelled_at_once(home, make_link, until) -> None:
     backend = Backend(limits={"jobs": 1})
     try:
-        link, listener = make_link()
-        delays: list[str] = []
-        link.delayed.connect(lambda job, seconds: delays.append(job))
-        first, second = payload("steps=100000 pause=0.01"), payload("steps=1")
-        link.submit(first)
-        until(lambda: Started in map(type, listener.events.get(first.job, ())))
-        link.submit(second)
-        until(lambda: bool(delays))
+        link, listener, first, second, _ = one_runs_and_one_waits(make_link, until)
         link.cancel(second.job)
         until(lambda: isinstance(listener.last(second.job), Cancelled))
         link.cancel(first.job)

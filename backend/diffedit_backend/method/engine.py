@@ -329,7 +329,7 @@ class DiffEditEngine:
     def source_lead(self, edit: LatentEdit) -> float:
         """How much better the source explains the picture than the target does, within the mask, as `target_lead`.
 
-        It is read from the predictions of the difference map, which are kept.
+        It is read from the predictions of the difference map, which are kept; where there was no search, they are made.
         """
         source, target = (
             self._predictions(edit.subject, text, edit.settings, lambda: None).noise

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,8 +37,8 @@ class PipelineComponents(
 
     _inverse_made_from: Any = None  # the scheduler, where the inverse scheduler was made from it
     model_cpu_offload_seq = "text_encoder->unet->vae"
-    _optional_components = ["safety_checker", "feature_extractor", "inverse_scheduler"]  # noqa: RUF012
-    _exclude_from_cpu_offload = ["safety_checker"]  # noqa: RUF012
+    _optional_components: ClassVar[list[str]] = ["safety_checker", "feature_extractor", "inverse_scheduler"]
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["safety_checker"]
 
     def __init__(
         self,

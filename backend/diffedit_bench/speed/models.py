@@ -311,15 +311,15 @@ def random_flow_model(size: str, device: torch.device, dtype: torch.dtype, *, co
 def _with_random_texts(shape: _Shape) -> ModelFamily:
     """The family, but a text is random numbers that depend on the text alone."""
 
-    class WithRandomTexts(type(shape.family)):  # type: ignore[misc]  # a class that is chosen at run time
-        def encode_text(self, model: FamilyModel, text: str) -> TextCondition:
-            draw = torch.Generator().manual_seed(int(digest(text.encode())[:8], 16))
-            tokens = torch.randn(shape.text, generator=draw).to(model.device, model.dtype)
-            pooled = torch.randn(shape.pooled, generator=draw).to(model.device, model.dtype) if shape.pooled else None
-            return TextCondition(tokens, pooled)
+    def encode_text(_family: ModelFamily, model: FamilyModel, text: str) -> TextCondition:
+        draw = torch.Generator().manual_seed(int(digest(text.encode())[:8], 16))
+        tokens = torch.randn(shape.text, generator=draw).to(model.device, model.dtype)
+        pooled = torch.randn(shape.pooled, generator=draw).to(model.device, model.dtype) if shape.pooled else None
+        return TextCondition(tokens, pooled)
 
-        def words_beyond(self, model: FamilyModel, text: str) -> str:
-            return ""
+    def words_beyond(_family: ModelFamily, _model: FamilyModel, _text: str) -> str:
+        return ""
 
-    family: ModelFamily = WithRandomTexts()
+    methods = {"encode_text": encode_text, "words_beyond": words_beyond}
+    family: ModelFamily = type("WithRandomTexts", (type(shape.family),), methods)()
     return family

@@ -64,7 +64,10 @@ class App(QtCore.QObject):
         self.results = ResultController(self.canvas, self.store, self)
         self.pending = PendingJobs(self.store, self.link, self)
         self.jobs.submitted.connect(lambda job: self.pending.note(job, job.session.path))
+        self.results.decided.connect(self.pending.decide)
+        self.results.shown.connect(self.pending.show)
         self.results.settled.connect(self.pending.settle)
+        self.results.settled.connect(self._fetched_settled)
         self.pending.arrived.connect(self._result_arrived)
         self.batch = BatchController(self)
         self.batch.edit_wanted.connect(self._edit_one)
@@ -427,18 +430,28 @@ class App(QtCore.QObject):
             job.session.notice = sentences.of_left_out(result.left_out) or job.session.notice
             if not job.rest:
                 self._notify_finished(job.session)
+            self._keep_of_closed(job.session)
+
+    def _keep_of_closed(self, session: EditSession) -> None:
+        """Results that wait to be chosen, of a document that was closed meanwhile: for its file, or in History."""
+        closed = session.document_id in self._sessions and session.document_id not in self.canvas.open_documents()
+        if closed and session.activity is None and session.part is None and session.variations:
+            self.forget_closed()
+            said = sentences.of_fetched(session.name, session.path)
+            self.session.notice = dataclasses.replace(said, remedies=())
 
     def _result_arrived(self, pending: PendingJob, result: JobResult) -> None:
         """A result of an edit that an earlier Krita began."""
         self.look()
         session = next((s for s in self._sessions.values() if pending.path and s.path == pending.path), None)
         if session is not None:
-            self.results.take(pending.as_job(session), result, late=True)
-            session.notice = sentences.of_waiting_results()
+            self.results.take(pending.as_job(session), result, late=True, layers=pending.layers)
+            if any(variation.undecided for variation in session.variations):
+                session.notice = sentences.of_waiting_results()
             return
         gone = EditSession("", pending.layer_ref.document_name)
         gone.path = pending.path
-        self.results.keep_late(pending.as_job(gone), result)
+        self.results.keep_late(pending.as_job(gone), result, pending.layers)
         self._fetched.append(pending)
         self._notify_of_fetched()
 
@@ -447,6 +460,15 @@ class App(QtCore.QObject):
         if self._fetched:
             pending = self._fetched[-1]
             self.session.notice = sentences.of_fetched(pending.layer_ref.document_name, pending.path)
+
+    def _fetched_settled(self, job: str) -> None:
+        """A fetched result was used: what is said of it is true no more."""
+        if any(pending.job == job for pending in self._fetched):
+            notice = self.session.notice
+            self._fetched = [pending for pending in self._fetched if pending.job != job]
+            if notice is not None and "forget" in notice.remedies:
+                self.session.notice = None
+                self._notify_of_fetched()
 
     def _forget_fetched(self) -> None:
         """The results that the notice names are not wanted: not now, nor at the next start."""

@@ -224,6 +224,49 @@ def test_what_an_undo_took_away_waits_again_and_a_redo_brings_it_back(krita: Rem
     assert names[1:] == ["apple → pear (50)"]
 
 
+def saved_result(stage, path):
+    """A result is shown, the picture saved, closed and opened again; -> states and layers then"""
+    from diffedit.extension import extension
+    from diffedit.model.inputs import EditInputs
+    from diffedit.model.variations import Variation
+    from diffedit.qt import QtGui
+    from diffedit_protocol.messages import Bounds
+
+    document = yield from stage.new(60, 40)
+    document.activeNode().setPixelData(bytes([9, 9, 9, 255]) * 2400, 0, 0, 60, 40)
+    yield from stage.refresh()
+    stage.save(path)
+    app = extension().app
+    app.look()
+    app._look_for_changes()  # the document has a file now
+    area, inputs = Bounds(4, 4, 20, 20), EditInputs(source="a red apple", target="a red pear")
+    ref = app.canvas.active_layer("visible")
+    image = QtGui.QImage(8, 8, QtGui.QImage.Format.Format_RGB32)
+    offered = tuple(
+        Variation(ref, area, bytes([grey, grey, grey, 255]) * 400, b"\xff" * 400, inputs, grey, image, job="1")
+        for grey in (50, 100)
+    )
+    app.session.offer(offered, 0)
+    app.results.show(app.session, 0)
+    session = app.session
+    yield lambda: session.variations[0].state == "shown" and session.activity is None
+    document.save()
+    document.waitForDone()
+    yield from stage.close_all()
+    app.forget_closed()
+    again = yield from stage.open(path)
+    app.look()
+    return [v.state for v in app.session.variations], [node.name() for node in again.topLevelNodes()]
+
+
+def test_a_result_that_was_saved_with_its_picture_is_a_part_of_it_when_that_is_opened_again(
+    krita: RemoteKrita, tmp_path: Path
+) -> None:
+    states, names = krita.run(saved_result, path=tmp_path / "apple.kra")
+    assert states == ["added", "waiting"]
+    assert names[1:] == ["apple → pear (50)"]
+
+
 def test_another_result_takes_the_place_of_the_one_that_is_shown(krita: RemoteKrita) -> None:
     states, names, pixels, _ = krita.run(shown_results, case="next")
     assert states[-1] == ["waiting", "shown"]

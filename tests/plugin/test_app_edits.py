@@ -216,9 +216,32 @@ def test_without_a_backend_the_edit_waits_and_the_artist_is_offered_to_start_one
 
     link.become(READY)
     assert app.session.notice is None
-    assert app.session.activity.title == "Editing · sending the picture"
+    assert app.session.activity.title == "Editing · starting"
     link.finish(square())
     until(lambda: len(document.topLevelNodes()) == 2)
+
+
+def test_a_picture_is_said_to_be_sent_only_while_the_backend_lacks_some_of_it(opened, until) -> None:
+    app, link = opened
+    open_picture()
+    begin(app, until, link)
+    assert app.session.activity.title == "Editing · starting"
+    for sent, said in ((0, "sending the picture"), (1, "sending the picture"), (2, "starting")):
+        link.uploaded.emit(link.last.job, sent, 2)
+        assert app.session.activity.title == f"Editing · {said}"
+
+
+def test_further_results_are_not_said_to_send_a_picture_that_the_backend_has(opened, until) -> None:
+    app, link = opened
+    open_picture()
+    app.look()
+    app.session.change_inputs(variations=3)
+    begin(app, until, link)
+    link.uploaded.emit(link.last.job, 1, 2)
+    link.finish(square())
+    until(lambda: len(link.payloads) == 2)
+    link.uploaded.emit(link.last.job, 2, 2)
+    assert app.session.activity.title == "2 more · starting"
 
 
 def test_a_backend_that_is_full_is_said_with_the_seconds_until_it_is_asked_again(opened, until) -> None:

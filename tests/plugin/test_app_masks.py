@@ -92,7 +92,7 @@ def test_an_edit_after_a_mask_that_nobody_touched_leaves_the_mask_to_the_backend
     until(lambda: link.last.request.task == "edit")
     assert link.last.mask is None
     assert link.last.selection is None
-    assert app.session.activity.title == "Editing · sending the picture"
+    assert app.session.activity.title == "Editing · starting"
     assert link.last.request.threshold == 0.3
     assert (link.last.width, link.last.height) == (64, 48)
     link.finish(square())
@@ -111,7 +111,7 @@ def test_an_edit_uses_the_mask_as_the_artist_changed_it(opened, until) -> None:
     assert mask[35, 45] == 255
     assert mask[14, 12] == 255
     assert mask.sum() == 255 * (20 * 16 + 100)
-    assert app.session.activity.title == "Using your mask · sending the picture"
+    assert app.session.activity.title == "Using your mask · starting"
     link.finish(None)
     until(lambda: len(document.topLevelNodes()) == 2)
     assert document.selection() is None

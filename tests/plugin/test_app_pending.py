@@ -300,3 +300,128 @@ def test_the_settings_file_holds_no_pixels_of_the_picture(store: Store, picture,
     app, link = make_app(store)
     begin(app, link, until)
     assert Path(store.folder, "plugin.json").stat().st_size < 64 * 1024
+
+
+def with_a_kept_result(store: Store, picture, until) -> tuple[App, ScriptedLink]:
+    """The picture, never saved, was closed during its edit; another one is open."""
+    picture._file_name = ""
+    app, link = make_app(store)
+    begin(app, link, until)
+    picture.close()
+    app.forget_closed()
+    link.finish(square())
+    until(lambda: len(app.results.kept) == 1)
+    open_picture("other")
+    app.look()
+    return app, link
+
+
+def test_a_kept_result_that_is_added_from_history_is_not_offered_again_at_the_next_start(
+    store: Store, picture, until
+) -> None:
+    app, link = with_a_kept_result(store, picture, until)
+    assert noted(store) == [link.last.job]
+    app.results.put(app.session, app.results.kept[0])
+    until(lambda: app.session.activity is None)
+    assert (noted(store), link.settled) == ([], [link.last.job])
+    _, third = next_krita(store, link.payloads)
+    assert third.followed == []
+
+
+def test_a_kept_result_that_nobody_added_is_offered_at_the_next_start(store: Store, picture, until) -> None:
+    _, link = with_a_kept_result(store, picture, until)
+    app, later = next_krita(store, link.payloads)
+    assert later.followed == [link.last.job]
+    later.finish(square())
+    assert len(app.results.kept) == 1
+
+
+def test_a_fetched_result_that_is_added_from_history_is_said_to_wait_no_more(store: Store, picture, until) -> None:
+    first, link = with_a_kept_result(store, picture, until)
+    first.close()
+    app, later = next_krita(store, link.payloads)
+    app.look()
+    later.finish(square())
+    assert app.session.notice.remedies == ("forget",)
+    app.results.put(app.session, app.results.kept[0])
+    until(lambda: app.session.activity is None)
+    assert (app.session.notice, noted(store), later.settled) == (None, [], [link.last.job])
+
+
+def test_a_waiting_result_that_is_added_from_history_waits_no_more(store: Store, picture, until) -> None:
+    store.change(add_single=False)
+    app, link = make_app(store)
+    begin(app, link, until)
+    link.finish(square())
+    assert app.session.variations[0].state == "waiting"
+    app.results.put(app.session, app.session.history[-1])
+    until(lambda: app.session.activity is None)
+    assert app.session.variations[0].state == "added"
+    assert (noted(store), link.settled) == ([], [link.last.job])
+
+
+def test_a_result_that_came_after_its_picture_was_closed_is_kept_also_when_none_is_added_by_itself(
+    store: Store, picture, until
+) -> None:
+    store.change(add_single=False)
+    app, _ = with_a_kept_result(store, picture, until)
+    assert app.results.kept[0].kept.seed == 5
+
+
+def test_of_several_results_those_that_were_decided_on_are_not_offered_at_the_next_start(
+    store: Store, picture, until
+) -> None:
+    store.change(add_single=False)
+    first, link = make_app(store)
+    begin(first, link, until, variations=3)
+    finish_both(first, link, until)
+    seeds = [variation.seed for variation in first.session.variations]
+    first.results.show(first.session, 1)
+    until(lambda: first.session.activity is None)
+    first.results.accept(first.session)
+    first.close()
+    app, later = next_krita(store, link.payloads[1:])
+    app.look()
+    later.finish(square(), before=1)
+    assert [variation.seed for variation in app.session.variations] == [seeds[2]]
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_result_whose_layer_was_saved_with_its_picture_is_not_offered_again(
+    store: Store, picture, until, krita, saved: bool
+) -> None:
+    first, link = make_app(store)
+    begin(first, link, until, variations=2)
+    finish_both(first, link, until)
+    shown = picture.topLevelNodes()[1]
+    first.close()
+    layer = picture.topLevelNodes()[0]
+    picture.close()
+    again = reopened(picture, layer)
+    if saved:
+        again.rootNode().addChildNode(twin := again.createNode(shown.name(), "paintlayer"), None)
+        twin._id = shown.uniqueId()
+    app, later = next_krita(store, link.payloads[:1])
+    app.look()
+    later.finish(square())
+    assert [variation.state for variation in app.session.variations] == ["added" if saved else "waiting"]
+    assert (app.session.notice is None) == saved
+    assert noted(store) == [link.payloads[1].job] if saved else [payload.job for payload in link.payloads]
+
+
+def test_a_result_that_was_saved_with_its_picture_is_a_part_of_it_when_that_is_opened_again(
+    store: Store, picture, until, krita
+) -> None:
+    app, link = make_app(store)
+    begin(app, link, until, variations=2)
+    finish_both(app, link, until)
+    shown = picture.topLevelNodes()[1]
+    layer = picture.topLevelNodes()[0]
+    picture.close()
+    app.forget_closed()
+    again = reopened(picture, layer)
+    again.rootNode().addChildNode(twin := again.createNode(shown.name(), "paintlayer"), None)
+    twin._id = shown.uniqueId()
+    app.look()
+    assert [variation.state for variation in app.session.variations] == ["added", "waiting"]
+    assert link.settled == [link.payloads[0].job]

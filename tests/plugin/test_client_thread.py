@@ -129,6 +129,21 @@ def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_result_says_so(bac
     assert result.left_out == ("matting",)
 
 
+def test_a_picture_that_the_backend_has_of_a_job_before_is_reported_as_sent_from_the_start(
+    backend, make_link, until
+) -> None:
+    link, listener = make_link()
+    reported: dict[str, list[int]] = {}
+    link.uploaded.connect(lambda job, sent, total: reported.setdefault(job, []).append(total - sent))
+    first = dataclasses.replace(payload("steps=1"), width=1200, height=1200, picture=os.urandom(3 * 1200 * 1200))
+    second = dataclasses.replace(first, job=new_job_id())
+    for one in (first, second):
+        link.submit(one)
+        until(lambda one=one: one.job in listener.results)
+    assert max(reported[first.job]) > 0
+    assert set(reported[second.job]) == {0}
+
+
 def test_a_payload_that_was_given_before_there_is_a_backend_runs_when_one_starts(home, make_link, until) -> None:
     link, listener = make_link()
     until(lambda: link.state.kind == "down")

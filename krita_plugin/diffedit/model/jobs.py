@@ -208,7 +208,7 @@ class JobController(QtCore.QObject):
 
     def _uploaded(self, job_id: str, sent: int, total: int) -> None:
         if job_id in self._jobs:
-            self._update(job_id, phase="sending", fraction=0.02 * sent / max(1, total))
+            self._update(job_id, phase="sending", lacking=sent < total, fraction=0.02 * sent / max(1, total))
 
     def _delayed(self, job_id: str, seconds: float) -> None:
         if job_id in self._jobs:

@@ -6,8 +6,8 @@ import base64
 import dataclasses
 import time
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from diffedit_protocol.messages import Bounds, Cancelled, EditRequest, Event, Failed
@@ -42,7 +42,9 @@ class FollowingClient(Protocol):
 @dataclass(frozen=True)
 class PendingJob:
     """What is needed to offer the result of `job` later. `backend`: which one has it. `path`: the document's file, ""
-    for one that was never saved. `alpha`: of what was sent, None where it was opaque. `base`: see `Surroundings`."""
+    for one that was never saved. `alpha`: of what was sent, None where it was opaque. `base`: see `Surroundings`.
+    `decided`: the seeds of results that were accepted or are not wanted. `layers`: by seed, the ids of layers that
+    show others."""
 
     job: str
     backend: str
@@ -53,6 +55,8 @@ class PendingJob:
     inputs: EditInputs
     alpha: bytes | None
     base: str
+    decided: tuple[int, ...] = ()
+    layers: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Job, backend: str, path: str) -> PendingJob | None:
@@ -76,6 +80,15 @@ class PendingJob:
         payload = JobPayload(self.job, EditRequest(self.inputs.source, self.inputs.target, "edit"))
         return Job(session, self.inputs, capture, payload, Surroundings.from_text(self.base, self.area))
 
+    def undecided(self, result: JobResult) -> JobResult | None:
+        """What nobody decided on of a result of its job; None where that is nothing."""
+        both = zip(result.manifest.edits, result.edits, strict=True)
+        waiting = [(edit, pixels) for edit, pixels in both if edit.seed not in self.decided]
+        if not waiting:
+            return None
+        edits, pixels = zip(*waiting, strict=True)
+        return dataclasses.replace(result, manifest=dataclasses.replace(result.manifest, edits=edits), edits=pixels)
+
     def as_map(self) -> dict[str, Any] | None:
         """For JSON; None where its alpha would be too large to be noted."""
         packed = b"" if self.alpha is None else zlib.compress(self.alpha)
@@ -86,7 +99,8 @@ class PendingJob:
             ref["geometry"]["thumbnail"] = _text(self.layer_ref.geometry.thumbnail)
         values = {name: getattr(self, name) for name in ("job", "backend", "path", "noted", "base")}
         rest = {"layer_ref": ref, "area": dataclasses.asdict(self.area), "inputs": self.inputs.as_map()}
-        return {**values, **rest, "alpha": _text(packed)}
+        results = {"decided": list(self.decided), "layers": [list(entry) for entry in self.layers.items()]}
+        return {**values, **rest, **results, "alpha": _text(packed)}
 
     @classmethod
     def from_map(cls, values: dict[str, Any]) -> PendingJob:
@@ -105,9 +119,15 @@ class PendingJob:
             raise ValueError("the alpha of a noted edit is damaged") from error
         words = {name: str(values[name]) for name in ("job", "backend", "path", "base")}
         inputs = EditInputs.from_map(values["inputs"])
-        area = Bounds(**values["area"])
         return cls(
-            **words, noted=float(values["noted"]), layer_ref=LayerRef(**ref), area=area, inputs=inputs, alpha=alpha
+            **words,
+            noted=float(values["noted"]),
+            layer_ref=LayerRef(**ref),
+            area=Bounds(**values["area"]),
+            inputs=inputs,
+            alpha=alpha,
+            decided=tuple(int(seed) for seed in values.get("decided", [])),
+            layers={int(seed): str(layer_id) for seed, layer_id in values.get("layers", [])},
         )
 
 
@@ -148,6 +168,21 @@ class PendingJobs(QtCore.QObject):
                 self._noted[job] = dataclasses.replace(pending, path=path)
                 self._write()
 
+    def decide(self, job: str, seed: int) -> None:
+        """That one of its results was taken or is not wanted: it is not offered at the next start."""
+        pending = self._noted.get(job)
+        if pending is not None and seed not in pending.decided:
+            self._noted[job] = dataclasses.replace(pending, decided=(*pending.decided, seed))
+            self._write()
+
+    def show(self, job: str, seed: int, layer_id: str) -> None:
+        """That one of its results is shown in this layer; "" for in none."""
+        pending = self._noted.get(job)
+        if pending is not None:
+            layers = {**pending.layers, seed: layer_id}
+            self._noted[job] = dataclasses.replace(pending, layers={s: i for s, i in layers.items() if i})
+            self._write()
+
     def settle(self, job: str) -> None:
         """Its result was taken or is not wanted: the backend may forget it."""
         if self._forget(job):
@@ -171,9 +206,14 @@ class PendingJobs(QtCore.QObject):
 
     def _finished(self, job: str, result: JobResult) -> None:
         pending = self._earlier.pop(job, None)
-        if pending is not None:
-            self._noted[job] = pending
-            self.arrived.emit(pending, result)
+        if pending is None:
+            return
+        self._noted[job] = pending
+        waiting = pending.undecided(result)
+        if waiting is None:
+            self.settle(job)
+        else:
+            self.arrived.emit(pending, waiting)
 
     def _event(self, job: str, event: Event) -> None:
         if isinstance(event, (Failed, Cancelled)):

@@ -45,8 +45,8 @@ class Activity:
     `phase`: "reading" (the layer), "linking" (there is no backend yet), "sending", "delayed" (the backend is full, and
     is asked again in `seconds_left`), "waiting" (in the queue), "working", "adding" (the layer), "cancelling".
     `fraction`: 0 to 1, None while it cannot be told. `own_mask`: the artist's mask is used, nothing is searched.
-    `waits`: for a tool that is in use. `part`: which one of how many in a batch. `more`: how many variations are made
-    beside what is here already.
+    `lacking`: the backend has not all of the picture. `waits`: for a tool that is in use. `part`: which one of how many
+    in a batch. `more`: how many variations are made beside what is here already.
     """
 
     task: Task
@@ -58,6 +58,7 @@ class Activity:
     ahead: int = 0
     seconds_left: float | None = None
     fraction: float | None = None
+    lacking: bool = False
     own_mask: bool = False
     waits: bool = False
     part: tuple[int, int] | None = None
@@ -97,6 +98,8 @@ class Activity:
         if self.phase == "delayed":
             seconds = max(1, round(self.seconds_left or 0.0))
             return tr("the backend is full, trying again in {seconds} s", seconds=seconds)
+        if self.phase == "sending" and self.task != "suggest" and not self.lacking:
+            return tr("starting")  # it may have the picture of an edit before
         if self.phase == "working":
             if not self.stage:
                 return tr("starting")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from diffedit_protocol.messages import Bounds
@@ -34,11 +34,14 @@ class ResultController(QtCore.QObject):
 
     Signals beside it: `adding(EditSession)` before a result becomes a layer; `more_wanted(Job, EditInputs)`: the job
     once more with another seed; `rest_wanted(Job)`: the variations that follow its one, which is shown now;
-    `document_gone(EditSession, Notice)`: its results are kept now; `settled(job)`: every result of that job was
-    decided on.
+    `document_gone(EditSession, Notice)`: its results are kept now; `decided(job, seed)`: that result was accepted,
+    added from the history or dropped; `settled(job)`: every result of that job was; `shown(job, seed, layer id)`: it
+    stands in that layer, and is not decided on.
     """
 
+    decided = Signal(str, object)  # object: a seed has more than 31 bits
     settled = Signal(str)
+    shown = Signal(str, object, str)
     kept_changed = Signal()
     adding = Signal(object)
     more_wanted = Signal(object, object)
@@ -52,14 +55,17 @@ class ResultController(QtCore.QObject):
         self._last: dict[EditSession, Job] = {}
         self._runners: dict[EditSession, StepRunner] = {}
         self._unfinished: dict[EditSession, Job] = {}  # the rest of their variations is to be made
-        self._undecided: dict[str, EditSession] = {}  # jobs with results that wait
+        self._undecided: dict[str, set[int]] = {}  # by job: the seeds of results that nobody decided on
+        self._offered_in: dict[str, EditSession] = {}  # by job: where its results wait
+        self._layers: dict[tuple[str, int], str] = {}  # by job and seed: in which layer a result was shown last
         self._watched: set[EditSession] = set()
         self._left: dict[str, tuple[Variation, ...]] = {}  # by file: results that waited when it was closed
         self._earlier: set[str] = set()  # jobs whose results came back with their picture, or with another Krita
         self.kept: tuple[HistoryEntry, ...] = ()
 
-    def take(self, job: Job, result: JobResult, *, late: bool = False) -> None:
-        """Offers the variations of a finished edit. `late`: of an earlier Krita, so that none is added by itself."""
+    def take(self, job: Job, result: JobResult, *, late: bool = False, layers: Mapping[int, str] | None = None) -> None:
+        """Offers the variations of a finished edit. `late`: of an earlier Krita, so that none is added by itself;
+        `layers`: by seed, the layers that showed some of them then."""
         session, capture, surroundings = job.session, job.capture, job.surroundings
         if capture is None or surroundings is None:
             return  # a job on words alone has no picture
@@ -70,8 +76,11 @@ class ResultController(QtCore.QObject):
             request = dataclasses.replace(job.payload.request, matting=False)  # this mask has its fine edges
             payload = dataclasses.replace(job.payload, request=request, mask=result.mask, selection=None)
             self._last[session] = dataclasses.replace(job, payload=payload, rest=0, follows="")
+        if late:
+            fresh = tuple(dataclasses.replace(v, layer_id=(layers or {}).get(v.seed, "")) for v in fresh)
         self._watch(session)
-        self._undecided[job.payload.job] = session
+        self._undecided[job.payload.job] = {variation.seed for variation in fresh}
+        self._offered_in[job.payload.job] = session
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         model, layer = result.manifest.model, capture.layer_ref.layer_name
         records = tuple(
@@ -88,6 +97,9 @@ class ResultController(QtCore.QObject):
             if job.follows == "more" and at_once:
                 self.show(session, len(session.variations) - 1)
             return
+        if late:
+            session.offer(session.variations + self._found_again(fresh, session), max(0, session.selected))
+            return
         # One that is shown was part of what this edit worked on: it stays.
         waiting = tuple(v for v in session.variations if v.state == "waiting")
         session.offer(waiting + fresh, len(waiting))
@@ -101,7 +113,7 @@ class ResultController(QtCore.QObject):
             return
         # One that an undo took away was decided upon; one of an earlier time does not hold up today's.
         undecided = [v for v in waiting if v.undone is None and v.job not in self._earlier]
-        if late or session.gathers:
+        if session.gathers:
             return  # of frames: added with the others
         if len(fresh) == 1 and not undecided and at_once:
             self.accept(session)
@@ -237,7 +249,15 @@ class ResultController(QtCore.QObject):
         except CanvasRefusal as refusal:
             session.notice = sentences.of_refusal(refusal)
             return
-        self._run(session, self._apply(layer_ref, record.kept), lambda layer_id: None)
+        kept = record.kept
+
+        def added(layer_id: str) -> None:
+            for index, variation in enumerate(session.variations):
+                if variation.result == kept.result and variation.state == "waiting":
+                    session.replace_variation(index, state="added", layer_id=layer_id, undone=None)
+            self._decide(*kept.result)
+
+        self._run(session, self._apply(layer_ref, kept), added)
 
     def use_again(self, session: EditSession, record: HistoryEntry) -> None:
         """Sets the words and sliders of an earlier edit."""
@@ -249,10 +269,14 @@ class ResultController(QtCore.QObject):
         if left:
             self._watch(session)
             jobs = [variation.job for variation in left]
-            self._undecided |= dict.fromkeys(jobs, session)
+            self._offered_in |= dict.fromkeys(jobs, session)
             self._earlier.update(jobs)
-            session.offer(tuple(_rebound(variation, session) for variation in left), 0)
-            session.notice = sentences.of_waiting_results()
+            found = self._found_again(left, session)
+            session.offer(found, 0)
+            if any(variation.undecided for variation in found):
+                session.notice = sentences.of_waiting_results()
+            else:
+                session.offer((), -1)
         try:
             session.history = decode(self._canvas.read_history(session.document_id))
         except ValueError as error:
@@ -267,17 +291,21 @@ class ResultController(QtCore.QObject):
         self._unfinished.pop(session, None)
         self._watched.discard(session)
         waiting = tuple(variation for variation in session.variations if variation.undecided)
-        self._undecided = {job: other for job, other in self._undecided.items() if other is not session}
+        self._offered_in = {job: other for job, other in self._offered_in.items() if other is not session}
         if waiting and session.path:
             self._left[session.path] = (*self._left.get(session.path, ()), *waiting)
         elif waiting:
-            self.kept += tuple(record for record in session.history if record.kept in waiting)
-            self.kept_changed.emit()
+            self._keep_records(session, waiting)
 
-    def keep_late(self, job: Job, result: JobResult) -> None:
+    def _keep_records(self, session: EditSession, waiting: tuple[Variation, ...]) -> None:
+        results = {variation.result for variation in waiting}
+        self.kept += tuple(r for r in session.history if r.kept is not None and r.kept.result in results)
+        self.kept_changed.emit()
+
+    def keep_late(self, job: Job, result: JobResult, layers: Mapping[int, str] | None = None) -> None:
         """Keeps results of an earlier Krita whose document is not open: for its file, without one in the history."""
         session = job.session
-        self.take(job, result, late=True)
+        self.take(job, result, late=True, layers=layers)
         self.forget(session)
 
     def drop(self, job: str) -> None:
@@ -285,6 +313,7 @@ class ResultController(QtCore.QObject):
         left = {path: tuple(v for v in waiting if v.job != job) for path, waiting in self._left.items()}
         self._left = {path: waiting for path, waiting in left.items() if waiting}
         self._earlier.discard(job)
+        self._undecided.pop(job, None)
         self.kept = tuple(record for record in self.kept if record.kept is None or record.kept.job != job)
         self.kept_changed.emit()
 
@@ -294,12 +323,44 @@ class ResultController(QtCore.QObject):
             session.changed.connect(lambda aspect: self._settle(session) if aspect == "variations" else None)
 
     def _settle(self, session: EditSession) -> None:
-        """Tells of jobs whose results were all decided on."""
-        waiting = {variation.job for variation in session.variations if variation.undecided}
-        for job, other in list(self._undecided.items()):
-            if other is session and job not in waiting:
-                del self._undecided[job]
-                self.settled.emit(job)
+        """Tells which results were decided on, and of the others in which layers they are."""
+        waiting = {variation.result: variation for variation in session.variations if variation.undecided}
+        for result, variation in waiting.items():
+            if variation.layer_id != self._layers.get(result, ""):
+                self._layers[result] = variation.layer_id
+                self.shown.emit(*result, variation.layer_id)
+        for job in [job for job, other in self._offered_in.items() if other is session]:
+            for seed in sorted(self._undecided.get(job, ())):
+                if (job, seed) not in waiting:
+                    self._decide(job, seed)
+
+    def _decide(self, job: str, seed: int) -> None:
+        undecided = self._undecided.get(job, set())
+        if seed not in undecided:
+            return
+        undecided.discard(seed)
+        self._layers.pop((job, seed), None)
+        self.decided.emit(job, seed)
+        if not undecided:
+            del self._undecided[job]
+            self._offered_in.pop(job, None)
+            self.settled.emit(job)
+
+    def _found_again(self, variations: tuple[Variation, ...], session: EditSession) -> tuple[Variation, ...]:
+        """Results of an earlier time in a document that is open now. One that the document was saved with is a part of
+        it: it counts as accepted, for it may have been painted on since."""
+        found = []
+        for variation in variations:
+            ref, layer_id = variation.layer_ref, variation.layer_id
+            ref = dataclasses.replace(ref, document_id=session.document_id, document_name=session.name)
+            variation = dataclasses.replace(variation, layer_ref=ref, state="waiting", undone=None)
+            if layer_id and session.document_id:
+                there = self._canvas.has_layer(ref, layer_id)
+                variation = dataclasses.replace(
+                    variation, state="added" if there else "waiting", layer_id=layer_id if there else ""
+                )
+            found.append(variation)
+        return tuple(found)
 
     def _apply(self, layer_ref: LayerRef, variation: Variation) -> Generator[Any, None, str]:
         return self._canvas.apply_steps(layer_ref, _addition(variation), self._store.settings.result_form)
@@ -357,13 +418,12 @@ class ResultController(QtCore.QObject):
         notice = sentences.of_refusal(refusal)
         session.notice = notice
         if refusal.code == "DOCUMENT_GONE":
-            waiting = [record for record in session.history if record.kept in session.variations]
-            self.kept += tuple(waiting)
-            self._undecided = {job: other for job, other in self._undecided.items() if other is not session}
+            waiting = tuple(variation for variation in session.variations if variation.undecided)
+            self._offered_in = {job: other for job, other in self._offered_in.items() if other is not session}
             session.offer((), -1)
             self._unfinished.pop(session, None)
+            self._keep_records(session, waiting)
             self.document_gone.emit(session, notice)
-            self.kept_changed.emit()
 
     def _record(self, session: EditSession, records: tuple[HistoryEntry, ...]) -> None:
         """Sets the history of a session and writes it into its document, if that is still open."""
@@ -399,12 +459,6 @@ def _changed(capture: Capture, bounds: Bounds, edit: bytes) -> bytes | None:
         return None
     sent = crop(capture.pixels, capture.area.width, bounds, capture.channels)
     return changed_share(sent, capture.channels, edit, bounds.width, bounds.height)
-
-
-def _rebound(variation: Variation, session: EditSession) -> Variation:
-    """The same for a document that was opened again."""
-    ref = dataclasses.replace(variation.layer_ref, document_id=session.document_id, document_name=session.name)
-    return dataclasses.replace(variation, layer_ref=ref, state="waiting", layer_id="", undone=None)
 
 
 def _addition(variation: Variation) -> Addition:

@@ -47,6 +47,11 @@ class Variation:
         return self.state != "added" and self.undone != "added"
 
     @property
+    def result(self) -> tuple[str, int]:
+        """Which result it is, whatever became of it: the job that brought it, and its seed."""
+        return self.job, self.seed
+
+    @property
     def name(self) -> str:
         """What its layer is called."""
         return layer_name(self.inputs.source, self.inputs.target, self.seed)

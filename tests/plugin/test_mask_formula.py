@@ -89,3 +89,28 @@ def test_the_feather_s_boxes_are_those_of_the_backend_and_nearly_a_gaussian(feat
     assert widths == engine.box_widths(feather)
     variance = sum((width**2 - 1) / 12 for width in widths)
     assert abs(variance**0.5 - feather / 2) <= 0.35
+
+
+def test_no_step_of_a_large_mask_works_on_more_than_a_part_of_it(monkeypatch):
+    """A step that took the whole of it would hold Krita up; what the longest takes: `diffedit bench krita`."""
+    side, grow, feather = 1024, 6, 8
+    monkeypatch.setattr(mask_formula, "STEP_PIXELS", 1 << 16)
+    worked: list[int] = []
+    for name in ("_line", "_box_across", "_box_down", "_is_even"):
+        original = getattr(mask_formula, name)
+
+        def counted(first, *rest, original=original):
+            if isinstance(first, int):
+                worked[-1] += first.bit_length() // 8
+            else:
+                worked[-1] += len(first) if isinstance(first, bytes) else sum(map(len, first))
+            return original(first, *rest)
+
+        monkeypatch.setattr(mask_formula, name, counted)
+    steps = mask_formula.in_steps(soft_map(side, side, 5).tobytes(), side, side, 0.5, grow, feather)
+    ended = False
+    while not ended:
+        worked.append(0)
+        ended = next(steps, "ended") == "ended"
+    assert max(worked) <= side * side / 3
+    assert sum(worked) > side * side

@@ -21,6 +21,7 @@ from ..translation import tr
 from .colour import DIRECT_STRIP, SRGB8, Converter, bgra_to_rgba, composite, discard, rgba_to_bgra, rows, space_of
 from .frames import go_to, keyframes_of, sheet_with_keyframes
 from .layers import bounds_of, check_geometry, children, drift, find_again, host_of, idle, node_with_id, slot_above
+from .mask_shape import trimmed
 from .transparency import opened, transparency_mask
 from .undoable_selection import outdate_outline, prepared
 
@@ -232,10 +233,17 @@ def _check_added(document: Document, node: Node) -> None:
 
 
 def write_plane(selection: Selection, plane: bytes, area: Bounds) -> Generator[Any, None, None]:
-    """Sets `selection` from a plane of `area`, 0..255."""
-    for strip in area.strips(4 * DIRECT_STRIP):
-        part = rows(plane, area.width, strip.y - area.y, strip.height)
-        selection.setPixelData(part, strip.x, strip.y, strip.width, strip.height)
+    """Sets `selection`, an empty one, from a plane of `area`, 0..255.
+
+    Only where it is not 0: Krita would look through all the rest, for 0.3 s at 4096 × 4096, whenever it asks how far
+    the selection reaches.
+    """
+    for strip in area.strips(DIRECT_STRIP):
+        part, left, top, width, height = trimmed(
+            rows(plane, area.width, strip.y - area.y, strip.height), strip.width, strip.height
+        )
+        if part:
+            selection.setPixelData(part, strip.x + left, strip.y + top, width, height)
         yield
 
 

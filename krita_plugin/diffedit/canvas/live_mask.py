@@ -17,16 +17,16 @@ from .apply import write_plane
 from .documents import active_document, id_of
 from .fingerprint import ChangeWatch
 from .layers import drift, find_again, host_of, is_busy, layer_of, node_with_id
-from .mask_shape import enlarged, feathered, grey_image, thinned
+from .mask_shape import enlarged, feathered, grey_image, thinned, trimmed
 from .overlay import MaskOverlay
 from .undoable_selection import outdate_outline
 
 LOOK_PIXELS = 1 << 20  # of the layer, read and summed at every look: some 5 ms
 HALF_FROM = 6  # px of feather: half the px then shows the same
 DRAGGED_SIDE = 1024  # px: more is not seen while a slider is dragged
-# px: a larger mask follows a dragged slider in red, and is put into the document at rest. At 4096 × 4096 that takes
-# 0.4 s, and more as a selection, whose outline Krita draws anew.
-LARGEST_DRAGGED: dict[MaskForm, int] = {"overlay": 0, "selection": 1 << 20, "selectionmask": 1 << 22}
+# px: a larger mask follows a dragged slider in red, and is put into the document at rest. At 1024 × 1024 that takes
+# 10 ms a time, and as a selection 20 more, in which Krita draws its outline anew.
+LARGEST_DRAGGED: dict[MaskForm, int] = {"overlay": 0, "selection": 1 << 18, "selectionmask": 1 << 20}
 
 
 class LiveMask:
@@ -83,6 +83,7 @@ class LiveMask:
         plane = yield from self.plane_steps(values)
         if self._selection is not None:
             plane = yield from mask_formula.limit_in_steps(plane, self._selection)
+        yield
         document, layer = find_again(self._ref)
         area = self._area.moved(*drift(self._ref, layer))
         if self.in_document:
@@ -91,7 +92,7 @@ class LiveMask:
             document, layer = find_again(self._ref)
             self._select(document, layer, shape)
         else:
-            self._draw(document, grey_image(plane, area.width, area.height), area, dragged=False)
+            yield from self._overlay_in(document).plane_steps(plane, area)
         yield
 
     def show(self, values: MaskValues, *, dragged: bool = False) -> None:
@@ -246,13 +247,16 @@ class LiveMask:
         return enlarged(image, self._area.width, self._area.height)
 
     def _draw(self, document: Document, mask: QtGui.QImage, area: Bounds, dragged: bool) -> None:
+        self._overlay_in(document).show_mask(mask, area, keep_colour=dragged)
+
+    def _overlay_in(self, document: Document) -> MaskOverlay:
         if self._overlay is not None and not sip.isdeleted(self._overlay) and not self._overlay.isVisible():
             self._overlay.take_away()  # another view of the document is in front now
             self._overlay = None
         if self._overlay is None or sip.isdeleted(self._overlay):
             self._overlay = MaskOverlay(document, self._leave)
         self._active_layer = _active_layer(document)
-        self._overlay.show_mask(mask, area, keep_colour=dragged)
+        return self._overlay
 
     def _limited(self, plane: bytes) -> bytes:
         return mask_formula.limit(plane, self._selection)
@@ -304,5 +308,7 @@ def _active_layer(document: Document) -> str:
 
 def _selection_of(plane: bytes, area: Bounds) -> Selection:
     selection = Selection()
-    selection.setPixelData(plane, area.x, area.y, area.width, area.height)
+    part, left, top, width, height = trimmed(plane, area.width, area.height)
+    if part:
+        selection.setPixelData(part, area.x + left, area.y + top, width, height)
     return selection

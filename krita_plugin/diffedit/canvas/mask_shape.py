@@ -6,11 +6,14 @@ made from fewer px where that shows the same.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+
 from ..qt import QtCore, QtGui
 
 _SMOOTH = QtCore.Qt.TransformationMode.SmoothTransformation
 _ANY_ASPECT = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
 _GREY = QtGui.QImage.Format.Format_Grayscale8
+COLOURED_STEP = 1 << 20  # px: some 5 ms
 
 
 def feathered(plane: bytes, width: int, height: int, feather: float) -> QtGui.QImage:
@@ -51,6 +54,35 @@ def thinned(plane: bytes, width: int, height: int, step: int) -> tuple[bytes, in
         return plane, width, height
     rows = [plane[y * width : (y + 1) * width : step] for y in range(step // 2, height, step)] or [plane[:width:step]]
     return b"".join(rows), len(rows[0]), len(rows)
+
+
+def trimmed(plane: bytes, width: int, height: int) -> tuple[bytes, int, int, int, int]:
+    """The smallest part of a plane with all that is not 0, and its left, top, width and height; b"" where all is 0."""
+    rows = [plane[start : start + width] for start in range(0, width * height, width)]
+    filled = [y for y, row in enumerate(rows) if row.count(0) < width]
+    if not filled:
+        return b"", 0, 0, 0, 0
+    rows = rows[filled[0] : filled[-1] + 1]
+    left = min(width - len(row.lstrip(b"\0")) for row in rows)
+    right = max(len(row.rstrip(b"\0")) for row in rows)
+    return b"".join(row[left:right] for row in rows), left, filled[0], right - left, len(rows)
+
+
+def coloured_steps(plane: bytes, width: int, height: int, table: Sequence[int]) -> Generator[None, None, QtGui.QImage]:
+    """An image with the colour `table[value]`, not premultiplied, for each value of a plane, in short steps."""
+    premultiplied = QtGui.QImage.Format.Format_ARGB32_Premultiplied
+    image = QtGui.QImage(width, height, premultiplied)
+    count = max(1, COLOURED_STEP // width)
+    for top in range(0, height, count):
+        part = plane[top * width : (top + count) * width]
+        indexed = QtGui.QImage(part, width, len(part) // width, width, QtGui.QImage.Format.Format_Indexed8)
+        indexed.setColorTable(table)
+        painter = QtGui.QPainter(image)
+        painter.setCompositionMode(QtGui.QPainter.CompositionMode.CompositionMode_Source)
+        painter.drawImage(0, top, indexed.convertToFormat(premultiplied))
+        painter.end()
+        yield
+    return image
 
 
 def _averaged(image: QtGui.QImage, dx: int, dy: int) -> QtGui.QImage:

@@ -7,7 +7,7 @@ Where the picture under it is red itself, it is drawn in another colour.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from diffedit_protocol.messages import Bounds
 from krita import Document, Node
@@ -17,7 +17,7 @@ from ..qt import QtCore, QtGui, QtWidgets, sip
 from .canvas_view import CanvasView
 from .documents import active_document, id_of
 from .layers import canvas_area, is_busy
-from .mask_shape import grey_image, thinned
+from .mask_shape import coloured_steps, grey_image, thinned
 
 RED, OTHERS = (255, 0, 40), ((0, 150, 255), (40, 255, 0))
 OPACITY = 140  # of 255, where the mask is full
@@ -71,10 +71,20 @@ class MaskOverlay(QtWidgets.QWidget):
             self._colour = colour_over(self._sample(area), mask)
         indexed = mask.convertToFormat(_GREY)
         indexed.reinterpretAsFormat(_INDEXED)
-        indexed.setColorTable([QtGui.qRgba(*self._colour, OPACITY * value // 255) for value in range(256)])
+        indexed.setColorTable(_colour_table(self._colour))
         self._image = indexed.convertToFormat(_PREMULTIPLIED)
         self._area = area
         self.update()
+
+    def plane_steps(self, plane: bytes, area: Bounds) -> Generator[None, None, None]:
+        """Draws a mask with all its px, values 0..255 of `area`, prepared in short steps."""
+        thin, width, height = thinned(plane, area.width, area.height, -(-max(area.width, area.height) // SHOWN_SIDE))
+        colour = colour_over(self._sample(area), grey_image(thin, width, height))
+        yield
+        image = yield from coloured_steps(plane, area.width, area.height, _colour_table(colour))
+        if not sip.isdeleted(self):  # its view may have been closed meanwhile
+            self._colour, self._image, self._area = colour, image, area
+            self.update()
 
     def _sample(self, area: Bounds) -> QtGui.QImage:
         """What is seen in `area`, small: some of its rows. (Krita's own thumbnail of a large picture takes long.)"""
@@ -135,6 +145,10 @@ class MaskOverlay(QtWidgets.QWidget):
         """Krita's input manager puts its own filter in front whenever the canvas gets the focus, and keeps Esc, which
         is its key for ending what a tool does, from all others."""
         self._canvas.installEventFilter(self)
+
+
+def _colour_table(colour: Colour) -> list[int]:
+    return [QtGui.qRgba(*colour, OPACITY * value // 255) for value in range(256)]
 
 
 def colour_over(picture: QtGui.QImage, mask: QtGui.QImage) -> Colour:

@@ -13,8 +13,8 @@ from collections.abc import Generator
 from functools import reduce
 from operator import mul, or_
 
-STEP_PIXELS = 1 << 19  # of a large mask, grown or limited in one step: some 20 ms
-TILE, FAR = 256, 64  # px: a side of what is feathered in one step; half of it where a feather reaches farther than FAR
+STEP_PIXELS = 1 << 19  # of a large mask, grown in the five steps of `_grow_steps`: some 5 ms each
+TILE, FAR = 256, 64  # px: a side of what is feathered in three steps; half of it where a feather reaches beyond FAR
 INVERTED = bytes(range(255, -1, -1))
 _LARGEST_SHORT_BOX = 255  # px: sums of wider boxes need lanes of 64 bits
 _PRODUCTS = bytes((product + 127) // 255 for product in range(255 * 255 + 1))
@@ -48,11 +48,15 @@ def in_steps(
     grow_by: int,
     feather_by: int,
 ) -> Generator[None, None, bytes]:
-    """`final_mask` without a selection, to the byte, in steps of some 30 ms: a large mask takes seconds.
+    """`final_mask` without a selection, to the byte, in steps of some 10 ms: a large mask takes seconds.
 
-    Only what lies near an edge is blurred.
+    Only what lies near an edge is blurred. (Krita reads the pen after every second step or so.)
     """
-    hard = soft_map.translate(threshold_table(threshold))
+    table, parts = threshold_table(threshold), []
+    for start in range(0, width * height, 4 * STEP_PIXELS):
+        parts.append(soft_map[start : start + 4 * STEP_PIXELS].translate(table))
+        yield
+    hard = b"".join(parts)
     yield
     if grow_by:
         hard = yield from _grown_in_bands(hard, width, height, grow_by)
@@ -65,8 +69,8 @@ def in_steps(
 def limit_in_steps(mask: bytes, selection: bytes) -> Generator[None, None, bytes]:
     """`limit` in short steps."""
     parts = []
-    for start in range(0, len(mask), STEP_PIXELS // 2):
-        end = start + STEP_PIXELS // 2
+    for start in range(0, len(mask), STEP_PIXELS // 4):
+        end = start + STEP_PIXELS // 4
         parts.append(limit(mask[start:end], selection[start:end]))
         yield
     return b"".join(parts)
@@ -82,8 +86,9 @@ def _grown_in_bands(hard: bytes, width: int, height: int, radius: int) -> Genera
         band = hard[first * width : last * width]
         if _is_even(band):
             parts.append(hard[top * width : bottom * width])
+            yield
             continue
-        grown = grow(band, width, last - first, radius)
+        grown = yield from _grow_steps(band, width, last - first, radius)
         parts.append(grown[(top - first) * width : (bottom - first) * width])
         yield
     return b"".join(parts)
@@ -103,7 +108,7 @@ def _feathered_in_tiles(hard: bytes, width: int, height: int, feather_by: int) -
             begin, end = max(0, left - reach), min(width, right + reach)
             window = b"".join(hard[y * width + begin : y * width + end] for y in range(first, last))
             if not _is_even(window):
-                window = feather(window, end - begin, last - first, feather_by)
+                window = yield from _feather_steps(window, end - begin, last - first, feather_by)
                 yield
             starts = range((top - first) * (end - begin) + left - begin, len(window), end - begin)
             tiles.append([window[start : start + right - left] for start in starts[: bottom - top]])
@@ -123,10 +128,24 @@ def grow(hard: bytes, width: int, height: int, radius: int) -> bytes:
     The octagon is a sum of lines: `radius` * tan(22.5 degrees) along each axis, the rest along diagonals, a pair of
     which adds two px; one px that is left over is a step to the four neighbours.
     """
+    return _at_once(_grow_steps(hard, width, height, radius))
+
+
+def _at_once(steps: Generator[None, None, bytes]) -> bytes:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bytes(end.value)
+
+
+def _grow_steps(hard: bytes, width: int, height: int, radius: int) -> Generator[None, None, bytes]:
+    """`grow` in five steps."""
     if radius == 0:
         return hard
     if radius < 0:
-        return grow(hard.translate(INVERTED), width, height, -radius).translate(INVERTED)
+        grown = yield from _grow_steps(hard.translate(INVERTED), width, height, -radius)
+        return grown.translate(INVERTED)
     radius = min(radius, width + height)
     straight = round(radius * 0.41421356)
     diagonal, rest = divmod(radius - straight, 2)
@@ -136,6 +155,7 @@ def grow(hard: bytes, width: int, height: int, radius: int) -> bytes:
     mask = int.from_bytes(bytes(radius * stride) + b"".join(rows), "little")
     for step, reach in ((1, straight), (stride, straight), (stride + 1, diagonal), (stride - 1, diagonal)):
         mask = _line(mask, step, reach)
+        yield
     if rest:
         mask = _line(mask, 1, 1) | _line(mask, stride, 1)
     grown = mask.to_bytes((height + 2 * radius) * stride + radius, "little")
@@ -171,6 +191,11 @@ def box_widths(feather_by: int) -> tuple[int, ...]:
 
 def feather(mask: bytes, width: int, height: int, feather_by: int) -> bytes:
     """The mask with its edge blurred over about `feather_by` px to either side; borders are continued outwards."""
+    return _at_once(_feather_steps(mask, width, height, feather_by))
+
+
+def _feather_steps(mask: bytes, width: int, height: int, feather_by: int) -> Generator[None, None, bytes]:
+    """`feather` in three steps."""
     rows = [mask[start : start + width] for start in range(0, width * height, width)]
     left, right, top, bottom = _bounds(rows)
     widths = box_widths(feather_by)
@@ -180,7 +205,9 @@ def feather(mask: bytes, width: int, height: int, feather_by: int) -> bytes:
     left, top = max(0, left - reach), max(0, top - reach)
     right, bottom = min(width, right + reach), min(height, bottom + reach)
     part = [row[left:right] for row in rows[top:bottom]]
-    for box in widths:
+    for number, box in enumerate(widths):
+        if number:
+            yield
         part = _box_down(_box_across(part, box), box)
     rows[top:bottom] = [row[:left] + blurred + row[right:] for row, blurred in zip(rows[top:bottom], part, strict=True)]
     return b"".join(rows)
@@ -195,7 +222,7 @@ def limit(mask: bytes, selection: bytes | None) -> bytes:
 
 def _bounds(rows: list[bytes]) -> tuple[int, int, int, int]:
     """Left, right, top and bottom of what is not 0, the second and the last exclusive; all 0 for nothing."""
-    filled = [index for index, row in enumerate(rows) if any(row)]
+    filled = [index for index, row in enumerate(rows) if row.count(0) < len(row)]
     if not filled:
         return 0, 0, 0, 0
     columns = reduce(or_, (int.from_bytes(rows[index], "little") for index in filled))

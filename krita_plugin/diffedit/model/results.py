@@ -209,9 +209,13 @@ class ResultController(QtCore.QObject):
                 session.replace_variation(index, state=variation.undone, undone=None)
 
     def cancel(self, session: EditSession) -> bool:
-        """Ends the adding of a result, which stays among the results and in the history. False when none is added."""
+        """Ends the adding of a result, which stays among the results and in the history. False when none is added.
+
+        One that Krita is adding at this moment is there in the next: that cannot be ended."""
         if session.activity is None or session.activity.phase != "adding" or session not in self._runners:
             return False
+        if self._runners[session].in_step:
+            return True
         self._runners.pop(session).stop()
         self._unfinished.pop(session, None)
         session.activity = None

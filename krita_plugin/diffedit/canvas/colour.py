@@ -15,6 +15,7 @@ import os
 import random
 import struct
 import tempfile
+from collections.abc import Generator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -83,7 +84,7 @@ def composite(below: bytes, above: bytes, width: int, height: int) -> bytes:
 
 # px. Converting costs some 200 ms per megapixel, Qt 20 to 40, an 8-bit sRGB copy 2. A strip should cost some 10 ms.
 DIRECT_STRIP = 1 << 20
-QT_STRIP = 1 << 18
+QT_STRIP = 1 << 17
 CONVERTED_STRIP = 1 << 16
 SAMPLED = 128  # px: the side of a sample of colours
 _BGRA = QtGui.QImage.Format.Format_ARGB32  # in memory
@@ -109,33 +110,51 @@ def space_of(thing: Document | Node) -> Space:
 class Converter:
     """Pixels of colour space `source` as pixels of `target`, strip by strip. `with Converter(...) as convert:`
 
-    `document` lends its copy only: nothing in it changes.
+    `document` lends its copy only: nothing in it changes. `prepare` before that does it in short steps.
     """
 
     def __init__(self, document: Document, source: Space, target: Space) -> None:
         self.target = target
+        self._document, self._source = document, source
         self._by_bytes = {source, target} == {SRGB8, SRGB16}
         self.strip_pixels = DIRECT_STRIP if source == target or self._by_bytes else CONVERTED_STRIP
         self._sheet = None
         self._strip: Node | None = None  # of the sheet: what is read through it
         self._profile: QtGui.QColorSpace | None = None
         self._quick = False  # what the sheet shows will do
-        if source != target and not self._by_bytes:
-            self._sheet = document.clone()
-            self._sheet.setBatchmode(True)
-            # First the size, then the layers: with the size gone, a removed layer costs no new projection.
-            self._sheet.resizeImage(0, 0, 1, 1)
-            for node in children(self._sheet.rootNode()):
-                node.remove()
-            self._sheet.waitForDone()
-            self._sheet.setColorSpace(source.model, source.depth, source.profile)
-            self._sheet.waitForDone()
-            if target == SRGB8:
+        self._ready = source == target or self._by_bytes
+
+    def prepare(self) -> Generator[None, None, None]:
+        """Makes what is needed to convert, unless it is there. `strip_pixels` is known after that."""
+        if self._ready:
+            return
+        try:
+            yield from self._make_sheet()
+            source = self._source
+            if self.target == SRGB8:
                 if source not in _ways:
-                    _ways[source] = self._compared(source)
+                    _ways[source] = yield from self._compared(source)
                 self._profile, self._quick = _ways[source]
             if self._profile is not None:
                 self.strip_pixels = QT_STRIP
+            self._ready = True
+        finally:
+            if not self._ready:
+                self.close()
+
+    def _make_sheet(self) -> Generator[None, None, None]:
+        sheet = self._sheet = self._document.clone()
+        yield
+        sheet.setBatchmode(True)
+        # First the size, then the layers: with the size gone, a removed layer costs no new projection.
+        sheet.resizeImage(0, 0, 1, 1)
+        for node in children(sheet.rootNode()):
+            node.remove()
+        sheet.waitForDone()
+        yield
+        sheet.setColorSpace(self._source.model, self._source.depth, self._source.profile)
+        sheet.waitForDone()
+        yield
 
     def __call__(self, pixels: bytes, area: Bounds) -> bytes:
         """`pixels` of `area` in the source's layout -> the same in the target's."""
@@ -147,20 +166,24 @@ class Converter:
             return _read_by_qt(pixels, area, self._profile)
         return self._shown(pixels, area) if self._quick else self._converted(pixels, area)
 
-    def _compared(self, source: Space) -> tuple[QtGui.QColorSpace | None, bool]:
+    def _compared(self, source: Space) -> Generator[None, None, tuple[QtGui.QColorSpace | None, bool]]:
         """The profile by which Qt reads a sample of colours as Krita converts them, to 1 of 255, or None; and whether
         what the sheet shows of them is as near."""
         area = Bounds(0, 0, SAMPLED, SAMPLED)
         sample = _sample(source.depth, self._strip_node().pixelData(0, 0, 1, 1).size())
+        yield
         exact = self._converted(sample, area)
+        yield
 
         def near(read: bytes) -> bool:
             return all(abs(a - b) <= 1 for a, b in zip(read, exact, strict=True))
 
         if (source.model, source.depth) == ("RGBA", "U16"):
             profile = _profile_of(self._sheet)
+            yield
             if profile is not None and near(_read_by_qt(sample, area, profile)):
                 return profile, False
+            yield
         return None, near(self._shown(sample, area))
 
     def _strip_node(self) -> Node:
@@ -204,6 +227,8 @@ class Converter:
             self._sheet = self._strip = None
 
     def __enter__(self) -> Converter:
+        for _ in self.prepare():
+            pass
         return self
 
     def __exit__(
@@ -245,8 +270,9 @@ def _sample(depth: str, pixel_size: int) -> bytes:
         return struct.pack(f"<{length // size}{code}", *(noise.random() for _ in range(length // size)))
     if depth == "U8":
         return noise.randbytes(length)
-    dark = b"".join(noise.randrange(4096).to_bytes(2, "little") for _ in range(length // 4))
-    return noise.randbytes(length - len(dark)) + dark
+    dark = bytearray(noise.randbytes(length // 2))
+    dark[1::2] = dark[1::2].translate(bytes(value & 15 for value in range(256)))  # the upper byte: below 4096
+    return noise.randbytes(length - len(dark)) + bytes(dark)
 
 
 def _read_by_qt(pixels: bytes, area: Bounds, profile: QtGui.QColorSpace) -> bytes:

@@ -51,6 +51,7 @@ class StepRunner(QtCore.QObject):
         self._done = done
         self._refused = refused
         self._stopped = False
+        self.in_step = False  # whether one is under way: while Krita adds a layer it goes on reading the mouse
         self._busy_since: float | None = None
         self._reported_busy = False
         self._timer = QtCore.QTimer(self)
@@ -60,7 +61,7 @@ class StepRunner(QtCore.QObject):
 
     def _step(self) -> None:
         try:
-            busy = next(self._steps) == BUSY
+            busy = self._next()
         except StopIteration as end:
             self._end()
             if not self._stopped:
@@ -78,6 +79,14 @@ class StepRunner(QtCore.QObject):
             else:
                 self._track_busy(busy)
 
+    def _next(self) -> bool:
+        """Runs a step; whether it could do nothing."""
+        self.in_step = True
+        try:
+            return bool(next(self._steps) == BUSY)
+        finally:
+            self.in_step = False
+
     def _track_busy(self, busy: bool) -> None:
         if not busy:
             self._busy_since = None
@@ -88,11 +97,6 @@ class StepRunner(QtCore.QObject):
             self._reported_busy = waits
             self._timer.setInterval(20 if waits else 0)
             self.waits.emit(waits)
-
-    @property
-    def in_step(self) -> bool:
-        """Whether a step is under way: while Krita adds a layer it goes on reading the mouse."""
-        return bool(self._steps.gi_running)
 
     def stop(self) -> None:
         """A step that is under way is the last one."""

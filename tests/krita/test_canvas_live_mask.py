@@ -121,7 +121,7 @@ def test_a_large_mask_follows_a_dragged_slider_in_red_and_is_in_the_document_at_
         seen = []
         for threshold in (0.5, 0.8):
             live.show(MaskValues(threshold), dragged=True)
-            yield 0.1
+            yield lambda: live._overlay.isVisible()
             image = live._overlay._image
             seen.append([in_document(), live._overlay.isVisible(), max(image.width(), image.height()) <= 1030])
         yield from stage.run(live.rest_steps(MaskValues(0.8)))

@@ -19,6 +19,7 @@ def edit_large(stage, side, model, depth, profile):
     from diffedit_driver.stage import Heartbeat
     from diffedit_protocol.messages import Bounds
 
+    stage.expect_dialogs = True  # Krita says that one has to wait, where adding a layer takes it long
     document = yield from stage.new(side, side, model, depth, profile)
     layer = document.activeNode()
     if depth == "U8":

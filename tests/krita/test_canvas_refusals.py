@@ -119,13 +119,13 @@ def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_reported(krit
         if gone == "document":
             document.setModified(False)
             document.close()
-            yield lambda: not stage.app.documents()
+            yield 0.2
         else:
             if gone != "layer":
                 next(steps)
             layer.remove()
             document.waitForDone()
-            yield lambda: layer not in document.topLevelNodes()
+            yield 0.1
         try:
             yield from stage.run(steps)
         except CanvasRefusal as refusal:
@@ -180,7 +180,7 @@ def test_a_history_that_is_too_large_leaves_the_one_before(krita: RemoteKrita, t
         stage.save(path)
         document.setModified(False)
         document.close()
-        yield lambda: not stage.app.documents()
+        yield 0.1
         again = yield from stage.open(path)
         return none, sentence, read_history(again) == b"first \x00\xff"
 

@@ -72,7 +72,7 @@ def edit_by_menu(stage, picture, source, target, folder):
     document = yield from stage.open(picture)
     stage.save(folder / "before.kra")
     app = extension().app
-    app.look()
+    yield 0.1
     session = app.session
     session.change_inputs(source=source, target=target, seed=41, seed_locked=True, quality="draft", variations=1)
     reported = []
@@ -116,8 +116,8 @@ def test_a_worker_that_dies_in_the_middle_costs_one_job_and_says_so(
 
         yield from stage.close_all()
         document = yield from stage.open(picture)
+        yield 0.1
         app = extension().app
-        app.look()
         session = app.session
         session.notice = None
         session.change_inputs(source=source, target=target, seed=7, seed_locked=True, quality="fine", variations=1)

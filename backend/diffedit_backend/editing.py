@@ -22,6 +22,7 @@ from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, LatentEdit, Subject, content_id
 from .method.mask import automatic_threshold, final_mask, limit, unchanged
 from .method.memory import DeviceMemoryError
+from .method.retries import RetriedEdit
 from .method.settings import MethodSettings, settings_for
 from .method.steps import OnStep, Step, ignore
 from .method.text import words_beyond
@@ -286,7 +287,7 @@ class _Job:
                 around = Subject.of(to_work(filled(self.colours, mask, self._px(FILL_MARGIN)), self.area))
                 trajectory = engine.refilled(trajectory, around, cells, edit.ratio, settings, request.seed)
         with self.watch.measure("editing"):
-            return engine.edit_until_seen(edit, trajectory, self.on_step)
+            return RetriedEdit(engine, edit).latents(trajectory, self.on_step)
 
     def _decoded(self, latents: torch.Tensor, seeds: tuple[int, ...], mask: Plane) -> dict[int, Pixels]:
         """The edited crops (h, w, 3) at their own size, by seed; with detail where that is asked for."""

@@ -46,9 +46,9 @@ def test_each_switch_edits_as_the_engine_does_with_that_setting_and_not_as_it_do
         assert not torch.allclose(ours, plain, atol=1e-3), name
 
 
-def test_uni_inv_costs_one_evaluation_more_than_the_inversion_that_it_replaces_and_alignment_none() -> None:
+def test_uni_inv_costs_one_evaluation_more_than_an_inversion_of_every_level_and_alignment_none() -> None:
     model = tiny_model("sd2")
-    _, plain = edited(DiffEditEngine(model))
+    _, plain = edited(DiffEditEngine(model), replace(SETTINGS, inversion_every=1))
     costs = {name: edited(SwitchedEngine(model, **switch))[1] - plain for name, switch in SWITCHES.items()}
     assert costs == {"ours-uni": 1, "ours-aligned": 0}
 

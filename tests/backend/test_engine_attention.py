@@ -45,7 +45,7 @@ def test_no_hook_stays_behind_in_the_network():
 
 def test_the_attention_of_all_tokens_sums_to_one_in_every_cell():
     engine, subject = DiffEditEngine(tiny_model()), Subject.of(PIXELS)
-    recorded = engine._predictions(subject, "a horse", LISTENING, lambda: None).attention
+    recorded = engine.predictions(subject, "a horse", LISTENING, LISTENING.first_look).attention
     assert torch.allclose(recorded.sum(0), torch.ones(recorded.shape[1:]), atol=1e-4)
 
 

@@ -7,7 +7,14 @@ from itertools import pairwise
 import pytest
 import torch
 from diffedit_backend.method.denoise import blend, guide, masked_denoise, strength_masks
-from diffedit_backend.method.difference import clamp_to_mean, prediction_difference, smooth
+from diffedit_backend.method.difference import (
+    average_maps,
+    border_share,
+    clamp_to_mean,
+    mean_difference,
+    prediction_difference,
+    smooth,
+)
 from diffedit_backend.method.inversion import invert
 from diffedit_backend.method.schedule import VariancePreservingSchedule
 from diffedit_backend.method.solvers import Solver, ode_step, seeded_noise, stochastic_step
@@ -50,10 +57,68 @@ def there_and_back(schedule, steps, order, x0):
     )
 
 
+def up_and_back(schedule, every, x0):
+    """The trajectory that asks at every so many-th level, and how far from `x0` it leads back."""
+    levels = schedule.levels(16, 0.8, CELLS)
+    asked = (*levels[:-1:every], levels[-1])
+    up, trajectory = Solver(schedule, asked, 2), [x0]
+    for index, level in enumerate(asked[:-1]):
+        between = levels[index * every + 1 : min((index + 1) * every, len(levels) - 1)]
+        trajectory += up.steps_up(noise_of_gaussian_data(trajectory[-1], level), trajectory[-1], between)
+    down = Solver(schedule, levels[::-1], 2)
+    everywhere = [torch.ones(1, 1, 1, 1, dtype=x0.dtype)] * (len(levels) - 1)
+    backgrounds = torch.stack(trajectory).flip(0)[1:]
+    back = masked_denoise(trajectory[-1], levels[:0:-1], noise_of_gaussian_data, down.step, backgrounds, everywhere)
+    return torch.stack(trajectory), (back - x0).abs().max()
+
+
+def test_an_inversion_that_asks_at_every_other_level_leads_back_as_well(schedule):
+    x0 = SPREAD * torch.randn(1, 4, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    each, there = up_and_back(schedule, 1, x0)
+    other, back = up_and_back(schedule, 2, x0)
+    assert other.shape == each.shape
+    # The first step up, where the noise of clean latents is hardly told, is what either is off by.
+    assert (other - each).abs().max() < 0.15 * each.abs().max()
+    assert back < 1.1 * there < 0.2 * x0.abs().max()
+
+
+def test_asking_at_every_level_is_the_inversion_itself(schedule):
+    x0 = SPREAD * torch.randn(1, 4, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    levels = schedule.levels(16, 0.8, CELLS)
+    up = Solver(schedule, levels, 2)
+    assert torch.equal(
+        up_and_back(schedule, 1, x0)[0], invert(x0, levels[:-1], up.evaluated(noise_of_gaussian_data), up.step)
+    )
+
+
 def test_the_difference_is_the_mean_over_noises_and_channels():
     source, target = torch.zeros(2, 3, 1, 2), torch.zeros(2, 3, 1, 2)
     target[0, 0, 0, 1], target[1, 2, 0, 1] = 3.0, -3.0
     assert prediction_difference(source, target).tolist() == [[0.0, 1.0]]
+
+
+def test_what_differs_by_chance_cancels_in_the_mean_of_differences():
+    source, target = torch.zeros(2, 2, 1, 3), torch.zeros(2, 2, 1, 3)
+    target[:, :, 0, 1] = torch.tensor([[3.0, 4.0], [3.0, 4.0]])  # with either noise
+    target[:, :, 0, 2] = torch.tensor([[3.0, 4.0], [-3.0, -4.0]])  # as one noise or the other says
+    assert mean_difference(source, target)[0].tolist() == pytest.approx([0.0, 12.5**0.5, 0.0])
+    assert prediction_difference(source, target).tolist() == [[0.0, 3.5, 3.5]]
+
+
+def test_a_ground_differs_along_the_border_and_a_thing_does_not_however_large():
+    thing = torch.zeros(12, 12)
+    thing[1:-1, 1:-1] = 1.0
+    assert border_share(thing) == 0.0
+    assert border_share(1 - thing) == 1.0
+    touching = torch.zeros(12, 12)
+    touching[:6, 3:9] = 1.0
+    assert border_share(touching) == pytest.approx(6 / 44)
+
+
+def test_maps_of_two_levels_count_alike_in_the_unit_of_the_first():
+    first, second = torch.tensor([[0.1, 0.3]]), torch.tensor([[6.0, 2.0]])
+    assert torch.allclose(average_maps(first, second), torch.tensor([[0.2, 0.2]]))
+    assert torch.equal(average_maps(first, torch.zeros(1, 2)), first / 2)
 
 
 def test_a_map_without_any_difference_stays_empty_instead_of_becoming_nan():

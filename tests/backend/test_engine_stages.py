@@ -17,10 +17,14 @@ from diffedit_backend.method.network import Network
 from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
 from diffedit_backend.method.steps import EditCancelled
 from diffedit_backend.method.text import encode_text, words_beyond
+from diffedit_backend.models import load_model
+from diffedit_bench.quality.cases import bundled_cases
 from diffedit_protocol.errors import ModelError
 from tiny_models import NATIVE, tiny_model, with_denoiser
 
 QUICK = replace(FAST, steps=5, maps=2)
+INVERTED = 2  # evaluations of an inversion of 4 levels, which asks at every other one
+WALKED = 2 * 4 - 1  # of an edit: 4 levels under two texts, the last one without guidance
 MASK = torch.zeros(NATIVE // 2, NATIVE // 2)
 MASK[4:12, 4:12] = 1
 
@@ -62,11 +66,11 @@ def test_a_lower_strength_takes_its_inversion_from_a_higher_one_that_is_kept(sd1
     higher = engine.trajectory(subject, "a horse", 0.8, QUICK)
     before = engine.evaluations
     lower = engine.trajectory(subject, "a horse", 0.6, QUICK)
-    assert engine.evaluations == before == 4
+    assert engine.evaluations == before == INVERTED
     assert torch.equal(lower, higher[:4])
     assert torch.equal(lower, alone.trajectory(subject, "a horse", 0.6, QUICK))
     engine.trajectory(subject, "a horse", 0.7, QUICK)  # its levels lie elsewhere
-    assert engine.evaluations == before + 4
+    assert engine.evaluations == before + INVERTED
 
 
 def test_a_first_edit_costs_what_its_settings_say(sd1, subject):
@@ -74,7 +78,49 @@ def test_a_first_edit_costs_what_its_settings_say(sd1, subject):
     engine.difference(subject, "a horse", "a zebra", QUICK)
     assert engine.evaluations == 2 * 2
     edited(engine, subject)
-    assert engine.evaluations == 2 * 2 + 4 + 2 * 4
+    assert engine.evaluations == 2 * 2 + INVERTED + WALKED
+
+
+def test_the_last_steps_go_without_guidance_and_cost_half(sd1, subject):
+    engine, settings = DiffEditEngine(sd1), replace(QUICK, unguided=0.5, retries=0)
+    trajectory = engine.trajectory(subject, "a horse", 0.8, settings)
+    before = engine.evaluations
+    half = engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, settings), trajectory)
+    assert engine.evaluations - before == 2 * 2 + 2
+    full = engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, replace(settings, unguided=0.0)), trajectory)
+    assert not torch.allclose(half, full, atol=1e-3)
+    alone, none = (
+        engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 1.0, replace(settings, unguided=share)), trajectory)
+        for share in (0.5, 0.0)
+    )
+    assert torch.equal(alone, none)
+
+
+class Looking(DiffEditEngine):
+    """An engine that notes at which ratios it looks for the difference."""
+
+    ratios: tuple[float, ...] = ()
+
+    def predictions(self, subject, text, settings, look, *batch_done):
+        self.ratios = (*self.ratios, look.ratio)
+        return super().predictions(subject, text, settings, look, *batch_done)
+
+
+def test_the_second_look_has_less_noise_for_a_thing_and_more_for_a_ground():
+    model = load_model("bundled", "cpu")
+    cases = bundled_cases(8, 77, model.native_size)
+    for case in map(cases.load, cases.names):
+        engine = Looking(model)
+        engine.difference(Subject.of(case.source), case.source_text, case.target_text, FAST)
+        thing, ground = FAST.second_ratios
+        assert set(engine.ratios) == {FAST.map_ratio, ground if case.kind == "background" else thing}, case.kind
+
+
+def test_a_draft_of_one_noise_looks_once(sd1, subject):
+    engine, settings = Looking(sd1), replace(QUICK, maps=1)
+    engine.difference(subject, "a horse", "a zebra", settings)
+    assert engine.ratios == (settings.map_ratio,) * 2
+    assert engine.evaluations == 2
 
 
 def test_a_second_target_costs_only_what_depends_on_it(sd1, subject):
@@ -85,7 +131,7 @@ def test_a_second_target_costs_only_what_depends_on_it(sd1, subject):
     engine.difference(subject, "a horse", "a donkey", QUICK)
     assert engine.evaluations == before + 2
     edited(engine, subject, "a donkey")
-    assert engine.evaluations == before + 2 + 2 * 4
+    assert engine.evaluations == before + 2 + WALKED
 
 
 def test_swapping_the_texts_costs_no_evaluation_of_the_mask(sd1, subject):
@@ -100,7 +146,7 @@ def test_swapping_the_texts_costs_no_evaluation_of_the_mask(sd1, subject):
 def test_several_seeds_share_inversion_and_give_what_each_gives_alone(sd1, subject):
     engine = DiffEditEngine(sd1)
     together = edited(engine, subject, seeds=(3, 4))
-    assert engine.evaluations == 4 + 2 * 2 * 4
+    assert engine.evaluations == INVERTED + 2 * WALKED
     alone = edited(engine, subject, seeds=(4,))
     assert torch.allclose(together[1:], alone, atol=1e-4)
     assert not torch.allclose(together[0], together[1], atol=1e-2)
@@ -120,7 +166,7 @@ def test_guidance_leads_away_from_the_source_at_no_further_cost(model, subject):
     plain = edited(engine, subject, settings=replace(QUICK, away=0.0))
     before = engine.evaluations
     away = edited(engine, subject, settings=whole, source="a horse")
-    assert engine.evaluations == before + 2 * 4
+    assert engine.evaluations == before + WALKED
     assert torch.equal(away, edited(engine, subject, settings=replace(QUICK, away=0.0), negative="a horse"))
     between = edited(engine, subject, settings=half, source="a horse")
     assert not torch.allclose(between, plain, atol=1e-3)
@@ -136,7 +182,7 @@ def test_the_reference_inverts_under_the_source_with_guidance(sd1, subject):
 
 
 def test_first_order_editing_is_ddim_written_out(sd1, subject):
-    settings = replace(QUICK, order=1, eta=0.0, steps=10)
+    settings = replace(QUICK, order=1, eta=0.0, unguided=0.0, steps=10)
     engine = DiffEditEngine(sd1)
     trajectory = engine.trajectory(subject, "", 1.0, settings)
     everywhere = torch.ones_like(MASK)
@@ -157,7 +203,7 @@ def test_steps_are_told_in_order_with_a_preview_while_editing(sd1, subject):
     latents = engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, QUICK, preview=True), trajectory, steps.append)
     engine.decode(latents, steps.append)
     assert [s.stage for s in steps] == (
-        ["encoding"] + 2 * ["finding"] + 4 * ["inverting"] + 4 * ["editing"] + ["decoding"]
+        ["encoding"] + 4 * ["finding"] + INVERTED * ["inverting"] + 4 * ["editing"] + ["decoding"]
     )
     for stage in {s.stage for s in steps}:
         reported = [s for s in steps if s.stage == stage]
@@ -192,12 +238,12 @@ def test_cancelling_stops_within_one_step_of_every_stage(sd1, subject, stage):
 def test_after_a_cancel_the_next_edit_is_right(sd1, subject):
     engine = DiffEditEngine(sd1)
 
-    def cancel_at_third(step):
-        if step.step == 3:
+    def cancel_at_second(step):
+        if step.step == 2:
             raise EditCancelled
 
     with pytest.raises(EditCancelled):
-        engine.trajectory(subject, "a horse", 0.8, QUICK, cancel_at_third)
+        engine.trajectory(subject, "a horse", 0.8, QUICK, cancel_at_second)
     assert torch.equal(edited(engine, subject), edited(DiffEditEngine(sd1), subject))
 
 
@@ -218,7 +264,7 @@ class SmallDevice(torch.nn.Module):
 
 def test_out_of_memory_is_answered_once_with_smaller_batches(sd1, subject):
     small = SmallDevice(sd1.denoiser, capacity=1)
-    settings = replace(QUICK, maps=2)
+    settings = replace(QUICK, maps=2, second_ratios=None)
     difference = DiffEditEngine(with_denoiser(sd1, small)).difference(subject, "a horse", "a zebra", settings)
     assert small.batches == [2, 1, 1, 2, 1, 1]
     assert torch.allclose(

@@ -77,7 +77,7 @@ def test_the_map_of_each_family_is_the_mean_difference_of_its_velocities(
     kind: str, folders: Mapping[str, Path]
 ) -> None:
     model = replace(load_model(str(folders[kind]), "cpu"), family=TINY[kind].family)
-    engine, settings = DiffEditEngine(model), replace(FAST, maps=3)
+    engine, settings = DiffEditEngine(model), replace(FAST, maps=3, second_ratios=None, map_mean="sizes")
     subject = Subject.of(picture_of(48, 32))
     found = engine.difference(subject, REQUEST.source, REQUEST.target, settings)
     x0 = engine.encode(subject)
@@ -188,7 +188,9 @@ def test_a_distilled_model_is_edited_without_inversion_in_its_own_steps_and_a_ba
         counts[folder.name] = engine.evaluations
     assert counts["Z-Image-Turbo"] == 3 * count_steps(8, request.strength)
     walked = count_steps(FAST.steps, request.strength)
-    assert counts["z-image"] == walked + 3 * walked  # the text led away from has two parts, each asked by itself
+    inverted, unguided = -(-walked // FAST.inversion_every), round(FAST.unguided * walked)
+    # The text led away from has two parts, each asked by itself.
+    assert counts["z-image"] == inverted + 3 * (walked - unguided) + unguided
 
 
 def test_tensors_of_another_family_are_none_of_these(folders: Mapping[str, Path]) -> None:

@@ -28,25 +28,42 @@ _EVEN, _EVEN_SHARE = 60.0, 0.6  # ground is even where at least this share of a 
 
 def membrane(values: Field, known: Region) -> Field:
     """`values` (H, W, C), continued smoothly to where they are not known (H, W). All 0 where nothing is known."""
-    height, width = known.shape
     if not known.any():
         return np.zeros_like(values)
-    weight = known.astype(np.float32)[..., None]
+    rows, columns = np.flatnonzero(~known.all(1)), np.flatnonzero(~known.all(0))
+    if len(rows) == 0:
+        return values
+    # What is known beyond the border of a hole does not change what the hole is filled with.
+    part = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
+    result = values.copy()
+    result[part] = _continued(values[part], known[part])
+    return result
+
+
+def _continued(values: Field, known: Region) -> Field:
+    height, width = known.shape
     if min(height, width) <= _COARSEST:
-        mean = (values * weight).sum((0, 1)) / weight.sum()
+        weight = known.astype(np.float32)[..., None]
+        mean = (values * weight).sum((0, 1)) / max(1.0, float(weight.sum()))
         found = np.where(known[..., None], values, mean)
     else:
+        weight = known.astype(np.float32)[..., None]
         padded = ((0, height % 2), (0, width % 2), (0, 0))
         sums = _halved(np.pad(values * weight, padded))
         weights = _halved(np.pad(weight, padded))
-        coarse = membrane((sums / np.maximum(weights, 1e-6)).astype(np.float32, copy=False), weights[..., 0] > 0)
+        coarse = _continued((sums / np.maximum(weights, 1e-6)).astype(np.float32, copy=False), weights[..., 0] > 0)
         found = np.where(known[..., None], values, _enlarged(coarse, width, height))
-    inside = ~known[..., None]
+    around = np.pad(found, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    inner, mean = around[1:-1, 1:-1], np.empty_like(found)
+    hole = np.broadcast_to(~known[..., None], found.shape)
     for _ in range(_PASSES):
-        around = np.pad(found, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        mean = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4
-        found = np.where(inside, mean, found)
-    return found.astype(np.float32)
+        np.add(around[:-2, 1:-1], around[2:, 1:-1], out=mean)
+        mean += around[1:-1, :-2]
+        mean += around[1:-1, 2:]
+        mean *= 0.25
+        np.copyto(inner, mean, where=hole)
+        around[0], around[-1], around[:, 0], around[:, -1] = around[1], around[-2], around[:, 1], around[:, -2]
+    return inner.astype(np.float32)
 
 
 def _halved(field: Field) -> Field:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,15 +21,15 @@ from .align import aligned_edit, velocity
 from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
 from .denoise import masked_denoise, strength_masks
-from .difference import prediction_difference
+from .difference import average_maps, border_share, mean_difference, prediction_difference
 from .encoding import Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
 from .network import Network, require_finite
-from .schedule import Level, count_steps
-from .settings import MethodSettings
+from .schedule import Level
+from .settings import Look, MethodSettings
 from .solvers import Solver, Stochastic, seeded_noise
 from .stable_diffusion import token_ids
-from .steps import OnStep, Step, after, ignore
+from .steps import OnStep, Step, ignore
 from .text import encode_text
 from .text_condition import Condition, between
 from .windows import in_windows, windows_over
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 # The noises of the difference map are the same for every edit, so a mask depends on picture and texts, not on the seed.
-_MAP_SEED = 0
-_RETRY_SEED = 0x9E3779B1  # far from the seeds of other variations, which follow each other
+MAP_SEED = 0
 DEFAULT_CACHE_BYTES = 512 * 2**20
 
 
@@ -148,21 +147,33 @@ class DiffEditEngine:
     def difference(
         self, subject: Subject, source: str, target: str, settings: MethodSettings, on_step: OnStep = ignore
     ) -> Tensor:
-        """The difference map (h, w) float32 on the CPU: how much the two texts' predictions differ in every cell."""
-        missing = [
-            t for t in dict.fromkeys((source, target)) if self._predictions_key(subject, t, settings) not in self.cache
-        ]
+        """The difference map (h, w) float32 on the CPU: how much the two texts' predictions differ in every cell.
+
+        Where the settings have a second look, what the first one finds decides at which level that is; the map is the
+        average of both.
+        """
         x0 = self.encode(subject, on_step)
-        per_text = len(list(self.network.batches(x0, settings.maps)))
-        done = 0
+        looks, done = [settings.first_look], 0
 
         def batch_done() -> None:
             nonlocal done
             done += 1
-            on_step(Step("finding", done, max(done, per_text * len(missing))))
+            batches = sum(len(list(self.network.batches(x0, look.maps))) for look in looks)
+            on_step(Step("finding", done, max(done, 2 * batches)))
 
-        predictions = [self._predictions(subject, text, settings, batch_done).noise for text in (source, target)]
-        return prediction_difference(*predictions).float().cpu()
+        def compared(look: Look) -> Tensor:
+            predictions = [
+                self.predictions(subject, text, settings, look, batch_done).noise for text in (source, target)
+            ]
+            measure = mean_difference if settings.map_mean == "differences" else prediction_difference
+            return measure(*predictions).float().cpu()
+
+        found = compared(looks[0])
+        second = settings.second_look(border_share(found))
+        if second is None:
+            return found
+        looks.append(second)
+        return average_maps(found, compared(second))
 
     def attention(self, subject: Subject, source: str, target: str, settings: MethodSettings) -> Tensor | None:
         """Where the words that differ look, (h, w) in [0, 1], at no evaluation beyond the difference map's.
@@ -174,24 +185,25 @@ class DiffEditEngine:
         places = changed_tokens(token_ids(self.model, source), token_ids(self.model, target))
         maps = []
         for text, changed in zip((source, target), places, strict=True):
-            attention = self._predictions(subject, text, settings, lambda: None).attention
+            attention = self.predictions(subject, text, settings, settings.first_look).attention
             if changed and attention is not None:
                 maps.append(words_map(attention, changed))
         return torch.stack(maps).amax(0) if maps else None
 
-    def _predictions_key(self, subject: Subject, text: str, settings: MethodSettings) -> tuple[object, ...]:
-        records = settings.attention > 0
-        return ("predictions", self.model.key, subject.id, text, settings.maps, settings.map_ratio, records)
-
-    def _predictions(
-        self, subject: Subject, text: str, settings: MethodSettings, batch_done: Callable[[], None]
+    def predictions(
+        self,
+        subject: Subject,
+        text: str,
+        settings: MethodSettings,
+        look: Look,
+        batch_done: Callable[[], None] | None = None,
     ) -> Predictions:
-        """What the network predicts under one text of the picture noised n times to the map's level."""
+        """What the network predicts under one text of the picture noised `look.maps` times to the look's level."""
 
         def compute() -> Predictions:
             x0 = self.encode(subject)
-            level = self.model.schedule.level_at(settings.map_ratio, self._cells(x0))
-            noise = seeded_noise((settings.maps, *x0.shape[1:]), _MAP_SEED, x0)
+            level = self.level_at(look.ratio, x0)
+            noise = seeded_noise((look.maps, *x0.shape[1:]), MAP_SEED, x0)
             x = level.alpha * x0 + level.sigma * noise
             condition = self.text(text)
             record = AttentionRecord((x.shape[-2], x.shape[-1])) if settings.attention > 0 else None
@@ -200,11 +212,13 @@ class DiffEditEngine:
                 with self.network.recording(record) if record is not None else nullcontext():
                     output = self.network.predict(x[rows], level, [condition] * len(x[rows]))
                 parts.append(self.model.schedule.compared(output, x[rows], level))
-                batch_done()
+                if batch_done is not None:
+                    batch_done()
             noises = require_finite(torch.cat(parts), self.model, "the difference map")
             return Predictions(noises, None if record is None else record.maps)
 
-        return self.cache.get(self._predictions_key(subject, text, settings), compute)
+        records = settings.attention > 0
+        return self.cache.get(("predictions", self.model.key, subject.id, text, look, records), compute)
 
     def trajectory(
         self, subject: Subject, source: str, ratio: float, settings: MethodSettings, on_step: OnStep = ignore
@@ -217,15 +231,29 @@ class DiffEditEngine:
         scale = settings.inversion_guidance if text else 1.0
         x0 = self.encode(subject, on_step)
         levels = self._levels(x0, settings, ratio)
-        key = ("trajectory", self.model.key, subject.id, text, scale, settings.inversion_order, settings.inversion_rule)
+        every, order, rule = settings.inversion_stride, settings.inversion_order, settings.inversion_rule
+        key = ("trajectory", self.model.key, subject.id, text, scale, every, order, rule)
 
         def compute() -> Tensor:
-            solver = Solver(self.model.schedule, levels, settings.inversion_order, settings.inversion_rule)
-            predict = solver.evaluated(self._predictor(text, "", scale))
-            total = len(levels) - 1
-            trajectory = invert(
-                x0, levels[:-1], predict, solver.step, lambda i, _: on_step(Step("inverting", i + 1, total))
-            )
+            asked = (*levels[:-1:every], levels[-1])
+            total = len(asked) - 1
+            solver = Solver(self.model.schedule, asked, order, rule)
+            predict = self._predictor(text, "", scale)
+            if every == 1:
+                trajectory = invert(
+                    x0,
+                    levels[:-1],
+                    solver.evaluated(predict),
+                    solver.step,
+                    lambda i, _: on_step(Step("inverting", i + 1, total)),
+                )
+                return require_finite(trajectory, self.model, "the inversion")
+            reached = [x0]
+            for index, level in enumerate(asked[:-1]):
+                between = levels[index * every + 1 : min((index + 1) * every, len(levels) - 1)]
+                reached += solver.steps_up(predict(reached[-1], level), reached[-1], between)
+                on_step(Step("inverting", index + 1, total))
+            trajectory = torch.stack(reached)
             return require_finite(trajectory, self.model, "the inversion")
 
         for count in range(len(levels), settings.steps + 1):
@@ -238,6 +266,10 @@ class DiffEditEngine:
         """Latent cells that the network sees at once: those of a window where latents (..., h, w) are larger."""
         native = self.model.native_size // self.model.factor
         return min(latents.shape[-2] * latents.shape[-1], native**2)
+
+    def level_at(self, ratio: float, latents: Tensor) -> Level:
+        """The level at `ratio`, 0 to 1, of the schedule, for latents (..., h, w)."""
+        return self.model.schedule.level_at(ratio, self._cells(latents))
 
     def _levels(self, latents: Tensor, settings: MethodSettings, ratio: float) -> tuple[Level, ...]:
         return self.model.schedule.levels(settings.steps, ratio, self._cells(latents))
@@ -287,9 +319,7 @@ class DiffEditEngine:
         def level_done(index: int, _x: Tensor) -> None:
             on_step(Step("editing", index + 1, total, self._preview(edit, solver.data)))
 
-        predict = self._predictor(
-            edit.target, edit.negative, edit.guidance, edit.source, settings.away if edit.source.strip() else 0.0
-        )
+        predict = self._guided(edit, levels)
         if edit.windowed:
             predict = in_windows(predict, windows_over(edit.mask, self.model.native_size // self.model.factor))
         edited = masked_denoise(
@@ -302,75 +332,6 @@ class DiffEditEngine:
             level_done,
         )
         return require_finite(edited, self.model, "the edit")
-
-    def target_lead(self, latents: Tensor, edit: LatentEdit) -> Tensor:
-        """How much better the target explains latents (B, C, h, w) than the source does, within the mask: (B,).
-
-        The difference of the mean squared errors of what is predicted under the two texts of the latents under noise:
-        above 0 where the model sees the target (a diffusion classifier, arXiv 2303.16203).
-        """
-        checks, schedule = edit.settings.checks, self.model.schedule
-        level = schedule.level_at(edit.settings.map_ratio, self._cells(latents))
-        noise = seeded_noise((checks, *latents.shape[1:]), _MAP_SEED, latents).repeat(len(latents), 1, 1, 1)
-        data = latents.repeat_interleave(checks, 0)
-        x = level.alpha * data + level.sigma * noise
-        predictions = []
-        for text in (edit.source, edit.target):
-            condition = self.text(text)
-            outputs = [
-                schedule.compared(self.network.predict(x[rows], level, [condition] * len(x[rows])), x[rows], level)
-                for rows in self.network.batches(x, len(x))
-            ]
-            predictions.append(torch.cat(outputs))
-        source, target = predictions
-        lead = _lead(source, target, schedule.true_compared(data, noise), edit.mask)
-        return lead.reshape(len(latents), checks).mean(1)
-
-    def source_lead(self, edit: LatentEdit) -> float:
-        """How much better the source explains the picture than the target does, within the mask, as `target_lead`.
-
-        It is read from the predictions of the difference map, which are kept; where there was no search, they are made.
-        """
-        source, target = (
-            self._predictions(edit.subject, text, edit.settings, lambda: None).noise
-            for text in (edit.source, edit.target)
-        )
-        x0 = self.encode(edit.subject)
-        noise = seeded_noise((edit.settings.maps, *x0.shape[1:]), _MAP_SEED, x0)
-        truth = self.model.schedule.true_compared(x0, noise)
-        return -float(_lead(source, target, truth, edit.mask).mean())
-
-    def edit_until_seen(self, edit: LatentEdit, trajectory: Tensor, on_step: OnStep = ignore) -> Tensor:
-        """Latents (B, C, h, w) as `edit` gives; a result in which the model sees the target too faintly is begun anew.
-
-        What is begun anew starts from the picture under noise, whose coarse shapes and colours it follows, in the place
-        of its inversion, which holds the old thing fast. The result in which the target is seen most is kept.
-        """
-        settings = edit.settings
-        latents = self.edit(edit, trajectory, on_step)
-        if not self._is_looked_at(edit):
-            return latents
-        enough = settings.retry_below * abs(self.source_lead(edit))
-        leads = self.target_lead(latents, edit)
-        ratio = max(edit.ratio, settings.retry_ratio)
-        done = count_steps(settings.steps, edit.ratio)
-        for attempt in range(1, settings.retries + 1):
-            weak = [index for index in range(len(latents)) if leads[index] < enough]
-            if not weak:
-                break
-            seeds = [(edit.seeds[index] + attempt * _RETRY_SEED) % 2**32 for index in weak]
-            start = torch.cat([self.noised(edit.subject, ratio, settings, seed) for seed in seeds], dim=1)
-            again = self.edit(replace(edit, ratio=ratio, seeds=seeds), start, after(done, on_step))
-            done += count_steps(settings.steps, ratio)
-            for index, other, lead in zip(weak, again, self.target_lead(again, edit), strict=True):
-                if lead > leads[index]:
-                    latents[index], leads[index] = other, lead
-        return latents
-
-    def _is_looked_at(self, edit: LatentEdit) -> bool:
-        settings = edit.settings
-        strong = edit.ratio >= settings.retry_from and float(edit.mask.mean()) <= settings.retry_within
-        return settings.retries > 0 and strong and not edit.windowed and bool(edit.source.strip())
 
     def edit_without_inversion(self, edit: LatentEdit, on_step: OnStep = ignore) -> Tensor:
         """Latents (B, C, h, w) of the picture edited inside the mask by FlowAlign, one for each seed.
@@ -423,6 +384,21 @@ class DiffEditEngine:
 
         return predict
 
+    def _guided(self, edit: LatentEdit, levels: Sequence[Level]) -> Predict:
+        """The prediction of each step down `levels`: guided, but for the last share of them, `settings.unguided`."""
+        settings = edit.settings
+        away = settings.away if edit.source.strip() else 0.0
+        guided = self._predictor(edit.target, edit.negative, edit.guidance, edit.source, away)
+        steps = len(levels) - 1
+        unguided = round(settings.unguided * steps)
+        if unguided == 0:
+            return guided
+        alone, first = self._predictor(edit.target, "", 1.0), steps - unguided
+        if settings.aligned and settings.inversion_rule == "start":
+            first += 1  # such a step is evaluated at the level that it arrives at
+        highest = levels[first].sigma
+        return lambda x, level: (alone if level.sigma <= highest else guided)(x, level)
+
     def _preview(self, edit: LatentEdit, data: Tensor | None) -> Pixels | None:
         """The picture at the model's size, inside the mask the projected colours of the first of the predicted clean
         latents (B, C, h, w); None where no preview is wanted, or nothing was predicted yet."""
@@ -440,10 +416,3 @@ class DiffEditEngine:
         picture = torch.lerp(torch.from_numpy(subject.pixels).float(), colours.clamp(0, 255), share)
         pixels: Pixels = picture.round().to(torch.uint8).numpy()
         return pixels
-
-
-def _lead(source: Tensor, target: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """By how much predictions (n, C, h, w) under the target err less than those under the source, within the mask."""
-    mask = mask.to(truth)
-    lead = ((source - truth).square() - (target - truth).square()).mean(1)
-    return (lead * mask).sum((-2, -1)) / mask.sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,13 +125,27 @@ class Solver:
         self.data, noise = self.schedule.data_and_noise(output, point.x, point.converted)
         index, self._index = self._index, self._index + 1
         if end.sigma > start.sigma:
-            return noise_form_step(x, self._extrapolated(noise, index), start, end)
+            return noise_form_step(x, self._extrapolated(noise, index, end), start, end)
         if point.x is not x:  # aligned: the noise is the step's, and the data what it makes of x
             self.data = (x - start.sigma * noise) / start.alpha
-        data = self._extrapolated(self.data, index)
+        data = self._extrapolated(self.data, index, end)
         if self._stochastic is not None and self._stochastic.eta > 0:
             return stochastic_step(x, data, start, end, self._stochastic.eta, self._stochastic.fresh(index))
         return ode_step(x, data, start, end)
+
+    def steps_up(self, output: Tensor, x: Tensor, between: Sequence[Level]) -> list[Tensor]:
+        """As `step` on a rising way by the rule "start", with x at each level of `between` on the way before that at
+        the end: by the same prediction, so for nothing.
+        """
+        start, end = self._ends
+        _, noise = self.schedule.data_and_noise(output, x, start)
+        before, index = self._before, self._index
+        reached = []
+        for level in (*between, end):
+            self._before = before
+            reached.append(noise_form_step(x, self._extrapolated(noise, index, level), start, level))
+        self._index += 1
+        return reached
 
     @property
     def _ends(self) -> tuple[Level, Level]:
@@ -156,15 +170,17 @@ class Solver:
             return _Evaluation(x, low, low)
         return _Evaluation(x, high, high if self.rule == "arrival" else low)
 
-    def _extrapolated(self, now: Tensor, index: int) -> Tensor:
-        """The prediction for the step from level `index`: at order 2 that of its middle, where log-SNRs are finite."""
+    def _extrapolated(self, now: Tensor, index: int, end: Level) -> Tensor:
+        """The prediction for the step from level `index` to `end`: at order 2 that of its middle, where log-SNRs are
+        finite.
+        """
         before, self._before = self._before, now
         if self.order == 1 or before is None:
             return now
-        last, start, end = (level.log_snr for level in self.levels[index - 1 : index + 2])
-        if not all(map(math.isfinite, (last, start, end))):
+        last, start, there = (level.log_snr for level in (*self.levels[index - 1 : index + 1], end))
+        if not all(map(math.isfinite, (last, start, there))):
             return now
-        return extrapolate(now, before, end - start, start - last)
+        return extrapolate(now, before, there - start, start - last)
 
 
 def seeded_noise(shape: torch.Size | tuple[int, ...], seed: int, like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from diffedit_backend.editing import FILL_MARGIN, FILL_RATIO, edit_picture, past
 from diffedit_backend.imaging.area import WorkArea, choose_area, from_work, to_cells, to_work
 from diffedit_backend.imaging.blend import blended, filled
 from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
+from diffedit_backend.method.retries import RetriedEdit
 from diffedit_backend.method.settings import MethodSettings, settings_for
 from diffedit_backend.method.solvers import seeded_noise
 from diffedit_backend.method.steps import OnStep, ignore
@@ -127,7 +128,7 @@ class GivenMaskEditor:
                 source=case.source_text,
                 seeds=(case.seed,),
             )
-            latents = engine.edit_until_seen(edit, trajectory)
+            latents = RetriedEdit(engine, edit).latents(trajectory)
             decoded = from_work(engine.decode(latents)[0], area)
         edited = Edited(case.source, mask, None, decoded, read.evaluations, read.seconds, read.cpu_seconds)
         joined = blended(decoded, case.source, mask, self._px(1, area)) if settings.blend else decoded

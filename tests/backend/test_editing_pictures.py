@@ -31,7 +31,7 @@ def engine():
 @pytest.fixture
 def seen(monkeypatch):
     """The target is seen in every result, so that none is begun anew: a network of random weights sees anything."""
-    monkeypatch.setattr(RetriedEdit, "target_lead", lambda self, latents: torch.full((len(latents),), 1e9))
+    monkeypatch.setattr(RetriedEdit, "target_lead", lambda self, latents, noises=None: torch.full((len(latents),), 1e9))
 
 
 def picture_of(width: int, height: int, channels: int = 3, seed: int = 0) -> np.ndarray:

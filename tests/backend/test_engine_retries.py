@@ -43,7 +43,7 @@ class Seeing(RetriedEdit):
     def source_lead(self):
         return 1.0
 
-    def target_lead(self, latents):
+    def _told_leads(self, latents, enough):
         self.looks.append(latents.clone())
         return torch.tensor([self.leads.pop(0) for _ in latents])
 
@@ -118,6 +118,37 @@ def test_every_step_of_an_edit_that_is_begun_anew_is_told_and_none_goes_back(tin
     steps = []
     edited(tiny, subject, [-0.4, 0.9], on_step=steps.append)
     assert [(step.step, step.total) for step in steps] == [(i, 4) for i in range(1, 5)] + [(i, 8) for i in range(5, 9)]
+
+
+class HalfSeeing(RetriedEdit):
+    """An edit that sees `first` by half of its noises and `rest` by the others, and notes what it is asked."""
+
+    def __init__(self, engine, edit, first, rest):
+        super().__init__(engine, edit)
+        self.__dict__.update(first=first, rest=rest, asked=[])
+
+    def target_lead(self, latents, noises=None):
+        self.asked.append((len(latents), list(noises)))
+        return torch.tensor(self.first if 0 in noises else self.rest)
+
+
+def test_a_result_that_half_of_the_noises_tell_clearly_is_looked_at_by_no_more(tiny, subject):
+    edit = LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, replace(QUICK, checks=4), source="a horse")
+    clear = HalfSeeing(DiffEditEngine(tiny), edit, [0.95, 0.2], [])
+    assert clear._told_leads(torch.zeros(2, 4, 4, 4), 0.6).tolist() == pytest.approx([0.95, 0.2])
+    assert clear.asked == [(2, [0, 1])]
+    unclear = HalfSeeing(DiffEditEngine(tiny), edit, [0.95, 0.7], [0.3])
+    assert unclear._told_leads(torch.zeros(2, 4, 4, 4), 0.6).tolist() == pytest.approx([0.95, 0.5])
+    assert unclear.asked == [(2, [0, 1]), (1, [2, 3])]
+
+
+def test_looks_by_two_halves_of_the_noises_are_one_by_all(tiny, subject):
+    edit = LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, replace(QUICK, checks=4), source="a horse")
+    seen = RetriedEdit(DiffEditEngine(tiny), edit)
+    latents = torch.cat([seen.engine.encode(subject)] * 2)
+    latents[1] *= 0.5
+    halves = (seen.target_lead(latents, range(2)) + seen.target_lead(latents, range(2, 4))) / 2
+    assert torch.allclose(seen.target_lead(latents), halves, atol=1e-5)
 
 
 def test_a_look_costs_two_evaluations_for_each_of_its_noises(tiny, subject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ from .schedule import count_steps
 from .solvers import seeded_noise
 from .steps import OnStep, after, ignore
 
+_UNCLEAR = 0.5  # share of what is enough, to either side of it, within which half of the noises do not tell
 _RETRY_SEED = 0x9E3779B1  # far from the seeds of other variations, which follow each other
 
 
@@ -36,7 +38,7 @@ class RetriedEdit:
         if not self._is_looked_at:
             return latents
         enough = settings.retry_below * abs(self.source_lead())
-        leads = self.target_lead(latents)
+        leads = self._told_leads(latents, enough)
         ratio = max(edit.ratio, settings.retry_ratio)
         done = count_steps(settings.steps, edit.ratio)
         for attempt in range(1, settings.retries + 1):
@@ -47,20 +49,35 @@ class RetriedEdit:
             start = torch.cat([engine.noised(edit.subject, ratio, settings, seed) for seed in seeds], dim=1)
             again = engine.edit(replace(edit, ratio=ratio, seeds=seeds), start, after(done, on_step))
             done += count_steps(settings.steps, ratio)
-            for index, other, lead in zip(weak, again, self.target_lead(again), strict=True):
+            for index, other, lead in zip(weak, again, self._told_leads(again, enough), strict=True):
                 if lead > leads[index]:
                     latents[index], leads[index] = other, lead
         return latents
 
-    def target_lead(self, latents: Tensor) -> Tensor:
+    def _told_leads(self, latents: Tensor, enough: float) -> Tensor:
+        """`target_lead` by half of the noises, (B,), and by all of them where half do not tell clearly whether it is
+        `enough`.
+        """
+        checks = self.edit.settings.checks
+        half = max(1, checks // 2)
+        leads = self.target_lead(latents, range(half))
+        unclear = (leads - enough).abs() < _UNCLEAR * enough
+        if half < checks and unclear.any():
+            rest = self.target_lead(latents[unclear], range(half, checks))
+            leads[unclear] = (half * leads[unclear] + (checks - half) * rest) / checks
+        return leads
+
+    def target_lead(self, latents: Tensor, noises: Sequence[int] | None = None) -> Tensor:
         """How much better the target explains latents (B, C, h, w) than the source does, within the mask: (B,).
 
         The difference of the mean squared errors of what is predicted under the two texts of the latents under noise:
-        above 0 where the model sees the target.
+        above 0 where the model sees the target. noises: which of the noises, 0 to `settings.checks` - 1; None: all.
         """
         edit, network, schedule = self.edit, self.engine.network, self.engine.model.schedule
-        checks, level = edit.settings.checks, self.engine.level_at(edit.settings.map_ratio, latents)
-        noise = seeded_noise((checks, *latents.shape[1:]), MAP_SEED, latents).repeat(len(latents), 1, 1, 1)
+        level = self.engine.level_at(edit.settings.map_ratio, latents)
+        drawn = seeded_noise((edit.settings.checks, *latents.shape[1:]), MAP_SEED, latents)
+        noise = (drawn if noises is None else drawn[list(noises)]).repeat(len(latents), 1, 1, 1)
+        checks = len(noise) // len(latents)
         data = latents.repeat_interleave(checks, 0)
         x = level.alpha * data + level.sigma * noise
         predictions = []

@@ -59,7 +59,7 @@ class MethodSettings:
     of `retry_ratio` or more; the best is kept. `retry_from` is the least ratio of an edit that is looked at: one below
     is meant to keep much. `retry_within`: the most of the picture that its mask may be; a ground that changes holds no
     old thing's outline. `retry_below`: how clearly the target must be seen, as a share of how clearly the source is
-    seen in the picture. `checks`: how many noises look at a result.
+    seen in the picture. `checks`: how many noises look at a result, half of them where those tell clearly.
     soft_strength: a soft mask is per-cell strength (differential diffusion) instead of a linear blend.
     """
 
@@ -93,7 +93,7 @@ class MethodSettings:
     retry_from: float = 0.7
     retry_within: float = 0.5
     retry_below: float = 0.6
-    checks: int = 2
+    checks: int = 4
 
     @property
     def first_look(self) -> Look:

@@ -64,7 +64,7 @@ class Detail:
             RATIO,
             # Noised and denoised, whatever way the edit itself came about: that way's factor is not meant for it.
             replace(settings, guidance_factor=1.0).guidance_for(request.guidance, engine.model.guidance),
-            replace(settings, unguided=0.0),
+            settings,
             negative=request.negative,
             seeds=(seed,),
             windowed=True,

@@ -72,9 +72,9 @@ def test_several_strengths_in_one_run_share_all_but_the_edit(horse, tmp_path, ca
     assert not np.array_equal(opened(tmp_path / "out-s0.5.png"), opened(tmp_path / "out-s0.75.png"))
     assert read_record(tmp_path / "out-s0.5.png")["made_by"]["strength"] == 0.5
     reported = [line for line in capsys.readouterr().out.splitlines() if "evaluations" in line]
-    # Draft: 8 steps and 2 maps. The higher one first: 4 for the maps, 3 inverting 6 levels, 10 editing (the last two
-    # steps without guidance), 4 looking; then 4 steps, the last one without guidance.
-    assert [" 21 evaluations" in reported[0], " 7 evaluations" in reported[1]] == [True, True]
+    # Draft: 8 steps and 2 maps. The higher one first: 4 for the maps, 3 inverting 6 levels, 12 editing, 4 looking; then
+    # 4 steps.
+    assert [" 23 evaluations" in reported[0], " 8 evaluations" in reported[1]] == [True, True]
 
 
 def test_a_grey_picture_stays_grey_and_that_is_reported(horse, tmp_path, capsys):

@@ -24,7 +24,7 @@ from tiny_models import NATIVE, tiny_model, with_denoiser
 
 QUICK = replace(FAST, steps=5, maps=2)
 INVERTED = 2  # evaluations of an inversion of 4 levels, which asks at every other one
-WALKED = 2 * 4 - 1  # of an edit: 4 levels under two texts, the last one without guidance
+WALKED = 2 * 4  # of an edit: 4 levels under two texts
 MASK = torch.zeros(NATIVE // 2, NATIVE // 2)
 MASK[4:12, 4:12] = 1
 
@@ -79,21 +79,6 @@ def test_a_first_edit_costs_what_its_settings_say(sd1, subject):
     assert engine.evaluations == 2 * 2
     edited(engine, subject)
     assert engine.evaluations == 2 * 2 + INVERTED + WALKED
-
-
-def test_the_last_steps_go_without_guidance_and_cost_half(sd1, subject):
-    engine, settings = DiffEditEngine(sd1), replace(QUICK, unguided=0.5, retries=0)
-    trajectory = engine.trajectory(subject, "a horse", 0.8, settings)
-    before = engine.evaluations
-    half = engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, settings), trajectory)
-    assert engine.evaluations - before == 2 * 2 + 2
-    full = engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 4.0, replace(settings, unguided=0.0)), trajectory)
-    assert not torch.allclose(half, full, atol=1e-3)
-    alone, none = (
-        engine.edit(LatentEdit(subject, "a zebra", MASK, 0.8, 1.0, replace(settings, unguided=share)), trajectory)
-        for share in (0.5, 0.0)
-    )
-    assert torch.equal(alone, none)
 
 
 class Looking(DiffEditEngine):
@@ -182,7 +167,7 @@ def test_the_reference_inverts_under_the_source_with_guidance(sd1, subject):
 
 
 def test_first_order_editing_is_ddim_written_out(sd1, subject):
-    settings = replace(QUICK, order=1, eta=0.0, unguided=0.0, steps=10)
+    settings = replace(QUICK, order=1, eta=0.0, steps=10)
     engine = DiffEditEngine(sd1)
     trajectory = engine.trajectory(subject, "", 1.0, settings)
     everywhere = torch.ones_like(MASK)

@@ -319,7 +319,8 @@ class DiffEditEngine:
         def level_done(index: int, _x: Tensor) -> None:
             on_step(Step("editing", index + 1, total, self._preview(edit, solver.data)))
 
-        predict = self._guided(edit, levels)
+        away = settings.away if edit.source.strip() else 0.0
+        predict = self._predictor(edit.target, edit.negative, edit.guidance, edit.source, away)
         if edit.windowed:
             predict = in_windows(predict, windows_over(edit.mask, self.model.native_size // self.model.factor))
         edited = masked_denoise(
@@ -383,21 +384,6 @@ class DiffEditEngine:
             return self.model.family.guide(unconditional, conditional, scale)
 
         return predict
-
-    def _guided(self, edit: LatentEdit, levels: Sequence[Level]) -> Predict:
-        """The prediction of each step down `levels`: guided, but for the last share of them, `settings.unguided`."""
-        settings = edit.settings
-        away = settings.away if edit.source.strip() else 0.0
-        guided = self._predictor(edit.target, edit.negative, edit.guidance, edit.source, away)
-        steps = len(levels) - 1
-        unguided = round(settings.unguided * steps)
-        if unguided == 0:
-            return guided
-        alone, first = self._predictor(edit.target, "", 1.0), steps - unguided
-        if settings.aligned and settings.inversion_rule == "start":
-            first += 1  # such a step is evaluated at the level that it arrives at
-        highest = levels[first].sigma
-        return lambda x, level: (alone if level.sigma <= highest else guided)(x, level)
 
     def _preview(self, edit: LatentEdit, data: Tensor | None) -> Pixels | None:
         """The picture at the model's size, inside the mask the projected colours of the first of the predicted clean

@@ -49,8 +49,6 @@ class MethodSettings:
     inversion_text: "empty" (the paper) or "source"; inversion_guidance applies to "source" only.
     guidance: of an edit that asks for none; None takes the model's own, `guidance_factor` times.
     away: share, 0 to 1, of the source text in what the edit's guidance leads away from; the rest is the negative text.
-    unguided: share, 0 to 1, of an edit's steps that go without guidance, the last ones: with little noise left guidance
-    changes little but contrasts, and costs an evaluation (arXiv 2404.07724).
     eta: share of fresh noise while editing: what a seed changes. 0 makes the method deterministic.
     fill: a target that only leaves things out starts from the picture filled from what surrounds the mask.
     blend: the edit is blended into what surrounds the mask, where the request does not say otherwise.
@@ -82,7 +80,6 @@ class MethodSettings:
     guidance: float | None = None
     guidance_factor: float = 1.0
     away: float = 0.0
-    unguided: float = 0.0
     eta: float = 0.0
     inverts: bool = True
     soft_strength: bool = True
@@ -162,10 +159,10 @@ REFERENCE = replace(
     guidance=7.5,
 )
 # Chosen on bundled scenes that the benchmark does not show: 16 steps of second order edit as well as 20, and these as
-# well as 50 of DDIM; so do an inversion that asks at every other level, and last steps without guidance
-# (docs/quality.md). Two looks of two noises find better masks than one of four: an IoU of 0.889 and 0.888 beside 0.869
-# and 0.878 in 240 scenes of either tuning seed, a boundary F of 0.855 and 0.853 beside 0.833 and 0.829. Of 80 edits 72
-# succeeded when led away from halfway between no words and the source's, 69 from no words.
+# well as 50 of DDIM; so does an inversion that asks at every other level (docs/quality.md). Two looks of two noises
+# find better masks than one of four: an IoU of 0.889 and 0.888 beside 0.869 and 0.878 in 240 scenes of either seed, a
+# boundary F of 0.855 and 0.853 beside 0.833 and 0.829. Of 80 edits 72 succeeded when led away from halfway between no
+# words and the source's, 69 from no words.
 FAST = MethodSettings(
     steps=16,
     order=2,
@@ -175,7 +172,6 @@ FAST = MethodSettings(
     second_ratios=(0.35, 0.8),
     map_mean="differences",
     away=0.5,
-    unguided=0.3,
     eta=0.3,
     fill=True,
     blend=True,
@@ -185,7 +181,7 @@ FAST = MethodSettings(
 # target than no words are. On 24 bundled scenes that the benchmark does not show, 0.5, 1, 1.5 and 2 times the model's
 # own gave the flow model 12, 21, 22 and 23 edits that succeeded; 1, 1.5, 2 and 3 times gave the v model 23, 23, 22 and
 # 20, and the more, the less of the ground behind a thing was right.
-ALIGN = replace(FAST, steps=20, order=1, eta=0.0, away=0.0, unguided=0.0, inverts=False, guidance_factor=1.5, retries=0)
+ALIGN = replace(FAST, steps=20, order=1, eta=0.0, away=0.0, inverts=False, guidance_factor=1.5, retries=0)
 
 _BY_METHOD: dict[Method, MethodSettings] = {"fast": FAST, "paper": PAPER, "reference": REFERENCE, "align": ALIGN}
 # (share of the steps, share of the maps)

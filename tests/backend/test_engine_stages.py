@@ -101,6 +101,15 @@ def test_the_second_look_has_less_noise_for_a_thing_and_more_for_a_ground():
         assert set(engine.ratios) == {FAST.map_ratio, ground if case.kind == "background" else thing}, case.kind
 
 
+def test_a_search_tells_from_the_first_step_how_many_there_are_also_of_a_second_target(sd1, subject):
+    engine = DiffEditEngine(sd1)
+    for target, count in (("a zebra", 4), ("a donkey", 2)):
+        steps = []
+        engine.difference(subject, "a horse", target, QUICK, steps.append)
+        finding = [(step.step, step.total) for step in steps if step.stage == "finding"]
+        assert finding == [(i, count) for i in range(1, count + 1)], target
+
+
 def test_a_draft_of_one_noise_looks_once(sd1, subject):
     engine, settings = Looking(sd1), replace(QUICK, maps=1)
     engine.difference(subject, "a horse", "a zebra", settings)

@@ -42,12 +42,11 @@ def membrane(values: Field, known: Region) -> Field:
 
 def _continued(values: Field, known: Region) -> Field:
     height, width = known.shape
+    weight = known.astype(np.float32)[..., None]
     if min(height, width) <= _COARSEST:
-        weight = known.astype(np.float32)[..., None]
         mean = (values * weight).sum((0, 1)) / max(1.0, float(weight.sum()))
         found = np.where(known[..., None], values, mean)
     else:
-        weight = known.astype(np.float32)[..., None]
         padded = ((0, height % 2), (0, width % 2), (0, 0))
         sums = _halved(np.pad(values * weight, padded))
         weights = _halved(np.pad(weight, padded))

@@ -153,13 +153,15 @@ class DiffEditEngine:
         average of both.
         """
         x0 = self.encode(subject, on_step)
-        looks, done = [settings.first_look], 0
+        first = settings.first_look
+        lacking = self._lacking(subject, (source, target), settings, first)
+        batches = [lacking * self._batches(x0, maps) for maps in (first.maps, settings.maps - first.maps)]
+        done = 0
 
         def batch_done() -> None:
             nonlocal done
             done += 1
-            batches = sum(len(list(self.network.batches(x0, look.maps))) for look in looks)
-            on_step(Step("finding", done, max(done, 2 * batches)))
+            on_step(Step("finding", done, max(done, sum(batches))))
 
         def compared(look: Look) -> Tensor:
             predictions = [
@@ -168,11 +170,11 @@ class DiffEditEngine:
             measure = mean_difference if settings.map_mean == "differences" else prediction_difference
             return measure(*predictions).float().cpu()
 
-        found = compared(looks[0])
+        found = compared(first)
         second = settings.second_look(border_share(found))
         if second is None:
             return found
-        looks.append(second)
+        batches[1] = self._lacking(subject, (source, target), settings, second) * self._batches(x0, second.maps)
         return average_maps(found, compared(second))
 
     def attention(self, subject: Subject, source: str, target: str, settings: MethodSettings) -> Tensor | None:
@@ -189,6 +191,16 @@ class DiffEditEngine:
             if changed and attention is not None:
                 maps.append(words_map(attention, changed))
         return torch.stack(maps).amax(0) if maps else None
+
+    def _batches(self, latents: Tensor, rows: int) -> int:
+        return len(list(self.network.batches(latents, rows)))
+
+    def _lacking(self, subject: Subject, texts: Sequence[str], settings: MethodSettings, look: Look) -> int:
+        """For how many of the texts the network has still to be asked."""
+        return sum(self._predictions_key(subject, t, settings, look) not in self.cache for t in dict.fromkeys(texts))
+
+    def _predictions_key(self, subject: Subject, text: str, settings: MethodSettings, look: Look) -> tuple[object, ...]:
+        return ("predictions", self.model.key, subject.id, text, look, settings.attention > 0)
 
     def predictions(
         self,
@@ -217,8 +229,7 @@ class DiffEditEngine:
             noises = require_finite(torch.cat(parts), self.model, "the difference map")
             return Predictions(noises, None if record is None else record.maps)
 
-        records = settings.attention > 0
-        return self.cache.get(("predictions", self.model.key, subject.id, text, look, records), compute)
+        return self.cache.get(self._predictions_key(subject, text, settings, look), compute)
 
     def trajectory(
         self, subject: Subject, source: str, ratio: float, settings: MethodSettings, on_step: OnStep = ignore

@@ -83,6 +83,38 @@ def test_the_automatic_threshold_lies_where_the_mask_depends_least_on_it():
     assert np.array_equal(hard_mask(soft_map, threshold) > 0, soft_map >= 150)
 
 
+def flanked() -> np.ndarray:
+    """A soft map of a disk: 240 to a radius of 13 px, and a flank that falls fast at first, to 10 at 17 px."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    return np.interp(np.hypot(x, y), [13, 14, 17], [240, 150, 10]).astype(np.uint8)
+
+
+def test_the_automatic_threshold_takes_the_whole_of_a_thing_and_a_ground_without_it():
+    soft_map = flanked()
+    low, high = automatic_threshold(soft_map), automatic_threshold(255 - soft_map)
+    assert 0.3 < low < 0.4
+    assert 0.7 < high < 0.8
+    thing, ground = hard_mask(soft_map, low), hard_mask(255 - soft_map, high)
+    assert np.count_nonzero(thing == ground) <= 100  # of 4096: what the flanks lie within
+
+
+def test_the_automatic_threshold_does_not_go_on_to_something_fainter():
+    soft_map = flanked()
+    soft_map[:8] = np.maximum(soft_map[:8], 90)
+    assert np.array_equal(hard_mask(soft_map, automatic_threshold(soft_map))[:8], np.zeros((8, 64), np.uint8))
+
+
+def test_the_automatic_threshold_tells_a_ground_by_the_border_of_the_selection():
+    soft_map = np.pad(255 - flanked(), 16)
+    selection = np.pad(np.full((64, 64), 255, np.uint8), 16)
+    assert automatic_threshold(soft_map, selection) > 0.7
+
+
+def test_of_thresholds_that_cut_the_same_mask_the_automatic_one_is_the_middle():
+    soft_map = np.where(flanked() > 128, np.uint8(255), np.uint8(0))
+    assert automatic_threshold(soft_map) == pytest.approx(0.5, abs=0.01)
+
+
 def test_the_automatic_threshold_looks_at_the_selection_only():
     soft_map = np.zeros((64, 64), np.uint8)
     soft_map[:, :32] = np.linspace(90, 140, 64 * 32).reshape(64, 32)

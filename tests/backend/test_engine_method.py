@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffedit_backend.method.denoise import blend, guide, masked_denoise, strength_masks
+from diffedit_backend.method.denoise import Guided, blend, guide, masked_denoise, strength_masks
 from diffedit_backend.method.difference import (
     average_maps,
     border_share,
@@ -224,6 +224,28 @@ def test_guidance_of_one_is_the_conditional_prediction():
     unconditional, conditional = torch.randn(2, 1, 4, 2, 2)
     assert torch.allclose(guide(unconditional, conditional, 1.0), conditional, atol=1e-6)
     assert torch.allclose(guide(unconditional, conditional, 3.0), 3 * conditional - 2 * unconditional, atol=1e-6)
+
+
+@pytest.mark.parametrize(("every", "asked"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 1, 3, 5]), (3, [0, 1, 4])])
+def test_guidance_leads_between_the_steps_at_which_it_asks_as_far_as_at_the_last_of_them(every, asked):
+    without, under = torch.randn(2, 6, 1, 4, 2, 2)
+    both, alone = [], []
+
+    def without_and_under(_x, step):
+        both.append(step)
+        return without[step], under[step]
+
+    def only_under(_x, step):
+        alone.append(step)
+        return under[step]
+
+    guided = Guided(without_and_under, only_under, lambda *two: guide(*two, 3.0), every)
+    for step in range(6):
+        last = max(earlier for earlier in asked if earlier <= step)
+        expected = under[step] + 2.0 * (under[last] - without[last])
+        assert torch.allclose(guided(torch.zeros(1), step), expected, atol=1e-5)
+    assert both == asked
+    assert sorted(both + alone) == list(range(6))
 
 
 def test_blending_with_a_mask_of_zero_returns_the_background_itself():

@@ -17,7 +17,7 @@ from diffusers import DDIMScheduler
 from tiny_models import NATIVE, tiny_model
 
 QUICK = replace(FAST, steps=5, maps=2, retries=2)
-WALKED = 2 * 4  # evaluations of one edit: 4 levels, under two texts
+WALKED = 4 + 3  # evaluations of one edit: 4 levels, of which 3 ask what guidance leads away from
 LOOK = 2 * QUICK.checks  # evaluations of one look at one result
 MASK = torch.zeros(NATIVE // 2, NATIVE // 2)
 MASK[4:12, 4:12] = 1

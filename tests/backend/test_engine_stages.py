@@ -24,7 +24,7 @@ from tiny_models import NATIVE, tiny_model, with_denoiser
 
 QUICK = replace(FAST, steps=5, maps=2)
 INVERTED = 2  # evaluations of an inversion of 4 levels, which asks at every other one
-WALKED = 2 * 4  # of an edit: 4 levels under two texts
+WALKED = 4 + 3  # evaluations of an edit of 4 levels, of which 3 ask what guidance leads away from
 MASK = torch.zeros(NATIVE // 2, NATIVE // 2)
 MASK[4:12, 4:12] = 1
 
@@ -176,7 +176,7 @@ def test_the_reference_inverts_under_the_source_with_guidance(sd1, subject):
 
 
 def test_first_order_editing_is_ddim_written_out(sd1, subject):
-    settings = replace(QUICK, order=1, eta=0.0, steps=10)
+    settings = replace(QUICK, order=1, eta=0.0, guidance_every=1, steps=10)
     engine = DiffEditEngine(sd1)
     trajectory = engine.trajectory(subject, "", 1.0, settings)
     everywhere = torch.ones_like(MASK)

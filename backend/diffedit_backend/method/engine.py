@@ -20,7 +20,7 @@ from ..types import Pixels
 from .align import aligned_edit, velocity
 from .attention_map import AttentionRecord, changed_tokens, words_map
 from .cache import ContentCache, digest
-from .denoise import masked_denoise, strength_masks
+from .denoise import Guided, masked_denoise, strength_masks
 from .difference import average_maps, border_share, mean_difference, prediction_difference
 from .encoding import Projection, decode_latents, encode_picture
 from .inversion import Predict, invert
@@ -331,7 +331,8 @@ class DiffEditEngine:
             on_step(Step("editing", index + 1, total, self._preview(edit, solver.data)))
 
         away = settings.away if edit.source.strip() else 0.0
-        predict = self._predictor(edit.target, edit.negative, edit.guidance, edit.source, away)
+        every = settings.guidance_every
+        predict = self._predictor(edit.target, edit.negative, edit.guidance, edit.source, away, every)
         if edit.windowed:
             predict = in_windows(predict, windows_over(edit.mask, self.model.native_size // self.model.factor))
         edited = masked_denoise(
@@ -379,22 +380,28 @@ class DiffEditEngine:
             on_step(Step("decoding", index + 1, len(latents)))
         return pictures
 
-    def _predictor(self, text: str, negative: str, scale: float, source: str = "", away: float = 0.0) -> Predict:
+    def _predictor(
+        self, text: str, negative: str, scale: float, source: str = "", away: float = 0.0, every: int = 1
+    ) -> Predict:
         """The guided prediction under `text`, away from what lies between the negative text and the source.
 
-        At scale 1 these have no weight and are not asked for.
+        At scale 1 these have no weight and are not asked for; else at every so many-th step, see `Guided`.
         """
         condition = self.text(text)
+
+        def under(x: Tensor, level: Level) -> Tensor:
+            return self.network.predict(x, level, [condition] * len(x))
+
         if scale == 1.0:
-            return lambda x, level: self.network.predict(x, level, [condition] * len(x))
+            return under
         against = between(self.text(negative), self.text(source), away) if away else self.text(negative)
 
-        def predict(x: Tensor, level: Level) -> Tensor:
+        def without_and_under(x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
             texts = [against] * len(x) + [condition] * len(x)
-            unconditional, conditional = self.network.predict(torch.cat((x, x)), level, texts).chunk(2)
-            return self.model.family.guide(unconditional, conditional, scale)
+            both = self.network.predict(torch.cat((x, x)), level, texts)
+            return both[: len(x)], both[len(x) :]
 
-        return predict
+        return Guided(without_and_under, under, lambda *two: self.model.family.guide(*two, scale), every)
 
     def _preview(self, edit: LatentEdit, data: Tensor | None) -> Pixels | None:
         """The picture at the model's size, inside the mask the projected colours of the first of the predicted clean

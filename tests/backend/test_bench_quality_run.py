@@ -144,6 +144,10 @@ def test_ours_with_attention_has_another_soft_map_and_ours_grown_a_wider_mask_of
     assert wider > 0
 
 
+def test_editors_without_ours_need_no_word_about_curves(tmp_path: Path, model_folder: Path) -> None:
+    assert bench(tmp_path, model_folder, "--cases", "1", "--editors", "copy", "--sheet", "1")["curves"] == {}
+
+
 def test_what_no_one_can_run_is_refused_before_anything_runs(tmp_path: Path, model_folder: Path) -> None:
     with pytest.raises(BadInputError, match="There is no editor 'theirs'"):
         bench(tmp_path, model_folder, "--editors", "ours,theirs")

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"kinds of edit, of {','.join(KINDS)} (default: all but add, whose place no word gives)",
     )
     parser.add_argument(
-        "--curves", type=names, default=("ours",), help="editors to run at more encoding ratios (default: ours)"
+        "--curves", type=names, help="editors to run at more encoding ratios (default: ours, where it is one of them)"
     )
     parser.add_argument(
         "--ratios", type=ratios, default=ratios(DEFAULT_RATIOS), help=f"these ratios (default: {DEFAULT_RATIOS})"

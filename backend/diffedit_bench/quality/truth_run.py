@@ -49,7 +49,8 @@ def run_with_truth(args: argparse.Namespace) -> Path:
     from .run import score
 
     names = args.editors or DEFAULT
-    if unknown := [name for name in args.curves if name not in names]:
+    curves = [name for name in names if name == "ours"] if args.curves is None else args.curves
+    if unknown := [name for name in curves if name not in names]:
         raise BadInputError(f"--curves names {unknown[0]!r}, which is not among the editors: {', '.join(names)}.")
     scenes = edition(args.scenes)
     judge = Judge.load(args.judge, scenes)
@@ -68,7 +69,7 @@ def run_with_truth(args: argparse.Namespace) -> Path:
     rows = RowFile(args.out, made_with)
     cases = bundled_cases(args.cases, args.seed, model.native_size, args.kinds, judge)
     strips = StripsOf(args.out / "strips", cases.names[: args.sheet])
-    ratios = {editor.name: args.ratios for editor in editors if editor.takes_ratio and editor.name in args.curves}
+    ratios = {editor.name: args.ratios for editor in editors if editor.takes_ratio and editor.name in curves}
     run_all(cases, editors, ratios, rows, score, strips)
     wanted = set(cases.names)
     facts = {

@@ -68,13 +68,13 @@ def test_variations_are_written_beside_each_other(horse, tmp_path):
 
 
 def test_several_strengths_in_one_run_share_all_but_the_edit(horse, tmp_path, capsys):
-    assert main(["edit", str(horse), str(tmp_path / "out.png"), *TEXTS, "--strength", "0.5,0.75"]) == 0
-    assert not np.array_equal(opened(tmp_path / "out-s0.5.png"), opened(tmp_path / "out-s0.75.png"))
+    assert main(["edit", str(horse), str(tmp_path / "out.png"), *TEXTS, "--strength", "0.5,0.8"]) == 0
+    assert not np.array_equal(opened(tmp_path / "out-s0.5.png"), opened(tmp_path / "out-s0.8.png"))
     assert read_record(tmp_path / "out-s0.5.png")["made_by"]["strength"] == 0.5
     reported = [line for line in capsys.readouterr().out.splitlines() if "evaluations" in line]
-    # Draft: 8 steps and 2 maps. The higher one first: 4 for the maps, 3 inverting 6 levels, 12 editing, 4 looking; then
-    # 4 steps.
-    assert [" 23 evaluations" in reported[0], " 8 evaluations" in reported[1]] == [True, True]
+    # Draft: 10 steps and 2 maps. The higher one first: 4 for the maps, 4 inverting 8 levels, 13 editing, 4 looking; then
+    # 5 levels, 3 of which ask what guidance leads away from.
+    assert [" 25 evaluations" in reported[0], " 8 evaluations" in reported[1]] == [True, True]
 
 
 def test_a_grey_picture_stays_grey_and_that_is_reported(horse, tmp_path, capsys):

@@ -128,7 +128,7 @@ def test_a_second_edit_with_another_threshold_costs_the_denoising_only(engine, s
     picture = picture_of(64, 48, seed=6)
     first = edit_picture(engine, replace(REQUEST, threshold=0.5), picture)
     second = edit_picture(engine, replace(REQUEST, threshold=0.6), picture)
-    assert (first.evaluations, second.evaluations) == (2 * 2 + 3 + 10, 10)
+    assert (first.evaluations, second.evaluations) == (2 * 2 + 4 + 13, 13)
 
 
 def test_variations_have_their_own_seeds_and_share_the_rest(engine, seen):
@@ -138,7 +138,7 @@ def test_variations_have_their_own_seeds_and_share_the_rest(engine, seen):
     assert not np.array_equal(outcome.edits[0].pixels, outcome.edits[1].pixels)
     alone = edit_picture(engine, replace(REQUEST, seed=42), picture)
     assert np.abs(alone.edits[0].pixels.astype(int) - outcome.edits[1].pixels).max() <= 1
-    assert outcome.evaluations == 2 * 2 + 3 + 3 * 10
+    assert outcome.evaluations == 2 * 2 + 4 + 3 * 13
 
 
 def test_a_method_without_chance_says_that_more_seeds_bring_nothing(engine):
@@ -163,7 +163,7 @@ def test_previews_show_the_whole_picture_with_its_outside_as_it_is(engine, seen)
     picture, mask = picture_of(128, 96), square(128, 96, (80, 50, 100, 70))
     edit_picture(engine, replace(REQUEST, preview=True), picture, mask=mask, on_step=steps.append)
     previews = [step.preview for step in steps if step.preview is not None]
-    assert len(previews) == 6
+    assert len(previews) == 8
     assert previews[0].shape == (96, 128, 3)
     assert np.array_equal(previews[-1][:40, :60], picture[:40, :60])
 

@@ -72,8 +72,8 @@ def test_several_strengths_in_one_run_share_all_but_the_edit(horse, tmp_path, ca
     assert not np.array_equal(opened(tmp_path / "out-s0.5.png"), opened(tmp_path / "out-s0.8.png"))
     assert read_record(tmp_path / "out-s0.5.png")["made_by"]["strength"] == 0.5
     reported = [line for line in capsys.readouterr().out.splitlines() if "evaluations" in line]
-    # Draft: 10 steps and 2 maps. The higher one first: 4 for the maps, 4 inverting 8 levels, 13 editing, 4 looking; then
-    # 5 levels, 3 of which ask what guidance leads away from.
+    # Draft: 10 steps and 2 maps. The higher one first: 4 for the maps, 4 inverting 8 levels, 13 editing, 4 looking;
+    # then 5 levels, 3 of which ask what guidance leads away from.
     assert [" 25 evaluations" in reported[0], " 8 evaluations" in reported[1]] == [True, True]
 
 

@@ -401,7 +401,10 @@ class DiffEditEngine:
             both = self.network.predict(torch.cat((x, x)), level, texts)
             return both[: len(x)], both[len(x) :]
 
-        return Guided(without_and_under, under, lambda *two: self.model.family.guide(*two, scale), every)
+        def guided(without: Tensor, under: Tensor) -> Tensor:
+            return self.model.family.guide(without, under, scale)
+
+        return Guided(without_and_under, under, guided, every)
 
     def _preview(self, edit: LatentEdit, data: Tensor | None) -> Pixels | None:
         """The picture at the model's size, inside the mask the projected colours of the first of the predicted clean

@@ -80,15 +80,9 @@ class RetriedEdit:
         checks = len(noise) // len(latents)
         data = latents.repeat_interleave(checks, 0)
         x = level.alpha * data + level.sigma * noise
-        predictions = []
-        for text in (edit.source, edit.target):
-            condition = self.engine.text(text)
-            outputs = [
-                schedule.compared(network.predict(x[rows], level, [condition] * len(x[rows])), x[rows], level)
-                for rows in network.batches(x, len(x))
-            ]
-            predictions.append(torch.cat(outputs))
-        source, target = predictions
+        texts = [self.engine.text(text) for text in (edit.source, edit.target) for _ in x]
+        outputs = network.predict(torch.cat((x, x)), level, texts).chunk(2)
+        source, target = (schedule.compared(output, x, level) for output in outputs)
         lead = _lead(source, target, schedule.true_compared(data, noise), edit.mask)
         return lead.reshape(len(latents), checks).mean(1)
 

@@ -40,7 +40,7 @@ def main() -> None:
     height, width = picture.shape[:2]
     area = choose_area(width, height, None, model.native_size, model.multiple)
     subject = Subject.of(to_work(picture, area))
-    settings = settings_for(request.method, request.quality)
+    settings = settings_for(request.method, request.quality, steps=model.steps)
     difference = engine.difference(subject, sample.source, sample.target, settings).numpy()
 
     OUT.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from .types import Pixels, Plane
 
 # The encoding ratio that detail is drawn from. With the bundled model windows draw things of their own from 0.35 on.
 RATIO = 0.2
+LEAST_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ class Detail:
     @property
     def steps(self) -> int:
         """Steps that `drawn` reports."""
-        return 0 if self.fine is None else count_steps(self.settings.steps, RATIO)
+        return 0 if self.fine is None else count_steps(self._schedule_steps, RATIO)
+
+    @property
+    def _schedule_steps(self) -> int:
+        """Of the whole schedule, so that at least three fall to detail."""
+        return max(self.settings.steps, round(LEAST_STEPS / RATIO))
 
     def drawn(self, edited: Pixels, seed: int, on_step: OnStep) -> Pixels:
         """An edit (h, w, 3) of the area's crop, at the crop's size, with detail inside of the mask."""
@@ -52,8 +58,8 @@ class Detail:
         if fine is None:
             return edited
         engine, request = self.engine, self.request
-        # Three of 16 steps are few, and the last of them draws the finest detail: each asks for its own direction.
-        settings = replace(self.settings, guidance_every=1)
+        # Three steps are few, and the last of them draws the finest detail: each asks for its own direction.
+        settings = replace(self.settings, steps=self._schedule_steps, guidance_every=1)
         crop = self.area.crop
         share = cut(self.mask, crop)[..., None].astype(np.float32) / 255
         pasted = self.colours.copy()

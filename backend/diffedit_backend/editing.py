@@ -140,7 +140,8 @@ class _Job:
         self.given_mask = inputs.mask
         self.inversion = inputs.inversion
         self.segmentation = inputs.segmentation if request.segment else None
-        self.settings: MethodSettings = settings_for(request.method, request.quality, engine.model.few_steps)
+        model = engine.model
+        self.settings: MethodSettings = settings_for(request.method, request.quality, model.few_steps, model.steps)
         if request.attention is not None:
             self.settings = replace(self.settings, attention=request.attention)
         if request.blend is not None:

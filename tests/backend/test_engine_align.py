@@ -126,6 +126,7 @@ def test_a_distilled_model_is_edited_without_inversion_in_its_own_few_steps() ->
     chosen = settings_for("fast", "normal", few_steps=4)
     assert (chosen.inverts, chosen.steps, chosen.guidance_for(None, 1.0)) == (False, 4, 1.0)
     assert settings_for("fast", "draft", few_steps=4).steps == 4
+    assert settings_for("fast", "fine", few_steps=4, steps=12) == replace(chosen, steps=8, maps=2 * FAST.maps)
     assert settings_for("paper", "normal", few_steps=4).inverts
     model = replace(tiny_model(), few_steps=4, guidance=1.0)
     engine = DiffEditEngine(model)

@@ -9,17 +9,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from diffedit_backend.editing import edit_picture
 from diffedit_backend.method.cache import ContentCache
 from diffedit_backend.method.encoding import Projection
 from diffedit_backend.method.engine import DiffEditEngine, LatentEdit, Subject
 from diffedit_backend.method.memory import DeviceMemoryError
 from diffedit_backend.method.network import Network
+from diffedit_backend.method.schedule import count_steps
 from diffedit_backend.method.settings import FAST, REFERENCE, settings_for
 from diffedit_backend.method.steps import EditCancelled
 from diffedit_backend.method.text import encode_text, words_beyond
 from diffedit_backend.models import load_model
 from diffedit_bench.quality.cases import bundled_cases
 from diffedit_protocol.errors import ModelError
+from diffedit_protocol.messages import EditRequest
 from tiny_models import NATIVE, tiny_model, with_denoiser
 
 QUICK = replace(FAST, steps=5, maps=2)
@@ -356,6 +359,26 @@ def test_a_finer_quality_takes_more_steps_and_maps(method):
     draft, normal, fine = (settings_for(method, quality) for quality in ("draft", "normal", "fine"))
     assert draft.steps < normal.steps < fine.steps
     assert draft.maps < normal.maps < fine.maps
+
+
+@pytest.mark.parametrize(
+    ("steps", "draft", "normal", "fine"), [(None, 10, 16, 32), (12, 10, 12, 24), (8, 8, 8, 16), (30, 18, 30, 60)]
+)
+def test_a_model_says_how_many_steps_suffice_and_a_draft_keeps_ten(steps, draft, normal, fine):
+    found = [settings_for("fast", quality, steps=steps).steps for quality in ("draft", "normal", "fine")]
+    assert found == [draft, normal, fine]
+    assert settings_for("paper", "normal", steps=steps).steps == 50
+    assert settings_for("align", "normal", steps=steps).steps == 20
+
+
+def test_an_edit_takes_the_steps_that_suffice_for_its_model(sd1, subject):
+    request = EditRequest("a horse", "a zebra", threshold=0.5, preview=False)
+    taken = []
+    for steps in (None, 8):
+        told = []
+        edit_picture(DiffEditEngine(replace(sd1, steps=steps)), request, subject.pixels, on_step=told.append)
+        taken.append(next(step.total for step in told if step.stage == "editing"))
+    assert taken == [count_steps(FAST.steps, request.strength), count_steps(8, request.strength)]
 
 
 def damaged(network):

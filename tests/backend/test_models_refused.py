@@ -90,6 +90,10 @@ FOLDERS = {
         lambda folder: (folder / "diffedit.json").write_text('{"guidance": "high"}'),
         "says that 'guidance' is 'high'; it must be a number above 0",
     ),
+    "too few steps in diffedit.json": Fault(
+        lambda folder: (folder / "diffedit.json").write_text('{"steps": 3}'),
+        "says that 'steps' is 3; it must be a whole number from 4 to 100",
+    ),
     "no tokenizer": Fault(lambda folder: shutil.rmtree(folder / "tokenizer"), "lacks its tokenizer"),
     "no scheduler": Fault(lambda folder: shutil.rmtree(folder / "scheduler"), "lacks scheduler/scheduler_config.json"),
     "no autoencoder": Fault(lambda folder: shutil.rmtree(folder / "vae"), "vae/config.json is missing"),

@@ -44,6 +44,7 @@ class LoadedModel:
     denoiser: the network that predicts: a UNet, or a transformer in the families of flow models.
     few_steps: steps that a distilled model (LCM, Turbo, Lightning, Hyper) was made for, 0 for a base model. Distilled
     models invert badly, so the default method edits them without inversion (see `settings.settings_for`).
+    steps: of the default method at normal quality, None for the method's own.
     remark: what an artist should know of this model, "" when nothing.
     """
 
@@ -64,6 +65,7 @@ class LoadedModel:
     offload: Offload = "none"
     vae_tiles: int | None = None
     few_steps: int = 0
+    steps: int | None = None
     remark: str = ""
     family: ModelFamily = field(default_factory=StableDiffusion)
 

@@ -190,22 +190,29 @@ ALIGN = replace(
 )
 
 _BY_METHOD: dict[Method, MethodSettings] = {"fast": FAST, "paper": PAPER, "reference": REFERENCE, "align": ALIGN}
-# (share of the steps, share of the maps). A draft of "fast" by half of the steps loses one edit in twenty, by 0.6 of
-# them one in sixty (docs/quality.md).
+# (share of the steps, share of the maps). A draft of "fast" by 8 steps loses one edit in twenty, by 10 one in sixty
+# (docs/quality.md).
 _BY_QUALITY: dict[Quality, tuple[float, float]] = {"draft": (0.6, 0.5), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
+_LEAST_STEPS = 10  # of a draft, unless normal quality has fewer
 
 
-def settings_for(method: Method, quality: Quality, few_steps: int = 0) -> MethodSettings:
+def settings_for(method: Method, quality: Quality, few_steps: int = 0, steps: int | None = None) -> MethodSettings:
     """The preset for the method and the quality of an EditRequest.
 
     few_steps: steps that a distilled model was made for, 0 for others. It inverts badly, so "fast" is "align" there,
     and a draft has no fewer steps; its guidance is the model's own, which was distilled into it.
+    steps: of "fast" at normal quality, where it was measured how many suffice for the model; None: the preset's.
     """
+    settings = _BY_METHOD[method]
     if few_steps and method in ("fast", "align"):
         settings = replace(ALIGN, steps=few_steps, guidance_factor=1.0)
-    else:
-        settings = _BY_METHOD[method]
-    steps, maps = _BY_QUALITY[quality]
+    elif steps is not None and method == "fast":
+        settings = replace(settings, steps=steps)
+    share, maps = _BY_QUALITY[quality]
     if few_steps and not settings.inverts:
-        steps = max(1.0, steps)
-    return replace(settings, steps=round(settings.steps * steps), maps=max(1, round(settings.maps * maps)))
+        share = max(1.0, share)
+    return replace(
+        settings,
+        steps=max(round(settings.steps * share), min(settings.steps, _LEAST_STEPS)),
+        maps=max(1, round(settings.maps * maps)),
+    )

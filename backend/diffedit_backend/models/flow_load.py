@@ -68,6 +68,7 @@ def load_flow_model(
         dtype=precision,
         guidance=facts.guidance or (DISTILLED_GUIDANCE if entry.few_steps else kind.guidance),
         few_steps=entry.few_steps,
+        steps=facts.steps,
         offload=choose_offload(
             options.offload,
             device,

@@ -87,6 +87,7 @@ def load_model(name: str | Path, options: ModelOptions | str | torch.device = DE
         dtype=precision,
         guidance=_guidance(entry, facts),
         few_steps=entry.few_steps,
+        steps=facts.steps,
         zero_empty_text=parts.zero_empty_text,
         compiled=options.compiled,
         # A checker looks at one picture in an edit: where memory is short, it does so on the CPU.

@@ -104,7 +104,8 @@ class GivenMaskEditor:
         self._mask_of = mask_of
 
     def edit(self, case: EditCase, ratio: float) -> Edited:
-        engine, settings = self._engine, settings_for("fast", "normal")
+        engine = self._engine
+        settings = settings_for("fast", "normal", steps=engine.model.steps)
         engine.cache.clear()
         height, width = case.source.shape[:2]
         mask = self._mask_of(case)

@@ -21,6 +21,7 @@ class ModelFacts:
     prediction_type: "epsilon", "v_prediction", "sample" or "flow". size: px that it was made for.
     guidance: weight of the words that suits it.
     few_steps: steps that a distilled model (LCM, Turbo, Lightning, Hyper) was made for; 0: it is none.
+    steps: of the default method at normal quality, where it was measured how many suffice.
     clip_skip: the text encoder's layer that is read, counted from its end: 1 is the last.
     zero_terminal_snr: whether its noise schedule ends in pure noise.
     vae: another autoencoder, a folder or a .safetensors file.
@@ -30,6 +31,7 @@ class ModelFacts:
     size: int | None = None
     guidance: float | None = None
     few_steps: int | None = None
+    steps: int | None = None
     clip_skip: int | None = None
     zero_terminal_snr: bool | None = None
     vae: str | None = None
@@ -69,6 +71,7 @@ def _wanted(name: str, value: Any) -> str:
         "size": (whole and value > 0, "a number of px such as 512"),
         "guidance": (number and 0 < value <= 100, "a number above 0 and up to 100"),
         "few_steps": (whole and 0 <= value <= 50, "a whole number from 0 (not distilled) to 50"),
+        "steps": (whole and 4 <= value <= 100, "a whole number from 4 to 100"),
         "clip_skip": (whole and 1 <= value <= 12, "a whole number from 1 (the last layer) to 12"),
         "zero_terminal_snr": (isinstance(value, bool), "true or false"),
         "vae": (isinstance(value, str) and value != "", "a folder or a .safetensors file"),

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.method.mask import grow
+from diffedit_backend.method.mask import feather, grow
 from diffedit_backend.models import LoadedModel, load_model
 from diffedit_bench.quality import command as quality
 from diffedit_bench.quality.cases import bundled_cases
 from diffedit_bench.quality.editors import Edited
 from diffedit_bench.quality.ours import GivenMaskEditor, MaskOf
-from diffedit_bench.quality.roster import make_editors
+from diffedit_bench.quality.roster import KRITAS_FEATHER, KRITAS_GROW, make_editors
 from diffedit_bench.speed.models import random_components
 from diffedit_protocol.errors import BadInputError
 from diffusers import StableDiffusionPipeline
@@ -131,15 +131,18 @@ def test_an_editor_gives_the_same_edit_twice(model: LoadedModel) -> None:
         assert np.array_equal(first.mask, second.mask)
 
 
-def test_ours_with_attention_has_another_soft_map_and_ours_grown_a_wider_mask_of_the_same(model: LoadedModel) -> None:
+def test_editors_that_ask_for_more_have_another_soft_map_or_another_mask_of_the_same(model: LoadedModel) -> None:
     cases = bundled_cases(8, 0, 32)
-    editors = make_editors(("ours", "ours-attention", "ours-grown"), model)
+    editors = make_editors(("ours", "ours-attention", "ours-grown", "ours-krita"), model)
     wider = 0
     for name in cases.names:
-        ours, recorded, grown = (editor.edit(cases.load(name), 0.1) for editor in editors)
+        ours, recorded, grown, kritas = (editor.edit(cases.load(name), 0.1) for editor in editors)
         assert not np.array_equal(recorded.soft_map, ours.soft_map)
         assert np.array_equal(grown.soft_map, ours.soft_map)
         assert np.array_equal(grown.mask, grow(ours.mask, model.factor // 2))
+        assert np.array_equal(kritas.soft_map, ours.soft_map)
+        wide, soft = round(KRITAS_GROW * model.factor), round(KRITAS_FEATHER * model.factor)
+        assert np.array_equal(kritas.mask, feather(grow(ours.mask, wide), soft))
         wider += not np.array_equal(grown.mask, ours.mask)
     assert wider > 0
 

@@ -19,6 +19,7 @@ from diffedit.model.inputs import EditInputs
 from diffedit.model.progress import Activity, fraction
 from diffedit.model.settings import Settings, Store
 from diffedit.model.texts import layer_name
+from diffedit_bench.quality.roster import KRITAS_FEATHER, KRITAS_GROW
 from diffedit_protocol.messages import STAGES, Progress
 
 PLUGIN = Path(translation.__file__).parent
@@ -139,6 +140,10 @@ class TestWords:
         assert (request.grow, request.feather) == (grow, feather)
         chosen = EditInputs("a", "b", grow=-3, feather=0).request("mask", side=side)
         assert (chosen.grow, chosen.feather) == (-3, 0)
+
+    def test_the_benchmarks_editor_asks_for_the_same_grow_and_feather(self) -> None:
+        request = EditInputs("a", "b").request("mask", side=128)  # of the bundled model, whose cells are 8 px
+        assert (request.grow, request.feather) == (8 * KRITAS_GROW, 8 * KRITAS_FEATHER)
 
 
 class TestProgress:

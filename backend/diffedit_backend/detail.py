@@ -22,7 +22,7 @@ from .types import Pixels, Plane
 
 # The encoding ratio that detail is drawn from. With the bundled model windows draw things of their own from 0.35 on.
 RATIO = 0.2
-LEAST_STEPS = 3
+_LEAST_STEPS = 3  # from there, however few the whole schedule has
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Detail:
     @property
     def _schedule_steps(self) -> int:
         """Of the whole schedule, so that at least three fall to detail."""
-        return max(self.settings.steps, round(LEAST_STEPS / RATIO))
+        return max(self.settings.steps, round(_LEAST_STEPS / RATIO))
 
     def drawn(self, edited: Pixels, seed: int, on_step: OnStep) -> Pixels:
         """An edit (h, w, 3) of the area's crop, at the crop's size, with detail inside of the mask."""

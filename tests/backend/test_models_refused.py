@@ -432,6 +432,14 @@ def test_a_distilled_model_is_recognised_by_its_scheduler(kind: str, tmp_path: P
     assert load_model(folder, "cpu").few_steps == 0
 
 
+def test_a_model_is_loaded_with_the_steps_that_its_diffedit_json_says_suffice(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", parts("sd1"))
+    assert load_model(folder, "cpu").steps is None
+    (folder / "diffedit.json").write_text('{"steps": 8}')
+    assert load_model(folder, "cpu").steps == 8
+    assert load_model("bundled", "cpu").steps == 12
+
+
 @pytest.mark.parametrize(
     ("name", "steps"),
     [

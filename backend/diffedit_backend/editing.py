@@ -20,7 +20,7 @@ from .imaging.matting import check_matting, matted
 from .imaging.profiles import composite_on_white, uncomposite
 from .imaging.soft_map import soft_map_of
 from .method.engine import DiffEditEngine, LatentEdit, Subject, content_id
-from .method.mask import automatic_threshold, final_mask, limit, unchanged
+from .method.mask import automatic_threshold, final_mask, is_ground, limit, unchanged
 from .method.memory import DeviceMemoryError
 from .method.retries import RetriedEdit
 from .method.settings import MethodSettings, settings_for
@@ -138,6 +138,7 @@ class _Job:
         self.picture = inputs.picture
         self.selection = inputs.selection
         self.given_mask = inputs.mask
+        self.grow = request.grow if inputs.mask is None else 0
         self.inversion = inputs.inversion
         self.segmentation = inputs.segmentation if request.segment else None
         model = engine.model
@@ -158,13 +159,16 @@ class _Job:
     def run(self) -> EditOutcome:
         before = self.engine.evaluations
         request = self.request
-        soft_map, threshold = None, request.threshold
+        soft_map, threshold, ground = None, request.threshold, False
         if self.given_mask is None:
             soft_map = self._soft_map()
             if threshold is None:
                 threshold = self.settings.fixed_threshold or automatic_threshold(soft_map, self.selection)
+            ground = is_ground(soft_map, self.selection)
+            if ground and request.automatic_grow:
+                self.grow = 0  # it would cover the edges of the things on it
             edge = self._matted if request.matting else unchanged
-            mask = final_mask(soft_map, threshold, request.grow, request.feather, self.selection, edge)
+            mask = final_mask(soft_map, threshold, self.grow, request.feather, self.selection, edge)
         else:
             given = self._matted(self.given_mask) if request.matting else self.given_mask
             mask = limit(given, self.selection)
@@ -182,6 +186,7 @@ class _Job:
             evaluations=self.engine.evaluations - before,
             seconds=self.watch.seconds,
             warnings=warnings + withheld,
+            ground=ground,
         )
 
     def _choose_area(self) -> WorkArea:
@@ -227,8 +232,7 @@ class _Job:
     def _matted(self, mask: Plane) -> Plane:
         """The mask with its edge as a matte, within the crop: it may be off by half a latent cell, and by what a mask
         that was searched was grown."""
-        grown = self.request.grow if self.given_mask is None else 0
-        band = max(_LEAST_BAND, round(self.engine.model.factor / 2 / self.area.scale), grown + _LEAST_BAND)
+        band = max(_LEAST_BAND, round(self.engine.model.factor / 2 / self.area.scale), self.grow + _LEAST_BAND)
         key = ("matte", *self.content, content_id(mask), band)
 
         def report(done: int, total: int) -> None:

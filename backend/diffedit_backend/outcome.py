@@ -35,7 +35,7 @@ class EditOutcome:
     """`mask`, `soft_map`: (H, W) uint8 of the picture's size. `soft_map` is None when the caller's mask was used.
 
     mask = feather(grow(soft_map >= round(255 * threshold))) * selection, see `diffedit.mask`. `bounds`: where mask > 0.
-    `evaluations`: samples through the UNet. `seconds`: by stage.
+    `evaluations`: samples through the UNet. `seconds`: by stage. `ground`: the soft map is that of a ground.
     """
 
     mask: Plane
@@ -46,6 +46,7 @@ class EditOutcome:
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[EditWarning, ...] = ()
+    ground: bool = False
 
 
 def paste(picture: Pixels, outcome: EditOutcome, index: int = 0) -> Pixels:

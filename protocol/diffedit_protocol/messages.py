@@ -150,7 +150,8 @@ class EditRequest:
     `picture` is None until the pixels are known to the client. `selection` limits search and edit; `mask` is used as it
     is, with no search. The task "describe" asks for words on the picture, or on what is selected; its texts may be
     empty. The task "suggest" needs no picture: it asks for as many further wordings of `source` as `variations` says.
-    `threshold` in (0, 1) or None for the automatic one; `grow` may be negative; `strength` is the encoding
+    `threshold` in (0, 1) or None for the automatic one; `grow` may be negative, and with `automatic_grow` is that of a
+    thing's mask: a ground's is not grown over what stands on it. `strength` is the encoding
     ratio in (0, 1]; `guidance` None takes the model's default. The seed of variation i is `seed + i`.
     `detail` draws an edit that is larger than the model's pictures at the picture's own resolution.
     `matting` makes the edge of the mask an alpha matte. `blend` joins the colours of the edit to
@@ -183,6 +184,7 @@ class EditRequest:
     attention: float | None = None
     blend: bool | None = None
     segment: Segment = ""
+    automatic_grow: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, what: str) -> None:
@@ -214,7 +216,7 @@ class EditRequest:
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)
-        for name in ("detail", "matting", "segment"):
+        for name in ("detail", "matting", "segment", "automatic_grow"):
             if not fields[name]:
                 del fields[name]  # a backend from before it knows no such field, and need not
         for name in ("attention", "blend"):
@@ -244,7 +246,8 @@ class EditResult:
 class Manifest:
     """What a finished job left. `mask` and `soft_map` have the sent picture's size; `bounds` is where mask > 0.
 
-    `soft_map` is None when the caller's own mask was used. `evaluations` counts samples through the UNet; `seconds` are
+    `soft_map` is None when the caller's own mask was used. `ground`: the soft map is that of a ground, on which things
+    stand, whose mask an automatic grow leaves as it is. `evaluations` counts samples through the UNet; `seconds` are
     by stage. `notes` are (code, sentence) pairs for the artist, e.g. ("FLAGGED", ...). A description and suggestions
     have `words`, and no mask: None. (Older servers send one of theirs, which means nothing.)
     """
@@ -259,6 +262,7 @@ class Manifest:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
     words: tuple[str, ...] = ()
+    ground: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = to_map(self)

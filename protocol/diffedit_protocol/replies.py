@@ -21,7 +21,8 @@ BLEND = "blend"
 # Of a client, in hello: a manifest may come without a mask. An older one is sent a mask of one black pixel instead.
 NO_MASK = "no-mask"
 SEGMENT = "segment"
-OPTIONAL_FIELDS = (DETAIL, MATTING, SEGMENT)
+AUTOMATIC_GROW = "automatic_grow"
+OPTIONAL_FIELDS = (DETAIL, MATTING, SEGMENT)  # what an artist asks for, and is told of where it is left out
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from diffedit_backend.worker.pipe import claim_standard_streams
 from diffedit_protocol.blobs import blob_id, pack_plane, unpack_picture
 from diffedit_protocol.errors import ModelError, OutOfMemoryError
 from diffedit_protocol.messages import STAGES, Bounds, EditRequest, EditResult, Manifest, PictureRef, Preview, Progress
-from diffedit_protocol.replies import OPTIONAL_FIELDS
+from diffedit_protocol.replies import AUTOMATIC_GROW, OPTIONAL_FIELDS
 
 ROW = 1024  # px of a result of a given size
 
@@ -75,7 +75,11 @@ class ScriptedRunner:
             raise OutOfMemoryError("The script ran out of memory.")
         if "fault" in script:
             raise ZeroDivisionError("a fault")
-        notes = tuple(("ASKED", name) for name in OPTIONAL_FIELDS if "asked" in script and getattr(request, name))
+        notes = tuple(
+            ("ASKED", name)
+            for name in (*OPTIONAL_FIELDS, AUTOMATIC_GROW)
+            if "asked" in script and getattr(request, name)
+        )
         return _echo(request, blobs, int(script.get("bytes", 0)), notes)
 
 

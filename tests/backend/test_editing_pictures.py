@@ -10,7 +10,7 @@ import torch
 from diffedit_backend.editing import edit_picture, paste
 from diffedit_backend.imaging.area import bounds_of
 from diffedit_backend.method.engine import DiffEditEngine
-from diffedit_backend.method.mask import final_mask
+from diffedit_backend.method.mask import final_mask, grow
 from diffedit_backend.method.retries import RetriedEdit
 from diffedit_backend.method.settings import settings_for
 from diffedit_backend.method.steps import EditCancelled
@@ -84,6 +84,21 @@ def test_the_mask_follows_its_formula_from_the_soft_map_that_travels(engine):
     outcome = edit_picture(engine, request, picture, selection=selection)
     assert np.array_equal(outcome.mask, final_mask(outcome.soft_map, 0.4, 3, 2, selection))
     assert outcome.edits == ()
+
+
+@pytest.mark.parametrize("kind", ["thing", "ground"])
+def test_an_automatic_grow_widens_the_mask_of_a_thing_and_leaves_that_of_a_ground(engine, kind):
+    picture, found = picture_of(64, 48), square(64, 48, (20, 14, 40, 30))
+    found = found if kind == "thing" else 255 - found
+    asked = replace(REQUEST, task="mask", threshold=0.5, grow=4, segment="replace")
+    chosen = edit_picture(engine, asked, picture, segmentation=found)
+    automatic = edit_picture(engine, replace(asked, automatic_grow=True), picture, segmentation=found)
+    assert automatic.ground == chosen.ground == (kind == "ground")
+    assert np.array_equal(chosen.mask, grow(found, 4))
+    assert np.array_equal(automatic.mask, grow(found, 0 if kind == "ground" else 4))
+    given = edit_picture(engine, replace(asked, automatic_grow=True), picture, mask=found)
+    assert np.array_equal(given.mask, found)
+    assert not given.ground
 
 
 def test_without_a_threshold_the_one_that_was_chosen_is_reported(engine):

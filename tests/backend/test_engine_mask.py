@@ -10,6 +10,7 @@ from diffedit_backend.method.mask import (
     final_mask,
     grow,
     hard_mask,
+    is_ground,
     limit,
     threshold_table,
 )
@@ -108,6 +109,16 @@ def test_the_automatic_threshold_tells_a_ground_by_the_border_of_the_selection()
     soft_map = np.pad(255 - flanked(), 16)
     selection = np.pad(np.full((64, 64), 255, np.uint8), 16)
     assert automatic_threshold(soft_map, selection) > 0.7
+
+
+@pytest.mark.parametrize("within", ["the picture", "the selection"])
+def test_a_ground_is_told_by_its_soft_map_along_the_border(within):
+    thing, ground, selection = flanked(), 255 - flanked(), None
+    if within == "the selection":
+        thing, ground = np.pad(thing, 16, constant_values=255), np.pad(ground, 16)
+        selection = np.pad(np.full((64, 64), 255, np.uint8), 16)
+    assert not is_ground(thing, selection)
+    assert is_ground(ground, selection)
 
 
 def test_of_thresholds_that_cut_the_same_mask_the_automatic_one_is_the_middle():

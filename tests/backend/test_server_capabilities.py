@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from backends import client_of, scripted_backend, wait_until, worker_pid
-from diffedit_protocol.replies import BLEND, DETAIL, MATTING
+from diffedit_protocol.replies import AUTOMATIC_GROW, BLEND, DETAIL, MATTING
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,12 @@ from diffedit_protocol.replies import BLEND, DETAIL, MATTING
     [(False, None, False), (True, None, True), (True, False, False), (False, True, True)],
     ids=["nobody", "the-server-alone", "not-the-worker", "the-worker-alone"],
 )
-def test_detail_and_blend_are_always_told_and_matting_where_the_workers_have_it(
+def test_detail_blend_and_automatic_grow_are_always_told_and_matting_where_the_workers_have_it(
     server: bool, worker: bool | None, reported: bool, tmp_path: Path
 ) -> None:
     script = {} if worker is None else {"mattes": worker}
     with scripted_backend(tmp_path, mattes=server, script=script) as backend, client_of(backend.connection) as client:
-        assert {DETAIL, BLEND} <= set(client.hello.capabilities)
+        assert {DETAIL, BLEND, AUTOMATIC_GROW} <= set(client.hello.capabilities)
         assert (MATTING in client.hello.capabilities) == reported
 
 

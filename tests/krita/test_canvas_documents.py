@@ -162,7 +162,7 @@ def test_a_layer_that_is_moved_while_the_job_runs_takes_the_result_with_it(krita
 
         document = yield from stage.new(100, 80)
         layer = document.createNode("Horse", "paintlayer")
-        document.rootNode().addChildNode(layer, None)
+        yield from stage.add(layer)
         layer.setPixelData(os.urandom(30 * 20 * 4), 10, 10, 30, 20)
         yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
@@ -186,24 +186,24 @@ def test_layers_without_pixels_of_their_own_are_captured_as_they_look(krita: Rem
 
         document = yield from stage.new(64, 48)
         paint = document.createNode("Paint", "paintlayer")
-        document.rootNode().addChildNode(paint, None)
+        yield from stage.add(paint)
         paint.setPixelData(bytes([30, 60, 90, 255]) * (20 * 10), 4, 6, 20, 10)
         if kind == "grouplayer":
             layer = document.createGroupLayer("Group 3")
-            document.rootNode().addChildNode(layer, None)
+            yield from stage.add(layer)
             inner = document.createNode("inner", "paintlayer")
             inner.setPixelData(bytes([30, 60, 90, 255]) * (20 * 10), 4, 6, 20, 10)
-            layer.addChildNode(inner, None)
+            yield from stage.add(inner, layer)
         elif kind == "vectorlayer":
             layer = document.createVectorLayer("Vector 1")
-            document.rootNode().addChildNode(layer, None)
+            yield from stage.add(layer)
             layer.addShapesFromSvg(
                 '<svg xmlns="http://www.w3.org/2000/svg" width="64px" height="48px" viewBox="0 0 64 48">'
                 '<rect x="4" y="6" width="20" height="10" fill="#5a3c1e" stroke="none"/></svg>'
             )
         else:
             layer = document.createCloneLayer("Clone 1", paint)
-            document.rootNode().addChildNode(layer, None)
+            yield from stage.add(layer)
         yield from stage.refresh()
         yield lambda: bytes(layer.projectionPixelData(14, 11, 1, 1))[3] == 255  # shapes are drawn by and by
         yield from stage.settle()
@@ -226,11 +226,11 @@ def test_a_result_goes_into_the_group_of_its_layer_and_above_it(krita: RemoteKri
 
         document = yield from stage.new(32, 32)
         group = document.createGroupLayer("Group")
-        document.rootNode().addChildNode(group, None)
+        yield from stage.add(group)
         for name in ("below", "source", "above"):
             layer = document.createNode(name, "paintlayer")
             layer.setPixelData(bytes([9, 9, 9, 255]) * (32 * 32), 0, 0, 32, 32)
-            group.addChildNode(layer, None)
+            yield from stage.add(layer, group)
         yield from stage.refresh()
         source = document.nodeByName("source")
         captured = yield from stage.run(capture_steps(document, source))

@@ -181,7 +181,7 @@ def left_by(stage, way, folder):
     layer = document.activeNode()
     layer.setPixelData(b"\xff" * 120000, 0, 0, 200, 150)
     other = document.createNode("other", "paintlayer")
-    document.rootNode().addChildNode(other, None)
+    yield from stage.add(other)
     yield from stage.refresh()
     yield 0.2
     document.setActiveNode(layer)
@@ -189,7 +189,7 @@ def left_by(stage, way, folder):
     app.look()
     session = app.session
     capture = yield from stage.run(capture_steps(document, layer))
-    result = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5))
+    result = SimpleNamespace(soft_map=b"\xc8" * 30000, manifest=SimpleNamespace(threshold=0.5, ground=False))
     app.masks.take(SimpleNamespace(session=session, capture=capture), result)
     yield lambda: session.mask_shown
     yield 0.5  # longer than the opened waits between two looks: it stays while nothing changes
@@ -245,12 +245,12 @@ def watched(stage, kind):
     painted = layer = document.activeNode()
     if kind == "group":
         layer = document.createGroupLayer("Group")
-        document.rootNode().addChildNode(layer, None)
+        yield from stage.add(layer)
         for name, opacity in (("lower", 255), ("upper", 90)):
             painted = document.createNode(name, "paintlayer")
             painted.setOpacity(opacity)
             painted.setBlendingMode("multiply" if name == "upper" else "normal")
-            layer.addChildNode(painted, None)
+            yield from stage.add(painted, layer)
             painted.setPixelData(bytes(range(1, 241)) * 1000, 0, 0, 300, 200)
     if kind == "paint layer":
         painted.setPixelData(bytes(range(240)) * 1000, 0, 0, 300, 200)
@@ -302,7 +302,9 @@ def over(stage, colours):
     yield from stage.refresh()
     app.look()
     capture = yield from stage.run(capture_steps(document, document.activeNode()))
-    result = SimpleNamespace(soft_map=(b"\xc8" * 100 + b"\x00" * 100) * 150, manifest=SimpleNamespace(threshold=0.5))
+    result = SimpleNamespace(
+        soft_map=(b"\xc8" * 100 + b"\x00" * 100) * 150, manifest=SimpleNamespace(threshold=0.5, ground=False)
+    )
     app.session.change_inputs(grow=0, feather=0)
     app.masks.take(SimpleNamespace(session=app.session, capture=capture), result)
     yield lambda: app.session.mask_shown

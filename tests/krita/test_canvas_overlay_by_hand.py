@@ -42,7 +42,7 @@ def show_red(stage):
     app.look()
     capture = yield from stage.run(capture_steps(document, layer))
     soft = bytes(200 if 50 <= x < 150 and 40 <= y < 110 else 20 for y in range(150) for x in range(200))
-    result = SimpleNamespace(soft_map=soft, manifest=SimpleNamespace(threshold=0.5))
+    result = SimpleNamespace(soft_map=soft, manifest=SimpleNamespace(threshold=0.5, ground=False))
     app.masks.take(SimpleNamespace(session=app.session, capture=capture), result)
 
 

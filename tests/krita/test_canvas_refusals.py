@@ -16,7 +16,7 @@ def refused(stage, case):
     if case != "no document":
         document = yield from stage.new(32, 32)
         layer = document.createNode("Sky", "paintlayer")
-        document.rootNode().addChildNode(layer, None)
+        yield from stage.add(layer)
         layer.setPixelData(bytes([9, 9, 9, 255]) * (10 * 10), 0, 0, 10, 10)
     if case == "locked":
         layer.setLocked(True)
@@ -24,21 +24,21 @@ def refused(stage, case):
         layer.setVisible(False)
     if case == "empty":
         empty = document.createNode("Layer 2", "paintlayer")
-        document.rootNode().addChildNode(empty, None)
+        yield from stage.add(empty)
     if case == "transparent":
         empty = document.createNode("Layer 2", "paintlayer")
         empty.setPixelData(bytes([9, 9, 9, 0]) * 100, 0, 0, 10, 10)
-        document.rootNode().addChildNode(empty, None)
+        yield from stage.add(empty)
     if case == "outside the canvas":
         empty = document.createNode("Layer 2", "paintlayer")
         empty.setPixelData(bytes([9, 9, 9, 255]) * 100, 50, 50, 10, 10)
-        document.rootNode().addChildNode(empty, None)
+        yield from stage.add(empty)
     if case in ("locked group", "hidden group", "pass-through group"):
         group = document.createGroupLayer("Group 3")
-        document.rootNode().addChildNode(group, None)
+        yield from stage.add(group)
         inner = document.createNode("inner", "paintlayer")
         inner.setPixelData(bytes([9, 9, 9, 255]) * 100, 0, 0, 10, 10)
-        group.addChildNode(inner, None)
+        yield from stage.add(inner, group)
         group.setLocked(case == "locked group")
         group.setVisible(case != "hidden group")
         group.setPassThroughMode(case == "pass-through group")
@@ -48,11 +48,11 @@ def refused(stage, case):
         selection = Selection()
         selection.select(0, 0, 32, 32, 255)
         blur = stage.app.filter("blur")
-        document.rootNode().addChildNode(document.createFilterLayer("Blur 1", blur, selection), None)
+        yield from stage.add(document.createFilterLayer("Blur 1", blur, selection))
     if case == "fill layer":
         selection = Selection()
         selection.select(0, 0, 32, 32, 255)
-        document.rootNode().addChildNode(document.createFillLayer("Fill 1", "color", InfoObject(), selection), None)
+        yield from stage.add(document.createFillLayer("Fill 1", "color", InfoObject(), selection))
     if case == "nothing selected":
         selection = Selection()
         selection.select(20, 20, 5, 5, 255)
@@ -110,7 +110,7 @@ def test_a_document_or_layer_that_is_gone_when_the_result_comes_is_reported(krit
         layer.setName("Sky")
         layer.setPixelData(bytes([9, 9, 9, 255]) * (300 * 300), 0, 0, 300, 300)
         spare = document.createNode("spare", "paintlayer")
-        document.rootNode().addChildNode(spare, None)
+        yield from stage.add(spare)
         yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         area = captured.area

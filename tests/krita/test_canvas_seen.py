@@ -119,7 +119,7 @@ def odd_layer(stage, case, kind, folder):
         layer.setOpacity(127)
     if case == "multiply":
         layer.setBlendingMode("multiply")
-    document.rootNode().addChildNode(layer, None)
+    yield from stage.add(layer)
     document.setActiveNode(layer)
     yield from stage.refresh()
 
@@ -190,7 +190,7 @@ def test_the_result_of_one_layer_is_mixed_as_that_layer_is(krita: RemoteKrita) -
         layer.setOpacity(127)
         layer.setBlendingMode("multiply")
         layer.setInheritAlpha(True)
-        document.rootNode().addChildNode(layer, None)
+        yield from stage.add(layer)
         document.setActiveNode(layer)
         yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
@@ -213,7 +213,7 @@ def test_a_layer_with_a_mask_of_krita_is_sent_as_it_shows(krita: RemoteKrita) ->
         layer.setPixelData(bytes([90, 60, 30, 255]) * 400, 0, 0, 20, 20)
         mask = transparency_mask(document, "veil")
         mask.setPixelData(bytes(200) + b"\xff" * 200, 0, 0, 20, 20)
-        layer.addChildNode(mask, None)
+        yield from stage.add(mask, layer)
         yield from stage.refresh()
         captured = yield from stage.run(capture_steps(document, layer))
         alpha = captured.pixels[3::4]
@@ -274,11 +274,11 @@ def styled(stage, style, holder, folder):
     ground.setPixelData(bytes([200, 120, 40, 255]) * side * side, 0, 0, side, side)
     group = holder == "grouplayer"
     layer = document.createGroupLayer("Figure") if group else document.createNode("Figure", holder)
-    document.rootNode().addChildNode(layer, None)
+    yield from stage.add(layer)
     paint = layer
     if group:
         paint = document.createNode("inside", "paintlayer")
-        layer.addChildNode(paint, None)
+        yield from stage.add(paint, layer)
     paint.setPixelData(bytes([90, 60, 30, 255]) * 1600, 30, 30, 40, 40)
     document.setActiveNode(layer)
     layer.setLayerStyleFromAsl(style)
@@ -457,7 +457,7 @@ def over_vector(stage, kind, folder):
     ground = document.activeNode()
     ground.setPixelData(bytes([200, 120, 40, 255]) * 5184, 0, 0, 72, 72)
     shapes = document.createVectorLayer("Shapes")
-    document.rootNode().addChildNode(shapes, None)
+    yield from stage.add(shapes)
     shapes.addShapesFromSvg(
         '<svg xmlns="http://www.w3.org/2000/svg" width="72px" height="72px" viewBox="0 0 72 72">'
         '<rect x="12" y="12" width="48" height="48" fill="#ff0000" stroke="none"/></svg>'

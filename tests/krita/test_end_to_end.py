@@ -189,3 +189,37 @@ def test_outside_the_mask_nothing_changed_by_one_bit_and_inside_something_did(ed
 def test_one_undo_takes_it_all_back(edited) -> None:
     reported, _ = edited
     assert reported["undone"] == reported["names"][:1]
+
+
+@pytest.mark.timeout(600)
+def test_the_mask_of_a_ground_is_not_grown_and_the_edit_uses_what_the_canvas_showed(
+    edited, backed_krita: RemoteKrita, tmp_path: Path
+) -> None:
+    def ground(stage, picture, folder):
+        from diffedit.extension import extension
+        from diffedit.model.mask_formula import final_mask
+
+        yield from stage.close_all()
+        yield from stage.open(picture)
+        yield 0.1
+        session = extension().app.session
+        session.change_inputs(source="a horse on grass", target="a horse on snow", grow=None, feather=None, seed=3)
+        stage.app.action("diffedit_find_mask").trigger()
+        yield lambda: session.activity is not None
+        yield lambda: session.activity is None and session.mask_shown, 240
+        found, grow, feather = session.found, session.grow, session.inputs.feather_px(session.side)
+        shape = found.area.width, found.area.height
+        shown = final_mask(found.soft_map, *shape, found.threshold, grow, feather, None)
+        stage.app.action("diffedit_edit_layer").trigger()
+        yield lambda: session.activity is not None
+        yield lambda: session.activity is None, 240
+        yield from stage.settle()
+        stage.save(Path(folder) / "ground.kra")
+        return {"ground": found.ground, "grow": grow, "feather": feather, "mask": shown.hex()}
+
+    reported = backed_krita.run(ground, picture=samples_folder() / SAMPLE.file, folder=tmp_path, limit=500)
+    assert (reported["ground"], reported["grow"]) == (True, 0)
+    assert reported["feather"] > 0
+    kra = Kra(tmp_path / "ground.kra")
+    mask = kra.pixels(kra.layers[0].children[0])[..., 0]
+    assert np.array_equal(mask.ravel(), np.frombuffer(bytes.fromhex(reported["mask"]), np.uint8))

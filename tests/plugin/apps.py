@@ -75,6 +75,7 @@ class ScriptedLink(QtCore.QObject):
         notes: tuple = (),
         left_out: tuple = (),
         before: int = 0,
+        ground: bool = False,
     ) -> None:
         """Brings the result of the last payload: the mask is `soft` cut at `threshold` (the payload's own mask without
         a `soft`), and variation i after the `before` that are here has the grey value 10 (i + 1)."""
@@ -95,7 +96,9 @@ class ScriptedLink(QtCore.QObject):
             reference, _ = pack_picture(np.dstack((grey, alpha)).tobytes(), bounds.width, bounds.height, 4)
             edits.append(EditResult(payload.request.seed + i, reference))
         reference, _ = pack_plane(mask.tobytes(), payload.width, payload.height)
-        manifest = Manifest(reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes)
+        manifest = Manifest(
+            reference, bounds, threshold, edits=tuple(edits), model="bundled", notes=notes, ground=ground
+        )
         plane = None if soft is None else soft.tobytes()
         self.job_finished.emit(payload.job, JobResult(manifest, mask.tobytes(), plane, tuple(pixels), left_out))
 

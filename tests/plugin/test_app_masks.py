@@ -152,6 +152,26 @@ def test_a_selection_limits_what_is_sent_and_what_is_found(opened, until) -> Non
     assert selected(document) == (8, 8, 12, 10)
 
 
+def test_the_mask_of_a_ground_is_not_grown_unless_the_artist_grows_it(opened, until) -> None:
+    app, link = opened
+    document = open_picture()
+    app.look()
+    app.session.change_inputs(source="a horse on grass", target="a horse on snow", feather=0)
+    app.find_mask()
+    until(lambda: bool(link.payloads))
+    assert (link.last.request.grow, link.last.request.automatic_grow) == (6, True)
+    link.finish(square(), ground=True)
+    until(lambda: app.session.mask_shown)
+    assert selected(document) == (10, 12, 20, 16)
+    assert app.session.grow == 0
+    app.session.change_inputs(grow=3)
+    app.masks.adjust(app.session)
+    until(lambda: selected(document) == (7, 9, 26, 22))
+    app.session.change_inputs(grow=None)
+    app.masks.adjust(app.session)
+    until(lambda: selected(document) == (10, 12, 20, 16))
+
+
 def test_edit_selection_uses_the_selection_itself_as_the_mask(opened, until) -> None:
     app, link = opened
     document = open_picture()

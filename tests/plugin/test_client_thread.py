@@ -17,6 +17,7 @@ import pytest
 from diffedit.backend import client_thread
 from diffedit.backend.client_thread import ClientThread
 from diffedit.model.payload import JobPayload
+from diffedit_protocol.client import Client
 from diffedit_protocol.connection import Connection, KeyPair
 from diffedit_protocol.messages import Cancelled, EditRequest, Failed, Preview, Progress, Started
 from diffedit_protocol.requests import new_job_id
@@ -121,12 +122,26 @@ def test_a_payload_runs_and_its_result_arrives_with_its_pixels(backend, make_lin
 
 def test_what_the_backend_did_not_tell_of_is_not_sent_and_the_result_says_so(backend, make_link, until) -> None:
     link, listener = make_link()
-    sent = payload("asked", detail=True, matting=True)
+    sent = payload("asked", detail=True, matting=True, automatic_grow=True)
     link.submit(sent)
     until(lambda: sent.job in listener.results)
     result = listener.results[sent.job]
-    assert result.manifest.notes == (("ASKED", "detail"),)
+    assert result.manifest.notes == (("ASKED", "detail"), ("ASKED", "automatic_grow"))
     assert result.left_out == ("matting",)
+
+
+def test_an_older_backend_is_asked_for_the_grow_alone_and_the_artist_is_not_bothered(
+    backend, make_link, until, monkeypatch
+) -> None:
+    told = Client.hello.fget
+    monkeypatch.setattr(Client, "hello", property(lambda client: dataclasses.replace(told(client), capabilities=())))
+    link, listener = make_link()
+    sent = payload("asked", automatic_grow=True)
+    link.submit(sent)
+    until(lambda: sent.job in listener.results)
+    result = listener.results[sent.job]
+    assert result.manifest.notes == ()
+    assert result.left_out == ()
 
 
 def test_a_picture_that_the_backend_has_of_a_job_before_is_reported_as_sent_from_the_start(

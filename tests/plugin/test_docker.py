@@ -178,6 +178,24 @@ def test_the_threshold_says_auto_until_one_is_chosen(opened) -> None:
     assert app.session.inputs.threshold == pytest.approx(0.3)
 
 
+def test_grow_shows_the_automatic_one_of_what_was_found(opened, until) -> None:
+    app, link, panel = opened
+    open_picture()
+    app.look()
+    words(panel)
+    assert panel.mask.grow.box.value() == 6
+    app.find_mask()
+    until(lambda: bool(link.payloads))
+    link.finish(square(), ground=True)
+    until(lambda: app.session.mask_shown)
+    assert panel.mask.grow.box.value() == 0
+    panel.mask.grow.box.setValue(5)
+    assert link.last.request.grow == 6
+    assert (app.session.inputs.grow, app.session.grow) == (5, 5)
+    panel.mask.automatic.click()
+    assert (app.session.inputs.grow, panel.mask.grow.box.value()) == (None, 0)
+
+
 def write_number(box: QtWidgets.QDoubleSpinBox, text: str) -> None:
     for character in text:
         press(box, Key.Key_A, text=character)

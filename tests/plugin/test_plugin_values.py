@@ -137,9 +137,13 @@ class TestWords:
     @pytest.mark.parametrize(("side", "grow", "feather"), [(64, 6, 4), (512, 6, 4), (1024, 12, 8), (4096, 48, 32)])
     def test_grow_and_feather_fit_the_picture_unless_they_are_chosen(self, side: int, grow: int, feather: int) -> None:
         request = EditInputs("a", "b").request("mask", side=side)
-        assert (request.grow, request.feather) == (grow, feather)
+        assert (request.grow, request.feather, request.automatic_grow) == (grow, feather, True)
         chosen = EditInputs("a", "b", grow=-3, feather=0).request("mask", side=side)
-        assert (chosen.grow, chosen.feather) == (-3, 0)
+        assert (chosen.grow, chosen.feather, chosen.automatic_grow) == (-3, 0, False)
+
+    def test_the_mask_of_a_ground_is_grown_only_where_the_artist_says_so(self) -> None:
+        assert (EditInputs().grow_px(512), EditInputs().grow_px(512, ground=True)) == (6, 0)
+        assert EditInputs(grow=9).grow_px(512, ground=True) == 9
 
     def test_the_benchmarks_editor_asks_for_the_same_grow_and_feather(self) -> None:
         request = EditInputs("a", "b").request("mask", side=128)  # of the bundled model, whose cells are 8 px

@@ -36,6 +36,7 @@ MANIFEST = Manifest(
     edits=(EditResult(7, PictureRef(BLOB, 3, 4, 4)),),
     seconds={"finding": 1.5},
     notes=(("FLAGGED", "A sentence."),),
+    ground=True,
 )
 
 
@@ -100,6 +101,14 @@ def test_a_bad_field_is_named_with_its_value(change: dict[str, Any], words: str)
 def test_a_bad_manifest_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(SchemaError):
         Manifest.from_wire({**MANIFEST.to_wire(), **change})
+
+
+def test_a_request_without_an_automatic_grow_and_a_manifest_of_an_older_backend_say_nothing_of_a_ground() -> None:
+    assert "automatic_grow" not in REQUEST.to_wire()
+    assert EditRequest("a", "b", automatic_grow=True).to_wire()["automatic_grow"] is True
+    fields = MANIFEST.to_wire()
+    del fields["ground"]
+    assert not Manifest.from_wire(fields).ground
 
 
 def test_a_manifest_may_hold_more_than_this_version_knows() -> None:

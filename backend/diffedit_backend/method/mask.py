@@ -51,11 +51,21 @@ def automatic_threshold(soft_map: Plane, selection: Plane | None = None) -> floa
     change = np.log(area[levels - _STABLE_OVER] / area[levels + _STABLE_OVER])
     best = np.flatnonzero(change <= change.min() + 1e-9)
     start = best[np.argmin(np.abs(levels[best] - 128))]  # of equals the one nearest to the middle
-    step = 1 if border.mean() > 255 * _GROUND_AT_BORDER else -1
+    step = 1 if _shows_ground(border) else -1
     way = np.flatnonzero(change[start::step] > change[start] + _NEARLY_STABLE)
     end = levels[start::step][way[0] - 1 if len(way) else -1]
     same = levels[area[levels] == area[end]]  # they cut the very same mask
     return float(same[np.argmin(np.abs(same - 128))]) / 255
+
+
+def is_ground(soft_map: Plane, selection: Plane | None = None) -> bool:
+    """Whether a soft map is that of a ground, on which things stand: it is high along the border of the picture, or of
+    the selection. Measured in docs/quality.md."""
+    return _shows_ground(_searched(soft_map, selection)[1])
+
+
+def _shows_ground(border: Plane) -> bool:
+    return bool(border.mean() > 255 * _GROUND_AT_BORDER)
 
 
 def _searched(soft_map: Plane, selection: Plane | None) -> tuple[Plane, Plane]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgpack
 from diffedit_protocol.replies import (
+    AUTOMATIC_GROW,
     BLEND,
     DESCRIBE,
     DETAIL,
@@ -30,7 +31,7 @@ from .settings import ServerSettings
 log = logging.getLogger("diffedit.hello")
 # Bytes of a header of 64 KiB: what all fields together, the models, and the adapters may take of it.
 TOTAL_BYTES, MODEL_BYTES, ADAPTER_BYTES = 60 * 1024, 24 * 1024, 48 * 1024
-CAPABILITIES = ("previews", "replay", "kept-results", DETAIL, BLEND)
+CAPABILITIES = ("previews", "replay", "kept-results", DETAIL, BLEND, AUTOMATIC_GROW)
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 30.0, 0.015
 
 

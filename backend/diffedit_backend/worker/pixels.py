@@ -62,5 +62,6 @@ def finished(outcome: EditOutcome, model: str) -> Finished:
         evaluations=outcome.evaluations,
         seconds=dict(outcome.seconds),
         notes=tuple((warning.code, warning.sentence) for warning in outcome.warnings),
+        ground=outcome.ground,
     )
     return Finished(manifest, blobs)

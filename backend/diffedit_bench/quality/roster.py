@@ -102,5 +102,6 @@ def _make(name: str, model: LoadedModel) -> Editor:
     elif name == "ours-grown":
         asked = {"grow": model.factor // 2}
     elif name == "ours-krita":
-        asked = {"grow": round(KRITAS_GROW * model.factor), "feather": round(KRITAS_FEATHER * model.factor)}
+        grow, feather = round(KRITAS_GROW * model.factor), round(KRITAS_FEATHER * model.factor)
+        asked = {"grow": grow, "feather": feather, "automatic_grow": True}
     return OurEditor(name, engine, method, quality, true_mask if name == "ours-selection" else None, **asked)

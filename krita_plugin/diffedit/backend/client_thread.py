@@ -28,7 +28,7 @@ from diffedit_protocol.errors import (
 )
 from diffedit_protocol.job_run import SHORTEST_WAIT
 from diffedit_protocol.messages import Cancelled, Done, EditRequest, Failed
-from diffedit_protocol.replies import OPTIONAL_FIELDS
+from diffedit_protocol.replies import AUTOMATIC_GROW, OPTIONAL_FIELDS
 
 from ..model.payload import JobPayload, JobResult, LinkKind, LinkState
 from ..qt import QtCore, Signal
@@ -228,7 +228,8 @@ class ClientThread(QtCore.QThread):
         request, blobs = packing.result()
         able = client.hello.capabilities
         left_out = tuple(name for name in OPTIONAL_FIELDS if getattr(request, name) and name not in able)
-        request = request.without(left_out)
+        unable = left_out if AUTOMATIC_GROW in able else (*left_out, AUTOMATIC_GROW)
+        request = request.without(unable)
         yield
         yield from self._submit(client, payload, request, blobs)
         yield from self._events(client, payload.job, left_out, keeps=request.task == "edit")

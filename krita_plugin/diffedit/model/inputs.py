@@ -59,9 +59,12 @@ class EditInputs:
         for name in ("source", "target", "negative"):
             object.__setattr__(self, name, one_line(getattr(self, name)))
 
-    def grow_px(self, side: int) -> int:
-        """`grow` for a picture whose larger side is `side` px."""
-        return automatic_px(AUTOMATIC_GROW, side) if self.grow is None else self.grow
+    def grow_px(self, side: int, ground: bool = False) -> int:
+        """`grow` for a picture whose larger side is `side` px. The automatic one of a ground is 0: it would cover the
+        edges of the things that stand on it."""
+        if self.grow is not None:
+            return self.grow
+        return 0 if ground else automatic_px(AUTOMATIC_GROW, side)
 
     def feather_px(self, side: int) -> int:
         """`feather` for a picture whose larger side is `side` px."""
@@ -105,6 +108,7 @@ class EditInputs:
             task=task,
             threshold=self.threshold,
             grow=self.grow_px(side),
+            automatic_grow=self.grow is None and task in ("mask", "edit"),
             feather=self.feather_px(side),
             strength=self.strength,
             quality=self.quality,

@@ -67,6 +67,7 @@ class MaskController(QtCore.QObject):
                 result.manifest.threshold,
                 capture.fingerprint,
                 capture.selection,
+                result.manifest.ground,
             )
             self._live[session] = self._live_mask(session, found)
             session.found = found
@@ -294,4 +295,4 @@ def _values(session: EditSession, found: FoundMask) -> MaskValues:
 
 def _edge(session: EditSession, found: FoundMask) -> tuple[int, int]:
     side = max(found.area.width, found.area.height)
-    return session.inputs.grow_px(side), session.inputs.feather_px(side)
+    return session.inputs.grow_px(side, found.ground), session.inputs.feather_px(side)

@@ -165,7 +165,7 @@ class FoundMask:
 
     `soft_map`: 0..255, one byte per px, row by row; a pixel is in the mask from `round(threshold × 255)` on.
     `threshold`: what the backend chose or was given. `fingerprint`: of the layer as it was searched. `selection`: what
-    limited the search, a plane of `area`, or None.
+    limited the search, a plane of `area`, or None. `ground`: it is that of a ground, on which things stand.
     """
 
     layer_ref: LayerRef
@@ -174,6 +174,7 @@ class FoundMask:
     threshold: float
     fingerprint: Fingerprint
     selection: bytes | None = None
+    ground: bool = False
 
     @cached_property
     def _counts(self) -> Counter[int]:

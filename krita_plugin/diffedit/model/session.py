@@ -154,6 +154,11 @@ class EditSession(QtCore.QObject):
         return self._found.threshold
 
     @property
+    def grow(self) -> int:
+        """px: the grow in force, the artist's or the automatic one of the found mask."""
+        return self._inputs.grow_px(self._side, self._found is not None and self._found.ground)
+
+    @property
     def variations(self) -> tuple[Variation, ...]:
         """The results that wait to be chosen, in the order in which they came."""
         return self._variations

@@ -119,4 +119,5 @@ def fetch_outcome(client: Client, manifest: Manifest) -> EditOutcome:
         evaluations=manifest.evaluations,
         seconds=manifest.seconds,
         warnings=tuple(EditWarning(code, sentence) for code, sentence in manifest.notes),
+        ground=manifest.ground,
     )

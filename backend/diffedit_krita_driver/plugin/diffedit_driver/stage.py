@@ -99,6 +99,15 @@ class Stage:
         document.waitForDone()
         yield 0.02
 
+    def add(self, node, parent=None):
+        """`yield from stage.add(node)`: adds a layer to the document, on top, or to a group `parent`.
+
+        One in a turn of the event loop, as the plugin does: Krita 5.1 crashed once as a layer was added to a group in
+        the turn in which the group was added.
+        """
+        (self.document.rootNode() if parent is None else parent).addChildNode(node, None)
+        yield from self.settle()
+
     def refresh(self, document=None):
         """`yield from stage.refresh()` after a test's own setPixelData, which Krita does not draw by itself."""
         (document or self.document).refreshProjection()

@@ -67,7 +67,7 @@ class MaskPart(QtWidgets.QWidget):
         self.threshold.set_remark(tr("Automatic: {value}", value=f"{threshold:.2f}") if automatic and threshold else "")
         own = (session.inputs.threshold, session.inputs.grow, session.inputs.feather)
         self.automatic.setEnabled(own != (None, None, None))
-        self.grow.set_value(session.inputs.grow_px(session.side))
+        self.grow.set_value(session.grow)
         self.feather.set_value(session.inputs.feather_px(session.side))
         self.form.set_value(self._app.settings.mask_form)
         self.keep.setEnabled(session.found is not None and session.activity is None)

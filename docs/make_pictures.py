@@ -32,7 +32,7 @@ def main() -> None:
     model = load_model("bundled", "cpu")
     use_threads(model)
     engine = DiffEditEngine(model)
-    request = EditRequest(sample.source, sample.target, grow=6, feather=4)
+    request = EditRequest(sample.source, sample.target, grow=16, feather=12)
     steps: list[Step] = []
     outcome = edit_picture(engine, request, picture, on_step=steps.append)
     assert outcome.soft_map is not None

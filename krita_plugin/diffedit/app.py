@@ -17,7 +17,7 @@ from .backend.local_backend import LocalBackend
 from .canvas.krita_canvas import KritaCanvas
 from .model import prompts, sentences
 from .model.batch import BatchController
-from .model.inputs import EditInputs
+from .model.inputs import MODEL_SIDE, EditInputs
 from .model.jobs import Job, JobController, JobOptions, MaskOf
 from .model.masks import MaskController
 from .model.payload import JobResult, LinkState
@@ -84,6 +84,7 @@ class App(QtCore.QObject):
         self._sessions: dict[str, EditSession] = {}
         self._nowhere = EditSession(inputs=self._last_inputs())
         self._connection_of = self._connection_settings()
+        self._model_side = MODEL_SIDE
         self._do_again: Callable[[], None] = self.edit_layer
         self.session = self._nowhere
         self._watch = QtCore.QTimer(self)  # Krita has no signal for an undo
@@ -137,7 +138,7 @@ class App(QtCore.QObject):
         if document_id not in self._sessions:
             name, side = self.canvas.document_name(document_id), self.canvas.document_side(document_id)
             session = EditSession(document_id, name, self._last_inputs())
-            session.side = side
+            session.side, session.model_side = side, self._model_side
             session.path = self.canvas.document_path(document_id)
             self._sessions[document_id] = session
             self._fetched = [p for p in self._fetched if not session.path or p.path != session.path]
@@ -535,9 +536,19 @@ class App(QtCore.QObject):
         self.link.reconnect()
 
     def _settings_changed(self, settings: Settings) -> None:
+        self._look_at_model()
         if self._connection_settings() != self._connection_of:
             self._connection_of = self._connection_settings()
             self.link.reconnect()
+
+    def _look_at_model(self) -> None:
+        """The mask of a model that is smaller than MODEL_SIDE is coarser: what is automatic about it is larger."""
+        info = self.link.state.info
+        model = info.model(self.settings.model) if info is not None else None
+        if model is not None:
+            self._model_side = min(model.size or MODEL_SIDE, MODEL_SIDE)
+            for session in (self._nowhere, *self._sessions.values()):
+                session.model_side = self._model_side
 
     def _connection_settings(self) -> tuple[str, str]:
         return self.settings.backend, self.settings.program
@@ -546,6 +557,7 @@ class App(QtCore.QObject):
         notice = self.session.notice
         if state.kind == "ready" and notice is not None and {"start", "join"} & set(notice.remedies):
             self.session.notice = None
+        self._look_at_model()
         self.link_changed.emit(state)
         self.setup.watch(state)
 

@@ -159,7 +159,7 @@ def test_the_mask_of_a_ground_is_not_grown_unless_the_artist_grows_it(opened, un
     app.session.change_inputs(source="a horse on grass", target="a horse on snow", feather=0)
     app.find_mask()
     until(lambda: bool(link.payloads))
-    assert (link.last.request.grow, link.last.request.automatic_grow) == (6, True)
+    assert (link.last.request.grow, link.last.request.automatic_grow) == (4, True)
     link.finish(square(), ground=True)
     until(lambda: app.session.mask_shown)
     assert selected(document) == (10, 12, 20, 16)

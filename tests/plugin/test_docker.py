@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import fake_krita
 import pytest
 from apps import READY, finish_all, layer_names, make_app, open_picture, square
@@ -14,6 +16,7 @@ from diffedit.ui.docker.results_part import Tile
 from diffedit.ui.docker.run_row import RunRow
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Preview, Progress, Started
+from diffedit_protocol.replies import ModelInfo
 
 NARROW = 260  # px: the docker beside Krita's own
 Key = QtCore.Qt.Key
@@ -183,17 +186,36 @@ def test_grow_shows_the_automatic_one_of_what_was_found(opened, until) -> None:
     open_picture()
     app.look()
     words(panel)
-    assert panel.mask.grow.box.value() == 6
+    assert panel.mask.grow.box.value() == 4
     app.find_mask()
     until(lambda: bool(link.payloads))
     link.finish(square(), ground=True)
     until(lambda: app.session.mask_shown)
     assert panel.mask.grow.box.value() == 0
     panel.mask.grow.box.setValue(5)
-    assert link.last.request.grow == 6
+    assert link.last.request.grow == 4
     assert (app.session.inputs.grow, app.session.grow) == (5, 5)
     panel.mask.automatic.click()
     assert (app.session.inputs.grow, panel.mask.grow.box.value()) == (None, 0)
+
+
+def test_grow_and_feather_fit_the_size_of_the_chosen_model(opened, until) -> None:
+    app, link, panel = opened
+    open_picture()
+    app.look()
+    words(panel)
+    app.session.side = 512
+    sliders = panel.mask.grow.box, panel.mask.feather.box
+    models = (ModelInfo("large", size=1024), ModelInfo("small", size=128), ModelInfo("unknown"))
+    link.become(dataclasses.replace(READY, info=dataclasses.replace(READY.info, models=models)))
+    seen = {}
+    for name in ("", "small", "unknown", "not there"):
+        app.store.change(model=name)
+        seen[name] = tuple(slider.value() for slider in sliders)
+    assert seen == {"": (4, 3), "small": (16, 12), "unknown": (4, 3), "not there": (4, 3)}
+    app.store.change(model="small")
+    link.become(LinkState("lost"))
+    assert tuple(slider.value() for slider in sliders) == (16, 12)  # of what is known still
 
 
 def write_number(box: QtWidgets.QDoubleSpinBox, text: str) -> None:

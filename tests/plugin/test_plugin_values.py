@@ -134,15 +134,21 @@ class TestWords:
         store.put("inputs", inputs.as_map())
         assert EditInputs.from_map(Store().get("inputs", {})) == inputs
 
-    @pytest.mark.parametrize(("side", "grow", "feather"), [(64, 6, 4), (512, 6, 4), (1024, 12, 8), (4096, 48, 32)])
+    @pytest.mark.parametrize(("side", "grow", "feather"), [(64, 4, 3), (512, 4, 3), (1024, 8, 6), (4096, 32, 24)])
     def test_grow_and_feather_fit_the_picture_unless_they_are_chosen(self, side: int, grow: int, feather: int) -> None:
         request = EditInputs("a", "b").request("mask", side=side)
         assert (request.grow, request.feather, request.automatic_grow) == (grow, feather, True)
         chosen = EditInputs("a", "b", grow=-3, feather=0).request("mask", side=side)
         assert (chosen.grow, chosen.feather, chosen.automatic_grow) == (-3, 0, False)
 
+    def test_the_mask_of_a_smaller_model_is_coarser_and_so_are_grow_and_feather(self) -> None:
+        request = EditInputs("a", "b").request("edit", side=512, model_side=128)
+        assert (request.grow, request.feather) == (16, 12)
+        chosen = EditInputs("a", "b", grow=2, feather=1).request("edit", side=512, model_side=128)
+        assert (chosen.grow, chosen.feather) == (2, 1)
+
     def test_the_mask_of_a_ground_is_grown_only_where_the_artist_says_so(self) -> None:
-        assert (EditInputs().grow_px(512), EditInputs().grow_px(512, ground=True)) == (6, 0)
+        assert (EditInputs().grow_px(512), EditInputs().grow_px(512, ground=True)) == (4, 0)
         assert EditInputs(grow=9).grow_px(512, ground=True) == 9
 
     def test_the_benchmarks_editor_asks_for_the_same_grow_and_feather(self) -> None:

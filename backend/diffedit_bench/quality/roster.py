@@ -45,7 +45,7 @@ CONTROLS = {
 # What these change in the settings of inversion and edit.
 SWITCHES: dict[str, dict[str, Any]] = {"ours-uni": {"inversion_rule": "uni"}, "ours-aligned": {"aligned": True}}
 ATTENTION_SHARE = 0.35  # of 0.2, 0.35 and 0.5 none found better masks than another
-KRITAS_GROW, KRITAS_FEATHER = 0.75, 0.5  # latent cells: the docker's 6 and 4 px of 512
+KRITAS_GROW, KRITAS_FEATHER = 0.5, 0.375  # latent cells: the docker's 4 and 3 px of 512
 NEED_TRUE_EDIT = ("changed-mask", "truth", "truth-vae")
 ALL = {**OURS, **LIBRARIES, **CONTROLS}
 DEFAULT = ("ours", "ours-reference", "library", "library-tuned", *CONTROLS)

@@ -16,13 +16,15 @@ from ..translation import tr
 from .texts import one_line
 
 MAX_SEED = 2**32 - 1
-MODEL_SIDE = 512  # px: a larger picture is worked on at about this size, and its mask is as coarse as that
-AUTOMATIC_GROW, AUTOMATIC_FEATHER = 6, 4  # px at that size: three quarters and half of a latent cell
+MODEL_SIDE = (
+    512  # px: what is larger is worked on at about this size, or that of a smaller model; its mask is as coarse
+)
+AUTOMATIC_GROW, AUTOMATIC_FEATHER = 4, 3  # px at that size: half and three eighths of a latent cell
 
 
-def automatic_px(px: int, side: int) -> int:
-    """What is `px` at the model's size, in a picture whose larger side is `side` px."""
-    return round(px * max(1.0, side / MODEL_SIDE))
+def automatic_px(px: int, side: int, model_side: int = MODEL_SIDE) -> int:
+    """What is `px` at the model's size, `model_side`, in a picture whose larger side is `side` px."""
+    return round(px * max(1.0, side / model_side))
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,16 @@ class EditInputs:
         for name in ("source", "target", "negative"):
             object.__setattr__(self, name, one_line(getattr(self, name)))
 
-    def grow_px(self, side: int, ground: bool = False) -> int:
-        """`grow` for a picture whose larger side is `side` px. The automatic one of a ground is 0: it would cover the
-        edges of the things that stand on it."""
+    def grow_px(self, side: int, model_side: int = MODEL_SIDE, *, ground: bool = False) -> int:
+        """`grow` for a picture whose larger side is `side` px, and a model of `model_side` px. The automatic one of a
+        ground is 0: it would cover the edges of the things that stand on it."""
         if self.grow is not None:
             return self.grow
-        return 0 if ground else automatic_px(AUTOMATIC_GROW, side)
+        return 0 if ground else automatic_px(AUTOMATIC_GROW, side, model_side)
 
-    def feather_px(self, side: int) -> int:
-        """`feather` for a picture whose larger side is `side` px."""
-        return automatic_px(AUTOMATIC_FEATHER, side) if self.feather is None else self.feather
+    def feather_px(self, side: int, model_side: int = MODEL_SIDE) -> int:
+        """`feather` for a picture whose larger side is `side` px, and a model of `model_side` px."""
+        return automatic_px(AUTOMATIC_FEATHER, side, model_side) if self.feather is None else self.feather
 
     def swapped(self) -> EditInputs:
         """The other direction: what should be there is there, and the other way round."""
@@ -99,17 +101,19 @@ class EditInputs:
             return tr("A text is longer than {limit} characters. Shorten it.", limit=MAX_PROMPT_CHARACTERS)
         return ""
 
-    def request(self, task: Task, *, side: int, model: str = "", preview: bool = True) -> EditRequest:
-        """The request without pixels, for a picture whose larger side is `side` px."""
+    def request(
+        self, task: Task, *, side: int, model_side: int = MODEL_SIDE, model: str = "", preview: bool = True
+    ) -> EditRequest:
+        """The request without pixels, for a picture whose larger side is `side` px, and a model of `model_side` px."""
         return EditRequest(
             source=self.source.strip(),
             target=self.target.strip(),
             negative=self.negative.strip(),
             task=task,
             threshold=self.threshold,
-            grow=self.grow_px(side),
+            grow=self.grow_px(side, model_side),
             automatic_grow=self.grow is None and task in ("mask", "edit"),
-            feather=self.feather_px(side),
+            feather=self.feather_px(side, model_side),
             strength=self.strength,
             quality=self.quality,
             seed=self.seed,

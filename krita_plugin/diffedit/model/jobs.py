@@ -125,7 +125,9 @@ class JobController(QtCore.QObject):
                 return
             side = max(capture.area.width, capture.area.height)
             session.side = side
-            request = inputs.request(task, side=side, model=options.model, preview=options.preview)
+            request = inputs.request(
+                task, side=side, model_side=session.model_side, model=options.model, preview=options.preview
+            )
             rest = request.variations - 1
             if rest:  # the first variation is made alone: it is seen while the others are made
                 request = dataclasses.replace(request, variations=1)

@@ -294,5 +294,5 @@ def _values(session: EditSession, found: FoundMask) -> MaskValues:
 
 
 def _edge(session: EditSession, found: FoundMask) -> tuple[int, int]:
-    side = max(found.area.width, found.area.height)
-    return session.inputs.grow_px(side, found.ground), session.inputs.feather_px(side)
+    sides = max(found.area.width, found.area.height), session.model_side
+    return session.inputs.grow_px(*sides, ground=found.ground), session.inputs.feather_px(*sides)

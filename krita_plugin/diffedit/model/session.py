@@ -7,7 +7,7 @@ from typing import Any
 
 from ..qt import QtCore, QtGui, Signal
 from .history import HistoryEntry
-from .inputs import EditInputs
+from .inputs import MODEL_SIDE, EditInputs
 from .ports import FoundMask
 from .progress import Activity
 from .prompts import Suggestions
@@ -35,7 +35,7 @@ class EditSession(QtCore.QObject):
         self._selected = -1
         self._history: tuple[HistoryEntry, ...] = ()
         self._suggestions: Suggestions | None = None
-        self._side = 0
+        self._side, self._model_side = 0, MODEL_SIDE
         self.part: tuple[int, int] | None = None  # of a batch: which one of how many
         self.path = ""  # the document's file, "" for none
         self.gathers = False  # a batch of frames, whose results are added together at its end
@@ -102,6 +102,17 @@ class EditSession(QtCore.QObject):
             self.changed.emit("inputs")  # automatic values are others now
 
     @property
+    def model_side(self) -> int:
+        """px: the size of the chosen model, as far as it makes masks coarser than those of MODEL_SIDE."""
+        return self._model_side
+
+    @model_side.setter
+    def model_side(self, side: int) -> None:
+        if side != self._model_side:
+            self._model_side = side
+            self.changed.emit("inputs")
+
+    @property
     def selection(self) -> bool:
         """Whether the artist has something selected, of their own: a mask that is shown as a selection is not."""
         return self._selection
@@ -156,7 +167,13 @@ class EditSession(QtCore.QObject):
     @property
     def grow(self) -> int:
         """px: the grow in force, the artist's or the automatic one of the found mask."""
-        return self._inputs.grow_px(self._side, self._found is not None and self._found.ground)
+        ground = self._found is not None and self._found.ground
+        return self._inputs.grow_px(self._side, self._model_side, ground=ground)
+
+    @property
+    def feather(self) -> int:
+        """px: the feather in force."""
+        return self._inputs.feather_px(self._side, self._model_side)
 
     @property
     def variations(self) -> tuple[Variation, ...]:

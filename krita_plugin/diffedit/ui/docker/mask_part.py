@@ -68,7 +68,7 @@ class MaskPart(QtWidgets.QWidget):
         own = (session.inputs.threshold, session.inputs.grow, session.inputs.feather)
         self.automatic.setEnabled(own != (None, None, None))
         self.grow.set_value(session.grow)
-        self.feather.set_value(session.inputs.feather_px(session.side))
+        self.feather.set_value(session.feather)
         self.form.set_value(self._app.settings.mask_form)
         self.keep.setEnabled(session.found is not None and session.activity is None)
         self.hide_button.setEnabled(session.mask_shown)

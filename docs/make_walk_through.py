@@ -3,8 +3,9 @@
     make wheel && python3 docs/make_walk_through.py dist/krita_diffedit-*.whl
 
 Everything happens in an empty folder with a HOME, an environment and a Krita profile of its own. Nothing of the
-checkout is on the path. The first edit runs in a network namespace without any network (Linux, as root or with user
-namespaces). Any step with another exit code than 0 ends the walk, and the page stays as it was.
+checkout is on the path but a copy of what drives Krita, for that one step. The first edit runs in a network namespace
+without any network (Linux, as root or with user namespaces). Any step with another exit code than 0 ends the walk, and
+the page stays as it was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 OUT = Path(__file__).parent / "walk-through.md"
+DRIVER = Path(__file__).parents[1] / "backend" / "diffedit_krita_driver"  # of development; the product has none
 TORCH = "torch==2.13.0"  # as .ci/setup installs it
 PORT = 7861
 HEAD = """# Walk-through: from an empty machine to an edit in Krita
@@ -31,7 +33,7 @@ pip's warnings and long outputs cut.
 KRITA = '''
 import sys
 from pathlib import Path
-from diffedit_backend.krita import demo
+from diffedit_krita_driver import demo
 from diffedit_krita_driver.display import Xvfb
 from diffedit_krita_driver.profile import Profile
 from diffedit_krita_driver.remote import FIRST_START_SECONDS, RemoteKrita
@@ -166,10 +168,14 @@ def walk(w: Walk, wheel: Path) -> None:
             w.step(f"diffedit edit pictures/horse.png over-the-link.png {words} --connect anna.line")
             w.say("## The plugin, in a real Krita")
             w.step("diffedit install-plugin")
-            w.say("Krita started, a sample opened, the words written, *Edit* chosen from the menu:")
+            w.say(
+                "Krita started, a sample opened, the words written, *Edit* chosen from the menu, all by what drives "
+                "Krita in this project's tests:"
+            )
             script = w.root / "krita.py"
             script.write_text(KRITA)
-            w.step("krita", f"python {script} {w.root} {w.root}/shown")
+            shutil.copytree(DRIVER, w.root / "development" / DRIVER.name)
+            w.step("krita", f"PYTHONPATH={w.root}/development python {script} {w.root} {w.root}/shown")
         finally:
             backend.send_signal(signal.SIGTERM)
             backend.wait(60)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +41,31 @@ def test_the_figures_of_the_maps_have_one_place_each_that_their_script_can_write
     make_figures = script("make_figures")
     for page, pattern in (("how-it-works.md", make_figures.TABLE), ("first-edit.md", make_figures.FIRST_EDIT)):
         assert len(pattern.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))) == 1, page
+
+
+SCRIPTS = sorted(path.stem for path in (ROOT / "docs").glob("make_*.py"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_a_script_of_the_pages_imports_from_the_project_is_there(name: str) -> None:
+    source = (ROOT / "docs" / f"{name}.py").read_text(encoding="utf-8")
+    texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    inner = [text for text in texts if isinstance(text, str) and text.startswith("\nimport ")]  # for another process
+    trees = [ast.parse(text) for text in (source, *inner)]
+    wanted = [
+        (node.module, alias.name)
+        for node in (node for tree in trees for node in ast.walk(tree))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffedit_")
+        for alias in node.names
+    ]
+    missing = []
+    for module, attribute in wanted:
+        if not hasattr(import_module(module), attribute):
+            try:
+                import_module(f"{module}.{attribute}")
+            except ModuleNotFoundError:
+                missing.append(f"{module}.{attribute}")
+    assert missing == []
 
 
 def test_the_api_page_says_what_the_docstrings_say() -> None:

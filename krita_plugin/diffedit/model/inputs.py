@@ -16,9 +16,8 @@ from ..translation import tr
 from .texts import one_line
 
 MAX_SEED = 2**32 - 1
-MODEL_SIDE = (
-    512  # px: what is larger is worked on at about this size, or that of a smaller model; its mask is as coarse
-)
+# px: a larger picture is worked on at about this size, or that of a smaller model, and its mask is as coarse as that.
+MODEL_SIDE = 512
 AUTOMATIC_GROW, AUTOMATIC_FEATHER = 4, 3  # px at that size: half and three eighths of a latent cell
 
 

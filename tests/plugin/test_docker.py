@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import fake_krita
 import pytest
 from apps import READY, finish_all, layer_names, make_app, open_picture, square
@@ -16,7 +14,6 @@ from diffedit.ui.docker.results_part import Tile
 from diffedit.ui.docker.run_row import RunRow
 from diffedit_protocol.errors import LinkError
 from diffedit_protocol.messages import Preview, Progress, Started
-from diffedit_protocol.replies import ModelInfo
 
 NARROW = 260  # px: the docker beside Krita's own
 Key = QtCore.Qt.Key
@@ -167,63 +164,6 @@ def test_sliders_and_boxes_move_together_and_tell_the_session(opened) -> None:
     assert app.session.inputs.grow == -12
 
 
-def test_the_threshold_says_auto_until_one_is_chosen(opened) -> None:
-    app, _, panel = opened
-    box = panel.mask.threshold.box
-    assert box.text() == "auto"
-    panel.mask.threshold.slider.setValue(60)
-    assert box.text() == box.locale().toString(0.6, "f", 2)
-    panel.mask.automatic.click()
-    assert box.text() == "auto"
-    box.setFocus()
-    box.selectAll()
-    write_number(box, "0,3" if box.locale().decimalPoint() == "," else "0.3")
-    assert app.session.inputs.threshold == pytest.approx(0.3)
-
-
-def test_grow_shows_the_automatic_one_of_what_was_found(opened, until) -> None:
-    app, link, panel = opened
-    open_picture()
-    app.look()
-    words(panel)
-    assert panel.mask.grow.box.value() == 4
-    app.find_mask()
-    until(lambda: bool(link.payloads))
-    link.finish(square(), ground=True)
-    until(lambda: app.session.mask_shown)
-    assert panel.mask.grow.box.value() == 0
-    panel.mask.grow.box.setValue(5)
-    assert link.last.request.grow == 4
-    assert (app.session.inputs.grow, app.session.grow) == (5, 5)
-    panel.mask.automatic.click()
-    assert (app.session.inputs.grow, panel.mask.grow.box.value()) == (None, 0)
-
-
-def test_grow_and_feather_fit_the_size_of_the_chosen_model(opened, until) -> None:
-    app, link, panel = opened
-    open_picture()
-    app.look()
-    words(panel)
-    app.session.side = 512
-    sliders = panel.mask.grow.box, panel.mask.feather.box
-    models = (ModelInfo("large", size=1024), ModelInfo("small", size=128), ModelInfo("unknown"))
-    link.become(dataclasses.replace(READY, info=dataclasses.replace(READY.info, models=models)))
-    seen = {}
-    for name in ("", "small", "unknown", "not there"):
-        app.store.change(model=name)
-        seen[name] = tuple(slider.value() for slider in sliders)
-    assert seen == {"": (4, 3), "small": (16, 12), "unknown": (4, 3), "not there": (4, 3)}
-    app.store.change(model="small")
-    link.become(LinkState("lost"))
-    assert tuple(slider.value() for slider in sliders) == (16, 12)  # of what is known still
-
-
-def write_number(box: QtWidgets.QDoubleSpinBox, text: str) -> None:
-    for character in text:
-        press(box, Key.Key_A, text=character)
-    press(box, Key.Key_Return)
-
-
 def test_a_tile_is_large_enough_to_judge_and_its_tooltip_shows_the_whole_picture(opened, until) -> None:
     app, link, panel = opened
     open_picture()
@@ -275,25 +215,6 @@ def test_a_mask_that_is_shown_as_a_selection_is_not_taken_for_the_artist_s(opene
     until(lambda: document.selection() is not None)
     app._look_for_changes()
     assert not panel.run.repaint_selection.isVisible()
-
-
-def test_the_automatic_threshold_is_shown_and_comes_back(opened, until) -> None:
-    app, link, panel = opened
-    open_picture()
-    app.look()
-    words(panel)
-    panel.run.find.click()
-    until(lambda: bool(link.payloads))
-    link.finish(square(), threshold=0.42)
-    assert panel.mask.threshold.value == pytest.approx(0.42)
-    assert panel.mask.threshold.box.text() == "auto"
-    assert panel.mask.threshold.toolTip().endswith("Automatic: 0.42")
-    assert not panel.mask.automatic.isEnabled()
-    panel.mask.threshold.slider.setValue(60)
-    assert app.session.inputs.threshold == pytest.approx(0.6)
-    panel.mask.automatic.click()
-    assert app.session.inputs.threshold is None
-    assert panel.mask.threshold.value == pytest.approx(0.42)
 
 
 def test_the_headings_tell_what_is_folded_away(opened, until) -> None:
